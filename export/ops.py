@@ -1,0 +1,117 @@
+"""The four fused operators of the canonical graph, runnable in torch and exported as one
+standard ONNX node each (opset 24).
+
+`torch.nn.functional` has no cache write, and what the exporter makes of its attention or
+of hand-written rotary code depends on the torch version. Declaring the operators here
+fixes the graph's form: Attention, RotaryEmbedding, RMSNormalization, TensorScatter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from onnxscript import values
+from torch import Tensor
+
+OPSET = 24
+
+
+@torch.library.custom_op("omnijet::attention", mutates_args=())
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention with grouped queries.
+
+    Args:
+        q: [batch, heads, rows, head_dim].
+        k, v: [batch, kv_heads, keys, head_dim]; heads is a multiple of kv_heads.
+        mask: bool, broadcastable to [batch, heads, rows, keys]; true where a key is seen.
+    """
+    groups = q.shape[1] // k.shape[1]
+    return torch.nn.functional.scaled_dot_product_attention(
+        q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), attn_mask=mask
+    )
+
+
+@attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    return torch.empty_like(q)
+
+
+@torch.library.custom_op("omnijet::rotary", mutates_args=())
+def rotary(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
+    """Rotary position embedding.
+
+    Args:
+        x: [batch, heads, rows, head_dim].
+        cos, sin: [1 or batch, rows, head_dim / 2], same dtype as x.
+        interleaved: rotate adjacent pairs instead of the two halves.
+    """
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    if interleaved:
+        a, b = x[..., 0::2], x[..., 1::2]
+        return torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+@rotary.register_fake
+def _(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("omnijet::rms_norm", mutates_args=())
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
+
+
+@rms_norm.register_fake
+def _(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("omnijet::cache_update", mutates_args=())
+def cache_update(cache: Tensor, update: Tensor, write_index: Tensor) -> Tensor:
+    """The cache with `update` written at `write_index`; a backend does it in place.
+
+    Args:
+        cache: [1, kv_heads, capacity, head_dim].
+        update: [1, kv_heads, rows, head_dim], same dtype.
+        write_index: i64 [1], first row to write; write_index + rows <= capacity.
+    """
+    start = int(write_index.item())
+    result = cache.clone()
+    result[:, :, start : start + update.shape[2]] = update
+    return result
+
+
+@cache_update.register_fake
+def _(cache: Tensor, update: Tensor, write_index: Tensor) -> Tensor:
+    return torch.empty_like(cache)
+
+
+def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """torch operator -> the function that writes its ONNX node."""
+
+    opset = values.Opset("", OPSET)
+
+    def onnx_attention(q: Any, k: Any, v: Any, mask: Any = None) -> Any:
+        return opset.Attention(q, k, v, mask)[0]
+
+    def onnx_rotary(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
+        return opset.RotaryEmbedding(x, cos, sin, interleaved=int(interleaved))
+
+    def onnx_rms_norm(x: Any, weight: Any, eps: float) -> Any:
+        return opset.RMSNormalization(x, weight, axis=-1, epsilon=eps)
+
+    def onnx_cache_update(cache: Any, update: Any, write_index: Any) -> Any:
+        return opset.TensorScatter(cache, update, write_index, axis=2)
+
+    ops = torch.ops.omnijet
+    return {
+        ops.attention.default: onnx_attention,
+        ops.rotary.default: onnx_rotary,
+        ops.rms_norm.default: onnx_rms_norm,
+        ops.cache_update.default: onnx_cache_update,
+    }

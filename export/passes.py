@@ -1,0 +1,134 @@
+"""Graph passes between the traced graph and the canonical one.
+
+Each pass is one class with one promise. None of them reads a weight: initializers are
+shapes without values while the passes run.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+
+def canonicalize(model: ir.Model) -> ir.Model:
+    """The traced model as the canonical graph: smaller, nothing else changed."""
+    passes = ir.passes.Sequential(
+        common.InlinePass(),
+        SplitNotSequence(),
+        StaticReshape(),
+        common.IdentityEliminationPass(),
+        common.CommonSubexpressionEliminationPass(size_limit=64),
+        TrimOptionalOutputs(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.ClearMetadataAndDocStringPass(),
+        common.TopologicalSortPass(),
+    )
+    return passes(model).model
+
+
+class SplitNotSequence(ir.passes.InPlacePass):
+    """Promise: no sequences; SplitToSequence read by SequenceAt becomes one Split."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graph = model.graph
+        found = [node for node in graph if node.op_type == "SplitToSequence"]
+        for node in found:
+            readers = list(node.outputs[0].consumers())
+            assert all(reader.op_type == "SequenceAt" for reader in readers)
+            data, split = node.inputs
+            sizes = const_ints(split)
+            assert data is not None and sizes is not None
+            axis = node.attributes["axis"].as_int()
+            new = ir.node(
+                "Split", [data, split], {"axis": axis}, num_outputs=len(sizes), name=node.name
+            )
+            for part, size in zip(new.outputs, sizes, strict=True):
+                part.dtype = data.dtype
+                if data.shape is not None:
+                    dims = list(data.shape)
+                    dims[axis] = size
+                    part.shape = ir.Shape(dims)
+            graph.insert_before(node, new)
+            for reader in readers:
+                index = const_ints(reader.inputs[1])
+                assert index is not None
+                part = new.outputs[index[0]]
+                part.name = reader.outputs[0].name
+                ir.convenience.replace_all_uses_with(reader.outputs[0], part)
+                graph.remove(reader, safe=True)
+            graph.remove(node, safe=True)
+        return ir.passes.PassResult(model, modified=bool(found))
+
+
+class StaticReshape(ir.passes.InPlacePass):
+    """Promise: a reshape with one unknown length says -1 instead of computing it.
+
+    It saves a chain of Shape, Squeeze and Concat nodes per reshape, which a decode step
+    would pay for at every token.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in list(model.graph):
+            if node.op_type == "Reshape" and (target := self._target(node)) is not None:
+                shape = ir.node(
+                    "Constant", [], {"value": ir.tensor(target, dtype=ir.DataType.INT64)}
+                )
+                shape.outputs[0].dtype = ir.DataType.INT64
+                shape.outputs[0].shape = ir.Shape([len(target)])
+                model.graph.insert_before(node, shape)
+                node.replace_input_with(1, shape.outputs[0])
+                node.attributes["allowzero"] = ir.AttrInt64("allowzero", 0)
+                modified = True
+        return ir.passes.PassResult(model, modified=modified)
+
+    @staticmethod
+    def _target(node: ir.Node) -> list[int] | None:
+        shape = node.inputs[1]
+        concat = shape.producer() if shape is not None else None
+        if concat is None or concat.op_type != "Concat":
+            return None
+        target: list[int] = []
+        for part in concat.inputs:
+            known = const_ints(part)
+            target += [-1] if known is None else known
+        return target if target.count(-1) == 1 and 0 not in target else None
+
+
+class TrimOptionalOutputs(ir.passes.InPlacePass):
+    """Promise: no node lists trailing outputs that nobody reads.
+
+    Engine builders refuse an Attention that declares present-cache outputs.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        results = set(model.graph.outputs)
+        for node in model.graph:
+            used = len(node.outputs)
+            while used > 1 and not (
+                node.outputs[used - 1].uses() or node.outputs[used - 1] in results
+            ):
+                used -= 1
+            if node.op_type == "Attention" and used < len(node.outputs):
+                node.resize_outputs(used)
+                modified = True
+        return ir.passes.PassResult(model, modified=modified)
+
+
+def const_ints(value: ir.Value | None) -> list[int] | None:
+    """The integers of a constant value, or None."""
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type != "Constant":
+        return None
+    for name in ("value_int", "value_ints", "value"):
+        if (attribute := node.attributes.get(name)) is not None:
+            if name == "value_int":
+                return [attribute.as_int()]
+            if name == "value_ints":
+                return list(attribute.as_ints())
+            array = attribute.as_tensor().numpy()
+            return [int(item) for item in array.reshape(-1)]
+    return None

@@ -1,0 +1,73 @@
+"""Write beside, then rename: an output folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runtime.errors import OmnijetError
+
+
+@contextmanager
+def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iterator[Path]:
+    """Yields a folder beside `target`, renamed to it when the block succeeds.
+
+    On any exception, Ctrl-C included, the folder is removed and `target` is untouched.
+
+    Raises:
+        OmnijetError: `target` exists and `replace` is false, its parent cannot be written,
+            or the disk lacks `needed_bytes`.
+    """
+    parent = target.absolute().parent
+    if target.exists() and not replace:
+        raise OmnijetError(
+            "the output folder exists already",
+            where=target,
+            expected="a path that does not exist",
+            fix="choose another path, delete it, or pass --force",
+        )
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=parent))
+    except OSError as error:
+        raise OmnijetError(
+            "the output folder cannot be written",
+            where=parent,
+            got=os.strerror(error.errno or 0),
+            fix="choose a folder that you may write to",
+        ) from error
+    try:
+        free = shutil.disk_usage(staging).free
+        if free < needed_bytes:
+            raise OmnijetError(
+                "the disk has too little room",
+                where=parent,
+                expected=f"{needed_bytes / 1e9:.2f} GB free",
+                got=f"{free / 1e9:.2f} GB free",
+                fix="free space or choose another disk",
+            )
+        staging.chmod(0o755)
+        yield staging
+        _swap(staging, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _swap(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.absolute().parent))
+    target.rename(old / "previous")
+    try:
+        staging.rename(target)
+    except OSError:
+        (old / "previous").rename(target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,42 @@
+"""Tables of a bundle: `.npy` files that the runtime maps instead of loading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx_ir as ir
+import numpy.typing as npt
+from torch import Tensor
+
+from export.weight_file import BLOCK_BYTES, convert
+from runtime.contract import NUMPY_DTYPES, Precision
+from runtime.manifest import TableEntry
+
+IR_DTYPES = {"f32": ir.DataType.FLOAT, "f16": ir.DataType.FLOAT16}
+
+
+class RowReader(Protocol):
+    def rows(self, key: str, start: int, stop: int) -> Tensor: ...
+
+
+def write_embedding(
+    reader: RowReader, key: str, shape: tuple[int, int], precision: Precision, path: Path
+) -> TableEntry:
+    """Streams an embedding table into `path`, row block by row block."""
+    dtype = NUMPY_DTYPES[precision]
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    block = max(1, BLOCK_BYTES // (4 * shape[1]))
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, shape[0], block):
+            rows = reader.rows(key, start, min(start + block, shape[0]))
+            file.write(convert(rows, IR_DTYPES[precision], key).contiguous().numpy().tobytes())
+    return TableEntry(f"tables/{path.name}", dtype.name, shape)
+
+
+def write_table(array: npt.NDArray[Any], path: Path) -> TableEntry:
+    """Saves an array that fits in memory."""
+    np.save(path, array, allow_pickle=False)
+    return TableEntry(f"tables/{path.name}", array.dtype.name, array.shape)

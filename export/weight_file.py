@@ -1,0 +1,149 @@
+"""A graph's weight file, streamed from the checkpoint.
+
+Memory does not grow with the checkpoint: a tensor is read in row blocks, converted,
+transposed if its graph wants [in, out], and written in place with `pwrite`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from export.modules.base import Source, load_source
+from runtime.errors import OmnijetError
+
+PAGE = 4096  # so that a runtime can map each tensor
+BLOCK_BYTES = 64 << 20
+INLINE_BYTES = 1024  # smaller tensors stay in the graph file
+F16_MAX = 65504.0
+
+TORCH_OF_IR = {
+    ir.DataType.FLOAT: torch.float32,
+    ir.DataType.FLOAT16: torch.float16,
+}
+
+
+class RowReader(Protocol):
+    """A checkpoint whose tensors can be read in part."""
+
+    def tensor(self, key: str) -> Tensor: ...
+
+    def rows(self, key: str, start: int, stop: int) -> Tensor: ...
+
+
+def write_weights(
+    model: ir.Model,
+    sources: Mapping[str, Source],
+    reader: RowReader,
+    folder: Path,
+    file_name: str,
+    progress: Callable[[int], None],
+) -> int:
+    """Fills the model's initializers: writes `folder/file_name` and points the graph at it.
+
+    Args:
+        sources: initializer name -> where its value comes from.
+        progress: told the bytes written.
+
+    Returns:
+        The number of parameters.
+    """
+    parameters = 0
+    offset = 0
+    descriptor = os.open(folder / file_name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        for name, value in list(model.graph.initializers.items()):
+            tensor = value.const_value
+            assert tensor is not None and value.shape is not None
+            shape = tuple(int(dim) for dim in value.shape)
+            source = sources.get(name)
+            if source is not None:
+                parameters += int(np.prod(shape))
+            size = int(tensor.nbytes)
+            if size <= INLINE_BYTES:
+                if source is not None:
+                    inline = convert(load_source(source, reader), tensor.dtype, name)
+                    value.const_value = ir.tensor(inline.numpy(), name=name)
+                continue
+            if source is None:  # a constant of the trace
+                os.pwrite(descriptor, np.ascontiguousarray(tensor.numpy()).tobytes(), offset)
+            else:
+                _write_source(descriptor, offset, source, reader, tensor.dtype, shape, name)
+            value.const_value = ir.ExternalTensor(
+                file_name, offset, size, tensor.dtype, shape=value.shape, name=name, base_dir=folder
+            )
+            progress(size)
+            offset += -(-size // PAGE) * PAGE
+        os.ftruncate(descriptor, max(offset, PAGE))
+    finally:
+        os.close(descriptor)
+    return parameters
+
+
+def _write_source(
+    descriptor: int,
+    offset: int,
+    source: Source,
+    reader: RowReader,
+    dtype: ir.DataType,
+    shape: tuple[int, ...],
+    name: str,
+) -> None:
+    if source.fold is not None or len(shape) < 2:
+        _write(descriptor, offset, convert(load_source(source, reader), dtype, name))
+        return
+    itemsize = dtype.itemsize
+    column = 0  # output features written so far
+    for key, key_shape in zip(source.keys, source.shapes, strict=True):
+        rows, width = key_shape[0], int(np.prod(key_shape[1:]))
+        block = max(1, BLOCK_BYTES // (4 * width))
+        for start in range(0, rows, block):
+            stop = min(start + block, rows)
+            part = convert(reader.rows(key, start, stop).reshape(stop - start, width), dtype, name)
+            at = column + start
+            if not source.transpose:
+                _write(descriptor, offset + at * width * itemsize, part)
+            elif stop - start == shape[1]:
+                _write(descriptor, offset, part.t().contiguous())
+            else:
+                # A column band of [in, out]: one short run per input feature.
+                band = part.t().contiguous().numpy()
+                for row in range(width):
+                    os.pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
+        column += rows
+
+
+def _write(descriptor: int, offset: int, value: Tensor) -> None:
+    data = memoryview(value.contiguous().numpy().reshape(-1)).cast("B")
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)
+
+
+def convert(value: Tensor, dtype: ir.DataType, name: str) -> Tensor:
+    """The value in a graph's dtype.
+
+    Raises:
+        OmnijetError: a finite value does not fit f16.
+    """
+    wanted = TORCH_OF_IR[dtype]
+    if value.dtype == wanted:
+        return value
+    result = value.to(wanted)
+    # One reduction instead of isfinite over every value; NaN fails the comparison too.
+    if wanted is torch.float16 and not bool(result.abs().max() <= F16_MAX):
+        raise OmnijetError(
+            "a weight does not fit f16",
+            where=name,
+            expected=f"finite values of at most {F16_MAX:g}",
+            got=f"largest magnitude {value.float().abs().max().item():g}",
+            fix="export with --dtype f32",
+        )
+    return result

@@ -1,0 +1,151 @@
+"""omnijet: a Qwen2.5-Omni checkpoint as ONNX graphs, and a thin runtime that talks.
+
+    import omnijet
+
+    omni = omnijet.load("my-bundle")
+    reply = omni.generate([{"role": "user", "content": "Hello!"}])
+    print(reply.text, reply.audio.shape, reply.sample_rate_hz)
+
+Everything heavy is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import OmnijetError
+
+if TYPE_CHECKING:
+    from runtime.dims import TokenIds
+    from runtime.pipeline import Omni
+
+__version__ = "0.1.0"
+__all__ = ["OmnijetError", "__version__", "load", "main", "tmrope_positions"]
+
+
+def load(bundle: str | os.PathLike[str], **options: Any) -> Omni:
+    """Opens a bundle for inference; `options` are those of `runtime.pipeline.Omni.open`.
+
+    Raises:
+        OmnijetError: the folder is no bundle, or is damaged.
+    """
+    from runtime.pipeline import Omni
+
+    return Omni.open(bundle, **options)
+
+
+def tmrope_positions(
+    input_ids: Any,
+    attention_mask: Any = None,
+    image_grid_thw: Any = None,
+    video_grid_thw: Any = None,
+    audio_seqlens: Any = None,
+    second_per_grids: Any = None,
+    use_audio_in_video: bool = False,
+    token_ids: TokenIds | None = None,
+) -> tuple[Any, Any]:
+    """TMRoPE position ids i64[3, B, L] and deltas i64[B, 1].
+
+    The arguments are those of the reference's `get_rope_index`; `token_ids` defaults to
+    the real model's. See `runtime.tmrope`.
+    """
+    from runtime.tmrope import tmrope_positions as positions
+
+    return positions(
+        input_ids,
+        attention_mask=attention_mask,
+        image_grid_thw=image_grid_thw,
+        video_grid_thw=video_grid_thw,
+        audio_seqlens=audio_seqlens,
+        second_per_grids=second_per_grids,
+        use_audio_in_video=use_audio_in_video,
+        token_ids=token_ids,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One sub-command: a module with `add_arguments(parser)` and `run(args) -> exit code`."""
+
+    module: str
+    summary: str
+    extra: str | None = None  # the optional dependency group it needs
+
+
+VERBS: dict[str, Verb] = {
+    "export": Verb("export.command", "turn a checkpoint into a bundle", extra="export"),
+    "check": Verb("runtime.commands.check", "verify a bundle's files and contracts"),
+    "inspect": Verb("runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"),
+    "run": Verb("runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
+    "bench": Verb("runtime.commands.bench", "time the stages of a bundle on this machine"),
+    "synthesize": Verb(
+        "export.synthesize_command", "write a seeded random checkpoint of any size", extra="export"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `omnijet` command. Exit codes: 0 ok, 1 a check failed, 2 a fault to mend,
+    130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        return _dispatch(argv)
+    except OmnijetError as error:
+        print(f"omnijet: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("omnijet: interrupted; nothing half-written was left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        print(f"omnijet: {os.strerror(error.errno)}", file=sys.stderr)
+        print(f"  where:    {error.filename or 'while writing'}", file=sys.stderr)
+        print("  fix:      free space or choose another output path", file=sys.stderr)
+        return 2
+
+
+def _dispatch(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="omnijet", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--version", action="version", version=f"omnijet {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    named = next((word for word in argv if word in VERBS), None)
+    for name, verb in VERBS.items():
+        child = verbs.add_parser(name, help=verb.summary, description=verb.summary)
+        if name == named:  # only this one is imported
+            module = _import(verb, name)
+            module.add_arguments(child)
+            child.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    code: int = args.run(args)
+    return code
+
+
+def _import(verb: Verb, name: str) -> Any:
+    try:
+        return importlib.import_module(verb.module)
+    except ModuleNotFoundError as error:
+        if verb.extra is None or (error.name or "").split(".")[0] in ("export", "runtime"):
+            raise
+        raise OmnijetError(
+            f"`omnijet {name}` needs more than the runtime",
+            expected=f"the extra [{verb.extra}]",
+            got=f"no module named {error.name}",
+            fix=f'pip install "omnijet[{verb.extra}]"',
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""What the pipeline asks of an inference backend, and nothing more.
+
+A graph is bound once per set of sizes: buffers are allocated then, written in place and
+run many times. A backend can keep them pinned, on a device, or capture the call; the
+pipeline does not know which backend runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from runtime.contract import Array, GraphContract
+
+
+class State(Protocol):
+    """Carried state of one graph (its KV caches), updated in place by each run."""
+
+    @property
+    def capacity(self) -> int:
+        """Rows that the caches hold."""
+        ...
+
+    def grow(self, capacity: int, filled: int) -> None:
+        """Reallocates at a larger capacity and keeps the first `filled` rows."""
+        ...
+
+
+class Bound(Protocol):
+    """A graph with buffers for fixed sizes."""
+
+    @property
+    def inputs(self) -> Mapping[str, Array]:
+        """Host arrays to write before `run`."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, Array]:
+        """Host arrays, valid after `run` until the next one."""
+        ...
+
+    def run(self) -> None: ...
+
+
+class Graph(Protocol):
+    """One loaded graph whose file was checked against its contract."""
+
+    @property
+    def contract(self) -> GraphContract: ...
+
+    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> Bound:
+        """Allocates buffers for `sizes`; `state` supplies the carried tensors."""
+        ...
+
+    def new_state(self, capacity: int) -> State:
+        """Fresh zeroed state of `capacity` rows."""
+        ...
+
+
+class Backend(Protocol):
+    """Loads graphs."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self, path: Path, contract: GraphContract) -> Graph:
+        """Raises `ContractError` if the file's boundary differs, `OmnijetError` if it
+        cannot be loaded."""
+        ...
+
+
+def run_once(graph: Graph, sizes: Mapping[str, int], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """One call with buffers of its own: for encoders, which run once per picture or clip."""
+    bound = graph.bind(sizes)
+    for name, array in feeds.items():
+        bound.inputs[name][...] = array
+    bound.run()
+    return dict(bound.outputs)

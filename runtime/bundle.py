@@ -1,0 +1,102 @@
+"""A bundle on disk: the folder that travels from export to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+from runtime.manifest import FILE_NAME, Manifest, hash_file
+
+TOKENIZER = "tokenizer.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle. Nothing is read but the manifest; tables are mapped on demand."""
+
+    folder: Path
+    manifest: Manifest
+
+    @staticmethod
+    def open(folder: str | Path) -> Bundle:
+        """Raises `OmnijetError` if the folder is no bundle, or files are missing or of
+        another size. Contents are verified by `check_files`."""
+        folder = Path(folder)
+        manifest = Manifest.read(folder)
+        faults = []
+        for name, entry in manifest.files.items():
+            path = folder / name
+            if not path.is_file():
+                faults.append(f"{name}: missing")
+            elif path.stat().st_size != entry.bytes:
+                faults.append(f"{name}: {path.stat().st_size} bytes, not {entry.bytes}")
+        if faults:
+            raise OmnijetError(
+                f"{len(faults)} of {len(manifest.files)} files of the bundle are not as written",
+                where=folder,
+                got="\n            ".join(faults),
+                fix="copy the bundle again, or export it again",
+            )
+        return Bundle(folder, manifest)
+
+    def graph(self, name: str) -> Path:
+        return self.folder / self.manifest.graphs[name].file
+
+    def table(self, name: str) -> Array:
+        """A table, memory-mapped read-only."""
+        entry = self.manifest.tables[name]
+        path = self.folder / entry.file
+        try:
+            array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise OmnijetError("a table cannot be read", where=path, got=error) from error
+        if array.shape != entry.shape or array.dtype != np.dtype(entry.dtype):
+            raise OmnijetError(
+                "a table is not what the manifest says",
+                where=path,
+                expected=f"{entry.dtype}{list(entry.shape)}",
+                got=f"{array.dtype}{list(array.shape)}",
+                fix="export the bundle again",
+            )
+        return array
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+    def voice_id(self, voice: str | None) -> tuple[str, int]:
+        """Name and opening token of a voice; the first one by default.
+
+        Raises:
+            OmnijetError: lists the voices there are.
+        """
+        voices = self.manifest.voices
+        name = voice if voice is not None else next(iter(voices))
+        if name not in voices:
+            raise OmnijetError(
+                f"no voice is called {name!r}",
+                where=self.folder,
+                expected="one of " + ", ".join(voices),
+                fix="pass one of them with --voice",
+            )
+        return name, voices[name].bos_token
+
+
+def check_files(bundle: Bundle, progress: Callable[[int], None] | None = None) -> list[str]:
+    """Hashes every file; returns what is wrong, one line each."""
+    faults = []
+    for name, entry in bundle.manifest.files.items():
+        found = hash_file(bundle.folder / name, progress)
+        if found != entry:
+            faults.append(f"{name}: sha256 {found.sha256[:16]}…, not {entry.sha256[:16]}…")
+    known = set(bundle.manifest.files) | {FILE_NAME}
+    for path in sorted(bundle.folder.rglob("*")):
+        name = path.relative_to(bundle.folder).as_posix()
+        if path.is_file() and name not in known:
+            faults.append(f"{name}: not in the manifest")
+    return faults

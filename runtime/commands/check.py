@@ -1,0 +1,55 @@
+"""`omnijet check BUNDLE`: every file's hash, every graph's boundary."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rich.table import Table
+
+from runtime.bundle import Bundle, check_files
+from runtime.commands.console import add_format, byte_progress, print_json, print_table, size_text
+from runtime.errors import OmnijetError
+from runtime.ort import OrtBackend
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder to verify")
+    add_format(parser)
+
+
+def run(args: Namespace) -> int:
+    """Prints a verdict per graph. Exit code 1 if anything differs."""
+    bundle = Bundle.open(args.bundle)
+    total = sum(entry.bytes for entry in bundle.manifest.files.values())
+    with byte_progress() as progress:
+        task = progress.add_task("hashing", total=total)
+        faults = check_files(bundle, lambda count: progress.advance(task, count))
+    verdicts = _check_graphs(bundle)
+    bad = len(faults) + sum(verdict != "ok" for verdict in verdicts.values())
+    if args.format == "json":
+        print_json({"bundle": str(args.bundle), "files": faults, "graphs": verdicts, "ok": not bad})
+        return 1 if bad else 0
+    table = Table("graph", "weights", "contract", title=f"bundle {args.bundle}")
+    for name, verdict in verdicts.items():
+        size = size_text(bundle.manifest.graphs[name].weight_bytes)
+        table.add_row(name, size, verdict)
+    print_table(table)
+    for fault in faults:
+        print(f"FAILED {fault}")
+    count = len(bundle.manifest.files)
+    print(f"{count - min(len(faults), count)} of {count} files as written, {size_text(total)}")
+    print("FAILED" if bad else "PASSED")
+    return 1 if bad else 0
+
+
+def _check_graphs(bundle: Bundle) -> dict[str, str]:
+    backend = OrtBackend(threads=1, optimize=False)
+    verdicts = {}
+    for name, contract in bundle.manifest.contracts.items():
+        try:
+            backend.load(bundle.graph(name), contract)
+            verdicts[name] = "ok"
+        except OmnijetError as error:
+            verdicts[name] = str(error)
+    return verdicts

@@ -1,0 +1,67 @@
+"""What the verbs share: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+
+def byte_progress() -> Progress:
+    """A progress bar over bytes, on stderr; silent when stderr is no terminal."""
+    return _progress(DownloadColumn(binary_units=False))
+
+
+def step_progress() -> Progress:
+    """A progress bar over steps, on stderr; silent when stderr is no terminal."""
+    return _progress(TextColumn("{task.completed:.0f}/{task.total:.0f}"))
+
+
+def _progress(measure: ProgressColumn) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        measure,
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def add_format(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how to print the result"
+    )
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(table: Table) -> None:
+    # A pipe has no width of its own: give cells the room they need instead of cutting them.
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def size_text(count: float) -> str:
+    """`1234567` -> `1.23 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
+        count /= 1000
+    raise AssertionError

@@ -1,0 +1,145 @@
+"""A decoder with its KV cache: prefill in chunks, then one row per step.
+
+Serves the Thinker and the Talker. The cache lives in buckets: it starts at a small
+capacity and doubles when full, because attention reads its whole length whether filled
+or not. A doubling copies the filled rows once.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from runtime.backend import Bound, Graph, State
+from runtime.contract import Array
+from runtime.dims import DecoderDims
+from runtime.errors import OmnijetError
+from runtime.rope import MropeTable
+
+SMALLEST_BUCKET = 256
+PREFILL_ROWS = 512  # bounds the score matrix [heads, rows, capacity] of one call
+
+
+class Rows(NamedTuple):
+    """What one call returns; the arrays are overwritten by the next call."""
+
+    logits: Array  # f32[vocab], of the last row
+    hidden: Array | None  # f32[rows, hidden]
+
+
+@dataclass(slots=True)
+class Context:
+    """One sequence being decoded: its caches and how far they are filled."""
+
+    state: State
+    filled: int = 0
+    step: Bound | None = None  # the one-row call, bound to the present capacity
+    step_rows: int = 0  # how many of the step's mask entries are already true
+    graph_seconds: float = 0.0
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Runs a step graph.
+
+    Args:
+        graph: `thinker_step` or `talker_step`.
+        dims: its facts.
+        context_limit: rows a sequence may have; at most what the model was trained for.
+    """
+
+    graph: Graph
+    dims: DecoderDims
+    context_limit: int
+    rope: MropeTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        dims = self.dims
+        self.rope = MropeTable(dims.head_dim, dims.rope_theta, dims.mrope_section)
+
+    def start(self, expected_rows: int) -> Context:
+        """A fresh context with room for `expected_rows`."""
+        return Context(self.graph.new_state(self._bucket(expected_rows)))
+
+    def prefill(self, context: Context, embeds: Array, positions: Array) -> Rows:
+        """Feeds many rows.
+
+        Args:
+            embeds: f32[rows, embed_width].
+            positions: i64[3, rows].
+
+        Returns:
+            Logits of the last row and, for the Thinker, the hidden states of all rows.
+        """
+        rows = embeds.shape[0]
+        self._reserve(context, rows)
+        hidden = None
+        logits = np.empty(0, np.float32)
+        for start in range(0, rows, PREFILL_ROWS):
+            stop = min(start + PREFILL_ROWS, rows)
+            bound = self._bind(context, stop - start)
+            bound.inputs["embeds"][0] = embeds[start:stop]
+            self.rope.write(positions[:, start:stop], bound.inputs["cos"], bound.inputs["sin"])
+            seen = context.filled + np.arange(1, stop - start + 1)
+            mask = bound.inputs["mask"][0, 0]
+            np.less(np.arange(context.state.capacity)[None, :], seen[:, None], out=mask)
+            self._run(context, bound, stop - start)
+            logits = bound.outputs["logits"][0]
+            if "hidden" in bound.outputs:
+                if hidden is None:
+                    hidden = np.empty((rows, self.dims.hidden), np.float32)
+                hidden[start:stop] = bound.outputs["hidden"][0]
+        return Rows(logits, hidden)
+
+    def decode(self, context: Context, embed: Array, position: int) -> Rows:
+        """Feeds one row, f32[embed_width], at the same position on all three axes."""
+        if context.filled >= context.state.capacity:
+            self._reserve(context, 1)
+        bound = context.step
+        if bound is None:
+            bound = context.step = self._bind(context, 1)
+            context.step_rows = 0
+        inputs = bound.inputs
+        inputs["embeds"][0, 0] = embed
+        self.rope.write_one(position, inputs["cos"], inputs["sin"])
+        inputs["mask"][0, 0, 0, context.step_rows : context.filled + 1] = True
+        context.step_rows = context.filled + 1
+        self._run(context, bound, 1)
+        hidden = bound.outputs.get("hidden")
+        return Rows(bound.outputs["logits"][0], None if hidden is None else hidden[0])
+
+    def _run(self, context: Context, bound: Bound, rows: int) -> None:
+        bound.inputs["write_index"][0] = context.filled
+        began = time.perf_counter()
+        bound.run()
+        context.graph_seconds += time.perf_counter() - began
+        context.calls += 1
+        context.filled += rows
+
+    def _bind(self, context: Context, rows: int) -> Bound:
+        sizes = {"rows": rows, "capacity": context.state.capacity}
+        return self.graph.bind(sizes, context.state)
+
+    def _reserve(self, context: Context, rows: int) -> None:
+        needed = context.filled + rows
+        if needed > context.state.capacity:
+            context.state.grow(self._bucket(needed), context.filled)
+            context.step = None
+
+    def _bucket(self, rows: int) -> int:
+        if rows > self.context_limit:
+            raise OmnijetError(
+                "the prompt does not fit the KV cache",
+                where=self.graph.contract.name,
+                expected=f"at most {self.context_limit} tokens",
+                got=f"{rows} tokens",
+                fix="shorten the conversation, or use smaller pictures and shorter clips",
+            )
+        bucket = SMALLEST_BUCKET
+        while bucket < rows:
+            bucket *= 2
+        return min(bucket, self.context_limit)

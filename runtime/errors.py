@@ -1,0 +1,49 @@
+"""The one error a user sees: what, where, expected, got and the way out."""
+
+from __future__ import annotations
+
+
+class OmnijetError(Exception):
+    """A fault of input, file or environment that the user can mend.
+
+    The command line prints it without a traceback and exits with code 2.
+
+    Args:
+        what: one sentence that says what is wrong.
+        where: file, tensor, option or message it was found in.
+        expected: what would have been right.
+        got: what was found instead.
+        fix: the way out, as a command or an action.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.fix = fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for label, value in (
+            ("where", self.where),
+            ("expected", self.expected),
+            ("got", self.got),
+            ("fix", self.fix),
+        ):
+            if value is not None:
+                lines.append(f"  {label + ':':<10}{value}")
+        return "\n".join(lines)
+
+
+class ContractError(OmnijetError):
+    """A graph file whose inputs or outputs are not what its contract declares."""

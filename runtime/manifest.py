@@ -1,0 +1,181 @@
+"""`manifest.json`: what a bundle is, and the proof that its files are what they were.
+
+Written by the exporter, read on the device. Only this module knows its layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from runtime.contract import GraphContract, Precision, graph_contracts
+from runtime.dims import ModelDims
+from runtime.errors import OmnijetError
+
+FORMAT = "omnijet-bundle"
+VERSION = 1
+FILE_NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the bundle, relative to its folder."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEntry:
+    """A graph's files and what `omnijet inspect` shows of it."""
+
+    file: str
+    weights: str
+    parameters: int
+    weight_bytes: int
+    nodes: int
+    opset: int
+    ops: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TableEntry:
+    """A mapped `.npy` table: embeddings, folded parts of the DiT."""
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceEntry:
+    """A speaker: the text-side id that opens its reply."""
+
+    bos_token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The whole of `manifest.json`."""
+
+    name: str
+    precision: Precision
+    dims: ModelDims
+    graphs: dict[str, GraphEntry]
+    tables: dict[str, TableEntry]
+    voices: dict[str, VoiceEntry]
+    preprocessor: dict[str, Any]
+    files: dict[str, FileEntry]
+    versions: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def contracts(self) -> dict[str, GraphContract]:
+        return graph_contracts(self.dims, self.precision)
+
+    def write(self, folder: Path) -> None:
+        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        data["contracts"] = {name: c.to_json() for name, c in self.contracts.items()}
+        text = json.dumps(data, indent=1, ensure_ascii=False)
+        (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+    @staticmethod
+    def read(folder: Path) -> Manifest:
+        """Raises `OmnijetError` if the folder is no bundle of a version we know."""
+        path = folder / FILE_NAME
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise OmnijetError(
+                "this is not an omnijet bundle",
+                where=folder,
+                expected=f"a folder with {FILE_NAME}",
+                got="no such folder" if not folder.exists() else f"no {FILE_NAME} in it",
+                fix="make one with `omnijet export CHECKPOINT BUNDLE`",
+            ) from None
+        except NotADirectoryError:
+            raise OmnijetError(
+                "this is not an omnijet bundle", where=folder, expected="a folder", got="a file"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise OmnijetError(
+                "the manifest cannot be read", where=path, got=error, fix="export the bundle again"
+            ) from error
+        return _parse(data, path)
+
+
+def _parse(data: Any, path: Path) -> Manifest:
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise OmnijetError(
+            "this is not an omnijet manifest", where=path, expected=f'"format": "{FORMAT}"'
+        )
+    if data.get("version") != VERSION:
+        newer = isinstance(data.get("version"), int) and data["version"] > VERSION
+        raise OmnijetError(
+            "the bundle was written by another version of omnijet",
+            where=path,
+            expected=f"manifest version {VERSION}",
+            got=f"version {data.get('version')}",
+            fix="install a newer omnijet" if newer else "export the bundle again",
+        )
+    try:
+        manifest = Manifest(
+            name=data["name"],
+            precision=cast(Precision, data["precision"]),
+            dims=ModelDims.from_json(data["dims"]),
+            graphs={k: GraphEntry(**v) for k, v in data["graphs"].items()},
+            tables={
+                k: TableEntry(v["file"], v["dtype"], tuple(v["shape"]))
+                for k, v in data["tables"].items()
+            },
+            voices={k: VoiceEntry(**v) for k, v in data["voices"].items()},
+            preprocessor=data["preprocessor"],
+            files={k: FileEntry(**v) for k, v in data["files"].items()},
+            versions=data["versions"],
+            provenance=data["provenance"],
+        )
+        declared = data["contracts"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise OmnijetError(
+            "the manifest is damaged",
+            where=path,
+            got=f"{type(error).__name__}: {error}",
+            fix="export the bundle again",
+        ) from error
+    _check_contracts(manifest, declared, path)
+    return manifest
+
+
+def _check_contracts(manifest: Manifest, declared: Any, path: Path) -> None:
+    """The boundary the bundle was exported with must be the one this runtime feeds."""
+    for name, contract in manifest.contracts.items():
+        ours = json.loads(json.dumps(contract.to_json()))
+        theirs = declared.get(name) if isinstance(declared, dict) else None
+        if name not in manifest.graphs or theirs != ours:
+            raise OmnijetError(
+                f"the bundle's contract of {name} is not this runtime's",
+                where=path,
+                expected=json.dumps(ours)[:300],
+                got="no such graph" if theirs is None else json.dumps(theirs)[:300],
+                fix="export the bundle again with this version of omnijet",
+            )
+
+
+def hash_file(path: Path, progress: Callable[[int], None] | None = None) -> FileEntry:
+    """Size and sha256; `progress` is told the bytes read."""
+    digest = hashlib.sha256()
+    size = 0
+    with open(path, "rb") as file:
+        while block := file.read(8 << 20):
+            digest.update(block)
+            size += len(block)
+            if progress is not None:
+                progress(len(block))
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return FileEntry(size, digest.hexdigest())

@@ -1,0 +1,168 @@
+"""ONNX Runtime behind the backend protocol: CPU, buffers shared with numpy.
+
+Inputs, outputs and caches are numpy arrays that ONNX Runtime reads and writes directly.
+Binding a cache to both its input and its output makes TensorScatter write in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from runtime.contract import (
+    NUMPY_DTYPES,
+    Array,
+    FoundTensor,
+    GraphContract,
+    verify,
+)
+from runtime.errors import ContractError, OmnijetError
+
+_TYPE_NAMES = {
+    "tensor(float)": "f32",
+    "tensor(float16)": "f16",
+    "tensor(int64)": "i64",
+    "tensor(bool)": "bool",
+}
+
+
+class OrtBackend:
+    """ONNX Runtime's CPU provider.
+
+    Args:
+        threads: intra-op threads; 0 lets ONNX Runtime choose (one per core).
+        optimize: False loads without graph optimisation and weight packing: slow to run,
+            but quick and small to load. `omnijet check` uses it.
+    """
+
+    name = "onnxruntime-cpu"
+
+    def __init__(self, threads: int = 0, *, optimize: bool = True) -> None:
+        self._threads = threads
+        self._optimize = optimize
+
+    def load(self, path: Path, contract: GraphContract) -> OrtGraph:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3
+        # Shapes differ from call to call: a memory plan per shape would only pile up.
+        options.enable_mem_pattern = False
+        if not self._optimize:
+            level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.graph_optimization_level = level
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's own classes share no narrower base
+            raise OmnijetError(
+                f"graph {contract.name} cannot be loaded",
+                where=path,
+                expected="an ONNX graph with its weight file beside it",
+                got=str(error).strip().splitlines()[0][:300],
+                fix="run `omnijet check` on the bundle; if a file is damaged, export it again",
+            ) from error
+        verify(
+            contract,
+            [_found(arg) for arg in session.get_inputs()],
+            [_found(arg) for arg in session.get_outputs()],
+            path,
+        )
+        return OrtGraph(session, contract)
+
+
+class OrtGraph:
+    """A loaded session whose boundary was checked."""
+
+    def __init__(self, session: Any, contract: GraphContract) -> None:
+        self._session = session
+        self.contract = contract
+
+    def bind(self, sizes: Mapping[str, int], state: OrtState | None = None) -> OrtBound:
+        return OrtBound(self._session, self.contract, sizes, state)
+
+    def new_state(self, capacity: int) -> OrtState:
+        return OrtState(self.contract, capacity)
+
+
+class OrtState:
+    """KV caches in numpy memory: one array per state pair, shared with the session."""
+
+    def __init__(self, contract: GraphContract, capacity: int) -> None:
+        self._contract = contract
+        self._allocate(capacity)
+
+    def _allocate(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.arrays: dict[str, Array] = {}
+        self.values: dict[str, Any] = {}
+        for pair in self._contract.state:
+            spec = self._contract.input(pair.input)
+            # Zeros, never garbage: a masked key still multiplies its value by zero.
+            array = np.zeros(spec.shape({"capacity": capacity}), NUMPY_DTYPES[spec.dtype])
+            self.arrays[pair.input] = array
+            self.values[pair.input] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+    def grow(self, capacity: int, filled: int) -> None:
+        old = self.arrays
+        self._allocate(capacity)
+        for name, array in self.arrays.items():
+            array[:, :, :filled] = old[name][:, :, :filled]
+
+
+class OrtBound:
+    """Buffers for fixed sizes, bound once; `run` does no allocation of ours."""
+
+    def __init__(
+        self,
+        session: Any,
+        contract: GraphContract,
+        sizes: Mapping[str, int],
+        state: OrtState | None,
+    ) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self.inputs: dict[str, Array] = {}
+        self.outputs: dict[str, Array] = {}
+        carried = {pair.input for pair in contract.state}
+        if carried and (state is None or state.capacity != sizes["capacity"]):
+            raise ContractError(
+                f"graph {contract.name} needs its carried state",
+                where="bind",
+                expected=f"state of capacity {sizes['capacity']}",
+                got="none" if state is None else f"capacity {state.capacity}",
+            )
+        for spec in contract.inputs:
+            if spec.name not in carried:
+                array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
+                self.inputs[spec.name] = array
+                self._binding.bind_ortvalue_input(spec.name, _shared(array))
+        produced = {pair.output for pair in contract.state}
+        for spec in contract.outputs:
+            if spec.name not in produced:
+                array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
+                self.outputs[spec.name] = array
+                self._binding.bind_ortvalue_output(spec.name, _shared(array))
+        if state is not None:
+            for pair in contract.state:
+                value = state.values[pair.input]
+                self._binding.bind_ortvalue_input(pair.input, value)
+                self._binding.bind_ortvalue_output(pair.output, value)
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+def _shared(array: Array) -> Any:
+    """An OrtValue over the array's own memory (no copy on the CPU)."""
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def _found(arg: Any) -> FoundTensor:
+    axes = tuple(a if isinstance(a, int | str) else None for a in arg.shape)
+    return FoundTensor(arg.name, _TYPE_NAMES.get(arg.type, arg.type), axes)

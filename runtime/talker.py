@@ -1,0 +1,104 @@
+"""The Talker: reads what the Thinker fed and wrote, writes codec tokens (50 a second)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.contract import Array
+from runtime.decoder import Context, Decoder
+from runtime.dims import CodecIds, TokenIds
+from runtime.sampling import Sampler, Sampling
+
+TALKER_SAMPLING = Sampling(
+    greedy=False, repetition_penalty=1.05, temperature=0.9, top_k=40, top_p=0.8
+)
+"""The reference's defaults (Qwen2_5OmniForConditionalGeneration.generate)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talker:
+    """Args:
+    decoder: over `talker_step`.
+    codec_embedding: mapped table [codec vocab, embed_width].
+    text_embedding: the Thinker's mapped table, for the text-side marks.
+    """
+
+    decoder: Decoder
+    codec_embedding: Array
+    text_embedding: Array
+    tokens: TokenIds
+    codec: CodecIds
+
+    def prompt_rows(
+        self, embeds: Array, hidden: Array, ids: Array, voice_token: int, first_reply: Array
+    ) -> Array:
+        """f32[prompt + 2, embed_width]: what the Talker is prefilled with (spec 4.2).
+
+        Args:
+            embeds: f32[prompt, width], the Thinker's merged inputs; overwritten.
+            hidden: f32[prompt, width], its post-norm hidden states.
+            ids: i64[prompt].
+            voice_token: the speaker's text-side opening id.
+            first_reply: f32[width], the reply row of the first generated token.
+        """
+        media = (self.tokens.audio, self.tokens.image, self.tokens.video)
+        embeds[np.isin(ids, media)] = 0  # the Talker hears of media through `hidden` alone
+        prompt = embeds.shape[0]
+        rows = np.empty((prompt + 2, embeds.shape[1]), np.float32)
+        np.add(embeds, hidden, out=rows[:prompt])
+        rows[prompt] = self._text(voice_token) + self._codec(self.codec.pad)
+        rows[prompt + 1] = first_reply + self._codec(self.codec.bos)
+        return rows
+
+    def text_stream(self, reply_rows: Sequence[Array]) -> list[Array]:
+        """What is added to each codec token in turn: the reply rows after the first, the
+        end mark, then the pad mark for ever."""
+        marks = [self._text(self.tokens.tts_eos), self._text(self.tokens.tts_pad)]
+        return [*reply_rows[1:], *marks]
+
+    def sampler(self, sampling: Sampling, prompt: int, rng: np.random.Generator) -> Sampler:
+        """A sampler whose penalty history is the reference's: mask ids for the prompt, then
+        pad and start, so that pad (an end token) is penalised from the first step."""
+        history = [self.codec.mask] * min(prompt, 1) + [self.codec.pad, self.codec.bos]
+        return Sampler(sampling, self.decoder.dims.vocab, history, rng)
+
+    def prefill(self, rows: Array, positions: Array, room: int) -> tuple[Context, Array]:
+        """Feeds the prompt rows; positions i64[3, prompt + 2]. Returns logits f32[vocab]."""
+        limit = self.decoder.context_limit
+        context = self.decoder.start(max(rows.shape[0], min(rows.shape[0] + room, limit)))
+        return context, self.decoder.prefill(context, rows, positions).logits.copy()
+
+    def generate(
+        self,
+        context: Context,
+        logits: Array,
+        stream: Sequence[Array],
+        delta: int,
+        sampler: Sampler,
+        max_codes: int,
+    ) -> Iterator[int]:
+        """Yields codec tokens until an end token, the limit, or a full cache.
+
+        The reference always drops the last token it generated, even at the limit: with
+        `max_codes` draws at most `max_codes - 1` codes come out.
+        """
+        for step in range(max_codes):
+            code = sampler(logits)
+            full = context.filled >= self.decoder.context_limit
+            if code in (self.codec.pad, self.codec.eos) or step == max_codes - 1 or full:
+                return
+            yield code
+            text = stream[min(step, len(stream) - 1)]
+            position = context.filled + delta
+            logits = self.decoder.decode(context, self._codec(code) + text, position).logits
+
+    def _codec(self, code: int) -> Array:
+        row: Array = self.codec_embedding[code].astype(np.float32)
+        return row
+
+    def _text(self, token: int) -> Array:
+        row: Array = self.text_embedding[token].astype(np.float32)
+        return row
