@@ -17,7 +17,7 @@ from runtime.backend import Bound, Graph, State
 from runtime.contract import Array
 from runtime.dims import DecoderDims
 from runtime.errors import OmnijetError
-from runtime.rope import MropeTable
+from runtime.rope import MRope
 
 SMALLEST_BUCKET = 256
 PREFILL_ROWS = 512  # bounds the score matrix [heads, rows, capacity] of one call
@@ -55,11 +55,10 @@ class Decoder:
     graph: Graph
     dims: DecoderDims
     context_limit: int
-    rope: MropeTable = field(init=False)
+    rope: MRope = field(init=False)
 
     def __post_init__(self) -> None:
-        dims = self.dims
-        self.rope = MropeTable(dims.head_dim, dims.rope_theta, dims.mrope_section)
+        self.rope = MRope.of(self.dims)
 
     def start(self, expected_rows: int) -> Context:
         """A fresh context with room for `expected_rows`."""
@@ -83,7 +82,7 @@ class Decoder:
             stop = min(start + PREFILL_ROWS, rows)
             bound = self._bind(context, stop - start)
             bound.inputs["embeds"][0] = embeds[start:stop]
-            self.rope.write(positions[:, start:stop], bound.inputs["cos"], bound.inputs["sin"])
+            self.rope.write(positions[:, None, start:stop], bound.inputs["cos"], bound.inputs["sin"])
             seen = context.filled + np.arange(1, stop - start + 1)
             mask = bound.inputs["mask"][0, 0]
             np.less(np.arange(context.state.capacity)[None, :], seen[:, None], out=mask)
@@ -105,7 +104,7 @@ class Decoder:
             context.step_rows = 0
         inputs = bound.inputs
         inputs["embeds"][0, 0] = embed
-        self.rope.write_one(position, inputs["cos"], inputs["sin"])
+        self.rope.write_step(position, inputs["cos"], inputs["sin"])
         inputs["mask"][0, 0, 0, context.step_rows : context.filled + 1] = True
         context.step_rows = context.filled + 1
         self._run(context, bound, 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from runtime.dims import TokenIds
 from runtime.errors import OmnijetError
 
 IntArray = npt.NDArray[np.int64]
+Times = npt.NDArray[Any]  # ascending from 0, in time ids, whole or not
 
 QWEN_TOKEN_IDS = TokenIds(
     audio=151646,
@@ -168,7 +170,7 @@ def frame_times(frames: int, seconds_per_grid: float, ids_per_second: int) -> In
 
 
 def clip_layout(
-    times: npt.NDArray[np.int64] | npt.NDArray[np.float64],
+    times: Times,
     cells: int,
     audio_tokens: int,
     chunk: int,
@@ -188,9 +190,7 @@ def clip_layout(
     return order >= len(times) * cells
 
 
-def _interleave(
-    times: npt.NDArray[np.int64] | npt.NDArray[np.float64], audio_tokens: int, chunk: int
-) -> tuple[IntArray, IntArray]:
+def _interleave(times: Times, audio_tokens: int, chunk: int) -> tuple[IntArray, IntArray]:
     """Order of [picture tokens, sound tokens] in the prompt, and the part each falls in.
 
     Parts are picture 0, sound 0, picture 1, sound 1, ...; i64[tokens] each.
@@ -201,9 +201,7 @@ def _interleave(
     return order, parts[order]
 
 
-def _chunks(
-    times: npt.NDArray[np.int64] | npt.NDArray[np.float64], chunk: int
-) -> IntArray:
+def _chunks(times: Times, chunk: int) -> IntArray:
     """The chunk of each token, from ascending times that begin at 0.
 
     A token that reaches the next border closes the open chunk, but only that one: a jump
@@ -228,7 +226,7 @@ class _Queue:
     def left(self) -> int:
         return 0 if self.values is None else len(self.values) - self.taken
 
-    def take(self, where: str) -> npt.NDArray[np.float64]:
+    def take(self, where: str) -> Any:
         if not self.left:
             raise OmnijetError(
                 f"the prompt holds {self.noun} {self.taken + 1}, but {self.option} does not",
@@ -239,8 +237,7 @@ class _Queue:
             )
         assert self.values is not None
         self.taken += 1
-        value: npt.NDArray[np.float64] = self.values[self.taken - 1]
-        return value
+        return self.values[self.taken - 1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     TextColumn,
@@ -25,7 +26,7 @@ def byte_progress() -> Progress:
 
 def step_progress() -> Progress:
     """A progress bar over steps, on stderr; silent when stderr is no terminal."""
-    return _progress(TextColumn("{task.completed:.0f}/{task.total:.0f}"))
+    return _progress(MofNCompleteColumn())
 
 
 def _progress(measure: ProgressColumn) -> Progress:

@@ -1,0 +1,165 @@
+"""From a checkpoint to a bundle: read, verify, then every file in turn."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from torch import nn
+
+from export.checkpoint import Checkpoint
+from export.graph_file import write_graph
+from export.modules.audio_encoder import AudioEncoder
+from export.modules.base import weight_sources
+from export.modules.decoder import TalkerStep, ThinkerStep
+from export.modules.dit import DitStep
+from export.modules.vision_encoder import VisionEncoder
+from export.modules.vocoder import Vocoder
+from export.speech_tables import speech_tables
+from export.staging import staged_folder
+from export.tables import write_embedding, write_table
+from export.texts import write_texts
+from export.voices import load_voices
+from runtime.contract import NUMPY_DTYPES, Precision, graph_contracts
+from runtime.dims import ModelDims
+from runtime.facts import PreprocessorFacts
+from runtime.manifest import FILE_NAME, FileEntry, Manifest, TableEntry, VoiceEntry, hash_file
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, bytes done, bytes in all)."""
+
+
+def graph_modules(dims: ModelDims, precision: Precision) -> Iterator[tuple[str, nn.Module]]:
+    """The six graph modules on the meta device, one after the other."""
+    yield "audio_encoder", AudioEncoder(dims.audio, precision)
+    yield "vision_encoder", VisionEncoder(dims.vision, precision)
+    yield "thinker_step", ThinkerStep(dims.thinker, precision)
+    yield "talker_step", TalkerStep(dims.talker, precision)
+    yield "dit_step", DitStep(dims.dit)
+    yield "vocoder", Vocoder(dims.vocoder)
+
+
+def export_bundle(
+    source: Path,
+    target: Path,
+    precision: Precision = "f32",
+    *,
+    replace: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> Manifest:
+    """Exports the checkpoint in folder `source` to the bundle `target`.
+
+    Everything is checked before any work: configuration, names, shapes and dtypes of all
+    weights, voices, tokenizer. Memory does not grow with the checkpoint.
+
+    Args:
+        precision: of Thinker, Talker and encoders; speech synthesis stays f32.
+        replace: whether an existing `target` may be replaced, as the last step.
+
+    Raises:
+        OmnijetError: the checkpoint is not usable, or the disk is full.
+    """
+    checkpoint = Checkpoint.open(source)
+    dims = checkpoint.dims
+    checkpoint.verify(dims)
+    voices = load_voices(source / "spk_dict.pt", dims)
+    facts = PreprocessorFacts.from_preprocessor_config(checkpoint.json("preprocessor_config.json"))
+    needed = _bundle_bytes(dims, precision)
+    with staged_folder(target, replace=replace, needed_bytes=int(1.02 * needed)) as folder:
+        contracts = graph_contracts(dims, precision)
+        graphs = {}
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            progress("writing weights", min(done, needed), needed)
+
+        for name, module in graph_modules(dims, precision):
+            progress(f"tracing {name}", min(done, needed), needed)
+            graphs[name] = write_graph(module, contracts[name], checkpoint, folder, advance)
+        (folder / "tables").mkdir()
+        tables = _write_tables(checkpoint, dims, precision, folder)
+        for name, array in speech_tables(dims, checkpoint, voices).items():
+            tables[name] = write_table(array, folder / "tables" / f"{name}.npy")
+        write_texts(source, folder)
+        manifest = Manifest(
+            name=source.resolve().name,
+            precision=precision,
+            dims=dims,
+            graphs=graphs,
+            tables=tables,
+            voices={name: VoiceEntry(voice.bos_token) for name, voice in voices.items()},
+            preprocessor=facts.to_json(),
+            files=_hash_files(folder, progress),
+            versions=_versions(),
+            provenance=_provenance(checkpoint),
+        )
+        manifest.write(folder)
+    return manifest
+
+
+def _write_tables(
+    checkpoint: Checkpoint, dims: ModelDims, precision: Precision, folder: Path
+) -> dict[str, TableEntry]:
+    """The two embedding tables: mapped by the runtime, in no graph."""
+    thinker, talker = dims.thinker, dims.talker
+    shapes = {
+        "thinker": (thinker.vocab, thinker.embed_width),
+        "talker": (talker.vocab, talker.embed_width),
+    }
+    return {
+        f"{part}_embedding": write_embedding(
+            checkpoint,
+            f"{part}.model.embed_tokens.weight",
+            shape,
+            precision,
+            folder / "tables" / f"{part}_embedding.npy",
+        )
+        for part, shape in shapes.items()
+    }
+
+
+def _bundle_bytes(dims: ModelDims, precision: Precision) -> int:
+    """Bytes of all graph weights and embedding tables."""
+    total = 0
+    for _, module in graph_modules(dims, precision):
+        for name in weight_sources(module):
+            parameter = module.get_parameter(name)
+            total += parameter.numel() * parameter.element_size()
+    itemsize = NUMPY_DTYPES[precision].itemsize
+    for decoder in (dims.thinker, dims.talker):
+        total += decoder.vocab * decoder.embed_width * itemsize
+    return total
+
+
+def _hash_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE_NAME)
+    total = sum(path.stat().st_size for path in paths)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("hashing", done, total)
+
+    return {path.relative_to(folder).as_posix(): hash_file(path, advance) for path in paths}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("omnijet", "torch", "onnx", "onnx-ir", "onnxscript")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        found[package] = version(package)
+    return found
+
+
+def _provenance(checkpoint: Checkpoint) -> Mapping[str, object]:
+    return {
+        "checkpoint": checkpoint.folder.resolve().name,
+        "config_sha256": hash_file(checkpoint.folder / "config.json").sha256,
+        "exported_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

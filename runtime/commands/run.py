@@ -1,0 +1,143 @@
+"""`omnijet run BUNDLE`: one user message in, text and speech out."""
+
+from __future__ import annotations
+
+import os
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.progress import TaskID
+
+from runtime.chat import SPEECH_SYSTEM_PROMPT
+from runtime.commands.console import print_json, step_progress
+from runtime.errors import OmnijetError
+from runtime.pipeline import MAX_CODES, MAX_TEXT_TOKENS, Omni, Reply, StageReport
+from runtime.wav import write_wav
+
+
+class _Part(Action):
+    """Collects text and media in the order of the command line."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        parts = getattr(namespace, "parts", None) or []
+        namespace.parts = [*parts, {"type": self.dest, self.dest: values}]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    message = parser.add_argument_group("the user's message, in the order given")
+    for kind, metavar in (("text", "T"), ("image", "P"), ("audio", "P"), ("video", "P")):
+        message.add_argument(
+            f"--{kind}", action=_Part, metavar=metavar, help=f"add {kind}; may repeat"
+        )
+    parser.set_defaults(parts=None)
+    parser.add_argument(
+        "--no-audio-in-video", action="store_true", help="look at clips without hearing them"
+    )
+    parser.add_argument(
+        "--system", default=SPEECH_SYSTEM_PROMPT, metavar="S", help="system prompt"
+    )
+    parser.add_argument("--voice", metavar="NAME", help="speaker; the bundle's first by default")
+    parser.add_argument("--no-speech", action="store_true", help="text only")
+    parser.add_argument("--greedy", action="store_true", help="no sampling in Thinker and Talker")
+    parser.add_argument("--seed", type=int, metavar="N", help="of sampling and of the DiT's noise")
+    parser.add_argument("--max-text-tokens", type=_positive, default=MAX_TEXT_TOKENS, metavar="N")
+    parser.add_argument("--max-codes", type=_positive, default=MAX_CODES, metavar="N")
+    parser.add_argument("--out", type=Path, metavar="reply.wav", help="where to write the speech")
+    parser.add_argument("--json", action="store_true", help="print one object instead of text")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def run(args: Namespace) -> int:
+    """Prints the reply; writes the speech if asked."""
+    if not args.parts:
+        raise OmnijetError(
+            "there is nothing to answer",
+            expected="at least one of --text, --image, --audio, --video",
+            fix='for example: omnijet run BUNDLE --text "Who are you?"',
+        )
+    if args.out is not None:
+        check_writable(args.out)
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": args.system}]},
+        {"role": "user", "content": args.parts},
+    ]
+    omni = Omni.open(args.bundle)
+    with stage_progress() as report:
+        reply = omni.generate(
+            messages,
+            voice=args.voice,
+            speech=not args.no_speech,
+            use_audio_in_video=not args.no_audio_in_video,
+            greedy=args.greedy,
+            seed=args.seed,
+            max_text_tokens=args.max_text_tokens,
+            max_codes=args.max_codes,
+            report=report,
+        )
+    if args.out is not None and not args.no_speech:
+        write_wav(args.out, reply.audio, reply.sample_rate_hz)
+    if args.json:
+        print_json(reply_facts(reply))
+    else:
+        print(reply.text)
+        if args.out is not None and not args.no_speech:
+            seconds = reply.audio.size / reply.sample_rate_hz
+            print(f"[{seconds:.2f} s of speech in {args.out}]")
+    return 0
+
+
+def reply_facts(reply: Reply) -> dict[str, Any]:
+    """The object that `--json` prints."""
+    return {
+        "text": reply.text,
+        "text_ids": reply.text_ids,
+        "codes": reply.codes,
+        "samples": int(reply.audio.size),
+        "sample_rate_hz": reply.sample_rate_hz,
+        "prompt_tokens": reply.prompt_tokens,
+        "voice": reply.voice,
+        "seed": reply.seed,
+        "timings_ms": {stage: round(ms, 3) for stage, ms in reply.timings_ms.items()},
+    }
+
+
+def check_writable(path: Path) -> None:
+    """Fails before minutes of work if the result could not be written after them."""
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OmnijetError(
+            "the output file cannot be written",
+            where=path,
+            expected="a file in a folder that exists and that you may write to",
+            got="a folder" if path.is_dir() else f"folder {folder}",
+        )
+
+
+@contextmanager
+def stage_progress() -> Iterator[StageReport]:
+    """A progress bar per stage, on stderr."""
+    with step_progress() as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=None)
+            progress.update(tasks[stage], completed=done, total=total or None)
+
+        yield report
