@@ -18,8 +18,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         choices=("f32", "f16"),
-        default="f16",
-        help="of Thinker, Talker and encoders (speech synthesis stays f32); default f16",
+        default="f32",
+        help="of Thinker, Talker and encoders (speech synthesis stays f32); default f32",
     )
     parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")
 

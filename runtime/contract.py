@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.dims import DecoderDims, ModelDims
-from runtime.errors import ContractError, OmnijetError
+from runtime.errors import ContractError
 
 Precision = Literal["f32", "f16"]
 DType = Literal["f32", "f16", "i64", "bool"]
@@ -279,16 +279,4 @@ def verify(
             expected=f"the boundary of {contract.name} declared in runtime/contract.py",
             got="\n            ".join(faults),
             fix="export the bundle again with this version of omnijet",
-        )
-
-
-def require_shape(spec: TensorSpec, array: Array, sizes: Mapping[str, int], graph: str) -> None:
-    """Raises `OmnijetError` if an array fed to `graph` has another dtype or shape."""
-    wanted = spec.shape(sizes)
-    if array.shape != wanted or array.dtype != NUMPY_DTYPES[spec.dtype]:
-        raise OmnijetError(
-            f"wrong feed for graph {graph}",
-            where=f"input {spec.name}",
-            expected=f"{spec.dtype}{list(wanted)}",
-            got=f"{array.dtype}{list(array.shape)}",
         )

@@ -1,0 +1,135 @@
+"""A bundle's manifest: round trip, and every way it can be damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.config import read_dims
+from export.presets import preset
+from runtime.bundle import Bundle, check_files
+from runtime.errors import OmnijetError
+from runtime.manifest import FILE_NAME, GraphEntry, Manifest, TableEntry, VoiceEntry, hash_file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle of toy files: everything about it is real but the graphs."""
+    folder = tmp_path / "bundle"
+    (folder / "graphs").mkdir(parents=True)
+    (folder / "tables").mkdir()
+    dims = read_dims(preset("nano"), None, "nano")
+    names = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
+    graphs = {}
+    for name in names:
+        (folder / f"graphs/{name}.onnx").write_bytes(name.encode() * 10)
+        graphs[name] = GraphEntry(
+            f"graphs/{name}.onnx", f"graphs/{name}.weights", 0, 0, 1, 24, {"MatMul": 1}
+        )
+    np.save(folder / "tables/t.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    Manifest(
+        name="toy",
+        precision="f32",
+        dims=dims,
+        graphs=graphs,
+        tables={"t": TableEntry("tables/t.npy", "float32", (3, 4))},
+        voices={"Chelsie": VoiceEntry(7), "Ethan": VoiceEntry(8)},
+        preprocessor={},
+        files={p.relative_to(folder).as_posix(): hash_file(p) for p in paths},
+    ).write(folder)
+    return folder
+
+
+def edit(folder: Path, **changes: object) -> None:
+    data = json.loads((folder / FILE_NAME).read_text())
+    data.update(changes)
+    (folder / FILE_NAME).write_text(json.dumps(data))
+
+
+def test_round_trip(folder: Path) -> None:
+    manifest = Manifest.read(folder)
+    before = (folder / FILE_NAME).read_text()
+    manifest.write(folder)
+    assert (folder / FILE_NAME).read_text() == before
+    assert check_files(Bundle.open(folder)) == []
+
+
+def test_tables_are_mapped_not_loaded(folder: Path) -> None:
+    table = Bundle.open(folder).table("t")
+    assert isinstance(table, np.memmap)
+    assert table[2, 3] == 11
+
+
+def test_a_flipped_bit_is_found(folder: Path) -> None:
+    path = folder / "graphs/dit_step.onnx"
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+    faults = check_files(Bundle.open(folder))
+    assert len(faults) == 1 and faults[0].startswith("graphs/dit_step.onnx: sha256")
+
+
+def test_a_stray_file_is_found(folder: Path) -> None:
+    (folder / "graphs/old.onnx").write_bytes(b"")
+    assert check_files(Bundle.open(folder)) == ["graphs/old.onnx: not in the manifest"]
+
+
+def test_missing_and_shortened_files_are_listed_at_once(folder: Path) -> None:
+    (folder / "graphs/vocoder.onnx").unlink()
+    (folder / "tables/t.npy").write_bytes(b"x")
+    with pytest.raises(OmnijetError) as caught:
+        Bundle.open(folder)
+    assert "graphs/vocoder.onnx: missing" in str(caught.value)
+    assert "tables/t.npy: 1 bytes" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": 2}, "install a newer omnijet"),
+        ({"version": 0}, "export the bundle again"),
+        ({"format": "zip"}, "not an omnijet manifest"),
+        ({"dims": {"audio": 3}}, "manifest is damaged"),
+        ({"contracts": {}}, "contract of audio_encoder"),
+    ],
+)
+def test_a_foreign_manifest_is_refused(folder: Path, changes: dict, said: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(OmnijetError, match=said):
+        Bundle.open(folder)
+
+
+def test_a_drifted_contract_in_the_manifest_is_refused(folder: Path) -> None:
+    data = json.loads((folder / FILE_NAME).read_text())
+    data["contracts"]["dit_step"]["inputs"][0]["axes"][2] = 81
+    edit(folder, contracts=data["contracts"])
+    with pytest.raises(OmnijetError, match="contract of dit_step"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("make", ["nothing", "file", "empty"])
+def test_what_is_no_bundle_says_so(tmp_path: Path, make: str) -> None:
+    path = tmp_path / "x"
+    if make == "file":
+        path.write_text("hello")
+    elif make == "empty":
+        path.mkdir()
+    with pytest.raises(OmnijetError, match="not an omnijet bundle"):
+        Bundle.open(path)
+
+
+def test_not_json(folder: Path) -> None:
+    (folder / FILE_NAME).write_text("{")
+    with pytest.raises(OmnijetError, match="cannot be read"):
+        Bundle.open(folder)
+
+
+def test_unknown_voice_lists_the_voices(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    assert bundle.voice_id(None) == ("Chelsie", 7)
+    with pytest.raises(OmnijetError, match="one of Chelsie, Ethan"):
+        bundle.voice_id("Bob")

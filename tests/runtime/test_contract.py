@@ -1,0 +1,112 @@
+"""The contract: derived facts, and a drifted graph file refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from export.config import read_dims
+from export.presets import preset
+from runtime.contract import (
+    AXES,
+    GraphContract,
+    TensorSpec,
+    graph_contracts,
+    split_axis,
+)
+from runtime.dims import ModelDims
+from runtime.errors import ContractError, OmnijetError
+from runtime.ort import OrtBackend
+
+
+@pytest.fixture(scope="module")
+def dims() -> ModelDims:
+    return read_dims(preset("nano"), None, "nano")
+
+
+def test_dims_survive_json(dims: ModelDims) -> None:
+    assert ModelDims.from_json(dims.to_json()) == dims
+
+
+def test_every_state_output_feeds_an_input_of_the_same_shape(dims: ModelDims) -> None:
+    for contract in graph_contracts(dims, "f16").values():
+        carried = [pair.input for pair in contract.state]
+        assert len(carried) == (2 * getattr(dims, contract.name.split("_")[0]).layers if carried else 0)
+        for pair in contract.state:
+            assert contract.input(pair.input).dtype == contract.output(pair.output).dtype == "f16"
+
+
+def test_shapes_follow_the_symbols(dims: ModelDims) -> None:
+    vision = graph_contracts(dims, "f32")["vision_encoder"]
+    sizes = {"cells": 6, "windows": 2}
+    assert vision.input("patches").shape(sizes) == (24, dims.vision.patch_width)
+    assert vision.output("features").shape(sizes) == (6, dims.vision.out)
+    assert split_axis("4*cells") == (4, "cells")
+    assert set(vision.symbols) == {"cells", "windows"} <= set(AXES)
+
+
+def test_an_undeclared_axis_is_refused() -> None:
+    with pytest.raises(AssertionError, match="bananas"):
+        GraphContract("g", (TensorSpec("x", "f32", ("bananas",)),), ())
+
+
+def small_graph(path: Path, outputs: list[onnx.ValueInfoProto]) -> None:
+    """mel [1, 80, frames] -> wave, by a graph that only has the right boundary."""
+    mel = helper.make_tensor_value_info("mel", TensorProto.FLOAT, [1, 80, "frames"])
+    nodes = [helper.make_node("Identity", ["mel"], [outputs[0].name])]
+    graph = helper.make_graph(nodes, "vocoder", [mel], outputs)
+    opsets = [helper.make_opsetid("", 24)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=11), path)
+
+
+TOY = GraphContract(
+    "vocoder",
+    (TensorSpec("mel", "f32", (1, 80, "frames")),),
+    (TensorSpec("wave", "f32", (1, 80, "frames")),),
+)
+
+
+def test_a_graph_that_keeps_its_contract_loads(tmp_path: Path) -> None:
+    path = tmp_path / "vocoder.onnx"
+    small_graph(
+        path, [helper.make_tensor_value_info("wave", TensorProto.FLOAT, [1, 80, "frames"])]
+    )
+    graph = OrtBackend(threads=1).load(path, TOY)
+    bound = graph.bind({"frames": 3})
+    bound.inputs["mel"][...] = 2.5
+    bound.run()
+    assert (bound.outputs["wave"] == 2.5).all()
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (("wave", TensorProto.FLOAT, [1, 80, "rows"]), "expected f32[1, 80, frames], got f32[1, 80, rows]"),
+        (("wave", TensorProto.FLOAT, [1, 81, "frames"]), "got f32[1, 81, frames]"),
+        (("sound", TensorProto.FLOAT, [1, 80, "frames"]), "wave: expected f32[1, 80, frames], got nothing"),
+        (("sound", TensorProto.FLOAT, [1, 80, "frames"]), "sound: not in the contract"),
+    ],
+)  # fmt: skip
+def test_a_drifted_graph_is_refused(tmp_path: Path, output: tuple, said: str) -> None:
+    path = tmp_path / "vocoder.onnx"
+    small_graph(path, [helper.make_tensor_value_info(*output)])
+    with pytest.raises(ContractError) as caught:
+        OrtBackend(threads=1).load(path, TOY)
+    message = str(caught.value)
+    for part in ("graph vocoder", f"where:    {path}", "expected: ", "got: ", "fix: ", said):
+        assert part in message
+
+
+def test_unloadable_file_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "vocoder.onnx"
+    path.write_bytes(b"not a graph")
+    with pytest.raises(OmnijetError, match="cannot be loaded"):
+        OrtBackend(threads=1).load(path, TOY)
+
+
+def test_dims_are_frozen(dims: ModelDims) -> None:
+    with pytest.raises(AttributeError):
+        dims.thinker.layers = 3  # type: ignore[misc]

@@ -1,0 +1,74 @@
+"""Who may import whom, and how long `import omnijet` takes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("export", "runtime", "quantization", "engines")
+FORBIDDEN = {
+    "runtime": {"torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors",
+                "huggingface_hub", "export", "quantization", "engines", "omnijet"},
+    "export": {"transformers", "quantization", "engines", "omnijet"},
+}  # fmt: skip
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield (node.module or "").split(".")[0], node.lineno
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_forbidden_imports(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    faults = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in files
+        for name, line in imports(path)
+        if name in FORBIDDEN[package]
+    ]
+    assert not faults
+
+
+def test_the_check_itself_sees_a_forbidden_import(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text("def f():\n    from torch.nn import Module\n")
+    assert ("torch", 2) in set(imports(path))
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in json.loads(result.stdout.splitlines()[-1])}
+
+
+@pytest.mark.parametrize("module", ["runtime.pipeline", "runtime.commands.run"])
+def test_the_whole_runtime_loads_without_heavy_packages(module: str) -> None:
+    assert not loaded_after(f"import {module}") & FORBIDDEN["runtime"] - {"omnijet"}
+
+
+def test_importing_omnijet_is_quick_and_light() -> None:
+    assert "numpy" not in loaded_after("import omnijet")
+    code = "import time; t = time.perf_counter(); import omnijet; print(time.perf_counter() - t)"
+    seconds = []
+    for _ in range(3):
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        seconds.append(float(result.stdout))
+    assert min(seconds) < 0.5
