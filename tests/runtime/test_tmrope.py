@@ -11,13 +11,8 @@ import pytest
 
 from runtime.audio_plan import audio_token_count
 from runtime.errors import OmnijetError
-from runtime.tmrope import (
-    QWEN_TOKEN_IDS,
-    clip_layout,
-    decode_position,
-    frame_times,
-    tmrope_positions,
-)
+from runtime.tmrope import QWEN_TOKEN_IDS, decode_position, tmrope_positions
+from runtime.tmrope_segments import clip_layout, frame_times
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tmrope.json").read_text())
 CASES = {case["name"]: case for case in GOLDEN["cases"]}
