@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import onnx_ir as ir
 import numpy.typing as npt
+import onnx_ir as ir
 from torch import Tensor
 
 from export.weight_file import BLOCK_BYTES, convert

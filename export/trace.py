@@ -87,9 +87,7 @@ def _meta(spec: TensorSpec) -> Tensor:
 
 def _dynamic_shapes(module: nn.Module, contract: GraphContract) -> dict[str, Any]:
     """The contract's symbols per argument of `forward`; a variadic one takes the rest."""
-    dims: dict[str, Any] = {
-        symbol: torch.export.Dim(symbol, min=1) for symbol in contract.symbols
-    }
+    dims: dict[str, Any] = {symbol: torch.export.Dim(symbol, min=1) for symbol in contract.symbols}
     specs = [_dynamic_axes(spec, dims) for spec in contract.inputs]
     shapes: dict[str, Any] = {}
     for parameter in inspect.signature(module.forward).parameters.values():

@@ -70,7 +70,9 @@ class Backend(Protocol):
         ...
 
 
-def run_once(graph: Graph, sizes: Mapping[str, int], feeds: Mapping[str, Array]) -> dict[str, Array]:
+def run_once(
+    graph: Graph, sizes: Mapping[str, int], feeds: Mapping[str, Array]
+) -> dict[str, Array]:
     """One call with buffers of its own: for encoders, which run once per picture or clip."""
     bound = graph.bind(sizes)
     for name, array in feeds.items():

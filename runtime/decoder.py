@@ -81,10 +81,11 @@ class Decoder:
         for start in range(0, rows, PREFILL_ROWS):
             stop = min(start + PREFILL_ROWS, rows)
             bound = self._bind(context, stop - start)
-            bound.inputs["embeds"][0] = embeds[start:stop]
-            self.rope.write(positions[:, None, start:stop], bound.inputs["cos"], bound.inputs["sin"])
+            inputs = bound.inputs
+            inputs["embeds"][0] = embeds[start:stop]
+            self.rope.write(positions[:, None, start:stop], inputs["cos"], inputs["sin"])
             seen = context.filled + np.arange(1, stop - start + 1)
-            mask = bound.inputs["mask"][0, 0]
+            mask = inputs["mask"][0, 0]
             np.less(np.arange(context.state.capacity)[None, :], seen[:, None], out=mask)
             self._run(context, bound, stop - start)
             logits = bound.outputs["logits"][0]

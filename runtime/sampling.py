@@ -59,10 +59,7 @@ class Sampler:
     def __call__(self, logits: Array) -> int:
         """The next token from f32 [vocab] logits, which stay untouched."""
         scores = self.process(logits)
-        if self._sampling.greedy:
-            token = int(scores.argmax())
-        else:
-            token = self._draw(scores)
+        token = int(scores.argmax()) if self._sampling.greedy else self._draw(scores)
         self._remember(token)
         return token
 

@@ -83,8 +83,12 @@ def _facts(manifest: Manifest, names: list[str]) -> dict[str, Any]:
 
 def _graph_table(manifest: Manifest, names: list[str]) -> Table:
     table = Table(
-        "graph", "nodes", "parameters", "weights", "operators", title=f"{manifest.name} "
-        f"({manifest.precision})"
+        "graph",
+        "nodes",
+        "parameters",
+        "weights",
+        "operators",
+        title=f"{manifest.name} ({manifest.precision})",
     )
     for name in names:
         entry = manifest.graphs[name]

@@ -43,9 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-audio-in-video", action="store_true", help="look at clips without hearing them"
     )
-    parser.add_argument(
-        "--system", default=SPEECH_SYSTEM_PROMPT, metavar="S", help="system prompt"
-    )
+    parser.add_argument("--system", default=SPEECH_SYSTEM_PROMPT, metavar="S", help="system prompt")
     parser.add_argument("--voice", metavar="NAME", help="speaker; the bundle's first by default")
     parser.add_argument("--no-speech", action="store_true", help="text only")
     parser.add_argument("--greedy", action="store_true", help="no sampling in Thinker and Talker")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
-import onnx_ir as ir
 from export import ops
 from export.modules.base import Linear, Sourced, materialize
 from export.trace import TRACE_SIZES, trace

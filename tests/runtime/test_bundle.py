@@ -11,6 +11,7 @@ import pytest
 from export.config import read_dims
 from export.presets import preset
 from runtime.bundle import Bundle, check_files
+from runtime.contract import graph_contracts
 from runtime.errors import OmnijetError
 from runtime.manifest import FILE_NAME, GraphEntry, Manifest, TableEntry, VoiceEntry, hash_file
 
@@ -22,9 +23,8 @@ def folder(tmp_path: Path) -> Path:
     (folder / "graphs").mkdir(parents=True)
     (folder / "tables").mkdir()
     dims = read_dims(preset("nano"), None, "nano")
-    names = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
     graphs = {}
-    for name in names:
+    for name in graph_contracts(dims, "f32"):
         (folder / f"graphs/{name}.onnx").write_bytes(name.encode() * 10)
         graphs[name] = GraphEntry(
             f"graphs/{name}.onnx", f"graphs/{name}.weights", 0, 0, 1, 24, {"MatMul": 1}
