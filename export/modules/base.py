@@ -128,7 +128,7 @@ def load_source(source: Source, weights: Weights) -> Tensor:
     if source.fold is not None:
         return source.fold([t.float() for t in tensors])
     value = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-    return value.t().contiguous() if source.transpose else value
+    return value.flatten(1).t().contiguous() if source.transpose else value
 
 
 def materialize(module: nn.Module, weights: Weights) -> nn.Module:

@@ -31,9 +31,11 @@ def test_an_existing_target_survives_unless_replaced(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
     target.mkdir()
     (target / "old").write_text("old")
-    with pytest.raises(OmnijetError, match="exists already"):
-        with staged_folder(target, replace=False):
-            pass
+    with (
+        pytest.raises(OmnijetError, match="exists already"),
+        staged_folder(target, replace=False),
+    ):
+        pass
     with pytest.raises(ValueError), staged_folder(target, replace=True):
         raise ValueError
     assert (target / "old").read_text() == "old"
@@ -44,14 +46,18 @@ def test_an_existing_target_survives_unless_replaced(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(OmnijetError, match="too little room"):
-        with staged_folder(tmp_path / "bundle", replace=False, needed_bytes=1 << 60):
-            pytest.fail("work was begun")
+    with (
+        pytest.raises(OmnijetError, match="too little room"),
+        staged_folder(tmp_path / "bundle", replace=False, needed_bytes=1 << 60),
+    ):
+        pytest.fail("work was begun")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unwritable_parent(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OmnijetError, match="cannot be written"):
-        with staged_folder(tmp_path / "file" / "bundle", replace=False):
-            pass
+    with (
+        pytest.raises(OmnijetError, match="cannot be written"),
+        staged_folder(tmp_path / "file" / "bundle", replace=False),
+    ):
+        pass

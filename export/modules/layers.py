@@ -1,0 +1,45 @@
+"""Small layers that several graphs share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from export import ops
+from export.modules.base import Source, Sourced
+
+
+class RMSNorm(Sourced):
+    """Root-mean-square norm over the last axis, in f32."""
+
+    def __init__(self, key: str, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.add("weight", (width,), Source((f"{key}.weight",), ((width,),)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.rms_norm(x, self.weight, self.eps)
+
+
+class LayerNorm(Sourced):
+    """Layer norm with affine parameters over the last axis, in f32."""
+
+    def __init__(self, key: str, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.width = width
+        self.add("weight", (width,), Source((f"{key}.weight",), ((width,),)))
+        self.add("bias", (width,), Source((f"{key}.bias",), ((width,),)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)
+
+
+def split_heads(x: Tensor, heads: int, head_dim: int) -> Tensor:
+    """[batch, rows, heads * head_dim] -> [batch, heads, rows, head_dim]."""
+    return x.reshape(x.shape[0], x.shape[1], heads, head_dim).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """[batch, heads, rows, head_dim] -> [batch, rows, heads * head_dim]."""
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])
