@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from runtime import dit
 from runtime.backend import Backend, Graph, run_once
 from runtime.bundle import CHAT_TEMPLATE, TOKENIZER, Bundle
 from runtime.contract import Array
-from runtime.decoder import Decoder
+from runtime.decoder import Context, Decoder
 from runtime.encoders import AudioEncoder, VisionEncoder
 from runtime.facts import PreprocessorFacts
 from runtime.messages import parse_messages
@@ -28,12 +28,23 @@ from runtime.thinker import Thinker, ThinkerPrefill
 from runtime.tmrope import tmrope_positions
 from runtime.tokenizer import Tokenizer
 
+T = TypeVar("T")
+
 SAMPLE_RATE_HZ = 24_000
 MAX_TEXT_TOKENS = 1024
 MAX_CODES = 4096  # with the last draw dropped, 81.9 s of speech
 
 StageReport = Callable[[str, int, int], None]
 """Told (stage, steps done, steps in all or 0 if unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """Microseconds of each step of a decoding stage: in all, and inside the graph call.
+    The difference is what the host costs."""
+
+    total_us: list[float] = field(default_factory=list)
+    graph_us: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,7 @@ class Reply:
         mel: f32[80, frames] log-mel of the speech, 100 frames a second.
         prompt_tokens: tokens fed before the first generated one.
         timings_ms: time of each stage that ran.
-        graph_ms: the part of a decoding stage spent inside graph calls.
+        steps: of each decoding stage, what every step took.
     """
 
     text: str
@@ -61,7 +72,7 @@ class Reply:
     voice: str | None
     seed: int
     timings_ms: dict[str, float]
-    graph_ms: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, StepTimes] = field(default_factory=dict)
 
 
 class Omni:
@@ -178,7 +189,7 @@ class Omni:
             voice=voice_name if speech else None,
             seed=seed,
             timings_ms=turn.timings_ms,
-            graph_ms=turn.graph_ms,
+            steps=turn.steps,
         )
 
     def load(self, *, hearing: bool = True, sight: bool = True, speech: bool = True) -> None:
@@ -223,14 +234,11 @@ class Omni:
         sampler = Sampler(Sampling(), self.dims.thinker.vocab, (), np.random.default_rng(0))
         ids: list[int] = []
         rows: list[Array] = []
-        before = prefill.context.graph_seconds
-        with turn.stage("thinker_decode"):
-            for step in self._thinker.generate(prefill, sampler, max_tokens):
-                ids.append(step.token)
-                if step.reply_row is not None:
-                    rows.append(step.reply_row)
-                turn.report("thinker_decode", len(ids), 0)
-        turn.graph_ms["thinker_decode"] = 1e3 * (prefill.context.graph_seconds - before)
+        steps = self._thinker.generate(prefill, sampler, max_tokens)
+        for step in turn.timed("thinker_decode", prefill.context, steps):
+            ids.append(step.token)
+            if step.reply_row is not None:
+                rows.append(step.reply_row)
         return ids, rows
 
     def _speak(
@@ -258,14 +266,8 @@ class Omni:
         suppress = (self.dims.codec.bos,)
         sampler = talker.sampler(replace(sampling, suppress=suppress), len(prompt.input_ids), rng)
         stream = talker.text_stream(reply_rows)
-        codes: list[int] = []
-        before = context.graph_seconds
-        with turn.stage("talker_decode"):
-            for code in talker.generate(context, logits, stream, delta, sampler, max_codes):
-                codes.append(code)
-                turn.report("talker_decode", len(codes), 0)
-        turn.graph_ms["talker_decode"] = 1e3 * (context.graph_seconds - before)
-        return codes
+        steps = talker.generate(context, logits, stream, delta, sampler, max_codes)
+        return list(turn.timed("talker_decode", context, steps))
 
     def _mel(self, codes: list[int], voice: str, seed: int, turn: _Turn) -> Array:
         """f32[80, frames]."""
@@ -345,7 +347,7 @@ class _Turn:
     def __init__(self, report: StageReport | None) -> None:
         self._report = report
         self.timings_ms: dict[str, float] = {}
-        self.graph_ms: dict[str, float] = {}
+        self.steps: dict[str, StepTimes] = {}
 
     @contextmanager
     def stage(self, name: str, when: bool = True) -> Iterator[None]:
@@ -355,6 +357,19 @@ class _Turn:
         yield
         if when:
             self.timings_ms[name] = 1e3 * (time.perf_counter() - began)
+
+    def timed(self, name: str, context: Context, steps: Iterator[T]) -> Iterator[T]:
+        """Passes the steps of a decoding stage on, and times each."""
+        times = self.steps[name] = StepTimes()
+        with self.stage(name):
+            began, in_graph = time.perf_counter(), context.graph_seconds
+            for done, step in enumerate(steps, start=1):
+                now = time.perf_counter()
+                times.total_us.append(1e6 * (now - began))
+                times.graph_us.append(1e6 * (context.graph_seconds - in_graph))
+                yield step
+                self.report(name, done, 0)
+                began, in_graph = time.perf_counter(), context.graph_seconds
 
     def report(self, stage: str, done: int, total: int) -> None:
         if self._report is not None:

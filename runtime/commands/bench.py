@@ -1,0 +1,119 @@
+"""`omnijet bench BUNDLE`: stage times and the host's share of a decode step."""
+
+from __future__ import annotations
+
+import platform
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from rich.table import Table
+
+from runtime.chat import SPEECH_SYSTEM_PROMPT
+from runtime.commands.console import add_format, print_json, print_table
+from runtime.ort import OrtBackend
+from runtime.pipeline import Omni, Reply
+
+QUESTION = "Who are you, and what can you see and hear?"
+DECODING = ("thinker_decode", "talker_decode")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--runs", type=int, default=7, metavar="N", help="counted, after one more")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="0: one per core")
+    parser.add_argument("--text-tokens", type=int, default=64, metavar="N")
+    parser.add_argument("--codes", type=int, default=101, metavar="N")
+    add_format(parser)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """One decoding stage over the steps of all runs; medians, microseconds a step."""
+
+    count: int
+    total_us: float
+    graph_us: float
+    host_us: float  # what our own code costs: everything outside the graph call
+
+
+def run(args: Namespace) -> int:
+    """Prints medians over the runs, the machine named."""
+    omni = Omni.open(args.bundle, backend=OrtBackend(args.threads))
+    replies = [_ask(omni, args.text_tokens, args.codes) for _ in range(args.runs + 1)][1:]
+    stages = {
+        stage: median(reply.timings_ms[stage] for reply in replies)
+        for stage in replies[0].timings_ms
+    }
+    steps = {stage: _steps(stage, replies) for stage in DECODING if stage in stages}
+    seconds = replies[0].audio.size / replies[0].sample_rate_hz
+    rtf = sum(stages.values()) / 1e3 / seconds if seconds else None
+    if args.format == "json":
+        print_json(_facts(args, stages, steps, seconds, rtf))
+        return 0
+    print(machine())
+    table = Table("stage", "ms", "steps", "µs a step", "in the graph", "host", title="medians")
+    for stage, ms in stages.items():
+        row = [stage, f"{ms:.2f}"]
+        if (step := steps.get(stage)) is not None:
+            row += [str(step.count), f"{step.total_us:.0f}", f"{step.graph_us:.0f}"]
+            row += [f"{step.host_us:.0f}"]
+        table.add_row(*row)
+    print_table(table)
+    if rtf is not None:
+        print(f"{seconds:.2f} s of speech, real-time factor {rtf:.3f} ({args.runs} runs)")
+    return 0
+
+
+def machine() -> str:
+    """The line that says what was measured on what."""
+    return (
+        f"{_processor()}, {platform.machine()}, Python {platform.python_version()}, "
+        f"numpy {np.__version__}, onnxruntime {onnxruntime.__version__}"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.machine()
+
+
+def _ask(omni: Omni, text_tokens: int, codes: int) -> Reply:
+    messages = [
+        {"role": "system", "content": SPEECH_SYSTEM_PROMPT},
+        {"role": "user", "content": QUESTION},
+    ]
+    return omni.generate(messages, seed=0, max_text_tokens=text_tokens, max_codes=codes)
+
+
+def _steps(stage: str, replies: list[Reply]) -> Steps:
+    total = [us for reply in replies for us in reply.steps[stage].total_us]
+    graph = [us for reply in replies for us in reply.steps[stage].graph_us]
+    host = [t - g for t, g in zip(total, graph, strict=True)]
+    count = len(replies[0].steps[stage].total_us)
+    return Steps(count, median(total), median(graph), median(host))
+
+
+def _facts(
+    args: Namespace,
+    stages: dict[str, float],
+    steps: dict[str, Steps],
+    seconds: float,
+    rtf: float | None,
+) -> dict[str, Any]:
+    return {
+        "machine": machine(),
+        "runs": args.runs,
+        "stages_ms": stages,
+        "steps": {stage: asdict(step) for stage, step in steps.items()},
+        "speech_s": seconds,
+        "real_time_factor": rtf,
+    }

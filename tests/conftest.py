@@ -1,0 +1,42 @@
+"""Checkpoints and bundles that many tests share, made once per run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from export.presets import preset
+from export.stages import export_bundle
+from export.synthetic import write_checkpoint
+from runtime.ort import OrtBackend
+from runtime.pipeline import Omni
+
+torch.set_num_threads(1)
+
+
+def _make(factory: pytest.TempPathFactory, name: str) -> tuple[Path, Path]:
+    folder = factory.mktemp(name)
+    checkpoint, bundle = folder / "checkpoint", folder / "bundle"
+    write_checkpoint(checkpoint, preset(name), seed=1)
+    export_bundle(checkpoint, bundle)
+    return checkpoint, bundle
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(checkpoint, f32 bundle) at 3B-like dimensions."""
+    return _make(tmp_path_factory, "nano")
+
+
+@pytest.fixture(scope="session")
+def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(checkpoint, f32 bundle) with the 7B's quirks."""
+    return _make(tmp_path_factory, "nano-7b")
+
+
+@pytest.fixture(scope="session")
+def omni(nano: tuple[Path, Path]) -> Iterator[Omni]:
+    yield Omni.open(nano[1], backend=OrtBackend(threads=1))
