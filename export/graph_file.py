@@ -17,7 +17,7 @@ from export.weight_file import RowReader, write_weights
 from runtime.contract import FoundTensor, GraphContract, verify
 from runtime.manifest import GraphEntry
 
-_DTYPE_NAMES = {
+_DTYPE_NAMES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "f32",
     onnx.TensorProto.FLOAT16: "f16",
     onnx.TensorProto.INT64: "i64",

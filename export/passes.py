@@ -20,7 +20,7 @@ def canonicalize(model: ir.Model) -> ir.Model:
         common.CommonSubexpressionEliminationPass(size_limit=64),
         TrimOptionalOutputs(),
         common.RemoveUnusedNodesPass(),
-        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveUnusedOpsetsPass(),
         common.ClearMetadataAndDocStringPass(),
         common.TopologicalSortPass(),
@@ -39,7 +39,7 @@ class SplitNotSequence(ir.passes.InPlacePass):
             assert all(reader.op_type == "SequenceAt" for reader in readers)
             data, split = node.inputs
             sizes = const_ints(split)
-            assert data is not None and sizes is not None
+            assert data is not None and data.dtype is not None and sizes is not None
             axis = node.attributes["axis"].as_int()
             new = ir.node(
                 "Split", [data, split], {"axis": axis}, num_outputs=len(sizes), name=node.name

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -157,7 +158,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _provenance(checkpoint: Checkpoint) -> Mapping[str, object]:
+def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "checkpoint": checkpoint.folder.resolve().name,
         "config_sha256": hash_file(checkpoint.folder / "config.json").sha256,

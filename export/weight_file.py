@@ -62,7 +62,7 @@ def write_weights(
         for name, value in list(model.graph.initializers.items()):
             tensor = value.const_value
             assert tensor is not None and value.shape is not None
-            shape = tuple(int(dim) for dim in value.shape)
+            shape = value.shape.numpy()
             source = sources.get(name)
             if source is not None:
                 parameters += int(np.prod(shape))
@@ -99,7 +99,7 @@ def _write_source(
     if source.fold is not None or len(shape) < 2:
         _write(descriptor, offset, convert(load_source(source, reader), dtype, name))
         return
-    itemsize = dtype.itemsize
+    itemsize = int(dtype.itemsize)
     column = 0  # output features written so far
     for key, key_shape in zip(source.keys, source.shapes, strict=True):
         rows, width = key_shape[0], int(np.prod(key_shape[1:]))
@@ -121,7 +121,7 @@ def _write_source(
 
 
 def _write(descriptor: int, offset: int, value: Tensor) -> None:
-    data = memoryview(value.contiguous().numpy().reshape(-1)).cast("B")
+    data = memoryview(value.contiguous().view(torch.uint8).reshape(-1).numpy())  # type: ignore[arg-type]
     done = 0
     while done < len(data):
         done += os.pwrite(descriptor, data[done:], offset + done)

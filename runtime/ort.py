@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from runtime.backend import State
 from runtime.contract import (
     NUMPY_DTYPES,
     Array,
@@ -83,7 +84,8 @@ class OrtGraph:
         self._session = session
         self.contract = contract
 
-    def bind(self, sizes: Mapping[str, int], state: OrtState | None = None) -> OrtBound:
+    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> OrtBound:
+        assert state is None or isinstance(state, OrtState)
         return OrtBound(self._session, self.contract, sizes, state)
 
     def new_state(self, capacity: int) -> OrtState:

@@ -25,6 +25,9 @@ MAX_TIMESCALE = 10_000
 class Conv(Sourced):
     """A convolution of 3 mel frames, in f32 whatever its weights are stored in."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(
         self, key: str, inputs: int, outputs: int, stride: int, precision: Precision
     ) -> None:
@@ -40,6 +43,8 @@ class Conv(Sourced):
 
 class Positions(Sourced):
     """Sinusoids, restarting in every chunk; computed, not stored in the checkpoint."""
+
+    table: Tensor
 
     def __init__(self, positions: int, width: int) -> None:
         super().__init__()
@@ -85,7 +90,8 @@ class Layer(nn.Module):
             for part in (self.q, self.k, self.v)
         )
         x = x + self.output(merge_heads(ops.attention(q, k, v, key_mask)))
-        return x + self.down(gelu(self.up(self.mlp_norm(x))))
+        y: Tensor = x + self.down(gelu(self.up(self.mlp_norm(x))))
+        return y
 
 
 class AudioEncoder(nn.Module):

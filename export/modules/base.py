@@ -68,6 +68,9 @@ class Linear(Sourced):
     and the result by 2**shift after (exact, and skipped in f32).
     """
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(
         self,
         keys: str | Sequence[str],
@@ -93,7 +96,6 @@ class Linear(Sourced):
             ),
             self.dtype,
         )
-        self.bias: nn.Parameter | None
         if bias:
             self.add(
                 "bias",

@@ -12,17 +12,23 @@ from export.modules.base import Source, Sourced
 class RMSNorm(Sourced):
     """Root-mean-square norm over the last axis, in f32."""
 
+    weight: Tensor
+
     def __init__(self, key: str, width: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
         self.add("weight", (width,), Source((f"{key}.weight",), ((width,),)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.rms_norm(x, self.weight, self.eps)
+        y: Tensor = ops.rms_norm(x, self.weight, self.eps)
+        return y
 
 
 class LayerNorm(Sourced):
     """Layer norm with affine parameters over the last axis, in f32."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, key: str, width: int, eps: float = 1e-5) -> None:
         super().__init__()

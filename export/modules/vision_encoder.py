@@ -43,6 +43,8 @@ class Windows(NamedTuple):
 class PatchEmbed(Sourced):
     """The patch convolution as one product: every patch is one position of it."""
 
+    weight: Tensor
+
     def __init__(self, dims: VisionEncoderDims, precision: Precision) -> None:
         super().__init__()
         self.dtype = TORCH_DTYPES[precision]
@@ -95,15 +97,16 @@ class Block(nn.Module):
         qkv = self.qkv(self.attention_norm(x))
         seen = self._everywhere(qkv, frame) if self.full else self._in_windows(qkv, windows)
         x = x + self.output(seen)
-        gate, up = self.gate_up(self.mlp_norm(x)).split([self.dims.ffn, self.dims.ffn], dim=-1)
-        return x + self.down(silu(gate) * up)
+        gate, up = torch.split(self.gate_up(self.mlp_norm(x)), [self.dims.ffn] * 2, dim=-1)
+        y: Tensor = x + self.down(silu(gate) * up)
+        return y
 
     def _heads(self, qkv: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """[batch, rows, 3 * hidden] -> q, k, v [batch, heads, rows, head_dim], rotated."""
         dims = self.dims
         q, k, v = (
             split_heads(part, dims.heads, dims.head_dim)
-            for part in qkv.split([dims.hidden] * 3, dim=-1)
+            for part in torch.split(qkv, [dims.hidden] * 3, dim=-1)
         )
         q, k = ops.rotary(q, *rotary), ops.rotary(k, *rotary)
         return q.to(self.dtype), k.to(self.dtype), v.to(self.dtype)
@@ -112,9 +115,10 @@ class Block(nn.Module):
         """One head at a time: a runtime that materialises scores holds one matrix, not
         one per head (7.4 GB for a 1920 x 1080 picture)."""
         q, k, v = self._heads(qkv, frame)
+        ones = [1] * self.dims.heads
         heads = [
             ops.attention(*head, None)
-            for head in zip(q.split(1, dim=1), k.split(1, dim=1), v.split(1, dim=1), strict=True)
+            for head in zip(*(torch.split(p, ones, dim=1) for p in (q, k, v)), strict=True)
         ]
         return merge_heads(torch.cat(heads, dim=1))
 

@@ -1,0 +1,72 @@
+"""The wheel in an environment of its own: no torch there, and `omnijet run` answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parent.parent
+
+
+def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    built = call(sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT, cwd=out)
+    assert built.returncode == 0, built.stderr[-2000:]
+    return next(out.glob("omnijet-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def runtime_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the base install alone."""
+    folder = tmp_path_factory.mktemp("runtime") / "venv"
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    done = call(
+        python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return python
+
+
+def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    tops = {name for name in tops if not name.endswith(".dist-info")}
+    assert tops == {"omnijet.py", "export", "runtime", "quantization", "engines"}
+
+
+def test_the_base_install_has_no_torch_and_runs(
+    runtime_python: Path, nano: tuple[Path, Path], tmp_path: Path
+) -> None:
+    listed = call(runtime_python, "-m", "pip", "list", "--format=json", cwd=tmp_path)
+    names = {package["name"].lower() for package in json.loads(listed.stdout)}
+    assert not names & {"torch", "transformers", "onnx", "onnxscript", "safetensors"}
+    wav = tmp_path / "reply.wav"
+    omnijet = runtime_python.parent / "omnijet"
+    reply = call(
+        omnijet, "run", nano[1], "--text", "Hello!", "--greedy", "--seed", "1",
+        "--max-text-tokens", "6", "--max-codes", "13", "--out", wav, "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert reply.returncode == 0, reply.stderr
+    facts = json.loads(reply.stdout)
+    assert len(facts["codes"]) == 12 and facts["samples"] == 12 * 480
+    assert soundfile.info(wav).frames == facts["samples"]
+
+
+def test_what_needs_the_export_extra_says_so(runtime_python: Path, tmp_path: Path) -> None:
+    omnijet = runtime_python.parent / "omnijet"
+    done = call(omnijet, "export", "a", "b", cwd=tmp_path)
+    assert done.returncode == 2
+    assert 'pip install "omnijet[export]"' in done.stderr
+    assert "Traceback" not in done.stderr
