@@ -1,5 +1,5 @@
-"""The four fused operators of the canonical graph, runnable in torch and exported as one
-standard ONNX node each (opset 24).
+"""The fused operators of the canonical graph, runnable in torch and exported as standard
+ONNX nodes (opset 24).
 
 `torch.nn.functional` has no cache write, and what the exporter makes of its attention or
 of hand-written rotary code depends on the torch version. Declaring the operators here
@@ -91,6 +91,52 @@ def _(cache: Tensor, update: Tensor, write_index: Tensor) -> Tensor:
     return torch.empty_like(cache)
 
 
+@torch.library.custom_op("omnijet::matmul", mutates_args=())
+def matmul(x: Tensor, weight: Tensor) -> Tensor:
+    """[..., in] x [in, out] -> [..., out].
+
+    torch folds leading axes into one and back, which traces slowly over several symbols.
+    """
+    return torch.matmul(x, weight)
+
+
+@matmul.register_fake
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[1]))
+
+
+@torch.library.custom_op("omnijet::fold_heads", mutates_args=())
+def fold_heads(x: Tensor, heads: int) -> Tensor:
+    """Heads join the second axis: [blocks, branches, rows, heads * head_dim] ->
+    [blocks, branches * heads, rows, head_dim].
+
+    One operator because tracing a reshape over two symbols costs seconds a layer, and
+    leaves shape arithmetic in the graph where Reshape needs none.
+    """
+    blocks, branches, rows, width = x.shape
+    split = x.reshape(blocks, branches, rows, heads, width // heads).transpose(2, 3)
+    return split.reshape(blocks, branches * heads, rows, width // heads).contiguous()
+
+
+@fold_heads.register_fake
+def _(x: Tensor, heads: int) -> Tensor:
+    blocks, branches, rows, width = x.shape
+    return x.new_empty((blocks, branches * heads, rows, width // heads))
+
+
+@torch.library.custom_op("omnijet::unfold_heads", mutates_args=())
+def unfold_heads(x: Tensor, like: Tensor, heads: int) -> Tensor:
+    """The inverse of `fold_heads`; `like` has the shape of the result."""
+    blocks, branches, rows, width = like.shape
+    split = x.reshape(blocks, branches, heads, rows, width // heads).transpose(2, 3)
+    return split.reshape(blocks, branches, rows, width).contiguous()
+
+
+@unfold_heads.register_fake
+def _(x: Tensor, like: Tensor, heads: int) -> Tensor:
+    return torch.empty_like(like)
+
+
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """torch operator -> the function that writes its ONNX node."""
 
@@ -108,8 +154,29 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     def onnx_cache_update(cache: Any, update: Any, write_index: Any) -> Any:
         return opset.TensorScatter(cache, update, write_index, axis=2)
 
+    def onnx_matmul(x: Any, weight: Any) -> Any:
+        return opset.MatMul(x, weight)
+
+    def onnx_fold_heads(x: Any, heads: int) -> Any:
+        rows, width = int(x.shape[2]), int(x.shape[3])
+        split = opset.Reshape(x, _ints(0, 0, rows, heads, width // heads))
+        return opset.Reshape(
+            opset.Transpose(split, perm=[0, 1, 3, 2, 4]), _ints(0, -1, rows, width // heads)
+        )
+
+    def onnx_unfold_heads(x: Any, like: Any, heads: int) -> Any:
+        rows, width = int(like.shape[2]), int(like.shape[3])
+        split = opset.Reshape(x, _ints(0, -1, heads, rows, width // heads))
+        return opset.Reshape(opset.Transpose(split, perm=[0, 1, 3, 2, 4]), _ints(0, 0, rows, width))
+
+    def _ints(*values: int) -> Any:
+        return opset.Constant(value_ints=values)
+
     ops = torch.ops.omnijet
     return {
+        ops.matmul.default: onnx_matmul,
+        ops.fold_heads.default: onnx_fold_heads,
+        ops.unfold_heads.default: onnx_unfold_heads,
         ops.attention.default: onnx_attention,
         ops.rotary.default: onnx_rotary,
         ops.rms_norm.default: onnx_rms_norm,

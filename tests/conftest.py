@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from export.presets import preset
-from export.stages import export_bundle
-from export.synthetic import write_checkpoint
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
+if TYPE_CHECKING:
+    from runtime.pipeline import Omni
+
 
 torch.set_num_threads(1)
 
 
 def _make(factory: pytest.TempPathFactory, name: str) -> tuple[Path, Path]:
+    # heavy imports wait until a test asks: most tests need none of this
+    from export.presets import preset
+    from export.stages import export_bundle
+    from export.synthetic import write_checkpoint
+
     folder = factory.mktemp(name)
     checkpoint, bundle = folder / "checkpoint", folder / "bundle"
     write_checkpoint(checkpoint, preset(name), seed=1)
@@ -38,5 +41,8 @@ def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def omni(nano: tuple[Path, Path]) -> Iterator[Omni]:
-    yield Omni.open(nano[1], backend=OrtBackend(threads=1))
+def omni(nano: tuple[Path, Path]) -> Omni:
+    from runtime.ort import OrtBackend
+    from runtime.pipeline import Omni
+
+    return Omni.open(nano[1], backend=OrtBackend(threads=1))

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from export import ops
 from runtime.contract import Precision
 
 TORCH_DTYPES: dict[Precision, torch.dtype] = {"f32": torch.float32, "f16": torch.float16}
@@ -108,7 +109,7 @@ class Linear(Sourced):
     def forward(self, x: Tensor) -> Tensor:
         if self.scale is not None:
             x = x / self.scale
-        y = torch.matmul(x.to(self.dtype), self.weight).float()
+        y: Tensor = ops.matmul(x.to(self.dtype), self.weight).float()
         if self.scale is not None:
             y = y * self.scale
         return y if self.bias is None else y + self.bias

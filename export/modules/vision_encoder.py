@@ -53,7 +53,8 @@ class PatchEmbed(Sourced):
         self.add("weight", (dims.patch_width, dims.hidden), source, self.dtype)
 
     def forward(self, patches: Tensor) -> Tensor:
-        return torch.matmul(patches.to(self.dtype), self.weight).float()
+        y: Tensor = ops.matmul(patches.to(self.dtype), self.weight).float()
+        return y
 
 
 class Block(nn.Module):
@@ -139,7 +140,9 @@ class VisionEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(i, dims, precision) for i in range(dims.layers))
         self.merge_norm = RMSNorm(f"{KEY}.merger.ln_q", dims.hidden, EPS)
         merged = dims.hidden * dims.cell_patches
-        self.merge_up = Linear(f"{KEY}.merger.mlp.0", merged, merged, bias=True, precision=precision)
+        self.merge_up = Linear(
+            f"{KEY}.merger.mlp.0", merged, merged, bias=True, precision=precision
+        )
         self.merge_down = Linear(
             f"{KEY}.merger.mlp.2", merged, dims.out, bias=True, precision=precision
         )

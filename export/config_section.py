@@ -1,0 +1,115 @@
+"""One section of a `config.json`, read key by key; faults are gathered, not raised."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+_NEAR = 0.87  # similarity of two keys from which one is taken for a slip of the other
+
+
+class Section:
+    """A JSON object of the configuration, with its path in the file.
+
+    Every reader records a fault on a foreign value and returns the default, so that one
+    pass finds all faults. JSON null counts as absent.
+
+    Args:
+        data: the object as parsed; anything but a dict or None is a fault.
+        path: dotted path for messages, empty for the root.
+        faults: the list shared by all sections of a file.
+    """
+
+    def __init__(self, data: Any, path: str, faults: list[str]) -> None:
+        self.path = path
+        self._faults = faults
+        self._read: set[tuple[str, ...]] = set()  # the names of a value, as they were asked for
+        self._children: list[Section] = []
+        self.sound = True  # False once a value of this section was refused
+        self._data: dict[str, Any] = data if isinstance(data, dict) else {}
+        if data is not None and not isinstance(data, dict):
+            self.fault("", "an object", data)
+
+    def child(self, key: str) -> Section:
+        """The section below `key`; an absent one is empty."""
+        section = Section(self.raw(key), self._name(key), self._faults)
+        self._children.append(section)
+        return section
+
+    def raw(self, *keys: str) -> Any:
+        """The value of the first of `keys` that is set, else None."""
+        self._read.add(keys)
+        return next((self._data[key] for key in keys if self._data.get(key) is not None), None)
+
+    def is_null(self, key: str) -> bool:
+        """Whether `key` is written down as null."""
+        return key in self._data and self._data[key] is None
+
+    def fault(self, key: str, expected: object, got: object) -> None:
+        """Records that `key` has a value that cannot be used."""
+        self.sound = False
+        self._faults.append(f"{self._name(key) or 'the file'}: expected {expected}, got {got!r}")
+
+    def require(self, condition: bool, key: str, expected: object, got: object) -> None:
+        """Records a fault unless `condition` holds; silent where a value was refused already."""
+        if self.sound and not condition:
+            self.fault(key, expected, got)
+
+    def integer(self, *keys: str, default: int, least: int = 1) -> int:
+        """A whole number of at least `least`; `keys` are its names, the usual one first."""
+        value = self.raw(*keys)
+        if value is None:
+            return default
+        if not _is_integer(value, least):
+            self.fault(keys[0], f"a whole number of at least {least}", value)
+            return default
+        return int(value)
+
+    def number(self, key: str, default: float) -> float:
+        """A positive finite number."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
+            self.fault(key, "a positive number", value)
+            return default
+        return float(value)
+
+    def integers(self, key: str, default: Sequence[int], least: int = 1) -> tuple[int, ...]:
+        """A list of whole numbers of at least `least`."""
+        value = self.raw(key)
+        if value is None:
+            return tuple(default)
+        if not isinstance(value, list | tuple) or not all(_is_integer(v, least) for v in value):
+            self.fault(key, f"a list of whole numbers of at least {least}", value)
+            return tuple(default)
+        return tuple(int(v) for v in value)
+
+    def only(self, key: str, allowed: Iterable[Any]) -> None:
+        """Refuses a value of `key`, if it has one, other than those the graphs implement."""
+        value, known = self.raw(key), list(allowed)
+        if value is not None and value not in known:
+            self.fault(key, " or ".join(repr(item) for item in known), value)
+
+    def warn_near_misses(self) -> None:
+        """Names unread keys that resemble a key which was looked for and is absent."""
+        known = {key for keys in self._read for key in keys}
+        absent = [key for keys in self._read if not self._data.keys() & keys for key in keys]
+        for key in sorted(self._data.keys() - known):
+            for meant in difflib.get_close_matches(key, absent, n=1, cutoff=_NEAR):
+                _log.warning("%s is not used; did you mean %s?", self._name(key), meant)
+        for child in self._children:
+            child.warn_near_misses()
+
+    def _name(self, key: str) -> str:
+        return ".".join(part for part in (self.path, key) if part)
+
+
+def _is_integer(value: Any, least: int) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == int(value) >= least if abs(value) < 1e15 else False

@@ -1,0 +1,166 @@
+"""Graph `dit_step`: one evaluation of the flow-matching velocity, everything constant
+folded out.
+
+Source: `Qwen2_5OmniToken2WavDiTModel` of transformers 4.57.6. Attention runs in blocks of
+24 mel frames, so that cost and memory are linear in the length of the speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm, pad
+
+from export import ops
+from export.modules.base import Linear, Source, Sourced
+from runtime.dims import DitDims
+
+KEY = "token2wav.code2wav_dit_model"
+EPS = 1e-6
+
+
+class Step(NamedTuple):
+    """What every block of one evaluation reads (contract `dit_step`)."""
+
+    modulation: Sequence[Tensor]  # shift, scale, gate of attention, then of the MLP
+    cos: Tensor
+    sin: Tensor
+    mask_self: Tensor
+    mask_back: Tensor
+    mask_ahead: Tensor
+
+
+class MelProjection(Sourced):
+    """The columns of the input projection that read the noisy mel; the rest of the
+    projection is constant in time and comes in as `static`."""
+
+    weight: Tensor
+
+    def __init__(self, dims: DitDims) -> None:
+        super().__init__()
+        width = dims.mel + dims.speaker_embed + dims.codec_embed + dims.speaker_cond
+
+        def mel_columns(tensors: Sequence[Tensor]) -> Tensor:
+            return tensors[0][:, : dims.mel].t().contiguous()
+
+        key = f"{KEY}.input_embed.proj.weight"
+        source = Source((key,), ((dims.hidden, width),), fold=mel_columns)
+        self.add("weight", (dims.mel, dims.hidden), source)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.matmul(x, self.weight)
+        return y
+
+
+class Block(nn.Module):
+    """Attention over its own block and perhaps a neighbour, then a GELU MLP, both under
+    AdaLN vectors that are inputs."""
+
+    def __init__(self, index: int, dims: DitDims) -> None:
+        super().__init__()
+        key = f"{KEY}.transformer_blocks.{index}"
+        self.dims = dims
+        self.look_back = index in dims.look_back_layers
+        self.look_ahead = index in dims.look_ahead_layers
+        inner = dims.heads * dims.head_dim
+        self.qkv = Linear(
+            [f"{key}.attn.to_{name}" for name in "qkv"],
+            dims.hidden,
+            (inner, inner, inner),
+            bias=True,
+            precision="f32",
+        )
+        self.output = Linear(f"{key}.attn.to_out.0", inner, dims.hidden, bias=True, precision="f32")
+        ffn = dims.hidden * dims.ff_mult
+        self.up = Linear(f"{key}.ff.ff.0", dims.hidden, ffn, bias=True, precision="f32")
+        self.down = Linear(f"{key}.ff.ff.3", ffn, dims.hidden, bias=True, precision="f32")
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        """x f32[blocks, branches, 24, hidden] -> the same."""
+        dims = self.dims
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = step.modulation
+        normed = layer_norm(x, (dims.hidden,), 1 + scale, shift, EPS)
+        x = x + gate * self.output(self._attend(self.qkv(normed), step))
+        normed = layer_norm(x, (dims.hidden,), 1 + scale_mlp, shift_mlp, EPS)
+        y: Tensor = x + gate_mlp * self.down(gelu(self.up(normed), approximate="tanh"))
+        return y
+
+    def _attend(self, qkv: Tensor, step: Step) -> Tensor:
+        """[blocks, branches, 24, 3 * inner] -> [blocks, branches, 24, inner].
+
+        Blocks are the batch of the attention and branches join its heads, so that one
+        mask per block serves every branch.
+        """
+        inner = self.dims.heads * self.dims.head_dim
+        q, k, v = torch.split(qkv, [inner] * 3, dim=-1)
+        like = v
+        q, k = self._rotate(q, step), self._rotate(k, step)
+        q, k, v = (ops.fold_heads(part, self.dims.heads) for part in (q, k, v))
+        mask = step.mask_self
+        if self.look_back:
+            k, v, mask = _with_previous(k), _with_previous(v), step.mask_back
+        elif self.look_ahead:
+            k, v, mask = _with_next(k), _with_next(v), step.mask_ahead
+        seen = ops.attention(q, k, v, mask)
+        merged: Tensor = ops.unfold_heads(seen, like, self.dims.heads)
+        return merged
+
+    def _rotate(self, x: Tensor, step: Step) -> Tensor:
+        """Only head 0 carries positions: a quirk of the training code, kept upstream."""
+        head_dim = self.dims.head_dim
+        first, rest = torch.split(x, [head_dim, x.shape[-1] - head_dim], dim=-1)
+        return torch.cat([ops.rotary(first, step.cos, step.sin, True), rest], dim=-1)
+
+
+class DitStep(nn.Module):
+    """Graph `dit_step`."""
+
+    def __init__(self, dims: DitDims) -> None:
+        super().__init__()
+        self.dims = dims
+        self.input = MelProjection(dims)
+        self.blocks = nn.ModuleList(Block(index, dims) for index in range(dims.layers))
+        self.output = Linear(f"{KEY}.proj_out", dims.hidden, dims.mel, bias=True, precision="f32")
+
+    def forward(
+        self,
+        x: Tensor,
+        static: Tensor,
+        modulation: Tensor,
+        modulation_out: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask_self: Tensor,
+        mask_back: Tensor,
+        mask_ahead: Tensor,
+    ) -> tuple[Tensor]:
+        dims = self.dims
+        half = dims.head_dim // 2
+        y = self._to_blocks(self.input(x) + static)
+        cos, sin = (part.reshape(-1, dims.block, half) for part in (cos, sin))
+        vectors = torch.split(modulation.reshape(-1), [dims.hidden] * (6 * dims.layers))
+        for index, block in enumerate(self.blocks):
+            own = vectors[6 * index : 6 * index + 6]
+            y = block(y, Step(own, cos, sin, mask_self, mask_back, mask_ahead))
+        scale, shift = torch.split(modulation_out.reshape(-1), [dims.hidden] * 2)
+        y = layer_norm(y, (dims.hidden,), 1 + scale, shift, EPS)
+        return (self.output(y).transpose(0, 1).flatten(1, 2),)
+
+    def _to_blocks(self, x: Tensor) -> Tensor:
+        """[branches, frames, hidden] -> [blocks, branches, 24, hidden]."""
+        dims = self.dims
+        return x.reshape(x.shape[0], -1, dims.block, dims.hidden).transpose(0, 1)
+
+
+def _with_previous(x: Tensor) -> Tensor:
+    """The keys of the block before in front of each block's own:
+    [blocks, heads, 24, head_dim] -> [blocks, heads, 48, head_dim]."""
+    return torch.cat([pad(x, (0, 0, 0, 0, 0, 0, 1, 0))[:-1], x], dim=2)
+
+
+def _with_next(x: Tensor) -> Tensor:
+    """The keys of the block after behind each block's own."""
+    return torch.cat([x, pad(x, (0, 0, 0, 0, 0, 0, 0, 1))[1:]], dim=2)

@@ -1,0 +1,135 @@
+"""A safetensors file, read without mapping it: its header, then bytes on demand.
+
+Format: 8 bytes of header length, little endian; a JSON object of tensors with dtype,
+shape and `data_offsets` from the end of the header; the tensors' bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runtime.errors import OmnijetError
+
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of the format's own library
+_LFS_POINTER = b"version https://git-lfs"
+_AGAIN = "download the checkpoint again"
+
+TORCH_DTYPES: dict[str, torch.dtype] = {
+    "bf16": torch.bfloat16,
+    "f16": torch.float16,
+    "f32": torch.float32,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored tensor: what it is and where its bytes lie."""
+
+    shape: tuple[int, ...]
+    dtype: str  # as the header has it, in small letters: bf16, f16, f32, i8, ...
+    path: Path
+    offset: int  # of the first byte, in the file
+    nbytes: int
+
+
+def read_header(path: Path) -> dict[str, Entry]:
+    """All tensors of a file.
+
+    Raises:
+        OmnijetError: the file is damaged, cut short, or no safetensors file.
+    """
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(len(_LFS_POINTER))
+            if start == _LFS_POINTER:
+                raise _damaged(
+                    path, "a Git LFS pointer", "fetch the weights themselves: git lfs pull"
+                )
+            length = int.from_bytes(start[:8], "little")
+            if len(start) < 8 or length > min(size - 8, _LONGEST_HEADER):
+                raise _damaged(path, f"no safetensors header in {size} bytes")
+            file.seek(8)
+            header = json.loads(file.read(length))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"a header that is no JSON ({error})") from error
+    except OSError as error:
+        raise OmnijetError(
+            "a weight file cannot be read", where=path, got=error.strerror or error
+        ) from error
+    if not isinstance(header, dict):
+        raise _damaged(path, "a header that is no JSON object")
+    header.pop("__metadata__", None)
+    entries = {key: _entry(path, key, facts, 8 + length) for key, facts in header.items()}
+    end = max((entry.offset + entry.nbytes for entry in entries.values()), default=8 + length)
+    if end > size:
+        raise OmnijetError(
+            "a weight file is cut short",
+            where=path,
+            expected=f"{end} bytes",
+            got=f"{size} bytes",
+            fix=_AGAIN,
+        )
+    return entries
+
+
+def read_tensor(entry: Entry, start: int | None = None, stop: int | None = None) -> Tensor:
+    """A tensor in its stored dtype, or rows `start` to `stop` of it; nothing else is read.
+
+    Raises:
+        OmnijetError: the file vanished or shrank since its header was read.
+    """
+    dtype = TORCH_DTYPES[entry.dtype]
+    offset, nbytes, shape = entry.offset, entry.nbytes, entry.shape
+    if start is not None and stop is not None:
+        assert 0 <= start <= stop <= shape[0], (start, stop, shape)
+        row = math.prod(shape[1:]) * dtype.itemsize
+        offset, nbytes, shape = (
+            offset + start * row,
+            (stop - start) * row,
+            (stop - start, *shape[1:]),
+        )
+    buffer = torch.empty(nbytes, dtype=torch.uint8)
+    view = buffer.numpy().data
+    done = 0
+    try:
+        with open(entry.path, "rb", buffering=0) as file:
+            file.seek(offset)
+            while done < nbytes:
+                count = file.readinto(view[done:])
+                if not count:
+                    raise _damaged(entry.path, "fewer bytes than its header announced")
+                done += count
+    except OSError as error:
+        raise OmnijetError(
+            "a weight file cannot be read", where=entry.path, got=error.strerror or error
+        ) from error
+    return buffer.view(dtype).reshape(shape)
+
+
+def _entry(path: Path, key: str, facts: Any, data: int) -> Entry:
+    try:
+        dtype, shape = str(facts["dtype"]).lower(), tuple(facts["shape"])
+        begin, end = facts["data_offsets"]
+        numbers = (*shape, begin, end)
+        sane = all(type(n) is int and n >= 0 for n in numbers) and begin <= end
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, f"a header without dtype, shape or offsets of {key}") from error
+    if dtype in TORCH_DTYPES:
+        sane = sane and end - begin == math.prod(shape) * TORCH_DTYPES[dtype].itemsize
+    if not sane:
+        raise _damaged(path, f"{key}: {dtype}{list(shape)} in bytes {begin} to {end}")
+    return Entry(shape, dtype, path, data + begin, end - begin)
+
+
+def _damaged(path: Path, got: str, fix: str = _AGAIN) -> OmnijetError:
+    return OmnijetError(
+        "a weight file is damaged", where=path, expected="safetensors", got=got, fix=fix
+    )

@@ -1,0 +1,193 @@
+"""What turns a file into model inputs: sizes, statistics and limits of preprocessing.
+
+The exporter reads them from a checkpoint's `preprocessor_config.json`; they travel in the
+manifest. That file says nothing of clips: their limits are those of `qwen_omni_utils`,
+the sampling code published with the model.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from runtime.errors import OmnijetError
+
+_CONFIG = "preprocessor_config.json"
+_NEAR = 0.85  # similarity of two keys from which one is taken for a slip of the other
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessorFacts:
+    """Every number that the maths of preprocessing depends on. Pixels count a frame's area."""
+
+    patch: int  # pixels per side
+    temporal_patch: int  # frames
+    merge: int  # patches per side of a merged cell
+    mean: tuple[float, float, float]  # of R, G, B in [0, 1]
+    std: tuple[float, float, float]
+    image_min_pixels: int
+    image_max_pixels: int
+    sample_rate_hz: int
+    n_fft: int  # samples
+    hop: int  # samples
+    n_mels: int
+    max_audio_seconds: int
+    video_min_pixels: int = 128 * 28 * 28
+    video_max_pixels: int = 768 * 28 * 28
+    video_total_pixels: int = int(128_000 * 28 * 28 * 0.9)  # of a whole clip, per two frames
+    video_fps: float = 2.0  # frames taken per second
+    video_min_frames: int = 4
+    video_max_frames: int = 768
+
+    @property
+    def factor(self) -> int:
+        """Pixels per side of a merged cell: pictures are resized to multiples of it."""
+        return self.patch * self.merge
+
+    @property
+    def max_samples(self) -> int:
+        """Longest sound the model hears; the reference cuts what is beyond."""
+        return self.max_audio_seconds * self.sample_rate_hz
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts, lists, numbers: what the manifest stores."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> PreprocessorFacts:
+        """The inverse of `to_json`.
+
+        Raises:
+            OmnijetError: a key is missing, unknown or of another type.
+        """
+        names = [field.name for field in fields(PreprocessorFacts)]
+        faults = [f"{name}: missing" for name in names if name not in data]
+        faults += [f"{name}: unknown" for name in data if name not in names]
+        values: dict[str, Any] = {}
+        for name in names:
+            if name not in data:
+                continue
+            try:
+                values[name] = _read(name, data[name])
+            except (TypeError, ValueError) as error:
+                faults.append(f"{name}: {error}")
+        if faults:
+            raise OmnijetError(
+                "the manifest's preprocessing section is damaged",
+                where="manifest.json: preprocessor",
+                got="\n            ".join(faults),
+                fix="export the bundle again",
+            )
+        return PreprocessorFacts(**values)
+
+    @staticmethod
+    def from_preprocessor_config(config: Mapping[str, Any]) -> PreprocessorFacts:
+        """Reads a checkpoint's `preprocessor_config.json`, parsed.
+
+        Raises:
+            OmnijetError: lists every missing key, and every value that asks for other maths
+                than the runtime does.
+        """
+        faults = _slips(config)
+        values: dict[str, Any] = {}
+        for name, key in _CONFIG_KEYS.items():
+            value = config.get(key)
+            if value is None and key in _SIZE_KEYS and isinstance(config.get("size"), Mapping):
+                value = config["size"].get(_SIZE_KEYS[key])
+            if value is None:
+                faults.append(f"{key}: missing")
+                continue
+            try:
+                values[name] = _read(name, value)
+            except (TypeError, ValueError) as error:
+                faults.append(f"{key}: {error}")
+        for key, allowed in _ONLY.items():
+            if key in config and config[key] not in allowed:
+                wanted = " or ".join(repr(value) for value in allowed)
+                faults.append(f"{key}: expected {wanted}, got {config[key]!r}")
+        if faults:
+            raise OmnijetError(
+                f"{_CONFIG} cannot be followed ({len(faults)} faults)",
+                where=_CONFIG,
+                got="\n            ".join(faults),
+                fix=f"use the {_CONFIG} that was published with the checkpoint",
+            )
+        return PreprocessorFacts(**values)
+
+
+def _count(value: Any) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise TypeError(f"expected a whole number, got {value!r}")
+    if value < 1:
+        raise ValueError(f"expected at least 1, got {value!r}")
+    return int(value)
+
+
+def _rate(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        raise ValueError(f"expected a positive number, got {value!r}")
+    return float(value)
+
+
+def _colour(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise ValueError(f"expected three positive numbers, got {value!r}")
+    return tuple(_rate(item) for item in value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {"mean": _colour, "std": _colour, "video_fps": _rate}
+
+
+def _read(name: str, value: Any) -> Any:
+    """The value of a field. Raises `TypeError` or `ValueError` on a foreign one."""
+    read: Callable[[Any], Any] = _READERS.get(name, _count)
+    return read(value)
+
+
+_CONFIG_KEYS = {
+    "patch": "patch_size",
+    "temporal_patch": "temporal_patch_size",
+    "merge": "merge_size",
+    "mean": "image_mean",
+    "std": "image_std",
+    "image_min_pixels": "min_pixels",
+    "image_max_pixels": "max_pixels",
+    "sample_rate_hz": "sampling_rate",
+    "n_fft": "n_fft",
+    "hop": "hop_length",
+    "n_mels": "feature_size",
+    "max_audio_seconds": "chunk_length",
+}
+_SIZE_KEYS = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}
+
+# optional keys, and the only values whose maths the runtime does
+_ONLY: dict[str, tuple[Any, ...]] = {
+    "image_processor_type": ("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast"),
+    "feature_extractor_type": ("WhisperFeatureExtractor",),
+    "do_resize": (True, None),
+    "do_rescale": (True, None),
+    "do_normalize": (True, None),
+    "do_convert_rgb": (True, None),
+    "do_center_crop": (False, None),
+    "do_pad": (False, None),
+    "resample": (3, None),  # bicubic
+    "rescale_factor": (1 / 255, None),
+    "dither": (0.0,),
+    "padding_side": ("right",),
+    "padding_value": (0.0,),
+}
+
+
+def _slips(config: Mapping[str, Any]) -> list[str]:
+    """Keys that are nearly, but not quite, one that matters."""
+    known = [*_CONFIG_KEYS.values(), *_ONLY]
+    faults = []
+    for key in config:
+        if key in known:
+            continue
+        for meant in difflib.get_close_matches(key, set(known) - set(config), n=1, cutoff=_NEAR):
+            faults.append(f"{key}: unknown; did you mean {meant}?")
+    return faults

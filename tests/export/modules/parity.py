@@ -1,0 +1,89 @@
+"""What the parity tests share: reference weights at a realistic scale, and one error measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import Qwen2_5OmniConfig
+
+from export.config import read_dims
+from export.modules.base import materialize, weight_sources
+from runtime.contract import GraphContract, Precision, graph_contracts
+from runtime.dims import ModelDims
+
+ATTENTION_GAIN = 1.6
+"""Scores of a few units: attention that picks keys instead of averaging over all. Sharper
+attention amplifies rounding: at 2.5 the reference itself is 1.7e-5 off its float64 result."""
+
+
+@dataclass(frozen=True, slots=True)
+class DictWeights:
+    """A checkpoint held in memory."""
+
+    tensors: Mapping[str, Tensor]
+
+    def tensor(self, key: str) -> Tensor:
+        return self.tensors[key]
+
+
+def revive(module: nn.Module, seed: int) -> None:
+    """Random weights that keep activations near unit variance, in place.
+
+    The reference's own initialisation (0.02 everywhere, zero biases) makes attention and
+    MLPs vanish beside the residual stream: any graph would agree with it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            if value.ndim > 1:
+                gain = ATTENTION_GAIN if _is_query_or_key(name) else 1.0
+                value.copy_(gain * noise / value[0].numel() ** 0.5)
+            elif name.endswith(".weight"):
+                value.copy_(1 + 0.3 * noise)
+            else:
+                value.copy_(0.3 * noise)
+
+
+def _is_query_or_key(name: str) -> bool:
+    return name.rpartition(".")[0].endswith((".q", ".k", ".q_proj", ".k_proj"))
+
+
+def checkpoint(reference: nn.Module, prefix: str) -> DictWeights:
+    """The reference's tensors under their names in a published checkpoint."""
+    return DictWeights({f"{prefix}.{key}": v for key, v in reference.state_dict().items()})
+
+
+def load(module: nn.Module, weights: DictWeights) -> nn.Module:
+    """Materializes our graph module, after comparing each declared shape with the tensor's."""
+    for source in weight_sources(module).values():
+        found = tuple(tuple(weights.tensor(key).shape) for key in source.keys)
+        assert found == source.shapes, (source.keys, found)
+    return materialize(module, weights).eval()
+
+
+def unread(module: nn.Module, weights: DictWeights) -> set[str]:
+    """Checkpoint tensors that no parameter of the graph names."""
+    named = {key for source in weight_sources(module).values() for key in source.keys}
+    return set(weights.tensors) - named
+
+
+def relative_error(got: Tensor, expected: Tensor) -> float:
+    """Largest difference over the largest expected magnitude."""
+    assert got.shape == expected.shape, (got.shape, expected.shape)
+    assert expected.abs().max() > 0
+    return ((got.float() - expected).abs().max() / expected.abs().max()).item()
+
+
+def published_dims() -> ModelDims:
+    """Facts of a full-size model, to replace the part under test in; nothing is allocated."""
+    talker = {"rope_scaling": {"rope_type": "default", "mrope_section": [16, 24, 24]}}
+    config = Qwen2_5OmniConfig(talker_config=talker).to_dict()
+    return read_dims(config, None, "transformers' defaults")
+
+
+def contract_of(name: str, dims: ModelDims, precision: Precision) -> GraphContract:
+    return graph_contracts(dims, precision)[name]

@@ -1,0 +1,134 @@
+"""Graph `audio_encoder` against transformers: chunking by the host, arithmetic by the graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
+    Qwen2_5OmniAudioEncoderConfig,
+)
+from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAudioEncoder
+
+from export.modules.audio_encoder import KEY, AudioEncoder
+from export.modules.layers import LayerNorm
+from export.trace import trace
+from runtime.audio_plan import plan_audio
+from runtime.contract import Array, Precision
+from runtime.dims import AudioEncoderDims
+from tests.export.modules.parity import (
+    DictWeights,
+    checkpoint,
+    contract_of,
+    load,
+    published_dims,
+    relative_error,
+    revive,
+    unread,
+)
+
+SECONDS_03, SECONDS_2, SECONDS_73 = 30, 200, 730  # mel frames
+
+DIMS = {
+    "3b": AudioEncoderDims(
+        n_mels=16, hidden=48, layers=3, heads=4, ffn=96, n_window=100, max_positions=150, out=40
+    ),
+    # heads of another width than the mel's, a short window, an odd MLP
+    "odd": AudioEncoderDims(
+        n_mels=20, hidden=60, layers=2, heads=3, ffn=101, n_window=30, max_positions=64, out=33
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    dims: AudioEncoderDims
+    reference: Qwen2_5OmniAudioEncoder
+    weights: DictWeights
+
+    def ours(self, precision: Precision, mels: list[Array]) -> Tensor:
+        module = load(AudioEncoder(self.dims, precision), self.weights)
+        plan = plan_audio(self.dims, [mel.shape[1] for mel in mels])
+        (feeds,) = plan.batches(mels)
+        (features,) = module(*(torch.from_numpy(np.ascontiguousarray(f)) for f in feeds.values()))
+        return features
+
+    def expected(self, mels: list[Array]) -> Tensor:
+        lengths = torch.tensor([mel.shape[1] for mel in mels])
+        after_conv, _ = self.reference._get_feat_extract_output_lengths(lengths)
+        joined = torch.from_numpy(np.concatenate(mels, axis=1))
+        features: Tensor = self.reference(
+            joined, feature_lens=lengths, aftercnn_lens=after_conv
+        ).last_hidden_state
+        return features
+
+
+@pytest.fixture(scope="module", params=DIMS)
+def case(request: pytest.FixtureRequest) -> Case:
+    dims = DIMS[request.param]
+    config = Qwen2_5OmniAudioEncoderConfig(
+        num_mel_bins=dims.n_mels,
+        d_model=dims.hidden,
+        encoder_layers=dims.layers,
+        encoder_attention_heads=dims.heads,
+        encoder_ffn_dim=dims.ffn,
+        n_window=dims.n_window,
+        max_source_positions=dims.max_positions,
+        output_dim=dims.out,
+    )
+    reference = Qwen2_5OmniAudioEncoder._from_config(config, attn_implementation="eager").eval()
+    revive(reference, seed=3)
+    return Case(dims, reference, checkpoint(reference, KEY))
+
+
+def sounds(dims: AudioEncoderDims, *lengths: int) -> list[Array]:
+    """Mel of the range a log-mel front end makes, f32[n_mels, frames] each."""
+    rng = np.random.default_rng(11)
+    return [rng.uniform(-1, 1.5, (dims.n_mels, length)).astype(np.float32) for length in lengths]
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        (SECONDS_03,),
+        (SECONDS_2,),
+        (SECONDS_73,),
+        (SECONDS_73, SECONDS_03, SECONDS_2),
+        (3, 201, 199, 402, 61),  # remainders of one and two frames, the least that makes a token
+    ],
+)
+@torch.no_grad()
+def test_f32_equals_the_reference(case: Case, lengths: tuple[int, ...]) -> None:
+    mels = sounds(case.dims, *lengths)
+    assert relative_error(case.ours("f32", mels), case.expected(mels)) <= 1e-5
+
+
+@torch.no_grad()
+def test_f16_stays_near_the_reference(case: Case) -> None:
+    mels = sounds(case.dims, SECONDS_73, SECONDS_03)
+    assert relative_error(case.ours("f16", mels), case.expected(mels)) <= 1e-2
+
+
+def test_norms_have_the_epsilon_of_the_reference(case: Case) -> None:
+    """Too small beside the position table to show in features."""
+    ours = [m.eps for m in AudioEncoder(case.dims, "f32").modules() if isinstance(m, LayerNorm)]
+    assert ours == [m.eps for m in case.reference.modules() if isinstance(m, nn.LayerNorm)]
+
+
+def test_only_the_embedding_of_the_markers_is_left_unread(case: Case) -> None:
+    module = AudioEncoder(case.dims, "f32")
+    assert unread(module, case.weights) == {f"{KEY}.audio_bos_eos_token.weight"}
+
+
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_traces_over_every_symbol(precision: Precision) -> None:
+    dims = DIMS["3b"]
+    contract = contract_of("audio_encoder", replace(published_dims(), audio=dims), precision)
+    model = trace(AudioEncoder(dims, precision), contract)
+    ops = Counter(node.op_type for node in model.graph)
+    assert ops["Attention"] == dims.layers
+    assert ops["Conv"] == 2

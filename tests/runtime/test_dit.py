@@ -1,0 +1,239 @@
+"""The DiT and its solver against transformers 4.57.6, on realistic random weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni as hf
+from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniDiTConfig
+
+from export.modules.dit import KEY, DitStep
+from export.speech_tables import speech_tables
+from export.voices import Voice
+from runtime import dit, solver
+from runtime.contract import Array, GraphContract
+from tests.export.modules.parity import (
+    DictWeights,
+    checkpoint,
+    contract_of,
+    load,
+    published_dims,
+    revive,
+)
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "misc.json").read_text())
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "3b-like": {
+        "hidden_size": 64, "num_hidden_layers": 5, "num_attention_heads": 4, "head_dim": 16,
+        "emb_dim": 24, "look_ahead_layers": [2], "look_backward_layers": [0, 3],
+    },
+    "odd": {
+        "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "head_dim": 8,
+        "emb_dim": 16, "ff_mult": 3, "block_size": 10, "look_ahead_layers": [1, 3],
+        "look_backward_layers": [2], "mel_dim": 80, "enc_dim": 20, "enc_emb_dim": 36,
+        "enc_channels": [32, 32, 32, 32, 96], "enc_se_channels": 8, "enc_attention_channels": 12,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reference DiT, our tables and our graph module over the same weights."""
+
+    reference: hf.Qwen2_5OmniToken2WavDiTModel
+    weights: DictWeights
+    tables: dit.DitTables
+    voice: Voice
+    voice_table: Array
+    graph: TorchGraph
+
+
+class TorchGraph:
+    """The graph protocol over a torch module."""
+
+    def __init__(self, module: torch.nn.Module, contract: GraphContract) -> None:
+        self.module, self.contract = module, contract
+
+    def bind(self, sizes: Mapping[str, int], state: None = None) -> TorchBound:
+        return TorchBound(self.module, self.contract, sizes)
+
+
+class TorchBound:
+    def __init__(
+        self, module: torch.nn.Module, contract: GraphContract, sizes: Mapping[str, int]
+    ) -> None:
+        self.module = module
+        kinds = {"f32": np.float32, "bool": bool}
+        self.inputs = {s.name: np.zeros(s.shape(sizes), kinds[s.dtype]) for s in contract.inputs}
+        self.outputs: dict[str, Array] = {}
+
+    def run(self) -> None:
+        with torch.no_grad():
+            feeds = (torch.from_numpy(value) for value in self.inputs.values())
+            self.outputs["velocity"] = self.module(*feeds)[0].numpy()
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def case(request: pytest.FixtureRequest) -> Case:
+    config = Qwen2_5OmniDiTConfig(**CONFIGS[request.param])
+    config._attn_implementation = "sdpa"
+    reference = hf.Qwen2_5OmniToken2WavDiTModel(config).eval()
+    revive(reference, seed=5)
+    # a trained checkpoint stores bfloat16-rounded frequencies
+    rotary = reference.rotary_embed
+    rotary.inv_freq.copy_(rotary.inv_freq.bfloat16().float())
+    weights = checkpoint(reference, KEY)
+    dims = published_dims()
+    c = config
+    dims = replace(
+        dims,
+        dit=replace(
+            dims.dit, hidden=c.hidden_size, layers=c.num_hidden_layers, heads=c.num_attention_heads,
+            head_dim=c.head_dim, ff_mult=c.ff_mult, codec_embed=c.emb_dim, block=c.block_size,
+            look_ahead_layers=tuple(c.look_ahead_layers),
+            look_back_layers=tuple(c.look_backward_layers),
+            speaker_cond=c.enc_emb_dim, speaker_embed=c.enc_dim,
+        ),
+        ecapa=replace(
+            dims.ecapa, channels=tuple(c.enc_channels), se_channels=c.enc_se_channels,
+            attention_channels=c.enc_attention_channels, out=c.enc_dim,
+        ),
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(2)
+    voice = Voice(
+        "Test", 1, torch.randn(1, c.enc_emb_dim, generator=generator),
+        torch.randn(1, 400, 80, generator=generator) * 2 - 4,
+    )  # fmt: skip
+    with torch.no_grad():
+        arrays = speech_tables(dims, weights, {"Test": voice})
+    tables = dit.DitTables.load(arrays.__getitem__, dims.dit)
+    module = load(DitStep(dims.dit), weights)
+    graph = TorchGraph(module, contract_of("dit_step", dims, "f32"))
+    return Case(reference, weights, tables, voice, arrays["voice_Test"], graph)
+
+
+def codes_of(count: int) -> Array:
+    return np.random.default_rng(count).integers(0, 8192, count)
+
+
+def reference_velocity(case: Case, codes: Array, time: float, state: Array) -> Array:
+    with torch.no_grad():
+        both = case.reference(
+            hidden_states=torch.from_numpy(state)[None],
+            quantized_code=torch.from_numpy(codes)[None],
+            speaker_embedding=case.voice.cond.unsqueeze(1).repeat(1, len(state), 1),
+            condition_vector=case.voice.ref_mel,
+            time_step=torch.tensor(time),
+            apply_cfg=True,
+        )
+    return both.numpy()
+
+
+@pytest.mark.parametrize("count", [1, 5, 12, 31, 60])
+def test_one_evaluation_equals_the_reference(case: Case, count: int) -> None:
+    frames = 2 * count
+    codes = codes_of(count)
+    state = np.random.default_rng(1).standard_normal((frames, 80)).astype(np.float32)
+    blocks = -(-frames // case.tables.dims.block)
+    bound = case.graph.bind({"branches": 2, "blocks": blocks})
+    dit.write_static(bound, case.tables, codes, case.voice_table, frames)
+    for point in (0, 7, 27):
+        time = case.tables.times[point]
+        guided = dit.evaluate(bound, case.tables, time, state)
+        expected = reference_velocity(case, codes, float(time), state)
+        scale = np.abs(expected).max()
+        assert scale > 0.5  # alive
+        assert np.abs(expected[0] - expected[1]).max() > 0.05 * scale  # guidance matters
+        ours = bound.outputs["velocity"][:, :frames]
+        assert np.abs(ours - expected).max() / scale <= 1e-5
+        mixed = 1.5 * expected[0] - 0.5 * expected[1]
+        assert np.abs(guided - mixed).max() / np.abs(mixed).max() <= 1e-5
+
+
+@pytest.mark.parametrize("count", [3, 25])
+def test_the_whole_solution_equals_the_reference(
+    case: Case, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = codes_of(count)
+    noise = np.random.default_rng(9).standard_normal((2 * count, 80), dtype=np.float32)
+    whole = torch.zeros(1, 30000, 80)
+    whole[0, : 2 * count] = torch.from_numpy(noise)
+    monkeypatch.setattr(hf.torch, "randn", lambda *args, **kwargs: whole)
+    with torch.no_grad():
+        expected = case.reference.sample(
+            case.voice.cond, case.voice.ref_mel, torch.from_numpy(codes)[None]
+        ).numpy()
+    done = []
+    got = dit.synthesize(
+        case.graph, case.tables, codes, case.voice_table, noise, lambda n, total: done.append(n)
+    )
+    assert done == list(range(1, 37))
+    assert got.shape == expected.shape == (1, 80, 2 * count)
+    assert expected.std() > 0.3
+    error = np.sqrt(np.mean((got - expected) ** 2)) / np.sqrt(np.mean(expected**2))
+    assert error <= 1e-4
+
+
+def test_receptive_field_is_that_of_the_masks(case: Case) -> None:
+    """Changing one block moves exactly the blocks that may see it, through all layers."""
+    dims = case.tables.dims
+    blocks, block = 7, dims.block
+    codes = codes_of(blocks * block // 2)
+    frames = 2 * len(codes)
+    state = np.random.default_rng(4).standard_normal((frames, 80)).astype(np.float32)
+    bound = case.graph.bind({"branches": 2, "blocks": blocks})
+    dit.write_static(bound, case.tables, codes, case.voice_table, frames)
+    before = dit.evaluate(bound, case.tables, case.tables.times[9], state)
+    state[3 * block : 4 * block] += 1
+    after = dit.evaluate(bound, case.tables, case.tables.times[9], state)
+    moved = np.abs(after - before).reshape(blocks, -1).max(axis=1) > 0
+    back, ahead = len(dims.look_back_layers), len(dims.look_ahead_layers)
+    assert list(np.flatnonzero(moved)) == list(range(3 - ahead, 3 + back + 1))
+
+
+def test_frequencies_come_from_the_checkpoint(case: Case) -> None:
+    stored = case.weights.tensors[f"{KEY}.rotary_embed.inv_freq"].numpy()
+    np.testing.assert_array_equal(case.tables.inv_freq, stored)
+    width = 2 * len(stored)
+    formula = 1 / 10000 ** (np.arange(0, width, 2) / width)
+    assert np.abs(stored / formula - 1).max() > 1e-4  # they really differ
+
+
+def test_codes_beyond_the_table_are_read_as_zero(case: Case) -> None:
+    odd = case.tables.static(np.array([5, 8300, 7]), case.voice_table)
+    plain = case.tables.static(np.array([5, 0, 7]), case.voice_table)
+    np.testing.assert_array_equal(odd, plain)
+
+
+def test_time_points_are_golden() -> None:
+    np.testing.assert_allclose(solver.time_points(), GOLDEN["sway_time_points"], rtol=1e-6)
+
+
+def test_time_points_are_the_references_to_two_ulp() -> None:
+    times = torch.linspace(0, 1, 10)
+    times += -1.0 * (torch.cos(torch.pi / 2 * times) - 1 + times)
+    np.testing.assert_array_max_ulp(solver.time_points(), times.numpy(), maxulp=2)
+
+
+def test_28_distinct_times_serve_36_evaluations() -> None:
+    times = solver.evaluation_times()
+    assert len(times) == 28 and times[0] == 0 and times[-1] == 1
+    assert (np.diff(times) > 0).all()
+
+
+def test_the_solver_is_of_fourth_order() -> None:
+    """dy/dt = y on [0, 1]: the error falls with the fourth power of the step."""
+    errors = []
+    for points in (5, 9):
+        grid = np.linspace(0, 1, points, dtype=np.float32)
+        result = solver.integrate(lambda t, y: y, np.ones(1), grid)
+        errors.append(abs(result[0] - np.e))
+    assert 10 < errors[0] / errors[1] < 25
