@@ -88,7 +88,9 @@ class Checkpoint:
             entries.update(found)
             if absent := sorted(keys - found.keys()):
                 listing = _names(absent)
-                faults.append(f"{INDEX}: {len(absent)} weights are not in {name}: {listing}")
+                faults.append(
+                    f"{INDEX}: {len(absent)} of {len(keys)} weights not in {name}: {listing}"
+                )
                 lost.update(dict.fromkeys(absent, name))
         return Checkpoint(folder, dims, entries, faults, lost)
 
@@ -164,15 +166,13 @@ class Checkpoint:
             if entry.shape != wanted.shape:
                 shapes.append(f"{key} is {list(entry.shape)}, not {list(wanted.shape)}")
         if narrow:
-            _log.warning(
-                "%d weights of token2wav are stored in 16 bits: %s", len(narrow), _names(narrow)
-            )
+            _log.warning("token2wav has 16-bit weights (%d): %s", len(narrow), _names(narrow))
         total = len(layout)
         kinds = {
             f"of {total} weights missing": missing,
             f"of {total} weights have a wrong shape": shapes,
             f"of {total} weights have a dtype other than {', '.join(TORCH_DTYPES)}": dtypes,
-            "weights belong to no part of the model": unused,
+            f"of {len(entries)} stored weights belong to no part of the model": unused,
         }
         return [f"{len(found)} {kind}: {_names(found)}" for kind, found in kinds.items() if found]
 

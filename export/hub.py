@@ -136,6 +136,9 @@ def _explain(error: Exception, where: str) -> OmnijetError | None:
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         fix = "check the connection, HF_ENDPOINT and HF_HUB_OFFLINE, or pass a folder"
         return fault("the hub cannot be reached", fix, chain[-1])
+    if status is not None and status < 500:
+        fix = "check HF_ENDPOINT; if it is right, try again later or pass a folder"
+        return fault("the hub refuses a file", fix)
     if status is not None or _is_interruption(error):
         return fault(
             "the download broke off", "run the same command again: it goes on where it stopped"

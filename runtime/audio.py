@@ -23,6 +23,7 @@ import soxr
 from runtime.contract import Array
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
+from runtime.files import require_file, shorten
 
 AudioSource: TypeAlias = (
     str | os.PathLike[str] | npt.NDArray[Any] | tuple[npt.NDArray[Any], int | float]
@@ -60,8 +61,8 @@ def load_audio(
         OmnijetError: the sound cannot be read, is empty or holds NaN.
     """
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        where = path if where is None else where
+        where = shorten(source) if where is None else where
+        path = require_file(source, "sound", where)
         samples, rate = _read_file(path, max_seconds + MARGIN_SECONDS, where)
     else:
         where = "audio array" if where is None else where
@@ -192,14 +193,6 @@ def _from_array(array: npt.NDArray[Any], where: object) -> Array:
 
 def _read_file(path: Path, seconds: float, where: object) -> tuple[Array, float]:
     """The first `seconds` of a file: f32[samples, channels] and the rate in Hz."""
-    if not path.is_file():
-        raise OmnijetError(
-            "there is no such sound file",
-            where=where,
-            expected="a file on this machine",
-            got="a folder" if path.is_dir() else f"nothing at {path}",
-            fix="download it first" if "://" in str(path) or ":/" in str(path) else None,
-        )
     try:
         with soundfile.SoundFile(path) as file:
             samples = file.read(math.ceil(seconds * file.samplerate), np.float32, always_2d=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image, ImageOps
 from runtime.contract import Array
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
+from runtime.files import require_file, shorten
 
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 Frames: TypeAlias = npt.NDArray[np.uint8]  # [frames, height, width, 3]
@@ -73,16 +73,8 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
         OmnijetError: it cannot be read.
     """
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        where = path if where is None else where
-        if not path.is_file():
-            raise OmnijetError(
-                "there is no such picture file",
-                where=where,
-                expected="a file on this machine",
-                got="a folder" if path.is_dir() else f"nothing at {path}",
-                fix="download it first" if "://" in str(path) or ":/" in str(path) else None,
-            )
+        where = shorten(source) if where is None else where
+        source = require_file(source, "picture", where)
     where = "image" if where is None else where
     if isinstance(source, np.ndarray):
         return _from_array(source, where)

@@ -14,7 +14,6 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -22,6 +21,7 @@ from PIL import Image as PillowImage
 
 from runtime.audio import AudioSource
 from runtime.errors import OmnijetError
+from runtime.files import is_address, shorten
 from runtime.image import ImageSource
 from runtime.video import VideoSource
 
@@ -143,7 +143,7 @@ def _part(part: Any, where: str, faults: list[str]) -> Part | None:
         faults.append(f"{where}: no type; expected one of {', '.join(PARTS)}")
         return None
     kind = part["type"]
-    if kind not in PARTS:
+    if not isinstance(kind, str) or kind not in PARTS:
         faults.append(f"{where}: unknown type {kind!r}{_hint(kind, tuple(PARTS))}")
         return None
     if not _check_keys(part, ("type", kind), where, faults):
@@ -152,9 +152,9 @@ def _part(part: Any, where: str, faults: list[str]) -> Part | None:
     if not _fits(kind, value):
         faults.append(f"{where}: {kind} must be {_EXPECTED[kind]}, not {_name(value)}")
         return None
-    if kind != "text" and isinstance(value, str | os.PathLike) and not Path(value).is_file():
-        remote = "://" in str(value)
-        faults.append(f"{where}: no file {value}" + ("; download it first" if remote else ""))
+    if kind != "text" and isinstance(value, str | os.PathLike) and not os.path.isfile(value):
+        way_out = "; download it first" if is_address(value) else ""
+        faults.append(f"{where}: no file {shorten(value)}{way_out}")
         return None
     return PARTS[kind](value)
 

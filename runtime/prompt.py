@@ -24,6 +24,7 @@ from runtime.contract import Array
 from runtime.dims import TokenIds
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
+from runtime.files import shorten
 from runtime.image import Grid, image_patches, load_image
 from runtime.messages import Audio, Image, Message, Text, Video
 from runtime.tmrope_segments import clip_layout
@@ -250,4 +251,4 @@ def _refuse_placeholders(
 
 def _label(source: object) -> str:
     """A path as it was given; of anything else, its kind."""
-    return str(source) if isinstance(source, str | os.PathLike) else type(source).__name__
+    return shorten(source) if isinstance(source, str | os.PathLike) else type(source).__name__

@@ -22,6 +22,7 @@ from runtime.audio import has_audio, load_audio
 from runtime.contract import Array
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
+from runtime.files import require_file, shorten
 from runtime.image import (
     Frames,
     Grid,
@@ -68,16 +69,8 @@ def load_video(
     """
     if not isinstance(source, str | os.PathLike):
         return _from_frames(source, facts, "video frames" if where is None else where)
-    path = Path(source)
-    where = path if where is None else where
-    if not path.is_file():
-        raise OmnijetError(
-            "there is no such video file",
-            where=where,
-            expected="a file on this machine",
-            got="a folder" if path.is_dir() else f"nothing at {path}",
-            fix="download it first" if "://" in str(path) or ":/" in str(path) else None,
-        )
+    where = shorten(source) if where is None else where
+    path = require_file(source, "video", where)
     try:
         frames, fps = _read_file(path, facts, where)
         audible = with_audio and has_audio(path)

@@ -14,7 +14,7 @@ from torch.nn.functional import conv1d, embedding, gelu
 
 from export import ops
 from export.modules.base import TORCH_DTYPES, Linear, Source, Sourced
-from export.modules.layers import LayerNorm, merge_heads, split_heads
+from export.modules.layers import LayerNorm, for_every_query, merge_heads, split_heads
 from runtime.contract import Precision
 from runtime.dims import AudioEncoderDims
 
@@ -82,14 +82,14 @@ class Layer(nn.Module):
         self.up = linear("fc1", width, dims.ffn)
         self.down = linear("fc2", dims.ffn, width)
 
-    def forward(self, x: Tensor, key_mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         dims = self.dims
         normed = self.attention_norm(x)
         q, k, v = (
             split_heads(part(normed), dims.heads, dims.head_dim).to(self.dtype)
             for part in (self.q, self.k, self.v)
         )
-        x = x + self.output(merge_heads(ops.attention(q, k, v, key_mask)))
+        x = x + self.output(merge_heads(ops.attention(q, k, v, mask)))
         y: Tensor = x + self.down(gelu(self.up(self.mlp_norm(x))))
         return y
 
@@ -117,7 +117,8 @@ class AudioEncoder(nn.Module):
         # conv1 smears real frames into the padding; the mask keeps conv2 from seeing it
         x = gelu(self.conv1(mel)) * frame_mask
         x = self.positions(gelu(self.conv2(x)).transpose(1, 2))
+        mask = for_every_query(key_mask, self.dims.chunk_positions)
         for layer in self.layers:
-            x = layer(x, key_mask)
+            x = layer(x, mask)
         pooled = embedding(pool_rows, x.reshape(-1, self.dims.hidden)).mean(dim=1)
         return (self.projection(self.norm(pooled)),)

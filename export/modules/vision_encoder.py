@@ -14,7 +14,7 @@ from torch.nn.functional import embedding, gelu, silu
 
 from export import ops
 from export.modules.base import TORCH_DTYPES, Linear, Source, Sourced
-from export.modules.layers import RMSNorm, merge_heads, split_heads
+from export.modules.layers import RMSNorm, for_every_query, merge_heads, split_heads
 from runtime.contract import Precision
 from runtime.dims import VisionEncoderDims
 
@@ -158,7 +158,8 @@ class VisionEncoder(nn.Module):
     ) -> tuple[Tensor]:
         frame = Rotary(cos, sin)
         per_window = Rotary(embedding(window_rows, cos[0]), embedding(window_rows, sin[0]))
-        windows = Windows(window_rows, window_mask, window_slots, per_window)
+        mask = for_every_query(window_mask, self.dims.window_patches)
+        windows = Windows(window_rows, mask, window_slots, per_window)
         x = self.patch_embed(patches).unsqueeze(0)
         for block in self.blocks:
             x = block(x, frame, windows)

@@ -1,61 +1,12 @@
-"""`config.json` as published for 3B and 7B, legacy and missing keys included; and a tiny one."""
+"""`config.json` as published for 3B and 7B; and a tiny one, every width different."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_ROPE = {"mrope_section": [16, 24, 24], "rope_type": "default", "type": "default"}
-_TOKENS = {
-    "audio_end_token_id": 151648,
-    "audio_start_token_id": 151647,
-    "audio_token_index": 151646,
-    "image_token_index": 151655,
-    "position_id_per_seconds": 25,
-    "seconds_per_chunk": 2,
-    "video_token_index": 151656,
-    "vision_end_token_id": 151653,
-    "vision_start_token_id": 151652,
-}
+from export.presets import TOKENS, config_3b, config_7b
 
-
-def config_7b() -> dict[str, Any]:
-    return _config(
-        text={
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_attention_heads": 28,
-            "num_hidden_layers": 28,
-            "num_key_value_heads": 4,
-            "vocab_size": 152064,
-        },
-        talker={
-            "head_dim": 128,
-            "intermediate_size": 18944,
-            "num_attention_heads": 12,
-            "num_key_value_heads": 4,
-            "rope_scaling": dict(_ROPE),
-        },
-    )
-
-
-def config_3b() -> dict[str, Any]:
-    return _config(
-        text={
-            "hidden_size": 2048,
-            "intermediate_size": 11008,
-            "num_attention_heads": 16,
-            "num_hidden_layers": 36,
-            "num_key_value_heads": 2,
-            "vocab_size": 151936,
-        },
-        talker={
-            "head_dim": 64,
-            "intermediate_size": 4864,
-            "num_attention_heads": 14,
-            "num_key_value_heads": 2,
-            "rope_scaling": {**_ROPE, "mrope_section": [16, 16, 0]},
-        },
-    )
+__all__ = ["config_3b", "config_7b", "small_config"]
 
 
 def small_config() -> dict[str, Any]:
@@ -82,7 +33,7 @@ def small_config() -> dict[str, Any]:
     vocoder.update(mel_dim=18, upsample_initial_channel=16, upsample_rates=[5, 2])
     vocoder.update(upsample_kernel_sizes=[9, 4], resblock_kernel_sizes=[3, 5])
     vocoder.update(resblock_dilation_sizes=[[1, 2, 3], [1, 3, 5]])
-    ids = [key for key in _TOKENS if key.endswith(("_id", "_index"))]
+    ids = [key for key in TOKENS if key.endswith(("_id", "_index"))]
     for number, key in enumerate(ids):
         thinker[key] = talker[key] = 60 + number
     thinker.update(eos_token_id=1, pad_token_id=2)
@@ -90,134 +41,3 @@ def small_config() -> dict[str, Any]:
     talker.update(tts_codec_pad_token_id=30, tts_codec_start_token_id=31)
     talker.update(tts_codec_end_token_id=32, tts_codec_mask_token_id=34, vocab_size=40)
     return config
-
-
-def _config(text: dict[str, Any], talker: dict[str, Any]) -> dict[str, Any]:
-    width = text["hidden_size"]
-    decoder = {
-        "attention_dropout": 0.0,
-        "hidden_act": "silu",
-        "initializer_range": 0.02,
-        "max_position_embeddings": 32768,
-        "max_window_layers": 28,
-        "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0,
-        "sliding_window": 32768,
-        "use_cache": True,
-        "use_sliding_window": False,
-    }
-    return {
-        "architectures": ["Qwen2_5OmniModel"],
-        "enable_audio_output": True,
-        "enable_talker": True,
-        "model_type": "qwen2_5_omni",
-        "talker_config": {
-            **decoder,
-            **_TOKENS,
-            "embedding_size": width,
-            "hidden_size": 896,
-            "init_std": 0.02,
-            "model_type": "qwen2_5_omni_talker",
-            "num_hidden_layers": 24,
-            "spatial_merge_size": 2,
-            "torch_dtype": "bfloat16",
-            "tts_codec_end_token_id": 8294,
-            "tts_codec_mask_token_id": 8296,
-            "tts_codec_pad_token_id": 8292,
-            "tts_codec_start_token_id": 8293,
-            "tts_text_end_token_id": 151861,
-            "tts_text_pad_token_id": 151859,
-            "tts_text_start_token_id": 151860,
-            "vocab_size": 8448,
-            **talker,
-        },
-        "thinker_config": {
-            **_TOKENS,
-            "audio_config": {
-                "activation_dropout": 0.0,
-                "activation_function": "gelu",
-                "d_model": 1280,
-                "encoder_attention_heads": 20,
-                "encoder_ffn_dim": 5120,
-                "encoder_layerdrop": 0.0,
-                "encoder_layers": 32,
-                "max_source_positions": 1500,
-                "model_type": "qwen2_5_omni_audio_encoder",
-                "n_window": 100,
-                "num_hidden_layers": 32,
-                "num_mel_bins": 128,
-                "output_dim": width,
-                "scale_embedding": False,
-                "tie_word_embeddings": True,
-            },
-            "bos_token_id": 151644,
-            "eos_token_id": 151645,
-            "ignore_index": -100,
-            "init_std": 0.02,
-            "model_type": "qwen2_5_omni_thinker",
-            "pad_token_id": 151643,
-            "text_config": {
-                **decoder,
-                "model_type": "qwen2_5_omni_text",
-                "rope_scaling": dict(_ROPE),
-                "tie_word_embeddings": False,
-                **text,
-            },
-            "user_token_id": 872,
-            "vision_config": {
-                "depth": 32,
-                "embed_dim": 1280,
-                "fullatt_block_indexes": [7, 15, 23, 31],
-                "hidden_act": "silu",
-                "hidden_size": 1280,
-                "in_channels": 3,
-                "in_chans": 3,
-                "intermediate_size": 3420,
-                "model_type": "qwen2_5_omni_vision_encoder",
-                "num_heads": 16,
-                "out_hidden_size": width,
-                "patch_size": 14,
-                "spatial_merge_size": 2,
-                "spatial_patch_size": 14,
-                "temporal_patch_size": 2,
-                "tokens_per_second": 25,
-                "window_size": 112,
-            },
-            "vision_token_id": 151654,
-        },
-        "token2wav_config": {
-            "bigvgan_config": {
-                "mel_dim": 80,
-                "model_type": "qwen2_5_omni_bigvgan",
-                "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
-                "resblock_kernel_sizes": [3, 7, 11],
-                "upsample_initial_channel": 1536,
-                "upsample_kernel_sizes": [11, 7, 4, 4, 4, 4],
-                "upsample_rates": [5, 3, 2, 2, 2, 2],
-                "use_bias_at_final": False,
-            },
-            "dit_config": {
-                "depth": 22,
-                "dim": 1024,
-                "dropout": 0.1,
-                "emb_dim": 512,
-                "enc_attention_channels": 64,
-                "enc_channels": [256, 256, 256, 256, 768],
-                "enc_dilations": [1, 2, 3, 4, 1],
-                "enc_dim": 128,
-                "enc_emb_dim": 192,
-                "enc_kernel_sizes": [5, 3, 3, 3, 1],
-                "enc_lin_neurons": 192,
-                "enc_res2net_scale": 2,
-                "enc_se_channels": 64,
-                "ff_mult": 2,
-                "head_dim": 64,
-                "heads": 16,
-                "mel_dim": 80,
-                "model_type": "qwen2_5_omni_dit",
-                "num_embeds": 8193,
-                "repeats": 2,
-            },
-            "model_type": "qwen2_5_omni_token2wav",
-        },
-    }

@@ -82,9 +82,7 @@ def test_modes_are_converted_as_pillow_does(tmp_path: Path, mode: str) -> None:
         np.testing.assert_array_equal(np.asarray(load_image(source)), want)
 
 
-def test_16_bit_greys_are_clipped_aloud(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_16_bit_greys_are_clipped_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "deep.png"
     Image.fromarray(np.linspace(0, 65535, 400).reshape(20, 20).astype(np.uint16)).save(path)
     with caplog.at_level(logging.WARNING):

@@ -57,10 +57,11 @@ def test_all_faults_are_listed() -> None:
                 {"type": "audio", "audio": WAVE, "rate": 8000},
                 {"text": "x"},
                 "x",
+                {"type": "image", "image": "data:image/png;base64," + "A" * 9000},
             ],
         },
     ]
-    with pytest.raises(OmnijetError, match="14 faults") as caught:
+    with pytest.raises(OmnijetError, match="16 faults") as caught:
         parse_messages(messages)
     lines = [line.strip() for line in str(caught.value.got).splitlines()]
     assert lines == [
@@ -75,10 +76,13 @@ def test_all_faults_are_listed() -> None:
         "message 5, part 3: no file gone.png",
         "message 5, part 4: no file https://example.org/a.wav; download it first",
         "message 5, part 5: text must be a string, not NoneType",
-        "message 5, part 6: video must be an array or a sequence of frames or a file, not list",
+        "message 5, part 6: video must be a file, an array or a sequence of frames, not list",
         "message 5, part 7: unknown key 'rate'",
         "message 5, part 8: no type; expected one of text, image, audio, video",
         "message 5, part 9: expected an object, got str",
+        "message 5, part 10: no file data:image/png;base64,"
+        + "A" * 78
+        + "... (9022 characters); download it first",
     ]
 
 

@@ -95,8 +95,17 @@ def test_clips_stored_on_their_side_are_turned(
 @pytest.mark.parametrize(
     ("total", "fps", "count"),
     # 2 a second, at least 4, at most 768 and the clip's own, an even number
-    [(300, 30, 20), (45, 10, 8), (10, 30, 4), (3, 30, 2), (2, 2, 2), (1, 25, 1), (5, 1, 4)]
-    + [(100_000, 25, 768), (1000, 23.976, 82)],
+    [
+        (300, 30, 20),
+        (45, 10, 8),
+        (10, 30, 4),
+        (3, 30, 2),
+        (2, 2, 2),
+        (1, 25, 1),
+        (5, 1, 4),
+        (100_000, 25, 768),
+        (1000, 23.976, 82),
+    ],
 )
 def test_frame_count(total: int, fps: float, count: int) -> None:
     assert frame_count(total, fps, FACTS) == count
