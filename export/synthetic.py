@@ -154,13 +154,25 @@ def _values(key: str, entry: TensorLayout, dims: ModelDims, seed: int) -> Iterat
     row = entry.numel // entry.shape[0]
     rows = max(1, BLOCK_VALUES // row)
     outliers = outlier_channels(dims.thinker.hidden) if law.outliers != 1.0 else []
+    silent = _never_drawn(dims) if key == "talker.codec_head.weight" else ()
     for start in range(0, entry.shape[0], rows):
         count = min(rows, entry.shape[0] - start)
         block = torch.empty(count, row).normal_(law.mean, law.spread, generator=generator)
         for channel in outliers:
             if start <= channel < start + count:
                 block[channel - start] *= law.outliers
+        for channel in silent:
+            if start <= channel < start + count:
+                block[channel - start] = 0
         yield block.to(stored).reshape(-1)
+
+
+def _never_drawn(dims: ModelDims) -> list[int]:
+    """Codec ids that are neither sound nor an end: a trained Talker never draws them, and
+    the reference fails on those that its codec table lacks."""
+    sounds = dims.dit.codec_rows - 2
+    ends = (dims.codec.pad, dims.codec.eos)
+    return [token for token in range(sounds, dims.talker.vocab) if token not in ends]
 
 
 def _voices(dims: ModelDims, seed: int) -> dict[str, dict[str, Any]]:

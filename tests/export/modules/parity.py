@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import onnx_ir as ir
+import onnxruntime
 import torch
 from torch import Tensor, nn
 from transformers import Qwen2_5OmniConfig
@@ -87,3 +89,23 @@ def published_dims() -> ModelDims:
 
 def contract_of(name: str, dims: ModelDims, precision: Precision) -> GraphContract:
     return graph_contracts(dims, precision)[name]
+
+
+def open_in_onnxruntime(model: ir.Model, weights: nn.Module) -> onnxruntime.InferenceSession:
+    """The traced graph, filled with the parameters of a loaded module."""
+    for name, parameter in weights.named_parameters():
+        model.graph.initializers[name].const_value = ir.tensor(parameter.numpy(), name=name)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    # one warning a cache and step: the tests do not bind caches in place
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def call(session: onnxruntime.InferenceSession, feeds: Sequence[Tensor]) -> list[Tensor]:
+    """Outputs of one call, inputs in the contract's order."""
+    names = [value.name for value in session.get_inputs()]
+    arrays = {name: feed.contiguous().numpy() for name, feed in zip(names, feeds, strict=True)}
+    return [torch.from_numpy(output) for output in session.run(None, arrays)]

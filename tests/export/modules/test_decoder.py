@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,9 +29,11 @@ from runtime.dims import DecoderDims
 from runtime.rope import MRope
 from tests.export.modules.parity import (
     DictWeights,
+    call,
     checkpoint,
     contract_of,
     load,
+    open_in_onnxruntime,
     published_dims,
     relative_error,
     revive,
@@ -158,9 +160,14 @@ class Case:
         caches = [t for layer in cache.layers for t in (layer.keys, layer.values)]
         return outputs, caches
 
-    def run(self, precision: Precision, steps: Sequence[int]) -> Iterator[Call]:
+    def run(self, precision: Precision, steps: Sequence[int]) -> Iterator[Step]:
+        """`steps` of our module in torch."""
+        return self.steps(load(self.module(precision), self.weights), precision, steps)
+
+    def steps(
+        self, graph: Callable[..., Sequence[Tensor]], precision: Precision, steps: Sequence[int]
+    ) -> Iterator[Step]:
         """Feeds `steps` rows a call into caches that start as rubbish."""
-        module = load(self.module(precision), self.weights)
         rope = MRope.of(self.dims)
         shape = (1, self.dims.kv_heads, CAPACITY, self.dims.head_dim)
         generator = torch.Generator().manual_seed(9)
@@ -173,7 +180,7 @@ class Case:
             part = slice(start, start + rows)
             cos, sin = rope.tables(self.positions[:, :, part].numpy())
             mask = torch.arange(CAPACITY) <= torch.arange(start, start + rows)[:, None]
-            outputs = module(
+            outputs = graph(
                 self.embeds[:, part],
                 torch.from_numpy(cos),
                 torch.from_numpy(sin),
@@ -182,14 +189,14 @@ class Case:
                 *caches,
             )
             kept, updated = outputs[: -len(caches)], list(outputs[-len(caches) :])
-            yield Call(part, kept, caches, updated)
+            yield Step(part, kept, caches, updated)
             start, caches = part.stop, updated
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Step:
     rows: slice
-    outputs: tuple[Tensor, ...]
+    outputs: Sequence[Tensor]
     before: list[Tensor]
     after: list[Tensor]
 
@@ -232,31 +239,31 @@ def case(request: pytest.FixtureRequest) -> Case:
 @torch.no_grad()
 def test_f32_equals_the_reference(case: Case, steps: list[int]) -> None:
     outputs, caches = case.expected()
-    for call in case.run("f32", steps):
-        assert relative_error(call.outputs[0], outputs[0][:, call.rows.stop - 1]) <= 1e-5
-        for got, expected in zip(call.outputs[1:], outputs[1:], strict=True):
-            assert relative_error(got, expected[:, call.rows]) <= 1e-5
-    for got, expected in zip(call.after, caches, strict=True):
+    for step in case.run("f32", steps):
+        assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= 1e-5
+        for got, expected in zip(step.outputs[1:], outputs[1:], strict=True):
+            assert relative_error(got, expected[:, step.rows]) <= 1e-5
+    for got, expected in zip(step.after, caches, strict=True):
         assert relative_error(got[:, :, :ROWS], expected) <= 1e-5
 
 
 @torch.no_grad()
 def test_a_call_writes_its_own_rows_of_the_caches_only(case: Case) -> None:
-    for call in case.run("f32", [9, PROMPT - 9, 1]):
-        for before, after in zip(call.before, call.after, strict=True):
+    for step in case.run("f32", [9, PROMPT - 9, 1]):
+        for before, after in zip(step.before, step.after, strict=True):
             changed = (before != after).any(dim=-1)[0]  # [kv_heads, capacity]
             inside = torch.zeros(CAPACITY, dtype=torch.bool)
-            inside[call.rows] = True
+            inside[step.rows] = True
             assert torch.equal(changed, inside.expand_as(changed))
 
 
 @torch.no_grad()
 def test_f16_stays_near_the_reference(case: Case) -> None:
     outputs, caches = case.expected()
-    for call in case.run("f16", STEPS["prompt in two parts"]):
-        assert all(output.dtype == torch.float32 for output in call.outputs)
-        assert relative_error(call.outputs[0], outputs[0][:, call.rows.stop - 1]) <= 2e-2
-    for got, expected in zip(call.after, caches, strict=True):
+    for step in case.run("f16", STEPS["prompt in two parts"]):
+        assert all(output.dtype == torch.float32 for output in step.outputs)
+        assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= 2e-2
+    for got, expected in zip(step.after, caches, strict=True):
         assert got.dtype == torch.float16
         assert relative_error(got[:, :, :ROWS], expected) <= 2e-2
 
@@ -280,11 +287,11 @@ def test_an_mlp_beyond_the_range_of_f16_is_guarded(
     outputs, _ = case.expected()
     hook.remove()
     assert F16_MAX < max(seen) < F16_MAX * 2**decoder.DOWN_SHIFT
-    (call,) = case.run("f16", [ROWS])
-    assert relative_error(call.outputs[0], outputs[0][:, -1]) <= 2e-2
+    (step,) = case.run("f16", [ROWS])
+    assert relative_error(step.outputs[0], outputs[0][:, -1]) <= 2e-2
     monkeypatch.setattr(decoder, "DOWN_SHIFT", 0)
-    (call,) = case.run("f16", [ROWS])
-    assert not all(tensor.isfinite().all() for tensor in (*call.outputs, *call.after))
+    (step,) = case.run("f16", [ROWS])
+    assert not all(tensor.isfinite().all() for tensor in (*step.outputs, *step.after))
 
 
 def test_only_the_embedding_is_left_to_the_host(case: Case) -> None:
@@ -293,14 +300,24 @@ def test_only_the_embedding_is_left_to_the_host(case: Case) -> None:
     assert left == {f"{root}.model.embed_tokens.weight"}
 
 
-@pytest.mark.parametrize("precision", ["f32", "f16"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-5), ("f16", 2e-2)])
 @pytest.mark.parametrize("name", ["thinker 7b", "talker 7b"])
-def test_traces_over_every_symbol(name: str, precision: Precision) -> None:
-    dims, part = DIMS[name], name.split()[0]
-    model_dims = replace(published_dims(), **{part: dims})
-    contract = contract_of(f"{part}_step", model_dims, precision)
-    graph = ThinkerStep if part == "thinker" else TalkerStep
-    model = trace(graph(dims, precision), contract)
+@torch.no_grad()
+def test_traced_it_equals_the_reference_in_prefill_and_decode(
+    name: str, precision: Precision, tolerance: float
+) -> None:
+    case, part = make_case(name), name.split()[0]
+    contract = contract_of(
+        f"{part}_step", replace(published_dims(), **{part: case.dims}), precision
+    )
+    model = trace(case.module(precision), contract)
     ops = Counter(node.op_type for node in model.graph)
-    assert ops["Attention"] == dims.layers
-    assert ops["RotaryEmbedding"] == ops["TensorScatter"] == 2 * dims.layers
+    assert ops["Attention"] == case.dims.layers
+    assert ops["RotaryEmbedding"] == ops["TensorScatter"] == 2 * case.dims.layers
+    session = open_in_onnxruntime(model, load(case.module(precision), case.weights))
+    outputs, caches = case.expected()
+    steps = case.steps(lambda *feeds: call(session, feeds), precision, STEPS["whole prompt"])
+    for step in steps:
+        assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= tolerance
+    for got, expected in zip(step.after, caches, strict=True):
+        assert relative_error(got[:, :, :ROWS], expected) <= tolerance

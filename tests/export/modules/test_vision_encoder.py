@@ -23,9 +23,11 @@ from runtime.dims import VisionEncoderDims
 from runtime.vision_plan import plan
 from tests.export.modules.parity import (
     DictWeights,
+    call,
     checkpoint,
     contract_of,
     load,
+    open_in_onnxruntime,
     published_dims,
     relative_error,
     revive,
@@ -225,13 +227,20 @@ def test_every_tensor_of_the_tower_is_read(case: Case) -> None:
     assert unread(VisionEncoder(case.dims, "f32"), case.weights) == set()
 
 
-@pytest.mark.parametrize("precision", ["f32", "f16"])
-def test_traces_over_every_symbol_one_head_at_a_time_where_attention_is_full(
-    precision: Precision,
-) -> None:
-    dims = DIMS["3b"]
-    contract = contract_of("vision_encoder", replace(published_dims(), vision=dims), precision)
-    model = trace(VisionEncoder(dims, precision), contract)
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-5), ("f16", 1e-2)])
+@torch.no_grad()
+def test_traced_it_equals_the_reference_at_any_size(precision: Precision, tolerance: float) -> None:
+    case = make_case(DIMS["3b"])
+    contract = contract_of("vision_encoder", replace(published_dims(), vision=case.dims), precision)
+    model = trace(VisionEncoder(case.dims, precision), contract)
     ops = Counter(node.op_type for node in model.graph)
-    full = len(dims.full_attention_layers)
-    assert ops["Attention"] == dims.layers - full + full * dims.heads
+    full = len(case.dims.full_attention_layers)
+    # one head at a time where every patch sees every other
+    assert ops["Attention"] == case.dims.layers - full + full * case.dims.heads
+    session = open_in_onnxruntime(model, load(VisionEncoder(case.dims, precision), case.weights))
+    for grid in ((1, 2, 2), (1, 10, 14), (1, 26, 18)):
+        patches = case.patches(grid)
+        feeds, order = case.feeds(patches, *grid[1:])
+        (features,) = call(session, feeds)
+        expected = case.expected(patches, grid)
+        assert relative_error(features[order.argsort()], expected) <= tolerance
