@@ -267,6 +267,7 @@ def _shrink(config: dict[str, Any], hidden: int, out_layers: int) -> None:
     config["token2wav_config"]["dit_config"].update(
         hidden_size=64, num_hidden_layers=6, num_attention_heads=4, head_dim=16, emb_dim=32,
         depth=6, dim=64, heads=4, look_ahead_layers=[2], look_backward_layers=[0, 4],
-        enc_channels=[32, 32, 32, 32, 96], enc_dim=32, enc_attention_channels=16, enc_se_channels=16,
+        enc_channels=[32, 32, 32, 32, 96], enc_dim=32,
+        enc_attention_channels=16, enc_se_channels=16,
     )  # fmt: skip
     config["token2wav_config"]["bigvgan_config"].update(upsample_initial_channel=64)

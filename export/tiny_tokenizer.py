@@ -125,7 +125,9 @@ def _config(specials: list[tuple[int, str]]) -> dict[str, Any]:
         "chat_template": DEFAULT_CHAT_TEMPLATE,
         "clean_up_tokenization_spaces": False,
         "errors": "replace",
-        "extra_special_tokens": {k: v for k, v in ROLES.items() if k not in ("eos_token", "pad_token")},
+        "extra_special_tokens": {
+            k: v for k, v in ROLES.items() if k not in ("eos_token", "pad_token")
+        },
         "model_max_length": 32768,
         "processor_class": "Qwen2_5OmniProcessor",
         "split_special_tokens": False,

@@ -84,6 +84,6 @@ def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
         value = entry.get(key)
         found = tuple(value.shape) if isinstance(value, Tensor) else None
         fits = found is not None and len(found) == len(shape) and found[-1] == shape[-1]
-        if not fits or not bool(torch.isfinite(value).all()):
+        if value is None or not fits or not bool(torch.isfinite(value).all()):
             faults.append(f"{name}.{key}: expected finite {list(shape)}, got {found}")
     return faults

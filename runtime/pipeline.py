@@ -283,13 +283,15 @@ class Omni:
                 noise,
                 report=lambda done, total: turn.report("dit", done, total),
             )
-        return mel[0]
+        spoken: Array = mel[0]
+        return spoken
 
     def _wave(self, mel: Array, turn: _Turn) -> Array:
         """f32[samples]."""
         with turn.stage("vocoder"):
             graph = self._graph("vocoder")
-            return run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
+            wave: Array = run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
+            return wave
 
     # -- parts ----------------------------------------------------------------------
 

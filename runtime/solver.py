@@ -6,7 +6,8 @@ Source: `RungeKutta4ODESolver` and `Qwen2_5OmniToken2WavDiTModel.sample` of tran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -51,26 +52,15 @@ def step_times(start: np.float32, end: np.float32) -> tuple[np.float32, ...]:
 def evaluation_times() -> FloatArray:
     """The distinct times of all evaluations, ascending: 28 for 9 steps of 4."""
     points = time_points()
-    times = {
-        float(time)
-        for start, end in zip(points[:-1], points[1:], strict=True)
-        for time in step_times(start, end)
-    }
+    times = {float(time) for start, end in pairwise(points) for time in step_times(start, end)}
     return np.array(sorted(times), np.float32)
 
 
 def integrate(velocity: Velocity, state: Array, points: FloatArray | None = None) -> Array:
     """Solves from the first time point to the last and returns the final state."""
-    for state in steps(velocity, state, time_points() if points is None else points):  # noqa: B020
-        pass
-    return state
-
-
-def steps(velocity: Velocity, state: Array, points: FloatArray) -> Iterator[Array]:
-    """Yields the state after each step."""
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in pairwise(time_points() if points is None else points):
         state = rk4_step(velocity, state, start, end)
-        yield state
+    return state
 
 
 def rk4_step(velocity: Velocity, state: Array, start: np.float32, end: np.float32) -> Array:

@@ -94,7 +94,10 @@ def reference_reply(
             thinker_do_sample=False,
         )
     return ReferenceReply(
-        ids[0, prompt_length:].tolist(), seen["codes"], seen["mel"][0].numpy(), wave.reshape(-1).numpy()
+        ids[0, prompt_length:].tolist(),
+        seen["codes"],
+        seen["mel"][0].numpy(),
+        wave.reshape(-1).numpy(),
     )
 
 

