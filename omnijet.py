@@ -93,8 +93,7 @@ VERBS: dict[str, Verb] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The `omnijet` command. Exit codes: 0 ok, 1 a check failed, 2 a fault to mend,
-    130 interrupted."""
+    """The `omnijet` command. Exit codes: 0 ok, 2 a fault to mend, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:

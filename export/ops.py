@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from onnxscript import values
 from torch import Tensor
+from torch.nn.functional import conv1d, pad
 
 OPSET = 24
 
@@ -137,6 +138,37 @@ def _(x: Tensor, like: Tensor, heads: int) -> Tensor:
     return torch.empty_like(like)
 
 
+@torch.library.custom_op("omnijet::upsampled_snake", mutates_args=())
+def upsampled_snake(
+    x: Tensor, alpha: Tensor, reciprocal_beta: Tensor, up: Tensor, down: Tensor
+) -> Tensor:
+    """x + sin^2(alpha x) / beta at twice the sample rate, [1, channels, samples] -> the same.
+
+    Channels become the batch, and the doubled signal is kept as its even and odd samples,
+    [channels, 2, samples]. So each direction is one convolution over seven taps instead of
+    a strided depthwise one over twelve, half of them on zeros: three to four times as fast
+    in ONNX Runtime. One operator because a vocoder has over a hundred.
+
+    Args:
+        alpha, reciprocal_beta: [channels, 1, 1].
+        up: [2, 1, taps], the even and the odd phase of the interpolation filter.
+        down: [1, 2, taps], the decimation filter by phase.
+    """
+    side = up.shape[2] // 2
+    doubled = conv1d(pad(x.transpose(0, 1), (side, side), mode="replicate"), up)
+    wave = torch.sin(doubled * alpha)
+    bent = doubled + wave * wave * reciprocal_beta
+    # the doubled signal goes on with its first sample, an even one, and its last, an odd one
+    first, last = bent[:, :1, :1], bent[:, 1:, -1:]
+    bent = torch.cat([first.expand(-1, 2, side), bent, last.expand(-1, 2, side)], dim=2)
+    return conv1d(bent, down).transpose(0, 1).contiguous()
+
+
+@upsampled_snake.register_fake
+def _(x: Tensor, alpha: Tensor, reciprocal_beta: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """torch operator -> the function that writes its ONNX node."""
 
@@ -169,6 +201,20 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         split = opset.Reshape(x, _ints(0, -1, heads, rows, width // heads))
         return opset.Reshape(opset.Transpose(split, perm=[0, 1, 3, 2, 4]), _ints(0, 0, rows, width))
 
+    def onnx_upsampled_snake(x: Any, alpha: Any, reciprocal_beta: Any, up: Any, down: Any) -> Any:
+        channels, side = int(alpha.shape[0]), int(up.shape[2]) // 2
+        ends = _ints(0, 0, side, 0, 0, side)
+        rows = opset.Reshape(x, _ints(channels, 1, -1))
+        doubled = opset.Conv(opset.Pad(rows, ends, None, None, mode="edge"), up)
+        wave = opset.Sin(opset.Mul(doubled, alpha))
+        bent = opset.Add(doubled, opset.Mul(opset.Mul(wave, wave), reciprocal_beta))
+        axes, beyond = _ints(1, 2), 2**31
+        first = opset.Slice(bent, _ints(0, 0), _ints(1, 1), axes)
+        last = opset.Slice(bent, _ints(1, -1), _ints(2, beyond), axes)
+        shape = _ints(channels, 2, side)
+        parts = (opset.Expand(first, shape), bent, opset.Expand(last, shape))
+        return opset.Reshape(opset.Conv(opset.Concat(*parts, axis=2), down), _ints(1, channels, -1))
+
     def _ints(*values: int) -> Any:
         return opset.Constant(value_ints=values)
 
@@ -181,4 +227,5 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         ops.rotary.default: onnx_rotary,
         ops.rms_norm.default: onnx_rms_norm,
         ops.cache_update.default: onnx_cache_update,
+        ops.upsampled_snake.default: onnx_upsampled_snake,
     }

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from export.presets import PRESETS, preset
 from export.synthetic import write_checkpoint
-from runtime.commands.console import byte_progress
+from runtime.commands.console import byte_progress, whole_number
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("preset", choices=sorted(PRESETS), metavar="PRESET", help="|".join(PRESETS))
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to write")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=whole_number(0), default=0, metavar="N")
 
 
 def run(args: Namespace) -> int:

@@ -14,6 +14,7 @@ from runtime.manifest import FILE_NAME, Manifest, hash_file
 
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
+DEFAULT_VOICE = "Chelsie"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,15 @@ class Bundle:
         return (self.folder / name).read_text(encoding="utf-8")
 
     def voice_id(self, voice: str | None) -> tuple[str, int]:
-        """Name and opening token of a voice; the first one by default.
+        """Name and opening token of a voice; by default the reference's, or else the first.
 
         Raises:
             OmnijetError: lists the voices there are.
         """
         voices = self.manifest.voices
-        name = voice if voice is not None else next(iter(voices))
+        name = voice
+        if name is None:
+            name = DEFAULT_VOICE if DEFAULT_VOICE in voices else next(iter(voices))
         if name not in voices:
             raise OmnijetError(
                 f"no voice is called {name!r}",

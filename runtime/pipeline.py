@@ -129,7 +129,7 @@ class Omni:
 
         Args:
             messages: the chat format of the HF processor; media in any turn.
-            voice: speaker name; the bundle's first by default.
+            voice: speaker name; Chelsie by default, as in the reference.
             speech: False stops after the text.
             use_audio_in_video: hear the sound of clips, interleaved with their picture.
             greedy: the Talker takes the most likely code too (the Thinker always does);
@@ -164,7 +164,7 @@ class Omni:
                 speech=speech,
             )
         embeds = self._embed(prompt, turn)
-        prefill = self._prefill(prompt, embeds, max_text_tokens, turn)
+        prefill = self._prefill(prompt, embeds, turn)
         text_ids, reply_rows = self._write(prefill, max_text_tokens, turn)
         codes: list[int] = []
         mel = np.empty((self.dims.dit.mel, 0), np.float32)
@@ -222,10 +222,10 @@ class Omni:
                     features[token] = np.concatenate(parts)
         return self._thinker.merge(prompt.input_ids, features)
 
-    def _prefill(self, prompt: Prompt, embeds: Array, room: int, turn: _Turn) -> ThinkerPrefill:
+    def _prefill(self, prompt: Prompt, embeds: Array, turn: _Turn) -> ThinkerPrefill:
         positions, delta = self._positions(prompt, prompt.input_ids)
         with turn.stage("thinker_prefill"):
-            return self._thinker.prefill(embeds, positions, delta, room)
+            return self._thinker.prefill(embeds, positions, delta)
 
     def _write(
         self, prefill: ThinkerPrefill, max_tokens: int, turn: _Turn
@@ -262,7 +262,7 @@ class Omni:
             rows = talker.prompt_rows(
                 embeds, prefill.hidden, prompt.input_ids, voice_token, reply_rows[0]
             )
-            context, logits = talker.prefill(rows, positions, max_codes)
+            context, logits = talker.prefill(rows, positions)
         suppress = (self.dims.codec.bos,)
         sampler = talker.sampler(replace(sampling, suppress=suppress), len(prompt.input_ids), rng)
         stream = talker.text_stream(reply_rows)

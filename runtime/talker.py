@@ -65,10 +65,9 @@ class Talker:
         history = [self.codec.mask] * min(prompt, 1) + [self.codec.pad, self.codec.bos]
         return Sampler(sampling, self.decoder.dims.vocab, history, rng)
 
-    def prefill(self, rows: Array, positions: Array, room: int) -> tuple[Context, Array]:
+    def prefill(self, rows: Array, positions: Array) -> tuple[Context, Array]:
         """Feeds the prompt rows; positions i64[3, prompt + 2]. Returns logits f32[vocab]."""
-        limit = self.decoder.context_limit
-        context = self.decoder.start(max(rows.shape[0], min(rows.shape[0] + room, limit)))
+        context = self.decoder.start(rows.shape[0])
         return context, self.decoder.prefill(context, rows, positions).logits.copy()
 
     def generate(

@@ -76,11 +76,9 @@ class Thinker:
                 embeds[rows] = given
         return embeds
 
-    def prefill(self, embeds: Array, positions: Array, delta: int, room: int) -> ThinkerPrefill:
-        """Feeds the prompt: embeds f32[prompt, hidden], positions i64[3, prompt]; `room` is
-        how many rows are expected to follow."""
-        limit = self.decoder.context_limit
-        context = self.decoder.start(max(embeds.shape[0], min(embeds.shape[0] + room, limit)))
+    def prefill(self, embeds: Array, positions: Array, delta: int) -> ThinkerPrefill:
+        """Feeds the prompt: embeds f32[prompt, hidden], positions i64[3, prompt]."""
+        context = self.decoder.start(embeds.shape[0])
         logits, hidden = self.decoder.prefill(context, embeds, positions)
         assert hidden is not None
         return ThinkerPrefill(context, logits.copy(), hidden, delta)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from runtime.pipeline import Omni
@@ -21,10 +23,15 @@ def _make(factory: pytest.TempPathFactory, name: str) -> tuple[Path, Path]:
     from export.stages import export_bundle
     from export.synthetic import write_checkpoint
 
-    folder = factory.mktemp(name)
-    checkpoint, bundle = folder / "checkpoint", folder / "bundle"
-    write_checkpoint(checkpoint, preset(name), seed=1)
-    export_bundle(checkpoint, bundle)
+    # one export serves all test processes
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    checkpoint, bundle = shared / f"{name}-checkpoint", shared / f"{name}-bundle"
+    with FileLock(shared / f"{name}.lock"):
+        if not bundle.exists():
+            write_checkpoint(checkpoint, preset(name), seed=1)
+            export_bundle(checkpoint, bundle)
     return checkpoint, bundle
 
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv_transpose1d, pad
+from torch.nn.functional import conv1d, conv_transpose1d
 
+from export import ops
 from export.modules.base import Source, Sourced
 from runtime.dims import VocoderDims
 
@@ -23,7 +24,6 @@ KEY = "token2wav.code2wav_bigvgan_model"
 TAPS = 12
 CUTOFF = 0.25
 HALF_WIDTH = 0.3
-SIDE = TAPS // 4  # samples of context on either side of a phase
 
 # Of the mel normalisation: decibels over a floor, brought to [-1, 1].
 FLOOR_DB = -115.0
@@ -41,61 +41,39 @@ def resampling_filter() -> Tensor:
 
 
 class Resampler(Sourced):
-    """Doubles and halves the sample rate; one set of weights serves every channel.
-
-    Channels are the batch, [channels, 1, samples], and the doubled signal is kept as its
-    even and odd samples, [channels, 2, samples]. So each direction is one convolution of
-    seven taps instead of a strided depthwise one of twelve, half of them over zeros:
-    three to four times as fast in ONNX Runtime.
-    """
+    """The filters that double and halve the sample rate, by phase: one set for all channels."""
 
     up: Tensor
     down: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        taps = TAPS // 2 + 1
 
         def up(_: Sequence[Tensor]) -> Tensor:
-            taps = resampling_filter()
-            phases = torch.zeros(2, 1, TAPS // 2 + 1)
-            phases[0, 0, :-1] = 2 * taps[1::2].flip(0)
-            phases[1, 0, 1:] = 2 * taps[0::2].flip(0)
+            phases = torch.zeros(2, 1, taps)
+            phases[0, 0, :-1] = 2 * resampling_filter()[1::2].flip(0)
+            phases[1, 0, 1:] = 2 * resampling_filter()[0::2].flip(0)
             return phases
 
         def down(_: Sequence[Tensor]) -> Tensor:
-            taps = resampling_filter()
-            phases = torch.zeros(1, 2, TAPS // 2 + 1)
-            phases[0, 1, :-1] = taps[0::2]
-            phases[0, 0, 1:] = taps[1::2]
+            phases = torch.zeros(1, 2, taps)
+            phases[0, 1, :-1] = resampling_filter()[0::2]
+            phases[0, 0, 1:] = resampling_filter()[1::2]
             return phases
 
-        self.add("up", (2, 1, TAPS // 2 + 1), Source((), (), fold=up))
-        self.add("down", (1, 2, TAPS // 2 + 1), Source((), (), fold=down))
-
-    def upsample(self, x: Tensor) -> Tensor:
-        """[channels, 1, samples] -> [channels, 2, samples]."""
-        return conv1d(pad(x, (SIDE, SIDE), mode="replicate"), self.up)
-
-    def downsample(self, x: Tensor) -> Tensor:
-        """[channels, 2, samples] -> [channels, 1, samples].
-
-        The doubled signal goes on with its first and last sample: an even one in front of
-        both phases, an odd one behind both.
-        """
-        first = x[:, :1, :1].expand(-1, 2, SIDE)
-        last = x[:, 1:, -1:].expand(-1, 2, SIDE)
-        return conv1d(torch.cat([first, x, last], dim=2), self.down)
+        self.add("up", (2, 1, taps), Source((), (), fold=up))
+        self.add("down", (1, 2, taps), Source((), (), fold=down))
 
 
 class Activation(Sourced):
-    """SnakeBeta, x + sin^2(alpha x) / beta, at twice the sample rate."""
+    """SnakeBeta at twice the sample rate."""
 
     alpha: Tensor
     reciprocal_beta: Tensor
 
     def __init__(self, key: str, channels: int) -> None:
         super().__init__()
-        self.channels = channels
 
         def alpha(tensors: Sequence[Tensor]) -> Tensor:
             return tensors[0].exp().reshape(channels, 1, 1)
@@ -111,10 +89,10 @@ class Activation(Sourced):
 
     def forward(self, x: Tensor, resampler: Resampler) -> Tensor:
         """[1, channels, samples] -> the same."""
-        doubled = resampler.upsample(x.reshape(self.channels, 1, -1))
-        wave = torch.sin(doubled * self.alpha)
-        bent = doubled + wave * wave * self.reciprocal_beta
-        return resampler.downsample(bent).reshape(1, self.channels, -1)
+        y: Tensor = ops.upsampled_snake(
+            x, self.alpha, self.reciprocal_beta, resampler.up, resampler.down
+        )
+        return y
 
 
 class Conv(Sourced):
@@ -213,7 +191,7 @@ class Vocoder(nn.Module):
         for stage, upsample in enumerate(self.upsamples):
             x = upsample(x)
             blocks = self.blocks[stage * per_stage : (stage + 1) * per_stage]
-            x = torch.stack([block(x, self.resampler) for block in blocks]).mean(dim=0)
+            x = sum(block(x, self.resampler) for block in blocks) / per_stage
         x = self.after(self.activation(x, self.resampler))
         return (x.clamp(-1, 1).squeeze(1),)
 

@@ -14,7 +14,7 @@ import onnxruntime
 from rich.table import Table
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.commands.console import add_format, print_json, print_table
+from runtime.commands.console import add_format, print_json, print_table, whole_number
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni, Reply
 
@@ -24,10 +24,14 @@ DECODING = ("thinker_decode", "talker_decode")
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
-    parser.add_argument("--runs", type=int, default=7, metavar="N", help="counted, after one more")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="0: one per core")
-    parser.add_argument("--text-tokens", type=int, default=64, metavar="N")
-    parser.add_argument("--codes", type=int, default=101, metavar="N")
+    parser.add_argument(
+        "--runs", type=whole_number(1), default=7, metavar="N", help="counted, after one more"
+    )
+    parser.add_argument(
+        "--threads", type=whole_number(0), default=0, metavar="N", help="0: one per core"
+    )
+    parser.add_argument("--text-tokens", type=whole_number(2), default=64, metavar="N")
+    parser.add_argument("--codes", type=whole_number(3), default=101, metavar="N")
     add_format(parser)
 
 

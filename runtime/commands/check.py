@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Prints a verdict per graph. Exit code 1 if anything differs."""
+    """Prints a verdict per graph. Exit code 2 if anything differs."""
     bundle = Bundle.open(args.bundle)
     total = sum(entry.bytes for entry in bundle.manifest.files.values())
     with byte_progress() as progress:
@@ -29,7 +29,7 @@ def run(args: Namespace) -> int:
     bad = len(faults) + sum(verdict != "ok" for verdict in verdicts.values())
     if args.format == "json":
         print_json({"bundle": str(args.bundle), "files": faults, "graphs": verdicts, "ok": not bad})
-        return 1 if bad else 0
+        return 2 if bad else 0
     table = Table("graph", "weights", "contract", title=f"bundle {args.bundle}")
     for name, verdict in verdicts.items():
         size = size_text(bundle.manifest.graphs[name].weight_bytes)
@@ -40,7 +40,7 @@ def run(args: Namespace) -> int:
     count = len(bundle.manifest.files)
     print(f"{count - min(len(faults), count)} of {count} files as written, {size_text(total)}")
     print("FAILED" if bad else "PASSED")
-    return 1 if bad else 0
+    return 2 if bad else 0
 
 
 def _check_graphs(bundle: Bundle) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.progress import TaskID
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.commands.console import print_json, step_progress
+from runtime.commands.console import print_json, step_progress, whole_number
 from runtime.errors import OmnijetError
 from runtime.pipeline import MAX_CODES, MAX_TEXT_TOKENS, Omni, Reply, StageReport
 from runtime.wav import write_wav
@@ -44,21 +44,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--no-audio-in-video", action="store_true", help="look at clips without hearing them"
     )
     parser.add_argument("--system", default=SPEECH_SYSTEM_PROMPT, metavar="S", help="system prompt")
-    parser.add_argument("--voice", metavar="NAME", help="speaker; the bundle's first by default")
+    parser.add_argument("--voice", metavar="NAME", help="speaker; Chelsie by default")
     parser.add_argument("--no-speech", action="store_true", help="text only")
     parser.add_argument("--greedy", action="store_true", help="no sampling in Thinker and Talker")
-    parser.add_argument("--seed", type=int, metavar="N", help="of sampling and of the DiT's noise")
-    parser.add_argument("--max-text-tokens", type=_positive, default=MAX_TEXT_TOKENS, metavar="N")
-    parser.add_argument("--max-codes", type=_positive, default=MAX_CODES, metavar="N")
+    parser.add_argument(
+        "--seed", type=whole_number(0), metavar="N", help="of sampling and of the DiT's noise"
+    )
+    parser.add_argument(
+        "--max-text-tokens", type=whole_number(1), default=MAX_TEXT_TOKENS, metavar="N"
+    )
+    parser.add_argument("--max-codes", type=whole_number(1), default=MAX_CODES, metavar="N")
     parser.add_argument("--out", type=Path, metavar="reply.wav", help="where to write the speech")
     parser.add_argument("--json", action="store_true", help="print one object instead of text")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def run(args: Namespace) -> int:

@@ -21,35 +21,11 @@ from runtime.video import (
     second_per_grid,
     video_patches,
 )
+from tests.clip import write_clip
 
 FACTS = PreprocessorFacts.from_preprocessor_config(
     json.loads((Path(__file__).parents[1] / "golden" / "preprocessor_config.json").read_text())
 )
-WIDTH, HEIGHT = 64, 48
-
-
-def write_clip(path: Path, frames: int, fps: int, *, sound: bool = False, turn: int = 0) -> None:
-    """Frame i is of grey 5 i, with a white block in the upper left quarter."""
-    with av.open(str(path), "w") as container:
-        picture = container.add_stream("mpeg4", rate=fps)
-        picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        picture.bit_rate = 4_000_000
-        if turn:
-            picture.set_display_rotation(turn)
-        hum = container.add_stream("aac", rate=16_000, layout="mono") if sound else None
-        for index in range(frames):
-            pixels = np.full((HEIGHT, WIDTH, 3), 5 * index, np.uint8)
-            pixels[: HEIGHT // 2, : WIDTH // 2] = 255
-            container.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
-        container.mux(picture.encode(None))
-        if hum is not None:
-            wave = 0.3 * np.sin(2 * np.pi * 300 * np.arange(16_000 * frames // fps) / 16_000)
-            for start in range(0, len(wave), 1024):
-                block = wave[None, start : start + 1024].astype(np.float32)
-                frame = av.AudioFrame.from_ndarray(block, "fltp", "mono")
-                frame.sample_rate, frame.pts = 16_000, start
-                container.mux(hum.encode(frame))
-            container.mux(hum.encode(None))
 
 
 def shown(frames: npt.NDArray[np.uint8]) -> list[int]:
@@ -71,7 +47,7 @@ def test_frames_are_sampled_and_resized(tmp_path: Path) -> None:
 
 def test_sound_comes_along_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    write_clip(path, 20, 10, sound=True)
+    write_clip(path, 20, 10, sound=2.0)
     audio = load_video(str(path), FACTS, with_audio=True).audio
     assert audio is not None and audio.dtype == np.float32
     assert abs(len(audio) - 32_000) < 1500

@@ -1,0 +1,128 @@
+"""The whole model against transformers 4.57.6: same checkpoint, prompt and noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.contract import Array
+from runtime.messages import parse_messages
+from runtime.ort import OrtBackend
+from runtime.pipeline import Omni, _Turn
+from runtime.prompt import Prompt, build_prompt
+from tests.prompts import Messages, conversations, write_clips
+from tests.reference import load_reference, model_inputs, reference_reply
+
+NAMES = list(conversations(Path()))
+MAX_TEXT, MAX_CODES = 14, 24
+FEATURES, MEL, WAVE = 1e-5, 1e-4, 1e-3  # relative bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Our runtime and the reference on one checkpoint."""
+
+    omni: Omni
+    reference: Any
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    write_clips(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["nano", "nano_7b"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    checkpoint, bundle = request.getfixturevalue(request.param)
+    return Pair(Omni.open(bundle, backend=OrtBackend(threads=1)), load_reference(checkpoint))
+
+
+def has_silent_clip(messages: Messages) -> bool:
+    files = [part.get("video", "") for turn in messages for part in turn["content"]]
+    return any("None" in file for file in files)
+
+
+def prompt_of(omni: Omni, messages: Messages) -> Prompt:
+    return build_prompt(
+        parse_messages(messages),
+        omni.tokenizer,
+        omni.dims.tokens,
+        omni.facts,
+        use_audio_in_video=not has_silent_clip(messages),
+        chat_template=omni.chat_template,
+    )
+
+
+def relative_error(got: Array, expected: torch.Tensor) -> float:
+    """Largest difference over the largest expected magnitude."""
+    want = expected.numpy()
+    assert got.shape == want.shape
+    return float(np.abs(got - want).max() / np.abs(want).max())
+
+
+def relative_rms(got: Array, expected: Array) -> float:
+    assert got.shape == expected.shape
+    return float(np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_and_logits(pair: Pair, clips: Path, name: str) -> None:
+    prompt = prompt_of(pair.omni, conversations(clips)[name])
+    tokens, turn = pair.omni.dims.tokens, _Turn(None)
+    embeds = pair.omni._embed(prompt, turn)
+    inputs = model_inputs(prompt)
+    thinker = pair.reference.thinker
+    with torch.no_grad():
+        expected = {}
+        if prompt.images:
+            expected[tokens.image] = thinker.get_image_features(
+                inputs["pixel_values"], inputs["image_grid_thw"]
+            )
+        if prompt.videos:
+            expected[tokens.video] = thinker.get_video_features(
+                inputs["pixel_values_videos"], inputs["video_grid_thw"]
+            )
+        if prompt.audios:
+            expected[tokens.audio] = thinker.get_audio_features(
+                inputs["input_features"], inputs["feature_attention_mask"]
+            )
+        logits = thinker(**inputs).logits[0, -1]
+    for token, features in expected.items():
+        assert relative_error(embeds[prompt.input_ids == token], features) <= FEATURES
+    prefill = pair.omni._prefill(prompt, embeds, turn)
+    assert relative_error(prefill.logits, logits) <= FEATURES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reply(pair: Pair, clips: Path, name: str) -> None:
+    messages = conversations(clips)[name]
+    seed = NAMES.index(name)
+    ours = pair.omni.generate(
+        messages,
+        voice=("Chelsie", "Ethan")[seed % 2],
+        use_audio_in_video=not has_silent_clip(messages),
+        greedy=True,
+        seed=seed,
+        max_text_tokens=MAX_TEXT,
+        max_codes=MAX_CODES,
+    )
+    expected = reference_reply(
+        pair.reference,
+        prompt_of(pair.omni, messages),
+        voice=("Chelsie", "Ethan")[seed % 2],
+        max_text=MAX_TEXT,
+        max_codes=MAX_CODES,
+        seed=seed,
+    )
+    assert ours.text_ids == expected.text_ids
+    assert ours.codes == expected.codes
+    assert len(ours.codes) > 8
+    assert relative_rms(ours.mel, expected.mel) <= MEL
+    assert relative_rms(ours.audio, expected.wave) <= WAVE
