@@ -26,6 +26,7 @@ from export.texts import write_texts
 from export.voices import load_voices
 from runtime.contract import NUMPY_DTYPES, Precision, graph_contracts
 from runtime.dims import ModelDims
+from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
 from runtime.manifest import FILE_NAME, FileEntry, Manifest, TableEntry, VoiceEntry, hash_file
 
@@ -58,11 +59,13 @@ def export_bundle(
 
     Args:
         precision: of Thinker, Talker and encoders; speech synthesis stays f32.
-        replace: whether an existing `target` may be replaced, as the last step.
+        replace: whether an existing bundle at `target` may be replaced, as the last step.
 
     Raises:
         OmnijetError: the checkpoint is not usable, or the disk is full.
     """
+    if replace:
+        _require_bundle(target)
     checkpoint = Checkpoint.open(source)
     dims = checkpoint.dims
     checkpoint.verify(dims)
@@ -101,6 +104,17 @@ def export_bundle(
         )
         manifest.write(folder)
     return manifest
+
+
+def _require_bundle(target: Path) -> None:
+    """Only a bundle is ever replaced: a mistyped path must not cost a folder of photos."""
+    if target.exists() and not (target / FILE_NAME).is_file():
+        raise OmnijetError(
+            "what would be replaced is not a bundle",
+            where=target,
+            expected=f"a folder with {FILE_NAME}, or nothing",
+            fix="choose another path, or delete it yourself",
+        )
 
 
 def _write_tables(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ def write_weights(
                     value.const_value = ir.tensor(inline.numpy(), name=name)
                 continue
             if source is None:  # a constant of the trace
-                os.pwrite(descriptor, np.ascontiguousarray(tensor.numpy()).tobytes(), offset)
+                _pwrite(descriptor, np.ascontiguousarray(tensor.numpy()), offset)
             else:
                 _write_source(descriptor, offset, source, reader, tensor.dtype, shape, name)
             value.const_value = ir.ExternalTensor(
@@ -116,15 +117,20 @@ def _write_source(
                 # A column band of [in, out]: one short run per input feature.
                 band = part.t().contiguous().numpy()
                 for row in range(width):
-                    os.pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
+                    _pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
         column += rows
 
 
 def _write(descriptor: int, offset: int, value: Tensor) -> None:
-    data = memoryview(value.contiguous().view(torch.uint8).reshape(-1).numpy())  # type: ignore[arg-type]
-    done = 0
-    while done < len(data):
-        done += os.pwrite(descriptor, data[done:], offset + done)
+    _pwrite(descriptor, value.contiguous().view(torch.uint8).reshape(-1).numpy(), offset)
+
+
+def _pwrite(descriptor: int, data: npt.NDArray[Any], offset: int) -> None:
+    """All of it: one call may write less, a nearly full disk for example."""
+    view = data.reshape(-1).view(np.uint8).data
+    done = os.pwrite(descriptor, view, offset)
+    while done < len(view):
+        done += os.pwrite(descriptor, view[done:], offset + done)
 
 
 def convert(value: Tensor, dtype: ir.DataType, name: str) -> Tensor:

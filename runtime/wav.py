@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -16,10 +17,12 @@ def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
     Raises:
         OSError: the file cannot be written; nothing is left behind.
     """
+    # in memory first: libsndfile would turn a full disk into an error of its own
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        with open(beside, "wb") as file:
-            soundfile.write(file, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
+        beside.write_bytes(wav.getvalue())
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
