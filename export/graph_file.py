@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from torch import nn
 
 from export import ops
-from export.modules.base import weight_sources
-from export.trace import trace
+from export.modules.base import Source
 from export.weight_file import RowReader, write_weights
 from runtime.contract import FoundTensor, GraphContract, verify
 from runtime.manifest import GraphEntry
@@ -26,20 +24,25 @@ _DTYPE_NAMES: dict[int, str] = {
 
 
 def write_graph(
-    module: nn.Module,
+    model: ir.Model,
+    sources: Mapping[str, Source],
     contract: GraphContract,
     reader: RowReader,
     folder: Path,
     progress: Callable[[int], None],
 ) -> GraphEntry:
-    """Writes `folder/graphs/NAME.onnx` and its weights beside it; `progress` is told the
-    bytes written."""
+    """Writes `folder/graphs/NAME.onnx` and its weights beside it.
+
+    Args:
+        model: traced, without weights.
+        sources: where each weight comes from.
+        progress: told the bytes written.
+    """
     graphs = folder / "graphs"
     graphs.mkdir(exist_ok=True)
     path = graphs / f"{contract.name}.onnx"
     weights = f"{contract.name}.weights"
-    model = trace(module, contract)
-    parameters = write_weights(model, weight_sources(module), reader, graphs, weights, progress)
+    parameters = write_weights(model, sources, reader, graphs, weights, progress)
     ir.save(model, path)
     check_graph(path, contract)
     histogram = Counter(node.op_type for node in model.graph)

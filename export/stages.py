@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import platform
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from export.checkpoint import Checkpoint
 from export.graph_file import write_graph
-from export.modules.audio_encoder import AudioEncoder
+from export.graph_modules import graph_modules, weight_bytes
 from export.modules.base import weight_sources
-from export.modules.decoder import TalkerStep, ThinkerStep
-from export.modules.dit import DitStep
-from export.modules.vision_encoder import VisionEncoder
-from export.modules.vocoder import Vocoder
 from export.speech_tables import speech_tables
 from export.staging import staged_folder
 from export.tables import write_embedding, write_table
 from export.texts import write_texts
+from export.trace_process import traced
 from export.voices import load_voices
 from runtime.contract import NUMPY_DTYPES, Precision, graph_contracts
 from runtime.dims import ModelDims
@@ -32,16 +28,6 @@ from runtime.manifest import FILE_NAME, FileEntry, Manifest, TableEntry, VoiceEn
 
 Progress = Callable[[str, int, int], None]
 """Told (what, bytes done, bytes in all)."""
-
-
-def graph_modules(dims: ModelDims, precision: Precision) -> Iterator[tuple[str, nn.Module]]:
-    """The six graph modules on the meta device, one after the other."""
-    yield "audio_encoder", AudioEncoder(dims.audio, precision)
-    yield "vision_encoder", VisionEncoder(dims.vision, precision)
-    yield "thinker_step", ThinkerStep(dims.thinker, precision)
-    yield "talker_step", TalkerStep(dims.talker, precision)
-    yield "dit_step", DitStep(dims.dit)
-    yield "vocoder", Vocoder(dims.vocoder)
 
 
 def export_bundle(
@@ -71,10 +57,16 @@ def export_bundle(
     checkpoint.verify(dims)
     voices = load_voices(source / "spk_dict.pt", dims)
     facts = PreprocessorFacts.from_preprocessor_config(checkpoint.json("preprocessor_config.json"))
-    needed = _bundle_bytes(dims, precision)
-    with staged_folder(target, replace=replace, needed_bytes=int(1.02 * needed)) as folder:
-        contracts = graph_contracts(dims, precision)
-        graphs = {}
+    modules = graph_modules(dims, precision)
+    needed = sum(map(weight_bytes, modules.values())) + _table_bytes(dims, precision)
+    # the largest first: its weights are written while the others are traced
+    order = sorted(modules, key=lambda name: -weight_bytes(modules[name]))
+    contracts = graph_contracts(dims, precision)
+    with (
+        staged_folder(target, replace=replace, needed_bytes=int(1.02 * needed)) as folder,
+        tempfile.TemporaryDirectory(prefix="omnijet-") as scratch,
+        traced(order, dims, precision, Path(scratch)) as arriving,
+    ):
         done = 0
 
         def advance(count: int) -> None:
@@ -82,19 +74,24 @@ def export_bundle(
             done += count
             progress("writing weights", min(done, needed), needed)
 
-        for name, module in graph_modules(dims, precision):
-            progress(f"tracing {name}", min(done, needed), needed)
-            graphs[name] = write_graph(module, contracts[name], checkpoint, folder, advance)
         (folder / "tables").mkdir()
+        progress("writing tables", 0, needed)
         tables = _write_tables(checkpoint, dims, precision, folder)
         for name, array in speech_tables(dims, checkpoint, voices).items():
             tables[name] = write_table(array, folder / "tables" / f"{name}.npy")
+        advance(_table_bytes(dims, precision))
+        graphs = {}
+        for name, model in arriving:
+            sources = weight_sources(modules[name])
+            graphs[name] = write_graph(model, sources, contracts[name], checkpoint, folder, advance)
+            if len(graphs) < len(order):
+                progress("tracing graphs", min(done, needed), needed)
         write_texts(source, folder)
         manifest = Manifest(
             name=source.resolve().name,
             precision=precision,
             dims=dims,
-            graphs=graphs,
+            graphs={name: graphs[name] for name in modules},
             tables=tables,
             voices={name: VoiceEntry(voice.bos_token) for name, voice in voices.items()},
             preprocessor=facts.to_json(),
@@ -138,17 +135,10 @@ def _write_tables(
     }
 
 
-def _bundle_bytes(dims: ModelDims, precision: Precision) -> int:
-    """Bytes of all graph weights and embedding tables."""
-    total = 0
-    for _, module in graph_modules(dims, precision):
-        for name in weight_sources(module):
-            parameter = module.get_parameter(name)
-            total += parameter.numel() * parameter.element_size()
-    itemsize = NUMPY_DTYPES[precision].itemsize
-    for decoder in (dims.thinker, dims.talker):
-        total += decoder.vocab * decoder.embed_width * itemsize
-    return total
+def _table_bytes(dims: ModelDims, precision: Precision) -> int:
+    """Bytes of the embedding tables."""
+    values = sum(part.vocab * part.embed_width for part in (dims.thinker, dims.talker))
+    return values * NUMPY_DTYPES[precision].itemsize
 
 
 def _hash_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:

@@ -8,14 +8,14 @@ limit is passed.
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -47,15 +47,27 @@ class Step:
 
 
 def measure(name: str, *command: str | Path, **limits: float) -> Step:
-    """Runs a Python command in a process of its own."""
+    """Runs a Python command; its memory is sampled, that of its children added."""
     print(f"$ {' '.join(str(part) for part in command)}", flush=True)
     began = time.monotonic()
-    process = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    process = psutil.Popen([sys.executable, *map(str, command)], cwd=ROOT)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _resident(process))
+        time.sleep(0.05)
     if process.returncode:
         raise SystemExit(f"{name} failed with exit code {process.returncode}")
-    return Step(name, time.monotonic() - began, usage.ru_maxrss * 1024 / 1e9, **limits)
+    return Step(name, time.monotonic() - began, peak / 1e9, **limits)
+
+
+def _resident(process: psutil.Process) -> int:
+    """Bytes in memory of a process and all its children."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss
+    return total
 
 
 def check(preset: str, scratch: Path) -> bool:

@@ -84,7 +84,7 @@ def test_a_graph_that_keeps_its_contract_loads(tmp_path: Path) -> None:
     ("output", "said"),
     [
         (("wave", TensorProto.FLOAT, [1, 80, "rows"]), "f32[1, 80, frames], got f32[1, 80, rows]"),
-        (("wave", TensorProto.FLOAT, [1, 81, "frames"]), "got f32[1, 81, frames]"),
+        (("wave", TensorProto.FLOAT, [1, 81, "frames"]), "got f32[1, ?, frames]"),
         (("sound", TensorProto.FLOAT, [1, 80, "frames"]), "f32[1, 80, frames], got nothing"),
         (("sound", TensorProto.FLOAT, [1, 80, "frames"]), "sound: not in the contract"),
     ],

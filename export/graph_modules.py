@@ -1,0 +1,36 @@
+"""Which module makes which graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from export.modules.audio_encoder import AudioEncoder
+from export.modules.base import weight_sources
+from export.modules.decoder import TalkerStep, ThinkerStep
+from export.modules.dit import DitStep
+from export.modules.vision_encoder import VisionEncoder
+from export.modules.vocoder import Vocoder
+from runtime.contract import Precision
+from runtime.dims import ModelDims
+
+GRAPH_MODULES: dict[str, Callable[[ModelDims, Precision], nn.Module]] = {
+    "audio_encoder": lambda dims, precision: AudioEncoder(dims.audio, precision),
+    "vision_encoder": lambda dims, precision: VisionEncoder(dims.vision, precision),
+    "thinker_step": lambda dims, precision: ThinkerStep(dims.thinker, precision),
+    "talker_step": lambda dims, precision: TalkerStep(dims.talker, precision),
+    "dit_step": lambda dims, precision: DitStep(dims.dit),
+    "vocoder": lambda dims, precision: Vocoder(dims.vocoder),
+}
+
+
+def graph_modules(dims: ModelDims, precision: Precision) -> dict[str, nn.Module]:
+    """All graph modules, on the meta device: shapes without values."""
+    return {name: make(dims, precision) for name, make in GRAPH_MODULES.items()}
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of a graph's weights."""
+    parameters = (module.get_parameter(name) for name in weight_sources(module))
+    return sum(value.numel() * value.element_size() for value in parameters)
