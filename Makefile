@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/python tests/demo.py
+	$(BIN)/python -m tests.demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests
@@ -28,11 +28,11 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python tests/bench.py
+	$(BIN)/python -m tests.bench
 
 # Full size, outside CI: about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)
-	$(BIN)/python tests/check_full.py
+	$(BIN)/python -m tests.check_full
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

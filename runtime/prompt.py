@@ -8,6 +8,7 @@ of transformers 4.57.6, whose ids are reproduced exactly for well-formed prompts
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ from runtime.messages import Audio, Image, Message, Text, Video
 from runtime.tmrope_segments import clip_layout
 from runtime.tokenizer import SPELLINGS, Tokenizer
 from runtime.video import load_video, second_per_grid, video_patches
+
+_log = logging.getLogger(__name__)
 
 Ids = npt.NDArray[np.int64]
 
@@ -61,7 +64,7 @@ class Prompt:
         images, videos: in prompt order.
         audios: f32[n_mels, frames] per sound in prompt order; a clip's sound stands where
             its clip does.
-        use_audio_in_video: whether clips are heard.
+        use_audio_in_video: whether any clip is heard; one without sound is only looked at.
     """
 
     input_ids: Ids
@@ -96,8 +99,8 @@ def build_prompt(
     """Loads all media and writes the conversation as ids.
 
     Raises:
-        OmnijetError: a medium cannot be used, a clip without sound is to be heard, a text
-            spells out a placeholder, or the tokenizer is not the model's.
+        OmnijetError: a medium cannot be used, a text spells out a placeholder, or the
+            tokenizer is not the model's.
     """
     tokenizer.check(token_ids)
     _refuse_placeholders(messages, tokenizer, token_ids)
@@ -114,7 +117,7 @@ def build_prompt(
         tuple(media.images),
         tuple(media.clips),
         tuple(media.mels),
-        use_audio_in_video,
+        media.heard_clips > 0,
     )
 
 
@@ -166,6 +169,7 @@ class _Media:
     clips: list[Clip] = field(default_factory=list)
     mels: list[Array] = field(default_factory=list)
     expansions: list[Expansion] = field(default_factory=list)
+    heard_clips: int = 0
 
     def add(self, part: Image | Audio | Video, where: str) -> None:
         """Loads and preprocesses one medium; `where` names it in messages."""
@@ -186,18 +190,13 @@ class _Media:
     def _clip(self, part: Video, where: str) -> Ids:
         """Loads a clip; returns the ids between its vision markers."""
         video = load_video(part.source, self.facts, self.hear_clips, where)
-        if self.hear_clips and video.audio is None:
-            raise OmnijetError(
-                "the video has no sound, yet the prompt's videos are to be heard",
-                where=where,
-                expected="a sound track: the model hears all clips of a prompt or none",
-                got="none",
-                fix="pass --no-audio-in-video (use_audio_in_video=False)",
-            )
         clip = Clip(*video_patches(video.frames, self.facts), second_per_grid(self.facts))
         self.clips.append(clip)
         if video.audio is None:
+            if self.hear_clips:
+                _log.info("%s: the clip has no sound, it is only looked at", where)
             return np.full(self._cells(clip.grid), self.token_ids.video, np.int64)
+        self.heard_clips += 1
         count = self._hear(video.audio, where)
         return interleave_clip(
             clip.grid, clip.second_per_grid, count, self.token_ids, self.facts.merge

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import omnijet
 from runtime.manifest import FILE_NAME
+from tests.clip import write_clip
 
 ROOT = Path(__file__).parent.parent
 MEDIA = Path(__file__).parent / "media"
@@ -99,6 +100,15 @@ def test_a_clip_may_go_unheard(nano: tuple[Path, Path], capsys: Capture) -> None
     unheard = answer(capsys, nano[1], "--video", MEDIA / "clip.mp4", "--no-audio-in-video")
     assert unheard["prompt_tokens"] < heard["prompt_tokens"]
     assert "audio_encoder" not in unheard["timings_ms"]
+
+
+def test_a_clip_without_sound_needs_no_option(
+    nano: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "silent.mp4"
+    write_clip(path, 20, 10)
+    facts = answer(capsys, nano[1], "--video", path, "--no-speech")
+    assert "audio_encoder" not in facts["timings_ms"] and len(facts["text_ids"]) == 6
 
 
 def test_check_and_inspect(nano: tuple[Path, Path], capsys: Capture) -> None:

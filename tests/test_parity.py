@@ -44,18 +44,13 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return Pair(Omni.open(bundle, backend=OrtBackend(threads=1)), load_reference(checkpoint))
 
 
-def has_silent_clip(messages: Messages) -> bool:
-    files = [part.get("video", "") for turn in messages for part in turn["content"]]
-    return any("None" in file for file in files)
-
-
 def prompt_of(omni: Omni, messages: Messages) -> Prompt:
     return build_prompt(
         parse_messages(messages),
         omni.tokenizer,
         omni.dims.tokens,
         omni.facts,
-        use_audio_in_video=not has_silent_clip(messages),
+        use_audio_in_video=True,
         chat_template=omni.chat_template,
     )
 
@@ -107,7 +102,6 @@ def test_reply(pair: Pair, clips: Path, name: str) -> None:
     ours = pair.omni.generate(
         messages,
         voice=("Chelsie", "Ethan")[seed % 2],
-        use_audio_in_video=not has_silent_clip(messages),
         greedy=True,
         seed=seed,
         max_text_tokens=MAX_TEXT,

@@ -201,17 +201,32 @@ def test_a_heard_clip_stands_among_other_sounds(
     positions_of(prompt, token_ids)
 
 
+def test_a_clip_without_sound_is_only_looked_at(
+    tokenizer: Tokenizer, token_ids: TokenIds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = [{"type": "video", "video": FRAMES}]
+    seen = ask(tokenizer, token_ids, silent, heard=False)
+    heard = ask(tokenizer, token_ids, silent, heard=True)
+    assert heard.input_ids.tolist() == seen.input_ids.tolist() and not heard.use_audio_in_video
+    # beside one with sound
+    frames = FRAMES.repeat(7, 1).repeat(7, 2)  # 336 x 448
+    clips = iter([Video(frames, 2.0, None), Video(frames, 2.0, WAVE[:9000])])
+    monkeypatch.setattr(prompt_module, "load_video", lambda *_: next(clips))
+    both = ask(tokenizer, token_ids, silent * 2, heard=True)
+    assert both.use_audio_in_video and both.mel_lengths == (57,)
+    positions_of(both, token_ids)
+
+
 def test_unusable_prompts(tokenizer: Tokenizer, token_ids: TokenIds, tmp_path: Path) -> None:
     short = tmp_path / "short.wav"
     soundfile.write(short, WAVE[:320], 16_000)
-    for part, heard, words in [
-        ({"type": "video", "video": FRAMES}, True, "--no-audio-in-video"),
-        ({"type": "audio", "audio": str(short)}, False, "too short"),
-        ({"type": "text", "text": "see <|IMAGE|>"}, False, "spells out a placeholder"),
-        ({"type": "audio", "audio": WAVE * np.nan}, False, "message 1, part 1"),
+    for part, words in [
+        ({"type": "audio", "audio": str(short)}, "too short"),
+        ({"type": "text", "text": "see <|IMAGE|>"}, "spells out a placeholder"),
+        ({"type": "audio", "audio": WAVE * np.nan}, "message 1, part 1"),
     ]:
         with pytest.raises(OmnijetError, match=words):
-            ask(tokenizer, token_ids, [part], heard)
+            ask(tokenizer, token_ids, [part])
     with pytest.raises(OmnijetError, match="does not belong"):
         ask(tokenizer, QWEN_TOKEN_IDS, [{"type": "text", "text": "x"}])
 
