@@ -23,6 +23,8 @@ from runtime.contract import (
 )
 from runtime.errors import ContractError, OmnijetError
 
+OLDEST_RELEASE = (1, 25)  # has TensorScatter and its Attention on the CPU
+
 _TYPE_NAMES = {
     "tensor(float)": "f32",
     "tensor(float16)": "f16",
@@ -43,6 +45,14 @@ class OrtBackend:
     name = "onnxruntime-cpu"
 
     def __init__(self, threads: int = 0, *, optimize: bool = True) -> None:
+        found = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+        if found < OLDEST_RELEASE:
+            raise OmnijetError(
+                "this onnxruntime is too old for the graphs (opset 24)",
+                expected="onnxruntime 1.25 or newer",
+                got=f"onnxruntime {onnxruntime.__version__}",
+                fix="use Python 3.11 or newer and `pip install -U onnxruntime`",
+            )
         self._threads = threads
         self._optimize = optimize
 

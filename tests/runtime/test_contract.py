@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -109,3 +110,10 @@ def test_unloadable_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_dims_are_frozen(dims: ModelDims) -> None:
     with pytest.raises(AttributeError):
         dims.thinker.layers = 3  # type: ignore[misc]
+
+
+def test_an_old_onnxruntime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "__version__", "1.23.2")
+    with pytest.raises(OmnijetError, match="too old") as caught:
+        OrtBackend()
+    assert "1.23.2" in str(caught.value) and "Python 3.11" in str(caught.value)
