@@ -120,3 +120,17 @@ def test_reply(pair: Pair, clips: Path, name: str) -> None:
     assert len(ours.codes) > 8
     assert relative_rms(ours.mel, expected.mel) <= MEL
     assert relative_rms(ours.audio, expected.wave) <= WAVE
+
+
+def test_a_long_reply_crosses_cache_buckets(pair: Pair, clips: Path) -> None:
+    messages = conversations(clips)["sound, then picture, then words"]
+    limits = {"voice": "Ethan", "seed": 5}
+    ours = pair.omni.generate(messages, greedy=True, max_text_tokens=400, max_codes=500, **limits)
+    expected = reference_reply(
+        pair.reference, prompt_of(pair.omni, messages), max_text=400, max_codes=500, **limits
+    )
+    assert ours.prompt_tokens + len(ours.text_ids) > 512
+    assert ours.text_ids == expected.text_ids and ours.codes == expected.codes
+    assert len(ours.codes) > 300
+    assert relative_rms(ours.mel, expected.mel) <= MEL
+    assert relative_rms(ours.audio, expected.wave) <= WAVE
