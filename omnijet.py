@@ -12,12 +12,14 @@ Everything heavy is imported when it is used.
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +97,12 @@ VERBS: dict[str, Verb] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """The `omnijet` command. Exit codes: 0 ok, 2 a fault to mend, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal without Unicode is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        return _dispatch(argv)
+        with _termination_as_interrupt():
+            return _dispatch(argv)
     except OmnijetError as error:
         print(f"omnijet: {error}", file=sys.stderr)
         return 2
@@ -108,12 +113,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno is None:
             raise
         print(f"omnijet: {os.strerror(error.errno)}", file=sys.stderr)
         print(f"  where:    {error.filename or 'while writing'}", file=sys.stderr)
-        print("  fix:      free space or choose another output path", file=sys.stderr)
+        print("  fix:      free space or choose another path", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM cleans up as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -122,7 +144,9 @@ def _dispatch(argv: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     named = next((word for word in argv if word in VERBS), None)
     for name, verb in VERBS.items():
-        child = verbs.add_parser(name, help=verb.summary, description=verb.summary)
+        child = verbs.add_parser(
+            name, help=verb.summary, description=verb.summary, allow_abbrev=False
+        )
         if name == named:  # only this one is imported
             module = _import(verb, name)
             module.add_arguments(child)

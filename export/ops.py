@@ -39,6 +39,25 @@ def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return torch.empty_like(q)
 
 
+@torch.library.custom_op("omnijet::block_attention", mutates_args=())
+def block_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Every query sees every key, one block of queries after the other, so that the scores
+    in memory at a time are [heads, rows, keys] however many blocks there are.
+
+    Args:
+        q: [blocks, heads, rows, head_dim].
+        k, v: [1, heads, keys, head_dim].
+    """
+    blocks = torch.split(q, 1)
+    seen = [torch.nn.functional.scaled_dot_product_attention(part, k, v) for part in blocks]
+    return torch.cat(seen)
+
+
+@block_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.empty_like(q)
+
+
 @torch.library.custom_op("omnijet::rotary", mutates_args=())
 def rotary(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
     """Rotary position embedding.
@@ -177,6 +196,9 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     def onnx_attention(q: Any, k: Any, v: Any, mask: Any = None) -> Any:
         return opset.Attention(q, k, v, mask)[0]
 
+    def onnx_block_attention(q: Any, k: Any, v: Any) -> Any:
+        return opset.Attention(q, k, v)[0]  # of unequal batches: `passes.ScanBlocks` makes it real
+
     def onnx_rotary(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
         return opset.RotaryEmbedding(x, cos, sin, interleaved=int(interleaved))
 
@@ -224,6 +246,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         ops.fold_heads.default: onnx_fold_heads,
         ops.unfold_heads.default: onnx_unfold_heads,
         ops.attention.default: onnx_attention,
+        ops.block_attention.default: onnx_block_attention,
         ops.rotary.default: onnx_rotary,
         ops.rms_norm.default: onnx_rms_norm,
         ops.cache_update.default: onnx_cache_update,

@@ -19,6 +19,7 @@ def canonicalize(model: ir.Model) -> ir.Model:
         common.IdentityEliminationPass(),
         common.CommonSubexpressionEliminationPass(size_limit=64),
         TrimOptionalOutputs(),
+        ScanBlocks(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         common.RemoveUnusedOpsetsPass(),
@@ -95,6 +96,51 @@ class StaticReshape(ir.passes.InPlacePass):
             known = const_ints(part)
             target += [-1] if known is None else known
         return target if target.count(-1) == 1 and 0 not in target else None
+
+
+class ScanBlocks(ir.passes.InPlacePass):
+    """Promise: an Attention of many query blocks over one set of keys (`ops.block_attention`)
+    becomes a Scan over the blocks around an Attention of equal batches.
+
+    Keys and values are read from outside the loop.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        found = [node for node in model.graph if self._has_blocks(node)]
+        for node in found:
+            q, keys, values = node.inputs[:3]
+            assert q is not None and q.shape is not None and q.dtype is not None
+            own = ir.Value(
+                name=f"{node.name}_q", shape=ir.Shape(q.shape[1:]), type=ir.TensorType(q.dtype)
+            )
+            axes = ir.node("Constant", [], {"value_ints": [0]}, name=f"{node.name}_axes")
+            batch = ir.node("Unsqueeze", [own, axes.outputs[0]], name=f"{node.name}_unsqueeze")
+            seen = ir.node(
+                "Attention", [batch.outputs[0], keys, values], name=f"{node.name}_attention"
+            )
+            out = ir.node("Squeeze", [seen.outputs[0], axes.outputs[0]], name=f"{node.name}_out")
+            for inner in (axes, batch, seen, out):  # names are unique across graph and body
+                inner.outputs[0].name = inner.name
+            result = out.outputs[0]
+            result.shape, result.type = own.shape, own.type
+            body = ir.Graph(
+                [own], [result], nodes=[axes, batch, seen, out], name=f"{node.name}_body"
+            )
+            scan = ir.node("Scan", [q], {"body": body, "num_scan_inputs": 1}, name=node.name)
+            old, new = node.outputs[0], scan.outputs[0]
+            new.shape, new.type, new.name = old.shape, old.type, old.name
+            model.graph.insert_before(node, scan)
+            ir.convenience.replace_all_uses_with(old, new)
+            model.graph.remove(node, safe=True)
+        return ir.passes.PassResult(model, modified=bool(found))
+
+    @staticmethod
+    def _has_blocks(node: ir.Node) -> bool:
+        if node.op_type != "Attention":
+            return False
+        q, keys = node.inputs[:2]
+        assert q is not None and q.shape is not None and keys is not None and keys.shape is not None
+        return bool(q.shape[0] != 1 and keys.shape[0] == 1)
 
 
 class TrimOptionalOutputs(ir.passes.InPlacePass):

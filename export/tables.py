@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from torch import Tensor
 
-from export.weight_file import BLOCK_BYTES, convert
+from export.weight_file import BLOCK_BYTES, RowReader, convert
 from runtime.contract import NUMPY_DTYPES, Precision
 from runtime.manifest import TableEntry
 
 IR_DTYPES = {"f32": ir.DataType.FLOAT, "f16": ir.DataType.FLOAT16}
-
-
-class RowReader(Protocol):
-    def rows(self, key: str, start: int, stop: int) -> Tensor: ...
 
 
 def write_embedding(

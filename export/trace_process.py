@@ -6,19 +6,17 @@ mostly waiting and copying. Side by side they take little more than the longer o
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
+from typing import IO
 
 import onnx_ir as ir
 
-from export.graph_modules import GRAPH_MODULES
-from export.modules.base import weight_sources
-from export.trace import trace
 from runtime.contract import Precision, graph_contracts
 from runtime.dims import ModelDims
 
@@ -34,52 +32,51 @@ def traced(
     Weights of the models are names, shapes and dtypes only. Models pass through files in
     `folder`, which its owner removes. The process ends with the block, whatever happens.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_trace_all, args=(tuple(names), dims, precision, folder, sender), daemon=True
+    job = {"names": list(names), "precision": precision, "folder": str(folder)}
+    # not multiprocessing: its new processes run the caller's script again
+    process = subprocess.Popen(
+        [sys.executable, "-m", "export.trace_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        start_new_session=True,  # Ctrl-C reaches the exporter alone, which ends this one
     )
-    process.start()
-    sender.close()  # so that the end of the process is the end of the pipe
+    assert process.stdin is not None and process.stdout is not None
     try:
-        yield _arriving(len(names), folder, receiver)
+        with process.stdin as stdin:
+            json.dump({**job, "dims": dims.to_json()}, stdin)
+        yield _arriving(len(names), folder, process.stdout)
     finally:
-        process.terminate()
-        process.join()
-        receiver.close()
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
-def _arriving(count: int, folder: Path, receiver: Connection) -> Iterator[tuple[str, ir.Model]]:
+def _arriving(count: int, folder: Path, lines: IO[str]) -> Iterator[tuple[str, ir.Model]]:
     for _ in range(count):
-        try:
-            message = receiver.recv()
-        except EOFError:
-            raise RuntimeError("the tracing process ended early; see its message above") from None
-        if isinstance(message, BaseException):
-            raise message
-        name = cast(str, message)
+        name = lines.readline().strip()
+        if not name:
+            raise RuntimeError("tracing failed; see the message above")
         yield name, ir.load(_path(folder, name))
 
 
-def _trace_all(
-    names: Sequence[str],
-    dims: ModelDims,
-    precision: Precision,
-    folder: Path,
-    sender: Connection,
-) -> None:
-    """The process. Ctrl-C reaches it too: it ends in silence, the exporter says the rest."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    contracts = graph_contracts(dims, precision)
-    try:
-        for name in names:
-            module = GRAPH_MODULES[name](dims, precision)
-            model = trace(module, contracts[name])
-            _drop_weights(model, weight_sources(module))
-            ir.save(model, _path(folder, name))
-            sender.send(name)
-    except Exception as error:
-        sender.send(error)
+def main() -> None:
+    """The process: a job as JSON on stdin, a line per finished graph on stdout."""
+    # the tracer's libraries take seconds to load and are needed here alone
+    from export.graph_modules import GRAPH_MODULES
+    from export.modules.base import weight_sources
+    from export.trace import trace
+
+    job = json.load(sys.stdin)
+    dims = ModelDims.from_json(job["dims"])
+    contracts = graph_contracts(dims, job["precision"])
+    for name in job["names"]:
+        module = GRAPH_MODULES[name](dims, job["precision"])
+        model = trace(module, contracts[name])
+        _drop_weights(model, weight_sources(module))
+        ir.save(model, _path(Path(job["folder"]), name))
+        print(name, flush=True)
 
 
 def _drop_weights(model: ir.Model, names: Iterable[str]) -> None:
@@ -95,3 +92,7 @@ def _drop_weights(model: ir.Model, names: Iterable[str]) -> None:
 
 def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.traced"
+
+
+if __name__ == "__main__":
+    main()

@@ -75,15 +75,31 @@ def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
         return [f"{name}: expected bos_token, cond and ref_mel, got {type(entry).__name__}"]
     faults = []
     token = entry.get("bos_token")
-    if not isinstance(token, int) or not 0 <= token < dims.thinker.vocab:
+    if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < dims.thinker.vocab:
         faults.append(f"{name}.bos_token: expected an id below {dims.thinker.vocab}, got {token}")
-    for key, shape in (
-        ("cond", (1, dims.dit.speaker_cond)),
-        ("ref_mel", (1, -1, dims.dit.mel)),
+    reach = max(
+        dilation * (kernel - 1) // 2
+        for kernel, dilation in zip(dims.ecapa.kernels, dims.ecapa.dilations, strict=True)
+    )
+    # the speaker encoder reflects at the ends, so it needs one frame more than it reaches
+    for key, expected, least in (
+        ("cond", f"[1, {dims.dit.speaker_cond}]", (1, dims.dit.speaker_cond)),
+        ("ref_mel", f"[1, {reach + 1} or more, {dims.dit.mel}]", (1, reach + 1, dims.dit.mel)),
     ):
         value = entry.get(key)
-        found = tuple(value.shape) if isinstance(value, Tensor) else None
-        fits = found is not None and len(found) == len(shape) and found[-1] == shape[-1]
-        if value is None or not fits or not bool(torch.isfinite(value).all()):
-            faults.append(f"{name}.{key}: expected finite {list(shape)}, got {found}")
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            faults.append(f"{name}.{key}: expected a tensor of floats, got {_kind(value)}")
+        elif not _fits(tuple(value.shape), least) or not bool(torch.isfinite(value).all()):
+            faults.append(f"{name}.{key}: expected finite {expected}, got {list(value.shape)}")
     return faults
+
+
+def _fits(shape: tuple[int, ...], least: tuple[int, ...]) -> bool:
+    """Whether the ends are equal and what is between is long enough."""
+    if len(shape) != len(least) or (shape[0], shape[-1]) != (least[0], least[-1]):
+        return False
+    return all(found >= minimum for found, minimum in zip(shape, least, strict=True))
+
+
+def _kind(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

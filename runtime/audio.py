@@ -32,6 +32,7 @@ AudioSource: TypeAlias = (
 _log = logging.getLogger(__name__)
 
 HIGHEST_MEL_HZ = 8000.0
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 100, 10_000_000
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE = 8.0  # decades below the loudest band that survive
 BLOCK_FRAMES = 3000  # mel frames computed at once: bounds memory, stays in cache
@@ -68,9 +69,16 @@ def load_audio(
         where = "audio array" if where is None else where
         array, rate = source if isinstance(source, tuple) else (source, sample_rate_hz)
         samples = _from_array(np.asarray(array), where)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e7:
+        if (
+            isinstance(rate, bool)
+            or not isinstance(rate, int | float)
+            or not 100 <= rate <= 10_000_000
+        ):
             raise OmnijetError(
-                "the sample rate is unusable", where=where, expected="a positive number", got=rate
+                "the sample rate is unusable",
+                where=where,
+                expected="100 to 10,000,000 Hz",
+                got=rate,
             )
         samples = samples[: math.ceil((max_seconds + MARGIN_SECONDS) * rate)]
     if not len(samples):

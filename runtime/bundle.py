@@ -10,11 +10,16 @@ import numpy as np
 
 from runtime.contract import Array
 from runtime.errors import OmnijetError
+from runtime.facts import PreprocessorFacts
 from runtime.manifest import FILE_NAME, Manifest, hash_file
 
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 DEFAULT_VOICE = "Chelsie"
+TABLES = (
+    "thinker_embedding", "talker_embedding", "dit_codec", "no_voice", "dit_times",
+    "dit_modulation", "dit_modulation_out", "dit_inv_freq",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Bundle:
                 got="\n            ".join(faults),
                 fix="copy the bundle again, or export it again",
             )
+        _check_parts(manifest, folder)
         return Bundle(folder, manifest)
 
     def graph(self, name: str) -> Path:
@@ -57,7 +63,7 @@ class Bundle:
             array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise OmnijetError("a table cannot be read", where=path, got=error) from error
-        if array.shape != entry.shape or array.dtype != np.dtype(entry.dtype):
+        if array.shape != entry.shape or array.dtype.name != entry.dtype:
             raise OmnijetError(
                 "a table is not what the manifest says",
                 where=path,
@@ -88,6 +94,28 @@ class Bundle:
                 fix="pass one of them with --voice",
             )
         return name, voices[name].bos_token
+
+
+def _check_parts(manifest: Manifest, folder: Path) -> None:
+    """The parts that the pipeline takes for granted are named. Raises `OmnijetError`."""
+    PreprocessorFacts.from_json(manifest.preprocessor)
+    needed = [*TABLES, *(f"voice_{name}" for name in manifest.voices)]
+    faults = [f"no table {name}" for name in needed if name not in manifest.tables]
+    if not manifest.voices:
+        faults.append("no voice")
+    vocab = manifest.dims.thinker.vocab
+    faults += [
+        f"voice {name}: token {voice.bos_token} is not in the vocabulary of {vocab}"
+        for name, voice in manifest.voices.items()
+        if not 0 <= voice.bos_token < vocab
+    ]
+    if faults:
+        raise OmnijetError(
+            "the bundle is not whole",
+            where=folder / FILE_NAME,
+            got="\n            ".join(faults),
+            fix="export the bundle again",
+        )
 
 
 def check_files(bundle: Bundle, progress: Callable[[int], None] | None = None) -> list[str]:

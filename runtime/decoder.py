@@ -133,11 +133,10 @@ class Decoder:
     def _bucket(self, rows: int) -> int:
         if rows > self.context_limit:
             raise OmnijetError(
-                "the prompt does not fit the KV cache",
+                "the KV cache is too small",
                 where=self.graph.contract.name,
-                expected=f"at most {self.context_limit} tokens",
-                got=f"{rows} tokens",
-                fix="shorten the conversation, or use smaller pictures and shorter clips",
+                expected=f"at most {self.context_limit} rows",
+                got=f"{rows} rows",
             )
         bucket = SMALLEST_BUCKET
         while bucket < rows:

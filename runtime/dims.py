@@ -7,9 +7,10 @@ elsewhere: none of them is a fact of the model.
 
 from __future__ import annotations
 
-import types
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runtime.records import build
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,17 +204,7 @@ class ModelDims:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> ModelDims:
-        """The inverse of `to_json`. Raises `KeyError` or `TypeError` on a foreign shape."""
-        dims = _build(ModelDims, data)
+        """The inverse of `to_json`. Raises `ValueError` on a foreign shape."""
+        dims = build(ModelDims, data)
         assert isinstance(dims, ModelDims)
         return dims
-
-
-def _build(kind: Any, data: Any) -> Any:
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{f.name: _build(hints[f.name], data[f.name]) for f in fields(kind)})  # type: ignore[operator]
-    if get_origin(kind) in (tuple, types.GenericAlias):
-        inner = get_args(kind)[0]
-        return tuple(_build(inner, item) for item in data)
-    return kind(data)

@@ -10,12 +10,13 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from runtime.contract import GraphContract, Precision, graph_contracts
 from runtime.dims import ModelDims
 from runtime.errors import OmnijetError
+from runtime.records import build
 
 FORMAT = "omnijet-bundle"
 VERSION = 1
@@ -124,31 +125,35 @@ def _parse(data: Any, path: Path) -> Manifest:
             fix="install a newer omnijet" if newer else "export the bundle again",
         )
     try:
-        manifest = Manifest(
-            name=data["name"],
-            precision=cast(Precision, data["precision"]),
-            dims=ModelDims.from_json(data["dims"]),
-            graphs={k: GraphEntry(**v) for k, v in data["graphs"].items()},
-            tables={
-                k: TableEntry(v["file"], v["dtype"], tuple(v["shape"]))
-                for k, v in data["tables"].items()
-            },
-            voices={k: VoiceEntry(**v) for k, v in data["voices"].items()},
-            preprocessor=data["preprocessor"],
-            files={k: FileEntry(**v) for k, v in data["files"].items()},
-            versions=data["versions"],
-            provenance=data["provenance"],
-        )
-        declared = data["contracts"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        manifest: Manifest = build(Manifest, data)
+        _check_files(manifest)
+    except ValueError as error:
         raise OmnijetError(
             "the manifest is damaged",
             where=path,
-            got=f"{type(error).__name__}: {error}",
+            got=error,
             fix="export the bundle again",
         ) from error
-    _check_contracts(manifest, declared, path)
+    _check_contracts(manifest, data.get("contracts"), path)
     return manifest
+
+
+def _check_files(manifest: Manifest) -> None:
+    """Whatever is opened is inside the folder and has a hash. Raises `ValueError`."""
+    for name in manifest.files:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"files: {name!r} lies outside the bundle")
+    named = [
+        (f"graphs.{k}", file) for k, v in manifest.graphs.items() for file in (v.file, v.weights)
+    ]
+    named += [(f"tables.{k}", v.file) for k, v in manifest.tables.items()]
+    for where, file in named:
+        if file not in manifest.files:
+            raise ValueError(f"{where}: {file!r} is not among the files")
+    unknown = sorted(set(manifest.graphs) - set(manifest.contracts))
+    if unknown:
+        raise ValueError(f"graphs: no contract for {', '.join(unknown)}")
 
 
 def _check_contracts(manifest: Manifest, declared: Any, path: Path) -> None:

@@ -132,6 +132,8 @@ def _message(message: Any, where: str, faults: list[str]) -> Message:
         else:
             faults.append(f"{where}: content must be a string or a list, not {_name(content)}")
             content = ""
+    else:
+        _check_text(content, where, faults)
     return Message(cast(Role, role), content)
 
 
@@ -152,11 +154,20 @@ def _part(part: Any, where: str, faults: list[str]) -> Part | None:
     if not _fits(kind, value):
         faults.append(f"{where}: {kind} must be {_EXPECTED[kind]}, not {_name(value)}")
         return None
+    if kind == "text":
+        _check_text(value, where, faults)
     if kind != "text" and isinstance(value, str | os.PathLike) and not os.path.isfile(value):
         way_out = "; download it first" if is_address(value) else ""
         faults.append(f"{where}: no file {shorten(value)}{way_out}")
         return None
     return PARTS[kind](value)
+
+
+def _check_text(text: str, where: str, faults: list[str]) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        faults.append(f"{where}: not valid UTF-8 from character {error.start} on")
 
 
 def _fits(kind: str, value: Any) -> bool:

@@ -138,6 +138,7 @@ class OrtBound:
         state: OrtState | None,
     ) -> None:
         self._session = session
+        self._name = contract.name
         self._binding = session.io_binding()
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
@@ -167,7 +168,14 @@ class OrtBound:
                 self._binding.bind_ortvalue_output(pair.output, value)
 
     def run(self) -> None:
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # as above
+            raise OmnijetError(
+                f"graph {self._name} failed",
+                got=str(error).strip().splitlines()[0][:300],
+                fix="if memory ran out: use smaller pictures, shorter clips, a shorter prompt",
+            ) from error
 
 
 def _shared(array: Array) -> Any:

@@ -18,6 +18,7 @@ from runtime.bundle import CHAT_TEMPLATE, TOKENIZER, Bundle
 from runtime.contract import Array
 from runtime.decoder import Context, Decoder
 from runtime.encoders import AudioEncoder, VisionEncoder
+from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
 from runtime.messages import parse_messages
 from runtime.ort import OrtBackend
@@ -85,7 +86,9 @@ class Omni:
         self.bundle = bundle
         self.backend = backend
         self.dims = bundle.manifest.dims
-        self.context_limit = context_limit or self.dims.thinker.max_positions
+        self.context_limit = self.dims.thinker.max_positions
+        if context_limit is not None:
+            self.context_limit = _whole(context_limit, "context_limit", 1)
         self.facts = PreprocessorFacts.from_json(bundle.manifest.preprocessor)
         self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
         self.chat_template = bundle.text(CHAT_TEMPLATE)
@@ -144,10 +147,12 @@ class Omni:
                 not fit the cache.
         """
         turn = _Turn(report)
-        seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        seed = _whole(seed, "seed", 0)
+        _whole(max_text_tokens, "max_text_tokens", 1)
+        _whole(max_codes, "max_codes", 1)
         voice_name, voice_token = self.bundle.voice_id(voice)
-        if max_text_tokens < 1 or max_codes < 1:
-            raise ValueError("max_text_tokens and max_codes must be at least 1")
         with turn.stage("preprocess"):
             prompt = build_prompt(
                 parse_messages(messages),
@@ -157,6 +162,7 @@ class Omni:
                 use_audio_in_video=use_audio_in_video,
                 chat_template=self.chat_template,
             )
+        self._require_room(prompt.input_ids.size, speech)
         with turn.stage("load"):
             self.load(
                 hearing=bool(prompt.audios),
@@ -263,8 +269,8 @@ class Omni:
                 embeds, prefill.hidden, prompt.input_ids, voice_token, reply_rows[0]
             )
             context, logits = talker.prefill(rows, positions)
-        suppress = (self.dims.codec.bos,)
-        sampler = talker.sampler(replace(sampling, suppress=suppress), len(prompt.input_ids), rng)
+        suppressed = replace(sampling, suppress=(*sampling.suppress, self.dims.codec.bos))
+        sampler = talker.sampler(suppressed, len(prompt.input_ids), rng)
         stream = talker.text_stream(reply_rows)
         steps = talker.generate(context, logits, stream, delta, sampler, max_codes)
         return list(turn.timed("talker_decode", context, steps))
@@ -301,12 +307,25 @@ class Omni:
             ids[None],
             image_grid_thw=[item.grid for item in prompt.images] or None,
             video_grid_thw=[item.grid for item in prompt.videos] or None,
-            audio_seqlens=[mel.shape[1] for mel in prompt.audios] or None,
+            audio_seqlens=list(prompt.mel_lengths) or None,
             second_per_grids=[item.second_per_grid for item in prompt.videos] or None,
             use_audio_in_video=prompt.use_audio_in_video,
             token_ids=self.dims.tokens,
         )
         return positions[:, 0], int(deltas[0, 0])
+
+    def _require_room(self, prompt: int, speech: bool) -> None:
+        """Before any work: the prompt and at least one step fit the caches."""
+        needed = prompt + 3 if speech else prompt + 1  # the Talker reads two rows more
+        if needed > self.context_limit:
+            raise OmnijetError(
+                "the prompt does not fit the KV cache",
+                where="messages",
+                expected=f"at most {self.context_limit - needed + prompt} tokens of prompt "
+                f"in a context of {self.context_limit}",
+                got=f"{prompt} tokens",
+                fix="shorten the conversation, or use smaller pictures and shorter clips",
+            )
 
     def _graph(self, name: str) -> Graph:
         if name not in self._graphs:
@@ -341,6 +360,14 @@ class Omni:
     @cached_property
     def _dit_tables(self) -> dit.DitTables:
         return dit.DitTables.load(self.bundle.table, self.dims.dit)
+
+
+def _whole(value: int, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise OmnijetError(
+            f"{name} is unusable", expected=f"a whole number from {least}", got=repr(value)
+        )
+    return int(value)
 
 
 class _Turn:

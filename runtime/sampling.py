@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from runtime.contract import Array
+from runtime.errors import OmnijetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,22 @@ class Sampling:
     top_k: int = 0  # 0: no limit
     top_p: float = 1.0
     suppress: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} {getattr(self, name)!r}: expected {expected}"
+            for name, expected, holds in (
+                ("repetition_penalty", "more than 0", self.repetition_penalty > 0),
+                ("temperature", "more than 0; greedy=True takes the maximum", self.temperature > 0),
+                ("top_k", "0 (no limit) or more", self.top_k >= 0),
+                ("top_p", "more than 0, at most 1", 0 < self.top_p <= 1),
+            )
+            if not holds
+        ]
+        if faults:
+            raise OmnijetError(
+                "the sampling settings are unusable", got="\n            ".join(faults)
+            )
 
     def made_greedy(self) -> Sampling:
         """The same with the maximum taken; penalty and suppression stay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from runtime.contract import Array
 from runtime.decoder import Context, Decoder
 from runtime.dims import CodecIds, TokenIds
 from runtime.sampling import Sampler, Sampling
+from runtime.tmrope import decode_position
+
+_log = logging.getLogger(__name__)
 
 TALKER_SAMPLING = Sampling(
     greedy=False, repetition_penalty=1.05, temperature=0.9, top_k=40, top_p=0.8
@@ -87,11 +91,14 @@ class Talker:
         for step in range(max_codes):
             code = sampler(logits)
             full = context.filled >= self.decoder.context_limit
-            if code in (self.codec.pad, self.codec.eos) or step == max_codes - 1 or full:
+            if code in (self.codec.pad, self.codec.eos) or step == max_codes - 1:
+                return
+            if full:
+                _log.warning("the context is full after %d codes: the speech ends here", step)
                 return
             yield code
             text = stream[min(step, len(stream) - 1)]
-            position = context.filled + delta
+            position = decode_position(context.filled, delta)
             logits = self.decoder.decode(context, self._codec(code) + text, position).logits
 
     def _codec(self, code: int) -> Array:

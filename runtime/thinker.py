@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from runtime.decoder import Context, Decoder
 from runtime.dims import TokenIds
 from runtime.errors import OmnijetError
 from runtime.sampling import Sampler
+from runtime.tmrope import decode_position
+
+_log = logging.getLogger(__name__)
 
 
 class TextStep(NamedTuple):
@@ -91,11 +95,13 @@ class Thinker:
         for count in range(1, max_tokens + 1):
             token = sampler(logits)
             full = context.filled >= self.decoder.context_limit
+            if full and token not in self.tokens.eos and count < max_tokens:
+                _log.warning("the context is full after %d tokens: the text ends here", count)
             if token in self.tokens.eos or count == max_tokens or full:
                 yield TextStep(token, None)
                 return
             embed = self.embedding[token].astype(np.float32)
-            position = context.filled + prefill.delta
+            position = decode_position(context.filled, prefill.delta)
             logits, hidden = self.decoder.decode(context, embed, position)
             assert hidden is not None
             yield TextStep(token, embed + hidden[0])

@@ -84,9 +84,15 @@ def tmrope_positions(
     """
     tokens = QWEN_TOKEN_IDS if token_ids is None else token_ids
     ids = np.asarray(input_ids, dtype=np.int64)
-    assert ids.ndim == 2, f"input_ids must be [B, L], not {ids.shape}"
+    if ids.ndim != 2 or not ids.size:
+        raise OmnijetError("input_ids are unusable", expected="[B, L]", got=str(list(ids.shape)))
     keep = np.ones(ids.shape, bool) if attention_mask is None else np.asarray(attention_mask) == 1
-    assert keep.shape == ids.shape, f"mask {keep.shape} does not fit ids {ids.shape}"
+    if keep.shape != ids.shape:
+        raise OmnijetError(
+            "the attention mask does not fit the ids",
+            expected=str(list(ids.shape)),
+            got=str(list(keep.shape)),
+        )
     media = _Media(
         images=_Queue("image", "image_grid_thw", image_grid_thw),
         clips=_Queue("video", "video_grid_thw", video_grid_thw),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import tokenizers  # type: ignore[import-untyped]
@@ -23,8 +22,6 @@ SPELLINGS = {
     "vision_eos": "<|vision_eos|>",
 }
 TURN_TOKENS = ("<|im_start|>", "<|im_end|>")
-
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what an unfinished character decodes to
 
 
 class Tokenizer:
@@ -67,10 +64,6 @@ class Tokenizer:
         token_id: int | None = self._tokenizer.token_to_id(token)
         return token_id
 
-    def stream(self) -> TextStream:
-        """Text that grows token by token."""
-        return TextStream(self)
-
     def check(self, token_ids: TokenIds) -> None:
         """Checks that the tokenizer belongs to the model.
 
@@ -91,29 +84,3 @@ class Tokenizer:
                 got="\n            ".join(faults),
                 fix="export the bundle again from a whole checkpoint",
             )
-
-
-@dataclass(slots=True)
-class TextStream:
-    """Decodes tokens as they come; what `push` and `flush` returned adds up to the text.
-
-    A character may span tokens: it is held back until it is whole.
-    """
-
-    tokenizer: Tokenizer
-    _held: list[int] = field(default_factory=list)
-
-    def push(self, token: int) -> str:
-        """The text that this token completed, often none."""
-        self._held.append(token)
-        text = self.tokenizer.decode(self._held)
-        if text.endswith(_REPLACEMENT):
-            return ""
-        self._held.clear()
-        return text
-
-    def flush(self) -> str:
-        """What is still held back, at the end."""
-        text = self.tokenizer.decode(self._held)
-        self._held.clear()
-        return text

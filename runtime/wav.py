@@ -9,10 +9,13 @@ from pathlib import Path
 import soundfile
 
 from runtime.contract import Array
+from runtime.errors import OmnijetError
 
 
 def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
     """Writes f32[samples] in [-1, 1] as 16-bit mono PCM: beside, then renamed.
+
+    Links are followed; a device or a pipe is written to as it is.
 
     Raises:
         OSError: the file cannot be written; nothing is left behind.
@@ -20,10 +23,51 @@ def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
     # in memory first: libsndfile would turn a full disk into an error of its own
     wav = io.BytesIO()
     soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
-    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    target = Path(os.path.realpath(path))
+    if _is_special(target):
+        target.write_bytes(wav.getvalue())
+        return
+    beside = _beside(target)
     try:
         beside.write_bytes(wav.getvalue())
-        os.replace(beside, path)
+        os.replace(beside, target)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Fails before minutes of work if the speech could not be written after them.
+
+    Raises:
+        OmnijetError: it could not.
+    """
+    got = None
+    try:
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            got = "a folder"
+        elif not target.parent.is_dir():
+            got = f"no folder {target.parent}"
+        elif not _is_special(target):
+            target.with_name(target.name).exists()  # a name that no file can have raises
+            beside = _beside(target)
+            beside.write_bytes(b"")
+            beside.unlink()
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+    if got is not None:
+        raise OmnijetError(
+            "the output file cannot be written",
+            where=path,
+            expected="a file in a folder that exists and that you may write to",
+            got=got,
+        )
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".omnijet-{os.getpid()}.partial")
+
+
+def _is_special(target: Path) -> bool:
+    return target.exists() and not target.is_file()

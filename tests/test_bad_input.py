@@ -142,6 +142,30 @@ def test_an_unwritable_output_is_refused_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_unusable_name_is_refused_before_any_work(
+    nano: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    refused(capsys, "run", nano[1], "--text", "Hi", "--out", tmp_path / ("n" * 300 + ".wav"))
+    longest = tmp_path / ("n" * 251 + ".wav")
+    answer(capsys, nano[1], "--text", "Hi", "--out", longest)
+    assert os.listdir(tmp_path) == [longest.name]
+
+
+def test_links_are_followed_and_devices_kept(
+    nano: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    real, link, pipe = (tmp_path / name for name in ("real.wav", "link.wav", "pipe"))
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    answer(capsys, nano[1], "--text", "Hi", "--out", link)
+    assert link.is_symlink() and real.stat().st_size > 1000
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        answer(capsys, nano[1], "--text", "Hi", "--out", pipe)
+        assert reader.stdout is not None and reader.stdout.read() == real.read_bytes()
+    assert pipe.is_fifo()
+
+
 def test_a_full_disk_leaves_nothing(
     nano: tuple[Path, Path], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +193,10 @@ def test_too_little_room_is_seen_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
-def test_interrupted_export_leaves_nothing(nano: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_export_leaves_nothing(
+    nano: tuple[Path, Path], tmp_path: Path, number: signal.Signals
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "omnijet", "export", nano[0], tmp_path / "bundle"],
         cwd=ROOT, stderr=subprocess.PIPE, text=True,
@@ -178,7 +205,7 @@ def test_interrupted_export_leaves_nothing(nano: tuple[Path, Path], tmp_path: Pa
     while not list(tmp_path.rglob("*.onnx")):  # the first graph is written, others are not
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "interrupted" in said and "Traceback" not in said
@@ -230,6 +257,16 @@ def test_no_bundle(tmp_path: Path, capsys: Capture) -> None:
 def test_an_unknown_voice_lists_the_voices(nano: tuple[Path, Path], capsys: Capture) -> None:
     said = refused(capsys, "run", nano[1], "--text", "Hi", "--voice", "Bob")
     assert "Bob" in said and "Chelsie" in said and "Ethan" in said
+
+
+def test_text_that_is_no_unicode(nano: tuple[Path, Path], capsys: Capture) -> None:
+    assert "UTF-8" in refused(capsys, "run", nano[1], "--text", "caf\udce9")
+
+
+def test_a_shortened_option_is_no_option(nano: tuple[Path, Path], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        omnijet.main(["run", str(nano[1]), "--tex", "Hi"])
+    assert stopped.value.code == 2
 
 
 def test_nothing_to_answer(nano: tuple[Path, Path], capsys: Capture) -> None:

@@ -96,38 +96,44 @@ class Block(nn.Module):
     def forward(self, x: Tensor, frame: Rotary, windows: Windows) -> Tensor:
         """x f32[1, patches, hidden] -> the same."""
         qkv = self.qkv(self.attention_norm(x))
-        seen = self._everywhere(qkv, frame) if self.full else self._in_windows(qkv, windows)
+        if self.full:
+            seen = self._everywhere(qkv, frame, windows)
+        else:
+            seen = self._in_windows(qkv, windows)
         x = x + self.output(seen)
         gate, up = torch.split(self.gate_up(self.mlp_norm(x)), [self.dims.ffn] * 2, dim=-1)
         y: Tensor = x + self.down(silu(gate) * up)
         return y
 
-    def _heads(self, qkv: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
-        """[batch, rows, 3 * hidden] -> q, k, v [batch, heads, rows, head_dim], rotated."""
-        dims = self.dims
-        q, k, v = (
-            split_heads(part, dims.heads, dims.head_dim)
-            for part in torch.split(qkv, [dims.hidden] * 3, dim=-1)
-        )
-        q, k = ops.rotary(q, *rotary), ops.rotary(k, *rotary)
-        return q.to(self.dtype), k.to(self.dtype), v.to(self.dtype)
-
-    def _everywhere(self, qkv: Tensor, frame: Rotary) -> Tensor:
-        """One head at a time: a runtime that materialises scores holds one matrix, not
-        one per head (7.4 GB for a 1920 x 1080 picture)."""
-        q, k, v = self._heads(qkv, frame)
-        ones = [1] * self.dims.heads
-        heads = [
-            ops.attention(*head, None)
-            for head in zip(*(torch.split(p, ones, dim=1) for p in (q, k, v)), strict=True)
-        ]
-        return merge_heads(torch.cat(heads, dim=1))
+    def _everywhere(self, qkv: Tensor, frame: Rotary, windows: Windows) -> Tensor:
+        """All patches see each other. Queries go by windows here too, so that a runtime which
+        materialises scores holds those of one window: all would be 7.4 GB for a picture of
+        1920 x 1080, and 275 GB for the largest that is not reduced."""
+        q, k, v = torch.split(qkv, [self.dims.hidden] * 3, dim=-1)
+        queries = self._heads(embedding(windows.rows, q[0]), windows.rotary)
+        seen = ops.block_attention(queries, self._heads(k, frame), self._heads(v))
+        return self._from_windows(seen, windows)
 
     def _in_windows(self, qkv: Tensor, windows: Windows) -> Tensor:
-        """Gathers the patches of each window, attends, puts them back in their places."""
-        q, k, v = self._heads(embedding(windows.rows, qkv[0]), windows.rotary)
-        seen = merge_heads(ops.attention(q, k, v, windows.mask))
-        return embedding(windows.slots, seen.reshape(-1, self.dims.hidden)).unsqueeze(0)
+        """Patches see their own window."""
+        rows = embedding(windows.rows, qkv[0])
+        q, k, v = torch.split(rows, [self.dims.hidden] * 3, dim=-1)
+        queries, keys = self._heads(q, windows.rotary), self._heads(k, windows.rotary)
+        seen = ops.attention(queries, keys, self._heads(v), windows.mask)
+        return self._from_windows(seen, windows)
+
+    def _heads(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
+        """[batch, rows, hidden] -> [batch, heads, rows, head_dim], rotated."""
+        heads = split_heads(x, self.dims.heads, self.dims.head_dim)
+        if rotary is not None:
+            heads = ops.rotary(heads, *rotary)
+        return heads.to(self.dtype)
+
+    def _from_windows(self, seen: Tensor, windows: Windows) -> Tensor:
+        """[windows, heads, window_patches, head_dim] -> [1, patches, hidden]: each patch from
+        its slot."""
+        rows = merge_heads(seen).reshape(-1, self.dims.hidden)
+        return embedding(windows.slots, rows).unsqueeze(0)
 
 
 class VisionEncoder(nn.Module):

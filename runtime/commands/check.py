@@ -25,6 +25,7 @@ def run(args: Namespace) -> int:
     with byte_progress() as progress:
         task = progress.add_task("hashing", total=total)
         faults = check_files(bundle, lambda count: progress.advance(task, count))
+    faults += _check_tables(bundle)
     verdicts = _check_graphs(bundle)
     bad = len(faults) + sum(verdict != "ok" for verdict in verdicts.values())
     if args.format == "json":
@@ -41,6 +42,17 @@ def run(args: Namespace) -> int:
     print(f"{count - min(len(faults), count)} of {count} files as written, {size_text(total)}")
     print("FAILED" if bad else "PASSED")
     return 2 if bad else 0
+
+
+def _check_tables(bundle: Bundle) -> list[str]:
+    """Opens every table; returns what is wrong."""
+    faults = []
+    for name in bundle.manifest.tables:
+        try:
+            bundle.table(name)
+        except OmnijetError as error:
+            faults.append(f"{bundle.manifest.tables[name].file}: {error.what}")
+    return faults
 
 
 def _check_graphs(bundle: Bundle) -> dict[str, str]:

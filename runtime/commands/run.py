@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from runtime.chat import SPEECH_SYSTEM_PROMPT
 from runtime.commands.console import print_json, step_progress, whole_number
 from runtime.errors import OmnijetError
 from runtime.pipeline import MAX_CODES, MAX_TEXT_TOKENS, Omni, Reply, StageReport
-from runtime.wav import write_wav
+from runtime.wav import check_writable, write_wav
 
 
 class _Part(Action):
@@ -110,18 +109,6 @@ def reply_facts(reply: Reply) -> dict[str, Any]:
         "seed": reply.seed,
         "timings_ms": {stage: round(ms, 3) for stage, ms in reply.timings_ms.items()},
     }
-
-
-def check_writable(path: Path) -> None:
-    """Fails before minutes of work if the result could not be written after them."""
-    folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OmnijetError(
-            "the output file cannot be written",
-            where=path,
-            expected="a file in a folder that exists and that you may write to",
-            got="a folder" if path.is_dir() else f"folder {folder}",
-        )
 
 
 @contextmanager

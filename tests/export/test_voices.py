@@ -43,7 +43,13 @@ def test_round_trip(dims: ModelDims, tmp_path: Path) -> None:
     [
         ({"bos_token": 10**9}, "bos_token"),
         ({"bos_token": "7"}, "bos_token"),
+        ({"bos_token": True}, "bos_token"),
         ({"cond": torch.ones(1, 5)}, "cond"),
+        ({"cond": torch.ones(2, 64)}, "cond"),
+        ({"cond": torch.ones(1, 64, dtype=torch.int64)}, "cond"),
+        ({"ref_mel": torch.zeros(1, 0, 80)}, "ref_mel"),
+        ({"ref_mel": torch.zeros(1, 4, 80)}, "ref_mel"),
+        ({"ref_mel": torch.zeros(2, 50, 80)}, "ref_mel"),
         ({"cond": None}, "cond"),
         ({"ref_mel": torch.zeros(1, 50, 7)}, "ref_mel"),
         ({"ref_mel": torch.full((1, 50, 80), float("nan"))}, "ref_mel"),

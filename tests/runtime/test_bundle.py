@@ -10,10 +10,15 @@ import pytest
 
 from export.config import read_dims
 from export.presets import preset
-from runtime.bundle import Bundle, check_files
+from runtime.bundle import TABLES, Bundle, check_files
 from runtime.contract import graph_contracts
 from runtime.errors import OmnijetError
+from runtime.facts import PreprocessorFacts
 from runtime.manifest import FILE_NAME, GraphEntry, Manifest, TableEntry, VoiceEntry, hash_file
+
+PREPROCESSOR = PreprocessorFacts.from_preprocessor_config(
+    json.loads((Path(__file__).parents[1] / "golden" / "preprocessor_config.json").read_text())
+).to_json()
 
 
 @pytest.fixture
@@ -27,18 +32,20 @@ def folder(tmp_path: Path) -> Path:
     for name in graph_contracts(dims, "f32"):
         (folder / f"graphs/{name}.onnx").write_bytes(name.encode() * 10)
         graphs[name] = GraphEntry(
-            f"graphs/{name}.onnx", f"graphs/{name}.weights", 0, 0, 1, 24, {"MatMul": 1}
+            f"graphs/{name}.onnx", f"graphs/{name}.onnx", 0, 0, 1, 24, {"MatMul": 1}
         )
-    np.save(folder / "tables/t.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
+    names = [*TABLES, "voice_Chelsie", "voice_Ethan", "t"]
+    for name in names:
+        np.save(folder / f"tables/{name}.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
     paths = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     Manifest(
         name="toy",
         precision="f32",
         dims=dims,
         graphs=graphs,
-        tables={"t": TableEntry("tables/t.npy", "float32", (3, 4))},
+        tables={n: TableEntry(f"tables/{n}.npy", "float32", (3, 4)) for n in names},
         voices={"Chelsie": VoiceEntry(7), "Ethan": VoiceEntry(8)},
-        preprocessor={},
+        preprocessor=PREPROCESSOR,
         files={p.relative_to(folder).as_posix(): hash_file(p) for p in paths},
     ).write(folder)
     return folder
@@ -101,6 +108,62 @@ def test_a_foreign_manifest_is_refused(folder: Path, changes: dict, said: str) -
     edit(folder, **changes)
     with pytest.raises(OmnijetError, match=said):
         Bundle.open(folder)
+
+
+def damage(folder: Path, path: str, value: object) -> None:
+    """Sets one place of the manifest, `a/b/c`; None of an entry's own removes it."""
+    data = json.loads((folder / FILE_NAME).read_text())
+    *way, last = path.split("|")
+    place = data
+    for step in way:
+        place = place[step]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    (folder / FILE_NAME).write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("graphs|vocoder|file", None, "graphs.vocoder.file: expected of type str"),
+        ("graphs|vocoder|file", "../other/vocoder.onnx", "is not among the files"),
+        ("graphs|vocoder|weights", "/etc/passwd", "is not among the files"),
+        ("graphs|vocoder|ops", None, "graphs.vocoder.ops: expected an object"),
+        ("graphs|vocoder|parameters", "x", "graphs.vocoder.parameters: expected of type int"),
+        ("graphs|vocoder|nodes", True, "graphs.vocoder.nodes: expected of type int"),
+        ("graphs|vocoder", ..., "contract of vocoder"),
+        ("graphs|other", {}, "graphs.other.file: missing"),
+        ("tables|t|shape", [3, "4"], r"tables.t.shape\[1\]"),
+        ("tables|t|file", "tables/gone.npy", "is not among the files"),
+        ("tables|dit_codec", ..., "no table dit_codec"),
+        ("tables|voice_Ethan", ..., "no table voice_Ethan"),
+        ("voices", {}, "no voice"),
+        ("voices|Ethan|bos_token", 10**9, "voice Ethan: token 1000000000"),
+        ("voices|Ethan|bos_token", -1, "voice Ethan: token -1"),
+        ("voices|Ethan|bos_token", "x", "voices.Ethan.bos_token"),
+        ("preprocessor", None, "preprocessor: expected an object"),
+        ("preprocessor|patch", ..., "patch: missing"),
+        ("precision", "f64", "precision: expected 'f32' or 'f16'"),
+        ("dims|thinker|layers", "2", "dims.thinker.layers"),
+        ("files|../x", {"bytes": 1, "sha256": ""}, "outside the bundle"),
+        ("files|/x", {"bytes": 1, "sha256": ""}, "outside the bundle"),
+        ("name", ..., "name: missing"),
+    ],
+)
+def test_a_damaged_manifest_names_the_place(
+    folder: Path, path: str, value: object, said: str
+) -> None:
+    damage(folder, path, value)
+    with pytest.raises(OmnijetError, match=said):
+        Bundle.open(folder)
+
+
+def test_a_table_of_another_kind_is_refused(folder: Path) -> None:
+    damage(folder, "tables|t|dtype", "banana")
+    with pytest.raises(OmnijetError, match="not what the manifest says"):
+        Bundle.open(folder).table("t")
 
 
 def test_a_drifted_contract_in_the_manifest_is_refused(folder: Path) -> None:

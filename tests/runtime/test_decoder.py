@@ -82,7 +82,7 @@ def test_buckets_double_and_stop_at_the_limit(make) -> None:
     assert [decoder.start(rows).state.capacity for rows in (1, 16, 17, 64, 65, 100)] == [
         16, 16, 32, 64, 100, 100,
     ]  # fmt: skip
-    with pytest.raises(OmnijetError, match="KV cache"):
+    with pytest.raises(OmnijetError, match="too small"):
         decoder.start(101)
 
 
@@ -92,3 +92,14 @@ def test_a_full_cache_ends_the_reply(omni: Omni) -> None:
     small = Omni(omni.bundle, omni.backend, context_limit=free.prompt_tokens + 8)
     reply = small.generate(question, speech=False, max_text_tokens=40)
     assert reply.text_ids == free.text_ids[:9] or free.text_ids == reply.text_ids
+
+
+def test_a_prompt_without_room_to_speak_is_refused_before_any_work(omni: Omni) -> None:
+    question = [{"role": "user", "content": "Hi"}]
+    prompt = omni.generate(question, speech=False, max_text_tokens=1).prompt_tokens
+    tight = Omni(omni.bundle, omni.backend, context_limit=prompt + 2)
+    assert tight.generate(question, speech=False, max_text_tokens=2).text_ids
+    with pytest.raises(OmnijetError, match="does not fit the KV cache"):
+        tight.generate(question)
+    with pytest.raises(OmnijetError, match="context_limit"):
+        Omni(omni.bundle, omni.backend, context_limit=0)

@@ -14,6 +14,8 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from runtime.errors import OmnijetError
+from runtime.pipeline import Omni
 from runtime.sampling import Sampler, Sampling
 
 VOCAB = 8448
@@ -101,3 +103,26 @@ def test_logits_are_left_untouched() -> None:
     before = logits.copy()
     Sampler(TALKER, VOCAB, [1, 2], np.random.default_rng(0))(logits)
     np.testing.assert_array_equal(logits, before)
+
+
+def test_suppressed_codes_add_to_the_callers(omni: Omni) -> None:
+    question = [{"role": "user", "content": "Hi"}]
+    limits = {"max_text_tokens": 3, "max_codes": 6, "seed": 0}
+    first = omni.generate(question, greedy=True, **limits).codes[0]
+    other = Sampling(suppress=(first,))
+    assert first not in omni.generate(question, talker_sampling=other, **limits).codes
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.0},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"repetition_penalty": 0},
+    ],
+)
+def test_unusable_settings(settings: dict[str, float]) -> None:
+    with pytest.raises(OmnijetError, match="sampling settings"):
+        Sampling(**settings)

@@ -291,3 +291,9 @@ def test_a_long_prompt_takes_milliseconds() -> None:
         )
         best = min(best, time.perf_counter() - start)
     assert best < 0.05  # some 1 ms on an idle core; per-token Python would take longer
+
+
+@pytest.mark.parametrize(("ids", "mask"), [([1, 2, 3], None), ([[]], None), ([[1, 2]], [[1]])])
+def test_arrays_of_the_wrong_shape(ids: list, mask: list | None) -> None:
+    with pytest.raises(OmnijetError):
+        tmrope_positions(ids, attention_mask=mask)
