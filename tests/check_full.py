@@ -26,7 +26,7 @@ LIMIT_GB = 2.0
 EXPORT_SECONDS = {"3b": 300, "7b": 600}
 NEEDED_GB = {"3b": 26, "7b": 50}
 # What each preset must run; the 7B's Thinker alone is 13 GB of weights.
-PROBES = {"3b": ("speech", "thinker"), "7b": ("speech",)}
+PROBES = {"3b": ("speech", "sight", "thinker"), "7b": ("speech",)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`python -m tests.probe BUNDLE speech|thinker`: runs the largest graphs of a bundle once.
+"""`python -m tests.probe BUNDLE speech|sight|thinker`: runs the largest graphs of a bundle once.
 
 For full-size bundles, where a whole reply would take minutes: every output must be finite
 and alive.
@@ -18,6 +18,8 @@ from runtime.backend import run_once
 from runtime.contract import Array, GraphContract
 from runtime.decoder import Decoder
 from runtime.dims import DecoderDims
+from runtime.encoders import VisionEncoder
+from runtime.image import image_patches, load_image
 from runtime.pipeline import Omni
 
 CODES = 48  # 96 mel frames, 0.96 s
@@ -62,6 +64,16 @@ def speech(omni: Omni) -> None:
     decode(omni, "talker_step", omni.dims.talker, "talker_embedding")
 
 
+def sight(omni: Omni) -> None:
+    """A 1920 x 1080 picture through the vision encoder."""
+    pixels = np.random.default_rng(2).integers(0, 256, (1080, 1920, 3), dtype=np.uint8)
+    patches, grid = image_patches(load_image(pixels), omni.facts)
+    graph = omni.backend.load(omni.bundle.graph("vision_encoder"), contract(omni, "vision_encoder"))
+    with timed(f"vision encoder, {len(patches)} patches"):
+        features = VisionEncoder(graph, omni.dims.vision).encode(patches, grid)
+    alive("features", features)
+
+
 def thinker(omni: Omni) -> None:
     """A prefill and a few decode steps."""
     decode(omni, "thinker_step", omni.dims.thinker, "thinker_embedding")
@@ -90,4 +102,4 @@ def contract(omni: Omni, name: str) -> GraphContract:
 
 if __name__ == "__main__":
     _, folder, part = sys.argv
-    {"speech": speech, "thinker": thinker}[part](Omni.open(folder))
+    {"speech": speech, "sight": sight, "thinker": thinker}[part](Omni.open(folder))
