@@ -333,6 +333,10 @@ class Omni:
             self._graphs[name] = self.backend.load(self.bundle.graph(name), contract)
         return self._graphs[name]
 
+    def _embedding(self, part: str) -> Array:
+        """A mapped table as a plain array: taking a row of numpy's memmap costs 5 µs more."""
+        return np.asarray(self.bundle.table(f"{part}_embedding"))
+
     @cached_property
     def _ears(self) -> AudioEncoder:
         return AudioEncoder(self._graph("audio_encoder"), self.dims.audio)
@@ -344,15 +348,15 @@ class Omni:
     @cached_property
     def _thinker(self) -> Thinker:
         decoder = Decoder(self._graph("thinker_step"), self.dims.thinker, self.context_limit)
-        return Thinker(decoder, self.bundle.table("thinker_embedding"), self.dims.tokens)
+        return Thinker(decoder, self._embedding("thinker"), self.dims.tokens)
 
     @cached_property
     def _talker(self) -> Talker:
         decoder = Decoder(self._graph("talker_step"), self.dims.talker, self.context_limit)
         return Talker(
             decoder,
-            self.bundle.table("talker_embedding"),
-            self.bundle.table("thinker_embedding"),
+            self._embedding("talker"),
+            self._embedding("thinker"),
             self.dims.tokens,
             self.dims.codec,
         )

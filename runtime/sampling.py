@@ -14,6 +14,8 @@ import numpy as np
 from runtime.contract import Array
 from runtime.errors import OmnijetError
 
+LOWEST = np.finfo(np.float32).min
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -102,7 +104,9 @@ class Sampler:
             seen = self._seen[: self._count]
             values = scores[seen]
             penalty = np.float32(sampling.repetition_penalty)
-            scores[seen] = np.where(values < 0, values * penalty, values / penalty)
+            # negative scores are multiplied, others divided: always the lower of the two
+            lower = np.minimum if penalty >= 1 else np.maximum
+            scores[seen] = lower(values * penalty, values / penalty)
         if self._suppress.size:
             scores[self._suppress] = -np.inf
         if sampling.greedy:
@@ -110,7 +114,7 @@ class Sampler:
         k = sampling.top_k if 0 < sampling.top_k < scores.size else 0
         ids = (scores >= _floor(scores, k) if k else scores > -np.inf).nonzero()[0]
         scores = scores[ids] / np.float32(sampling.temperature)
-        if k:
+        if 0 < k < scores.size:
             kept = scores >= np.partition(scores, -k)[-k]
             ids, scores = ids[kept], scores[kept]
         if sampling.top_p < 1.0:
@@ -142,7 +146,7 @@ def _floor(scores: Array, k: int) -> np.float32:
     maxima = scores[: scores.size // groups * groups].reshape(-1, groups).max(axis=0)
     floor = np.partition(maxima, -k)[-k]
     lowered: np.float32 = floor - abs(floor) * np.float32(1e-6)
-    return max(lowered, np.finfo(np.float32).min)
+    return max(lowered, LOWEST)
 
 
 def _nucleus(scores: Array, top_p: float) -> Array:

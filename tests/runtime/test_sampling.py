@@ -126,3 +126,12 @@ def test_suppressed_codes_add_to_the_callers(omni: Omni) -> None:
 def test_unusable_settings(settings: dict[str, float]) -> None:
     with pytest.raises(OmnijetError, match="sampling settings"):
         Sampling(**settings)
+
+
+def test_fewer_left_than_top_k() -> None:
+    """Suppression may leave fewer tokens than top-k would."""
+    sampling = Sampling(greedy=False, top_k=5, suppress=(0, 1, 2, 3))
+    sampler = Sampler(sampling, 6, (), np.random.default_rng(0))
+    logits = np.arange(6, dtype=np.float32)
+    assert np.isneginf(sampler.process(logits)).tolist() == [True] * 4 + [False] * 2
+    assert {sampler(logits) for _ in range(50)} == {4, 5}
