@@ -7,6 +7,7 @@ the configuration names; ids in between stay unused.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,12 @@ My brother plays the piano while my sister sings, and everybody in the house lis
 """
 
 
-def write_tokenizer(folder: Path, dims: ModelDims) -> None:
+def write_tokenizer(
+    folder: Path, dims: ModelDims, lines: Sequence[str] = tuple(TEXT.splitlines())
+) -> None:
     """Writes tokenizer.json, vocab.json, merges.txt, tokenizer_config.json and
-    chat_template.json into `folder`."""
-    data = _train()
+    chat_template.json into `folder`; `lines` are what it is trained on."""
+    data = _train(lines)
     first = dims.tokens.pad  # <|endoftext|> opens the block of special ids
     specials = [(first + offset, name) for offset, name in enumerate(SPECIAL)]
     data["added_tokens"] = [
@@ -90,7 +93,7 @@ def write_tokenizer(folder: Path, dims: ModelDims) -> None:
     _write(folder / "chat_template.json", {"chat_template": DEFAULT_CHAT_TEMPLATE})
 
 
-def _train() -> dict[str, Any]:
+def _train(lines: Sequence[str]) -> dict[str, Any]:
     tokenizer = Tokenizer(BPE(fuse_unk=False, byte_fallback=False))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -105,7 +108,7 @@ def _train() -> dict[str, Any]:
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(TEXT.splitlines(), trainer)
+    tokenizer.train_from_iterator(lines, trainer)
     data: dict[str, Any] = json.loads(tokenizer.to_str())
     return data
 

@@ -132,7 +132,7 @@ def log_mel(samples: Array, facts: PreprocessorFacts) -> Array:
     padded = np.pad(padded, n_fft // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
 
-    filters = _mel_filters(facts.n_mels, n_fft, facts.sample_rate_hz)
+    filters = mel_filters(facts.n_mels, n_fft, facts.sample_rate_hz)
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
     logs = np.empty((facts.n_mels, audible), np.float32)
     for start in range(0, audible, BLOCK_FRAMES):
@@ -145,8 +145,8 @@ def log_mel(samples: Array, facts: PreprocessorFacts) -> Array:
 
 
 @lru_cache(maxsize=2)
-def _mel_filters(n_mels: int, n_fft: int, sample_rate_hz: int) -> Array:
-    """Slaney's mel filter bank, each filter of unit area: f64[n_mels, n_fft // 2 + 1].
+def mel_filters(n_mels: int, n_fft: int, sample_rate_hz: int) -> Array:
+    """Slaney's mel filter bank up to 8 kHz, each filter of unit area: f64[n_mels, n_fft // 2 + 1].
 
     Mel is linear up to 1 kHz (15 mel) and logarithmic above, 27 mel per factor of 6.4.
     Source: Malcolm Slaney's Auditory Toolbox (1998).

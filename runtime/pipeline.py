@@ -212,6 +212,15 @@ class Omni:
             if needed:
                 self._graph(name)
 
+    def mel_of(self, codes: Sequence[int], *, voice: str | None = None, seed: int = 0) -> Array:
+        """Codec tokens to log-mel f32[80, 2 * codes], as `generate` does it."""
+        name, _ = self.bundle.voice_id(voice)
+        return self._mel(list(codes), name, seed, _Turn(None))
+
+    def wave_of(self, mel: Array) -> Array:
+        """Log-mel f32[80, frames] to sound f32[240 * frames] at 24 kHz."""
+        return self._wave(np.ascontiguousarray(mel, np.float32), _Turn(None))
+
     # -- stages ---------------------------------------------------------------------
 
     def _embed(self, prompt: Prompt, turn: _Turn) -> Array:

@@ -1,4 +1,4 @@
-"""Speech as a WAV file."""
+"""Results as files: speech as WAV, anything whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ from runtime.errors import OmnijetError
 
 
 def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
-    """Writes f32[samples] in [-1, 1] as 16-bit mono PCM: beside, then renamed.
+    """Writes f32[samples] in [-1, 1] as 16-bit mono PCM, see `write_whole`."""
+    # in memory first: libsndfile would turn a full disk into an error of its own
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
+    write_whole(path, wav.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file beside, then renames it.
 
     Links are followed; a device or a pipe is written to as it is.
 
     Raises:
         OSError: the file cannot be written; nothing is left behind.
     """
-    # in memory first: libsndfile would turn a full disk into an error of its own
-    wav = io.BytesIO()
-    soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     target = Path(os.path.realpath(path))
     if _is_special(target):
-        target.write_bytes(wav.getvalue())
+        target.write_bytes(content)
         return
     beside = _beside(target)
     try:
-        beside.write_bytes(wav.getvalue())
+        beside.write_bytes(content)
         os.replace(beside, target)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -37,7 +42,7 @@ def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Fails before minutes of work if the speech could not be written after them.
+    """Fails before minutes of work if their result could not be written after them.
 
     Raises:
         OmnijetError: it could not.
