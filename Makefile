@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
-.PHONY: demo test lint types bench check-full clean
+.PHONY: demo test lint types bench check-full nano clean
 
 # torch first and pinned: a range would pull whatever is newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -33,6 +33,15 @@ bench: $(STAMP)
 # Full size, outside CI: about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)
 	$(BIN)/python -m tests.check_full
+
+# Trains Omnijet-nano anew, stage by stage, into build/nano and nano/checkpoint: hours on two
+# cores; run again, it goes on where it was cut off. Needs flite and espeak-ng.
+STAGES := vocoder codec hearing sight dit thinker talker
+nano: $(STAMP)
+	for stage in $(STAGES); do $(BIN)/python -m nano.training.$$stage || exit 1; done
+	$(BIN)/python -m nano.training.talker --tuned
+	$(BIN)/python -m nano.training.assemble
+	$(BIN)/python -m nano.training.heldout
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

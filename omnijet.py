@@ -88,6 +88,7 @@ VERBS: dict[str, Verb] = {
     "inspect": Verb("runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"),
     "run": Verb("runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
     "bench": Verb("runtime.commands.bench", "time the stages of a bundle on this machine"),
+    "eval": Verb("nano.evaluation.command", "score a bundle of Omnijet-nano on its held-out set"),
     "synthesize": Verb(
         "export.synthesize_command", "write a seeded random checkpoint of any size", extra="export"
     ),
@@ -160,7 +161,7 @@ def _import(verb: Verb, name: str) -> Any:
     try:
         return importlib.import_module(verb.module)
     except ModuleNotFoundError as error:
-        if verb.extra is None or (error.name or "").split(".")[0] in ("export", "runtime"):
+        if verb.extra is None or (error.name or "").split(".")[0] in ("export", "nano", "runtime"):
             raise
         raise OmnijetError(
             f"`omnijet {name}` needs more than the runtime",

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("export", "runtime", "quantization", "engines")
 FORBIDDEN = {
     "runtime": {"torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors",
-                "huggingface_hub", "export", "quantization", "engines", "omnijet"},
-    "export": {"transformers", "quantization", "engines", "omnijet"},
+                "huggingface_hub", "export", "quantization", "engines", "nano", "omnijet"},
+    "export": {"transformers", "quantization", "engines", "nano", "omnijet"},
+    "nano/world": {"torch", "transformers", "export", "omnijet"},
+    "nano/evaluation": {"torch", "transformers", "export", "omnijet"},
 }  # fmt: skip
 
 

@@ -41,9 +41,13 @@ def runtime_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
-    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
     tops = {name for name in tops if not name.endswith(".dist-info")}
-    assert tops == {"omnijet.py", "export", "runtime", "quantization", "engines"}
+    assert tops == {"omnijet.py", "export", "runtime", "quantization", "engines", "nano"}
+    # what scores a bundle on a device, not what trains one
+    assert "nano/heldout.zip" in names
+    assert not [name for name in names if name.startswith(("nano/training", "nano/checkpoint"))]
 
 
 def test_the_base_install_has_no_torch_and_runs(

@@ -1,0 +1,88 @@
+"""Understanding: does the model answer what is right?"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nano.evaluation.heldout import Asked
+from nano.evaluation.scores import Score, exact_match
+from runtime.contract import Array
+from runtime.pipeline import Omni
+from runtime.prompt import Prompt
+
+Report = Callable[[str, int, int], None]
+"""Told (what, items done, items in all)."""
+
+SHUFFLED = "watch, time ids shuffled"
+LONGEST_TEXT = 64  # tokens; no answer has as many, and a bundle that never ends one is told
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A wrong answer."""
+
+    row: str
+    number: int
+    expected: str
+    got: str
+
+
+class ShuffledTime(Omni):
+    """The same model with the time ids of a clip's rows dealt out at random: what it then
+    still knows of a clip, it does not know from TMRoPE."""
+
+    def _positions(self, prompt: Prompt, ids: Array) -> tuple[Array, int]:
+        positions, delta = super()._positions(prompt, ids)
+        tokens = self.dims.tokens
+        # a question said beside the clip keeps its place
+        inside = np.cumsum(ids == tokens.vision_bos) > np.cumsum(ids == tokens.vision_eos)
+        rows = np.flatnonzero(inside & np.isin(ids, (tokens.audio, tokens.video)))
+        # an order of its own for every clip: under a common one, clips of the same length
+        # would stand and fall together, and the interval would say too little
+        seed = zlib.crc32(b"".join(clip.patches.tobytes() for clip in prompt.videos))
+        shuffled = positions.copy()
+        shuffled[0, rows] = positions[0, np.random.default_rng(seed).permutation(rows)]
+        return shuffled, delta
+
+
+def understanding(
+    omni: Omni, items: Sequence[Asked], report: Report
+) -> tuple[list[Score], list[Failure]]:
+    """Exact match of each skill; hearing by seen and unseen voices too, watching with its
+    time ids shuffled too."""
+    scores: list[Score] = []
+    failures: list[Failure] = []
+
+    def ask(row: str, model: Omni, asked: Sequence[Asked]) -> list[bool]:
+        right = []
+        for done, item in enumerate(asked):
+            report(row, done, len(asked))
+            reply = model.generate(
+                item.messages, speech=False, seed=0, max_text_tokens=LONGEST_TEXT
+            )
+            got = reply.text.strip()
+            right.append(got == item.answer)
+            if got != item.answer:
+                failures.append(Failure(row, item.number, item.answer, got))
+        report(row, len(asked), len(asked))
+        return right
+
+    for skill in ("hear", "see", "watch", "converse"):
+        asked = [item for item in items if item.skill == skill]
+        if not asked:
+            continue
+        right = ask(skill, omni, asked)
+        scores.append(exact_match(skill, right))
+        if skill == "hear":
+            for name, unseen in (("seen", False), ("unseen", True)):
+                those = [ok for ok, item in zip(right, asked, strict=True) if item.unseen == unseen]
+                if those:
+                    scores.append(exact_match(f"hear, {name} voices", those))
+        if skill == "watch":
+            shuffled = ShuffledTime(omni.bundle, omni.backend, omni.context_limit)
+            scores.append(exact_match(SHUFFLED, ask(SHUFFLED, shuffled, asked)))
+    return scores, [failure for failure in failures if failure.row != SHUFFLED]

@@ -1,0 +1,138 @@
+"""`omnijet eval BUNDLE`: how well a bundle of Omnijet-nano hears, sees, watches, converses and
+speaks, on conversations it was not trained on."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.progress import TaskID
+from rich.table import Table
+
+from nano.evaluation.answers import Failure, understanding
+from nano.evaluation.heldout import HELD_OUT, SKILLS, Asked, open_set
+from nano.evaluation.recogniser import Recogniser
+from nano.evaluation.scores import Score
+from nano.evaluation.speech import speech
+from runtime.commands.console import (
+    add_format,
+    print_json,
+    print_table,
+    step_progress,
+    whole_number,
+)
+from runtime.errors import OmnijetError
+from runtime.manifest import hash_file
+from runtime.pipeline import Omni
+from runtime.wav import check_writable, write_whole
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument(
+        "--set", type=Path, default=HELD_OUT, metavar="ZIP", help="another held-out set"
+    )
+    parser.add_argument(
+        "--skill", choices=SKILLS, action="append", help="score this one alone; may repeat"
+    )
+    parser.add_argument(
+        "--items", type=whole_number(1), metavar="N", help="most items of each skill"
+    )
+    parser.add_argument("--greedy", action="store_true", help="no sampling in the Talker")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all results there")
+    add_format(parser)
+
+
+def run(args: Namespace) -> int:
+    """Prints a row per score, with its 95 % interval."""
+    if args.out is not None:
+        check_writable(args.out)
+    omni = Omni.open(args.bundle)
+    with open_set(args.set) as items:
+        chosen = _chosen(items, args)
+        _check_speech(omni, chosen)
+        scores, failures = _score(omni, chosen, args.greedy)
+    facts = _facts(args, omni, chosen, scores, failures)
+    if args.out is not None:
+        text = json.dumps(facts, indent=1, ensure_ascii=False)
+        write_whole(args.out, f"{text}\n".encode())
+    if args.format == "json":
+        print_json(facts)
+    else:
+        print_table(_table(scores, facts["bundle"]))
+    return 0
+
+
+def _chosen(items: Sequence[Asked], args: Namespace) -> list[Asked]:
+    """The items of the skills asked for. Raises `OmnijetError` if one has none."""
+    held = {item.skill for item in items}
+    if lacking := [skill for skill in args.skill or () if skill not in held]:
+        raise OmnijetError(
+            "the held-out set has no item of a skill",
+            where=args.set,
+            expected="--skill " + " or ".join(skill for skill in SKILLS if skill in held),
+            got=", ".join(lacking),
+        )
+    skills = args.skill or SKILLS
+    most = len(items) if args.items is None else args.items
+    return [item for item in items if item.skill in skills and item.number < most]
+
+
+def _check_speech(omni: Omni, chosen: Sequence[Asked]) -> None:
+    """A missing recogniser or voice is told before the first question, not after the last."""
+    spoken = [item for item in chosen if item.skill == "speak"]
+    if spoken:
+        Recogniser()
+    for voice in {item.voice for item in spoken}:
+        omni.bundle.voice_id(voice)
+
+
+def _score(omni: Omni, chosen: list[Asked], greedy: bool) -> tuple[list[Score], list[Failure]]:
+    with step_progress() as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        scores, failures = understanding(omni, chosen, report)
+        spoken, misheard = speech(omni, chosen, greedy, report)
+    return scores + spoken, failures + misheard
+
+
+def _facts(
+    args: Namespace,
+    omni: Omni,
+    items: list[Asked],
+    scores: list[Score],
+    failures: list[Failure],
+) -> dict[str, Any]:
+    manifest = omni.bundle.manifest
+    return {
+        "bundle": omni.bundle.folder.resolve().name,
+        "model": manifest.name,
+        "precision": manifest.precision,
+        "provenance": manifest.provenance,
+        "set_sha256": hash_file(args.set).sha256,
+        "greedy": args.greedy,
+        "items": len(items),
+        "scores": [asdict(score) for score in scores],
+        "failures": [asdict(failure) for failure in failures],
+    }
+
+
+def _table(scores: list[Score], bundle: str) -> Table:
+    table = Table("score", "", "%", "95 % interval", "items", title=f"{bundle}: held-out set")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for score in scores:
+        interval = f"{100 * score.low:.1f} to {100 * score.high:.1f}"
+        table.add_row(
+            score.name, score.kind, f"{100 * score.value:.1f}", interval, str(score.items)
+        )
+    return table

@@ -1,0 +1,206 @@
+"""The held-out set: conversations with right answers, in one zip file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from runtime.chat import SPEECH_SYSTEM_PROMPT
+from runtime.errors import OmnijetError
+
+HELD_OUT = Path(__file__).parent.parent / "heldout.zip"
+LINES = "items.jsonl"
+SKILLS = ("hear", "see", "watch", "converse", "speak")
+MEDIA = ("audio", "image", "video")
+FIX = "use the nano/heldout.zip of the repository"
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What `zipfile` raises on a damaged, encrypted or foreign archive."""
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One conversation.
+
+    Attributes:
+        number: within its skill, from 0.
+        messages: up to the last question, media as paths.
+        unseen: spoken in a voice, speed and pitch that training never used.
+        voice, original, codes: of a reply to be spoken: by whom, the same words from the
+            speech engine (16 kHz), and those as codec tokens.
+    """
+
+    skill: str
+    number: int
+    messages: tuple[Message, ...]
+    answer: str
+    unseen: bool
+    voice: str | None
+    original: Path | None
+    codes: tuple[int, ...]
+
+
+@contextmanager
+def open_set(path: Path = HELD_OUT) -> Iterator[list[Asked]]:
+    """Yields the items while their media lie in a temporary folder.
+
+    Raises:
+        OmnijetError: the file is missing or damaged; lists every faulty item.
+    """
+    with TemporaryDirectory(prefix="omnijet-heldout-") as folder:
+        try:
+            with zipfile.ZipFile(path) as file:
+                _check_names(file, path)
+                file.extractall(folder)
+            lines = (Path(folder) / LINES).read_text(encoding="utf-8").splitlines()
+        except UNREADABLE as error:
+            raise OmnijetError(
+                "the held-out set cannot be read",
+                where=path,
+                expected=f"a zip file with {LINES}",
+                got=str(error),
+                fix=FIX,
+            ) from error
+        yield _read(lines, Path(folder), path)
+
+
+def _check_names(file: zipfile.ZipFile, path: Path) -> None:
+    for name in file.namelist():
+        if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
+            raise OmnijetError(
+                "the held-out set holds a path that leads out of it",
+                where=path,
+                got=name,
+                fix=FIX,
+            )
+
+
+def _read(lines: list[str], folder: Path, path: Path) -> list[Asked]:
+    faults: list[str] = []
+    items: list[Asked] = []
+    counts = dict.fromkeys(SKILLS, 0)
+    for number, line in enumerate(lines, start=1):
+        try:
+            data = json.loads(line)
+            wrong = _faults(data, folder)
+        except ValueError as error:
+            wrong = [str(error)]
+        if wrong:
+            faults.append(f"line {number}: {'; '.join(wrong)}")
+        else:
+            item = _item(data, folder, counts)
+            items.append(item)
+            counts[item.skill] += 1
+    if faults or not items:
+        raise OmnijetError(
+            f"the held-out set is damaged ({len(faults)} faults)",
+            where=f"{path}: {LINES}",
+            got="\n            ".join(faults) or "no item",
+            fix=FIX,
+        )
+    return items
+
+
+def _faults(data: Any, folder: Path) -> list[str]:
+    """All that is wrong with an item."""
+    if not isinstance(data, dict):
+        return [f"expected an object, got {type(data).__name__}"]
+    skill = data.get("skill")
+    aloud = ("voice", "original", "codes") if skill == "speak" else ()
+    faults = [f"no {key!r}" for key in ("skill", "turns", "unseen", *aloud) if key not in data]
+    if "skill" in data and skill not in SKILLS:
+        faults.append(f"unknown skill {skill!r}")
+    if not isinstance(data.get("unseen", False), bool):
+        faults.append("unseen is neither true nor false")
+    if "turns" in data:
+        faults += _turns_faults(data["turns"], folder)
+    given = {key: data[key] for key in aloud if key in data}
+    if not isinstance(given.get("voice", ""), str):
+        faults.append("voice is no string")
+    if "original" in given and _file(given["original"], folder) is None:
+        faults.append(f"no file {given['original']}")
+    if "codes" in given and not _are_codes(given["codes"]):
+        faults.append("codes is no list of whole numbers from 0")
+    return faults
+
+
+def _turns_faults(turns: Any, folder: Path) -> list[str]:
+    if not isinstance(turns, list) or not turns:
+        return ["turns is no list of one or more"]
+    return [
+        f"{fault} in turn {number}"
+        for number, turn in enumerate(turns, start=1)
+        for fault in _turn_faults(turn, folder)
+    ]
+
+
+def _turn_faults(turn: Any, folder: Path) -> list[str]:
+    if not isinstance(turn, dict):
+        return ["no object"]
+    faults = [f"no {key!r}" for key in ("answer", "parts") if key not in turn]
+    if "answer" in turn and (not isinstance(turn["answer"], str) or not turn["answer"].split()):
+        faults.append("an answer without words")  # a rate of errors needs some
+    parts = turn.get("parts", ())
+    if "parts" in turn and (not isinstance(parts, list) or not parts):
+        return [*faults, "no part"]
+    return faults + [fault for part in parts if (fault := _part_fault(part, folder))]
+
+
+def _part_fault(part: Any, folder: Path) -> str | None:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text":
+        return None if isinstance(part.get("text"), str) else "a text part without text"
+    if kind not in MEDIA:
+        return f"a part of unknown type {kind!r}"
+    return None if _file(part.get(kind), folder) else f"no file {part.get(kind)}"
+
+
+def _are_codes(codes: Any) -> bool:
+    return (
+        isinstance(codes, list)
+        and len(codes) > 0
+        and all(isinstance(code, int) and code >= 0 for code in codes)
+    )
+
+
+def _item(data: dict[str, Any], folder: Path, counts: dict[str, int]) -> Asked:
+    skill = data["skill"]
+    system = {"role": "system", "content": [{"type": "text", "text": SPEECH_SYSTEM_PROMPT}]}
+    messages: list[Message] = [system]
+    for turn in data["turns"]:
+        parts = [_part(part, folder) for part in turn["parts"]]
+        messages.append({"role": "user", "content": parts})
+        messages.append({"role": "assistant", "content": turn["answer"]})
+    aloud = skill == "speak"
+    return Asked(
+        skill,
+        counts[skill],
+        tuple(messages[:-1]),
+        messages[-1]["content"],
+        data["unseen"],
+        data["voice"] if aloud else None,
+        _file(data["original"], folder) if aloud else None,
+        tuple(data["codes"]) if aloud else (),
+    )
+
+
+def _part(part: dict[str, Any], folder: Path) -> dict[str, Any]:
+    kind = part["type"]
+    value = str(_file(part[kind], folder)) if kind in MEDIA else part[kind]
+    return {"type": kind, kind: value}
+
+
+def _file(name: Any, folder: Path) -> Path | None:
+    """Where a medium lies; None if it does not, or lies elsewhere."""
+    if not isinstance(name, str) or "\0" in name:
+        return None
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None

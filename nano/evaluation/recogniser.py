@@ -1,0 +1,59 @@
+"""An independent listener: pocketsphinx, restricted to the world's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import soxr
+
+from nano.world.words import REPLY_WORDS
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+
+RATE_HZ = 16_000
+PAUSE_SECONDS = 0.5  # before and after: the decoder expects silence at both ends
+# Found on flite's own voices, whose words it should all hear.
+WORD_PENALTY, PHONE_PENALTY = 0.01, 0.3
+
+
+class Recogniser:
+    """Hears any string of one or more words that a reply can hold.
+
+    Raises:
+        OmnijetError: pocketsphinx is not installed, or its dictionary lacks a word.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from pocketsphinx import Decoder
+        except ModuleNotFoundError as error:
+            raise OmnijetError(
+                "judging speech needs a recogniser",
+                expected="pocketsphinx",
+                got=f"no module named {error.name}",
+                fix='pip install "omnijet[eval]", or score other skills with --skill',
+            ) from error
+        self._decoder: Any = Decoder(
+            lm=None, loglevel="FATAL", bestpath=False, samprate=RATE_HZ,
+            wip=WORD_PENALTY, pip=PHONE_PENALTY,
+        )  # fmt: skip
+        missing = [word for word in REPLY_WORDS if self._decoder.lookup_word(word) is None]
+        if missing:
+            raise OmnijetError("the recogniser's dictionary lacks words", got=", ".join(missing))
+        grammar = f"#JSGF V1.0; grammar world; public <reply> = ({' | '.join(REPLY_WORDS)})+;"
+        self._decoder.add_jsgf_string("world", grammar)
+        self._decoder.activate_search("world")
+
+    def words(self, samples: Array, rate_hz: int) -> list[str]:
+        """What is heard in f32[samples] in [-1, 1]; empty if nothing fits."""
+        if not samples.size:
+            return []
+        sound = samples if rate_hz == RATE_HZ else soxr.resample(samples, rate_hz, RATE_HZ)
+        padded = np.pad(sound, round(PAUSE_SECONDS * RATE_HZ))
+        pcm = (np.clip(padded, -1, 1) * 32767).astype(np.int16)
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm.tobytes(), full_utt=True)
+        self._decoder.end_utt()
+        heard = self._decoder.hyp()
+        return heard.hypstr.split() if heard else []

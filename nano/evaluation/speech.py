@@ -1,0 +1,71 @@
+"""Speaking: does an independent listener hear the right words, and which stage loses them?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nano.evaluation.answers import LONGEST_TEXT, Failure, Report
+from nano.evaluation.heldout import Asked
+from nano.evaluation.recogniser import RATE_HZ, Recogniser
+from nano.evaluation.scores import Score, word_error_rate, word_errors
+from nano.world.speech_mel import SPEECH_RATE_HZ, speech_mel, to_speech_rate
+from runtime.audio import load_audio
+from runtime.contract import Array
+from runtime.pipeline import Omni
+
+REPLY = "spoken reply"
+STAGES = ("original audio", "its mel, vocoded", "its codes, DiT and vocoder", REPLY)
+LONGEST_CODES = 600  # 12 s: no answer is as long
+
+
+def speech(
+    omni: Omni, items: Sequence[Asked], greedy: bool, report: Report
+) -> tuple[list[Score], list[Failure]]:
+    """Word error rates of every stage, over all replies and per voice."""
+    asked = [item for item in items if item.skill == "speak"]
+    if not asked:
+        return [], []
+    recogniser = Recogniser()
+    errors: dict[str, list[int]] = {stage: [] for stage in STAGES}
+    failures = []
+    for done, item in enumerate(asked):
+        report("speak", done, len(asked))
+        wanted = item.answer.split()
+        for stage, (sound, rate) in _stages(omni, item, greedy).items():
+            heard = recogniser.words(sound, rate)
+            errors[stage].append(word_errors(wanted, heard))
+            if stage == REPLY and heard != wanted:
+                failures.append(Failure("speak", item.number, item.answer, " ".join(heard)))
+    report("speak", len(asked), len(asked))
+    scores = []
+    voices = sorted({str(item.voice) for item in asked})
+    for stage in STAGES:
+        for voice in (None, *(voices if len(voices) > 1 else ())):
+            chosen = [n for n, item in enumerate(asked) if voice in (None, item.voice)]
+            scores.append(
+                word_error_rate(
+                    f"speak, {stage}" + (f", {voice}" if voice else ""),
+                    [errors[stage][number] for number in chosen],
+                    [len(asked[number].answer.split()) for number in chosen],
+                )
+            )
+    return scores, failures
+
+
+def _stages(omni: Omni, item: Asked, greedy: bool) -> dict[str, tuple[Array, int]]:
+    """The answer as said by the engine, and by more and more of the model."""
+    assert item.original is not None
+    original = load_audio(item.original, RATE_HZ)
+    mel = speech_mel(to_speech_rate(original)).T
+    made = omni.mel_of(item.codes, voice=item.voice, seed=item.number)
+    reply = omni.generate(
+        item.messages, voice=item.voice, greedy=greedy, seed=item.number,
+        max_text_tokens=LONGEST_TEXT, max_codes=LONGEST_CODES,
+    )  # fmt: skip
+    sounds = (
+        (original, RATE_HZ),
+        (omni.wave_of(mel), SPEECH_RATE_HZ),
+        (omni.wave_of(made), SPEECH_RATE_HZ),
+        (reply.audio, reply.sample_rate_hz),
+    )
+    return dict(zip(STAGES, sounds, strict=True))

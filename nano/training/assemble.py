@@ -1,0 +1,116 @@
+"""Stage: the trained parts become one checkpoint in the published layout.
+
+    python -m nano.training.assemble
+
+Weights are stored as in the published files: Thinker and Talker in bfloat16, token2wav in
+single precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from export.layout import checkpoint_layout
+from export.staging import staged_folder
+from export.synthetic import PREPROCESSOR
+from export.tiny_tokenizer import write_tokenizer
+from nano.config import VOICES, config
+from nano.training.corpus import corpus
+from nano.training.dit import voices
+from nano.training.reply_speech import spoken_replies
+from nano.training.talker import VOICE_TOKEN
+from nano.training.tokenizer import generation_config, model_dims
+
+CHECKPOINT = Path(__file__).parent.parent / "checkpoint"
+WEIGHTS = "model.safetensors"
+DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
+
+PARTS = {
+    "hearing": {"tower.": "thinker.audio_tower."},
+    "sight": {"tower.": "thinker.visual."},
+    "thinker": {"model.": "thinker.model.", "lm_head.": "thinker.lm_head."},
+    "talker_tuned": {
+        "model.": "talker.model.", "project.": "talker.thinker_to_talker_proj.",
+        "head.": "talker.codec_head.",
+    },
+    "dit": {"": "token2wav.code2wav_dit_model."},
+    "vocoder": {"": "token2wav.code2wav_bigvgan_model."},
+}  # fmt: skip
+"""Of each stage: what its names begin with, and what they do in a checkpoint."""
+
+
+def trained(folder: Path) -> dict[str, Tensor]:
+    """The checkpoint's tensors, by name and dtype of the published files."""
+    found: dict[str, Tensor] = {}
+    for stage, prefixes in PARTS.items():
+        path = folder / f"{stage}.pt"
+        state = torch.load(path, weights_only=True)["model"]
+        for name, tensor in state.items():
+            for prefix, full in prefixes.items():
+                if name.startswith(prefix):
+                    found[full + name.removeprefix(prefix)] = tensor
+                    break
+    wanted = checkpoint_layout(model_dims())
+    tensors = {}
+    for name, entry in wanted.items():
+        if name == "thinker.audio_tower.audio_bos_eos_token.weight" and name not in found:
+            found[name] = torch.zeros(entry.shape)  # unused by the model
+        tensor = found[name]
+        assert tuple(tensor.shape) == entry.shape, f"{name}: {tensor.shape}, not {entry.shape}"
+        tensors[name] = tensor.to(DTYPES[entry.dtype]).contiguous()
+    return tensors
+
+
+def write_checkpoint(folder: Path, out: Path) -> Path:
+    """Writes the whole folder anew; its model card stays."""
+    card = out / "README.md"
+    kept = card.read_text(encoding="utf-8") if card.exists() else None
+    tensors = trained(folder)
+    dims = model_dims()
+    with staged_folder(out, replace=True) as staging:
+        _write_json(staging / "config.json", config())
+        _write_json(staging / "generation_config.json", generation_config())
+        _write_json(staging / "preprocessor_config.json", PREPROCESSOR)
+        write_tokenizer(staging, dims, corpus())
+        torch.save(_speakers(folder), staging / "spk_dict.pt")
+        save_file(tensors, staging / WEIGHTS, metadata={"format": "pt"})
+        if kept is not None:
+            (staging / "README.md").write_text(kept, encoding="utf-8")
+    return out
+
+
+def _speakers(folder: Path) -> dict[str, dict[str, Any]]:
+    first = model_dims().tokens.pad + VOICE_TOKEN
+    return {
+        name: {
+            "bos_token": first + VOICES[name],
+            "cond": torch.from_numpy(cond)[None],
+            "ref_mel": torch.from_numpy(mel)[None],
+        }
+        for name, (cond, mel) in voices(spoken_replies(folder)).items()
+    }
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
+    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    args = parser.parse_args()
+    out = write_checkpoint(args.folder, args.out)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    print(f"{out}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

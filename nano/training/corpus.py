@@ -1,0 +1,22 @@
+"""The text that the world's tokenizer is trained on."""
+
+from __future__ import annotations
+
+from nano.world import words
+from runtime.chat import SPEECH_SYSTEM_PROMPT
+
+PLAIN_SYSTEM_PROMPT = "You are a helpful assistant."
+SYSTEM_PROMPTS = (SPEECH_SYSTEM_PROMPT, PLAIN_SYSTEM_PROMPT)
+QUESTIONS = (
+    words.HEAR, words.SEE, words.WATCH, words.ASK_COUNT, words.ASK_COLOUR, words.ASK_SHAPE,
+    words.ASK_FIRST, words.ASK_LAST, *map(words.ask_colour, words.COLOURS),
+)  # fmt: skip
+
+
+def corpus() -> list[str]:
+    """Lines in which every word of the world comes often, at a line's start and inside it,
+    so that each becomes a single token."""
+    lines = [*SYSTEM_PROMPTS, *QUESTIONS, "system\nuser\nassistant\n"] * 4
+    for word in words.WORDS:
+        lines += [word, f"{word} {word} {word}"] * 4
+    return lines

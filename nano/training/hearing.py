@@ -1,0 +1,113 @@
+"""Stage: the audio encoder learns to hear the world's words, beeps and knocks.
+
+    python -m nano.training.hearing
+
+Connectionist temporal classification (Graves et al. 2006) over words, through a small
+head that is thrown away: the Thinker reads the encoder's own output.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import ctc_loss, gelu
+from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
+    Qwen2_5OmniAudioEncoderConfig,
+)
+from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAudioEncoder
+
+from nano.config import config
+from nano.training.banks import heard_bank
+from nano.training.stage import Losses, Plan, train
+from nano.training.towers import hear, log_mels
+from nano.world.bank import Bank
+from nano.world.clips import soundtrack
+from nano.world.sounds import add_noise
+from nano.world.speech import RATE_HZ
+from nano.world.words import BEEP, KNOCK, WORDS
+from runtime.contract import Array
+
+PLAN = Plan("hearing", steps=2600, rate=2e-3, warmup=150)
+BATCH = 20
+LABELS = (*WORDS, BEEP, KNOCK)  # 0 is the blank
+LONGEST_SECONDS = 6.0
+
+
+class Listener(nn.Module):
+    """The encoder and the head that spells what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        facts = Qwen2_5OmniAudioEncoderConfig(**config()["thinker_config"]["audio_config"])
+        facts._attn_implementation = "sdpa"
+        self.tower = Qwen2_5OmniAudioEncoder(facts)
+        self.context = nn.Conv1d(facts.output_dim, facts.output_dim, 9, padding=4)
+        self.head = nn.Linear(facts.output_dim, len(LABELS) + 1)
+
+    def forward(self, mels: Tensor, lengths: list[int]) -> tuple[Tensor, list[int]]:
+        features, counts = hear(self.tower, mels, lengths)
+        x = gelu(self.context(features.transpose(1, 2))).transpose(1, 2) + features
+        return self.head(x).log_softmax(-1), counts
+
+
+def draw(bank: Bank, rng: np.random.Generator) -> tuple[Array, list[str]]:
+    """A sound and what is in it."""
+    if rng.random() < 0.12:
+        seconds = int(rng.integers(3, 6))
+        track, events = soundtrack(seconds, rng)
+        return track, events
+    index = int(rng.integers(len(bank)))
+    parts, words = [bank.sound(index)], bank.texts[index].split()
+    if rng.random() < 0.25:
+        other = int(rng.integers(len(bank)))
+        parts.append(bank.sound(other))
+        words += bank.texts[other].split()
+    silence = np.zeros(int(rng.uniform(0, 0.5) * RATE_HZ), np.float32)
+    sound = np.concatenate([silence, *parts])
+    if len(sound) > LONGEST_SECONDS * RATE_HZ:
+        return draw(bank, rng)
+    return add_noise(sound, rng), words
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    bank, net = heard_bank(args.folder), Listener()
+    ids = {word: number for number, word in enumerate(LABELS, start=1)}
+
+    def step(number: int) -> Losses:
+        rng = np.random.default_rng((1, number))
+        drawn = [draw(bank, rng) for _ in range(BATCH)]
+        mels, lengths = log_mels([sound for sound, _ in drawn])
+        logs, counts = net(mels, lengths)
+        targets = [torch.tensor([ids[word] for word in words]) for _, words in drawn]
+        sizes = torch.tensor([len(words) for _, words in drawn])
+        loss = ctc_loss(
+            logs.transpose(0, 1), torch.cat(targets), torch.tensor(counts), sizes,
+            zero_infinity=True,
+        )  # fmt: skip
+        right = [
+            spelled(row[:count]) == target.tolist()
+            for row, count, target in zip(logs.argmax(-1), counts, targets, strict=True)
+        ]
+        return {"loss": loss, "exact": torch.tensor(right).float().mean()}
+
+    train(PLAN, args.folder, net, step)
+
+
+def spelled(best: Tensor) -> list[int]:
+    """The labels of a best path: repeats and blanks taken out."""
+    kept = torch.unique_consecutive(best)
+    return [int(label) for label in kept if label]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Stage: the vision encoder learns colours, shapes and counts.
+
+    python -m nano.training.sight
+
+Classification through small heads that are thrown away, on pictures and on frames of clips
+at the size the loader gives them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, gelu
+from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
+    Qwen2_5OmniVisionEncoderConfig,
+)
+from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniVisionEncoder
+
+from export.synthetic import PREPROCESSOR
+from nano.config import config
+from nano.training.stage import Losses, Plan, train
+from nano.training.towers import look
+from nano.world.clips import SIZE as CLIP_SIZE
+from nano.world.pictures import draw_scene
+from nano.world.words import COLOURS, SHAPES
+from runtime.facts import PreprocessorFacts
+from runtime.image import image_patches
+
+PLAN = Plan("sight", steps=3400, rate=2e-3, warmup=100)
+PICTURES, FRAMES = 40, 8  # of a batch; frames have eight times the patches
+FRAME_SIZE = (448, 224)  # what the loader makes of a clip's 160 x 80
+FRAME_STEPS = 5  # every so many steps see frames
+FACTS = PreprocessorFacts.from_preprocessor_config(PREPROCESSOR)
+
+
+class Viewer(nn.Module):
+    """The encoder and heads over the mean of its cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        facts = Qwen2_5OmniVisionEncoderConfig(**config()["thinker_config"]["vision_config"])
+        facts._attn_implementation = "sdpa"
+        self.tower = Qwen2_5OmniVisionEncoder(facts)
+        self.mix = nn.Linear(facts.out_hidden_size, 128)
+        self.heads = nn.Linear(128, len(COLOURS) + len(SHAPES) + 4)
+
+    def forward(self, patches: Tensor, height: int, width: int) -> Tensor:
+        seen = look(self.tower, patches, height, width)
+        logits: Tensor = self.heads(gelu(self.mix(seen)).mean(1))
+        return logits
+
+
+def patches_of(image: Image.Image) -> tuple[np.ndarray, tuple[int, int]]:
+    """f32[patches, width of one], (rows, columns)."""
+    patches, (_, height, width) = image_patches(image, FACTS, "picture")
+    return patches.reshape(-1, patches.shape[-1]), (height, width)
+
+
+def enlarged(frame: Image.Image) -> Image.Image:
+    """A clip's frame as the loader hands it on."""
+    return frame.resize(FRAME_SIZE, Image.Resampling.BICUBIC)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    net = Viewer()
+
+    def step(number: int) -> Losses:
+        rng = Random(number)
+        frames = number % FRAME_STEPS == 0
+        images, labels = [], []
+        for _ in range(FRAMES if frames else PICTURES):
+            colour, shape = rng.choice(COLOURS), rng.choice(SHAPES)
+            count = 1 if frames else rng.choice((1, 2, 3, 3, 4, 4, 4))  # many are harder to tell
+            image = draw_scene(count, colour, shape, rng, *((CLIP_SIZE,) if frames else ()))
+            images.append(patches_of(enlarged(image) if frames else image))
+            labels.append((COLOURS.index(colour), SHAPES.index(shape), count - 1))
+        patches = torch.from_numpy(np.stack([part for part, _ in images]))
+        logits = net(patches, *images[0][1])
+        wanted = torch.tensor(labels)
+        parts = logits.split([len(COLOURS), len(SHAPES), 4], -1)
+        losses = [cross_entropy(part, wanted[:, i]) for i, part in enumerate(parts)]
+        right = torch.stack([part.argmax(-1) for part in parts], -1) == wanted
+        return {"loss": torch.stack(losses).sum(), "exact": right.all(-1).float().mean()}
+
+    train(PLAN, args.folder, net, step)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Stage: the Talker learns to say replies as codes.
+
+    python -m nano.training.talker             # on the Thinker's embeddings alone
+    python -m nano.training.talker --tuned     # then on its real hidden states
+
+At first the Thinker's hidden states are random: what to say is in the embeddings, and the
+Talker learns to rely on them while the Thinker still trains. The repetition penalty of
+decoding is part of the loss, so that repeated codes survive it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniTalkerConfig
+from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTalkerModel
+
+from nano.config import VOICES, config
+from nano.training.codec import CODES, Codec
+from nano.training.prompts import thinned
+from nano.training.reply_speech import spoken_lines, spoken_replies
+from nano.training.stage import Losses, Plan, train
+from nano.training.thinker import KEPT, Draws, TextNet, embedding
+from nano.training.tokenizer import model_dims, tokenizer
+
+PLAN = Plan("talker", steps=1500, rate=1.5e-3, warmup=200)
+TUNED = Plan("talker_tuned", steps=1500, rate=1.2e-3, warmup=50)
+BATCH = 16
+PENALTY = 1.05
+CONFUSED = 0.1  # of the codes heard back are others than those said
+VOICE_TOKEN = 20  # from the first special id
+END = CODES  # class of the end mark; code c is class c - 1
+
+
+class CodeNet(nn.Module):
+    """The Talker's tables, decoder and head."""
+
+    used: Tensor  # ids that are ever said
+
+    def __init__(self) -> None:
+        super().__init__()
+        facts = Qwen2_5OmniTalkerConfig(**config()["talker_config"])
+        facts._attn_implementation = "sdpa"
+        facts.use_cache = False
+        self.model = Qwen2_5OmniTalkerModel(facts)
+        torch.manual_seed(8)
+        width = facts.embedding_size
+        for layer in self.model.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.7 / layer.in_features**0.5)
+        self.project = nn.Linear(width, facts.hidden_size)
+        nn.init.normal_(self.project.weight, std=1 / width**0.5)
+        self.head = nn.Linear(facts.hidden_size, facts.vocab_size, bias=False)
+        # rows of ids that are never said stay zero, here and in the table
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.model.embed_tokens.weight)
+        codec = model_dims().codec
+        used = torch.tensor([*range(1, CODES + 1), codec.eos])
+        marks = torch.tensor([codec.pad, codec.bos])
+        with torch.no_grad():
+            rows = torch.randn(len(used) + 2, width)
+            self.model.embed_tokens.weight[torch.cat([used, marks])] = rows
+            self.head.weight[used] = torch.randn(len(used), facts.hidden_size) * 0.02
+        self.register_buffer("used", used, persistent=False)
+
+    def forward(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states of summed rows f32[batch, L, width]."""
+        hidden: Tensor = self.model(
+            inputs_embeds=self.project(rows), position_ids=positions[None].expand(3, -1, -1)
+        )[0]
+        return hidden
+
+    def log_odds(self, hidden: Tensor, said: Tensor) -> Tensor:
+        """Logits of codes, end mark, and (last) all ids that are never said, together.
+
+        `said` bool[..., classes]: what the repetition penalty lowers.
+        """
+        logits = hidden @ self.head.weight[self.used].T
+        lowered = torch.where(logits > 0, logits / PENALTY, logits * PENALTY)
+        logits = torch.where(said, lowered, logits)
+        never = self.head.out_features - len(self.used)
+        return torch.cat([logits, torch.full_like(logits[..., :1], math.log(never))], -1)
+
+
+class Lines:
+    """Replies as the Talker is given them."""
+
+    def __init__(self, folder: Path, tuned: bool) -> None:
+        replies = spoken_replies(folder) + spoken_lines(folder)
+        codec = Codec.load(folder / "codec.npz")
+        self.replies = sorted(replies, key=lambda reply: len(reply.mel))
+        self.codes = [codec.encode(reply.mel, reply.voice) for reply in self.replies]
+        self.table = embedding()
+        self.thinker: TextNet | None = None
+        if tuned:
+            self.thinker = TextNet()
+            state = torch.load(folder / "thinker.pt", weights_only=True)["model"]
+            self.thinker.load_state_dict(state)
+            self.thinker.eval()
+            self.draws = Draws(folder)
+
+    @torch.no_grad()
+    def text_rows(self, text: str, rng: Random) -> tuple[Tensor, Tensor]:
+        """Prompt rows f32[P, width] and reply rows f32[tokens, width] of a reply."""
+        if self.thinker is not None:
+            return self._real_rows(text, rng)
+        generator = torch.Generator().manual_seed(rng.randrange(1 << 31))
+        ids = torch.tensor(tokenizer().encode(text))
+        table = self.table.weight
+        prompt = torch.randint(1000, (rng.randint(3, 16),), generator=generator)
+        ids = torch.cat([prompt, ids])
+        spread = rng.uniform(0.3, 1.2)
+        rows = table[ids] + spread * torch.randn(len(ids), table.shape[1], generator=generator)
+        return rows[: len(prompt)], rows[len(prompt) :]
+
+    def _real_rows(self, text: str, rng: Random) -> tuple[Tensor, Tensor]:
+        """Of a conversation in which the Thinker gives this reply."""
+        assert self.thinker is not None
+        laid = self.draws.lay(self.draws.asking_for(text, rng), rng)
+        if model_dims().tokens.video in laid.media:  # the answer is in few cells as in all
+            laid = thinned(laid, KEPT, np.random.default_rng(rng.randrange(1 << 31)))
+        x, positions, _ = self.thinker.embed([laid])
+        hidden = self.thinker(x, positions)[0]
+        tokens = model_dims().tokens
+        media = (tokens.audio, tokens.image, tokens.video)
+        own = x[0] * ~torch.isin(torch.from_numpy(laid.ids), torch.tensor(media))[:, None]
+        spoken = len(tokenizer().encode(text))
+        rows = own + hidden
+        start = len(rows) - spoken - 1  # the end mark is never fed
+        return rows[:start], rows[start : start + spoken]
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """rows' text part f32[batch, L, width], codes fed i64[batch, L], classes to say
+        i64[batch, L] (-100 where none), positions i64[batch, L]."""
+        rng = Random(number)
+        first = rng.randrange(len(self.replies) - BATCH)
+        built = [self._line(index, rng) for index in range(first, first + BATCH)]
+        longest = max(len(codes) for _, codes, _ in built)
+        width = self.table.embedding_dim
+        rows = torch.zeros(BATCH, longest, width)
+        fed = torch.zeros(BATCH, longest, dtype=torch.long)
+        said = torch.full((BATCH, longest), -100)
+        for at, (text, codes, classes) in enumerate(built):
+            rows[at, : len(codes)], fed[at, : len(codes)] = text, codes
+            said[at, : len(codes)] = classes
+        starts = torch.tensor([rng.randrange(200) for _ in range(BATCH)])
+        return rows, fed, said, starts[:, None] + torch.arange(longest)
+
+    def _line(self, index: int, rng: Random) -> tuple[Tensor, Tensor, Tensor]:
+        reply, codes = self.replies[index], torch.from_numpy(self.codes[index])
+        prompt, written = self.text_rows(reply.text, rng)
+        tokens, codec, table = model_dims().tokens, model_dims().codec, self.table.weight
+        voice = table[tokens.pad + VOICE_TOKEN + VOICES[reply.voice]]
+        end, pad = table[tokens.tts_eos], table[tokens.tts_pad]
+        stream = torch.cat([written[1:], end[None], pad.expand(len(codes), -1)])[: len(codes)]
+        rows = torch.cat([prompt, voice[None], written[:1], stream])
+        # id 0's row is zero: prompt rows carry no code
+        marks = torch.tensor([0] * len(prompt) + [codec.pad, codec.bos])
+        noise = np.random.default_rng(rng.randrange(1 << 31))
+        confused = torch.from_numpy(noise.random(len(codes)) < CONFUSED)
+        others = torch.from_numpy(noise.integers(1, CODES + 1, len(codes)))
+        fed = torch.cat([marks, torch.where(confused, others, codes)])
+        silent = torch.full((len(prompt) + 1,), -100)
+        return rows, fed, torch.cat([silent, codes - 1, torch.tensor([END])])
+
+
+def said_before(classes: Tensor) -> Tensor:
+    """bool[batch, L, codes + 1]: which codes came earlier in each row."""
+    once = nn.functional.one_hot(classes.clamp_min(0), CODES + 1) * (classes >= 0)[..., None]
+    earlier: Tensor = (once.cumsum(1) - once) > 0
+    return earlier
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tuned", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    net, lines = CodeNet(), Lines(args.folder, args.tuned)
+    plan = TUNED if args.tuned else PLAN
+    if args.tuned:
+        state = torch.load(args.folder / f"{PLAN.name}.pt", weights_only=True)
+        net.load_state_dict(state["model"])
+
+    def step(number: int) -> Losses:
+        rows, fed, classes, positions = lines.batch(number)
+        hidden = net(rows + net.model.embed_tokens(fed), positions)
+        told = classes >= 0
+        logits = net.log_odds(hidden[told], said_before(classes)[told])
+        loss = cross_entropy(logits, classes[told])
+        right = (logits.argmax(-1) == classes[told]).float().mean()
+        return {"loss": loss, "right": right}
+
+    train(plan, args.folder, net, step)
+
+
+if __name__ == "__main__":
+    main()

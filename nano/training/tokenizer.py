@@ -1,0 +1,34 @@
+"""The world's tokenizer and the model's facts, as training needs them."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from export.config import read_dims
+from export.tiny_tokenizer import write_tokenizer
+from nano.config import config
+from nano.training.corpus import corpus
+from runtime.dims import ModelDims
+from runtime.tokenizer import Tokenizer
+
+
+def generation_config() -> dict[str, Any]:
+    """`generation_config.json`."""
+    thinker = config()["thinker_config"]
+    eos, pad = thinker["eos_token_id"], thinker["pad_token_id"]
+    return {"eos_token_id": [eos, pad], "pad_token_id": pad}
+
+
+@lru_cache(maxsize=1)
+def model_dims() -> ModelDims:
+    return read_dims(config(), generation_config(), "nano")
+
+
+@lru_cache(maxsize=1)
+def tokenizer() -> Tokenizer:
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokenizer(Path(folder), model_dims(), corpus())
+        return Tokenizer(Path(folder) / "tokenizer.json")

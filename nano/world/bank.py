@@ -1,0 +1,57 @@
+"""A bank of utterances: many said once, kept in one file, read back as arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from nano.world.speech import Manner, Samples, say
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """Utterances in memory."""
+
+    texts: list[str]
+    manners: list[Manner]
+    samples: Samples  # all, one after the other
+    offsets: npt.NDArray[np.int64]  # [utterances + 1]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def sound(self, index: int) -> npt.NDArray[np.float32]:
+        """f32[samples] in [-1, 1] at 16 kHz."""
+        part = self.samples[self.offsets[index] : self.offsets[index + 1]]
+        return part.astype(np.float32) / np.float32(32768)
+
+    @staticmethod
+    def read(path: Path) -> Bank:
+        with np.load(path) as file:
+            facts = json.loads(str(file["facts"]))
+            manners = [Manner(**fact) for fact in facts["manners"]]
+            return Bank(facts["texts"], manners, file["samples"], file["offsets"])
+
+
+def write_bank(path: Path, wanted: Iterable[tuple[str, Manner]], jobs: int = 2) -> Bank:
+    """Says every text in its manner; a bank that is there already is read instead."""
+    if path.exists():
+        return Bank.read(path)
+    pairs = list(wanted)
+    with ThreadPoolExecutor(jobs) as pool:
+        said = pool.map(lambda pair: say(*pair), pairs)
+        sounds = list(track(said, f"saying {path.stem}", total=len(pairs)))
+    offsets = np.cumsum([0, *map(len, sounds)])
+    facts = {"texts": [t for t, _ in pairs], "manners": [asdict(m) for _, m in pairs]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".part.npz")
+    np.savez(staged, facts=json.dumps(facts), samples=np.concatenate(sounds), offsets=offsets)
+    staged.rename(path)
+    return Bank.read(path)

@@ -1,0 +1,128 @@
+"""The skills as conversations with one right answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeAlias
+
+from PIL import Image
+
+from nano.world import words
+from nano.world.clips import Clip, random_clip
+from nano.world.pictures import draw_scene
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something the user says aloud."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture the user shows."""
+
+    count: int
+    colour: str
+    shape: str
+    seed: int
+
+    @property
+    def description(self) -> str:
+        return words.scene(self.count, self.colour, self.shape)
+
+    def draw(self) -> Image.Image:
+        return draw_scene(self.count, self.colour, self.shape, Random(self.seed))
+
+
+Part: TypeAlias = str | Said | Shown | Clip
+"""Typed, said, shown or filmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A conversation; the last answer is asked for.
+
+    Attributes:
+        skill: hear, see, watch or converse.
+        turns: what the user does and what is answered, in turn.
+    """
+
+    skill: str
+    turns: tuple[tuple[tuple[Part, ...], str], ...]
+
+    @property
+    def answer(self) -> str:
+        return self.turns[-1][1]
+
+
+SKILLS = ("hear", "see", "watch", "converse")
+
+
+def hear(rng: Random, text: str) -> Item:
+    """Repeat what was said; asked for in writing or not at all."""
+    return Item("hear", ((_heard(rng, text), text),))
+
+
+def see(rng: Random) -> Item:
+    """Describe a picture, or answer a question about it, typed or said."""
+    shown = random_picture(rng)
+    if rng.random() < 0.6:
+        return Item("see", (((shown, words.SEE), shown.description),))
+    question, answer = _about(rng, shown)
+    return Item("see", (((shown, _put(rng, question)), answer),))
+
+
+def watch(rng: Random) -> Item:
+    """Say which colour was shown when the beep came."""
+    clip = random_clip(rng)
+    return Item("watch", (((clip, words.WATCH), words.watched(clip.answer)),))
+
+
+def converse(rng: Random, numbers: Sequence[str]) -> Item:
+    """Two turns: the second asks about what the first showed or said.
+
+    `numbers` are the strings of digits that can be said.
+    """
+    if rng.random() < 0.5:
+        shown = random_picture(rng)
+        question, answer = _about(rng, shown)
+        first: tuple[tuple[Part, ...], str] = ((shown, words.SEE), shown.description)
+    else:
+        number = rng.choice(numbers)
+        digits = number.split()
+        first = (_heard(rng, number), number)
+        question, answer = rng.choice(((words.ASK_FIRST, digits[0]), (words.ASK_LAST, digits[-1])))
+    return Item("converse", (first, ((_put(rng, question),), answer)))
+
+
+def random_picture(rng: Random) -> Shown:
+    return Shown(
+        rng.randint(1, 4), rng.choice(words.COLOURS), rng.choice(words.SHAPES),
+        rng.randrange(1 << 31),
+    )  # fmt: skip
+
+
+def _heard(rng: Random, text: str) -> tuple[Part, ...]:
+    return (Said(text), words.HEAR) if rng.random() < 0.5 else (Said(text),)
+
+
+def _put(rng: Random, question: str) -> Part:
+    """A question, typed twice as often as said."""
+    return Said(words.spoken(question)) if rng.random() < 1 / 3 else question
+
+
+def _about(rng: Random, shown: Shown) -> tuple[str, str]:
+    """A question about a picture and its answer."""
+    guess = shown.colour if rng.random() < 0.5 else rng.choice(words.COLOURS)
+    return rng.choice(
+        (
+            (words.ASK_COUNT, words.COUNTS[shown.count - 1]),
+            (words.ASK_COLOUR, shown.colour),
+            (words.ASK_SHAPE, shown.shape),
+            (words.ask_colour(guess), "yes" if guess == shown.colour else "no"),
+        )
+    )

@@ -1,0 +1,139 @@
+"""What the Thinker trains on is what the runtime will ask: same ids, same positions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from nano.training.corpus import PLAIN_SYSTEM_PROMPT, SYSTEM_PROMPTS
+from nano.training.features import Features, Sounds
+from nano.training.prompts import UNANSWERED, Laid, Layout, thinned
+from nano.training.sight import FACTS
+from nano.training.tokenizer import model_dims, tokenizer
+from nano.world import words
+from nano.world.clips import Clip, write_clip
+from nano.world.skills import Item, Said, Shown
+from runtime.audio_plan import audio_token_count
+from runtime.chat import DEFAULT_CHAT_TEMPLATE
+from runtime.messages import parse_messages
+from runtime.prompt import build_prompt
+from runtime.tmrope import tmrope_positions
+
+WIDTH = model_dims().thinker.hidden
+CLIP = Clip((("red", "star"), ("blue", "circle"), ("white", "square")), 1, 5)
+SHOWN = Shown(2, "green", "star", 7)
+SAMPLES = 31_111
+ITEMS = {
+    "hear": Item("hear", (((Said("one two"),), "one two"),)),
+    "see": Item("see", (((SHOWN, words.SEE), SHOWN.description),)),
+    "watch": Item("watch", (((CLIP, words.WATCH), "it was blue"),)),
+    "converse": Item(
+        "converse",
+        (((SHOWN, words.SEE), SHOWN.description), ((Said("one two"),), "two")),
+    ),
+}
+
+
+def sounds(frames: list[int]) -> Sounds:
+    counts = [audio_token_count(count) for count in frames]
+    rows = np.ones((sum(counts), WIDTH), np.float16)
+    return Sounds(rows, np.cumsum([0, *counts]), np.array(frames))
+
+
+def layout(clip_frames: int) -> Layout:
+    frames = -(-SAMPLES // 160)
+    features = Features(
+        takes=sounds([frames, frames]),
+        pictures=np.full((4, 7, 4, 1, 16, WIDTH), 2, np.float16),
+        frames=np.full((7, 4, 1, 128, WIDTH), 3, np.float16),
+        tracks=sounds([clip_frames]),
+        track_seconds=np.array([3]),
+        beeps=np.array([1]),
+    )
+    return Layout(features, {"one two": [0]})
+
+
+def asked(item: Item, system: str | None, folder: Path) -> list[dict[str, Any]]:
+    """The same conversation with its media in files, up to the last answer."""
+    messages: list[dict[str, Any]] = []
+    if system is not None:
+        messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
+    for parts, answer in item.turns:
+        content = []
+        for part in parts:
+            if isinstance(part, str):
+                content.append({"type": "text", "text": part})
+            elif isinstance(part, Said):
+                noise = np.random.default_rng(0).standard_normal(SAMPLES) * 0.1
+                soundfile.write(folder / "said.wav", noise, 16_000)
+                content.append({"type": "audio", "audio": str(folder / "said.wav")})
+            elif isinstance(part, Shown):
+                content.append({"type": "image", "image": part.draw()})
+            else:
+                write_clip(part, folder / "clip.mp4")
+                content.append({"type": "video", "video": str(folder / "clip.mp4")})
+        messages.append({"role": "user", "content": content})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    return messages[:-1]
+
+
+@pytest.mark.parametrize("system", [None, *SYSTEM_PROMPTS], ids=["none", "speech", "plain"])
+@pytest.mark.parametrize("name", ITEMS)
+def test_as_the_runtime_lays_it_out(name: str, system: str | None, tmp_path: Path) -> None:
+    tokens = model_dims().tokens
+    item = ITEMS[name]
+    prompt = build_prompt(
+        parse_messages(asked(item, system, tmp_path)), tokenizer(), tokens, FACTS,
+        use_audio_in_video=True, chat_template=DEFAULT_CHAT_TEMPLATE,
+    )  # fmt: skip
+    heard = prompt.mel_lengths[0] if name == "watch" else 300
+    laid = layout(heard).lay(item, Random(0), system)
+    length = prompt.input_ids.size
+    np.testing.assert_array_equal(laid.ids[:length], prompt.input_ids)
+    answer = tokenizer().encode(f"{item.answer}<|im_end|>")
+    assert laid.ids[length:].tolist() == answer
+    positions, _ = tmrope_positions(
+        prompt.input_ids[None],
+        image_grid_thw=[picture.grid for picture in prompt.images] or None,
+        video_grid_thw=[clip.grid for clip in prompt.videos] or None,
+        audio_seqlens=list(prompt.mel_lengths) or None,
+        second_per_grids=[clip.second_per_grid for clip in prompt.videos] or None,
+        use_audio_in_video=prompt.use_audio_in_video,
+        token_ids=tokens,
+    )
+    np.testing.assert_array_equal(laid.positions[:, :length], positions[:, 0])
+    # what follows the prompt counts on, all axes together
+    follow = laid.positions[:, length:] - positions[:, 0].max()
+    np.testing.assert_array_equal(follow, np.tile(1 + np.arange(len(answer)), (3, 1)))
+    for placeholder, rows in laid.media.items():
+        assert len(rows) == (laid.ids == placeholder).sum()
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_labels_are_the_answers(name: str) -> None:
+    laid = layout(300).lay(ITEMS[name], Random(0), PLAIN_SYSTEM_PROMPT)
+    wanted = [
+        token
+        for _, answer in ITEMS[name].turns
+        for token in tokenizer().encode(f"{answer}<|im_end|>")
+    ]
+    told = np.flatnonzero(laid.labels != UNANSWERED)
+    assert laid.labels[told].tolist() == wanted
+    np.testing.assert_array_equal(laid.ids[told + 1], laid.labels[told])
+
+
+def test_a_thinned_clip_keeps_places() -> None:
+    tokens = model_dims().tokens
+    whole = layout(300).lay(ITEMS["watch"], Random(0), None)
+    thin: Laid = thinned(whole, 0.2, np.random.default_rng(0))
+    cells = thin.ids == tokens.video
+    assert 0.1 < cells.sum() / (whole.ids == tokens.video).sum() < 0.3
+    assert len(thin.media[tokens.video]) == cells.sum()
+    assert (thin.ids != tokens.video).sum() == (whole.ids != tokens.video).sum()
+    pairs = {tuple(column) for column in whole.positions.T.tolist()}
+    assert {tuple(column) for column in thin.positions.T.tolist()} <= pairs
