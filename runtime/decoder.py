@@ -8,6 +8,7 @@ or not. A doubling copies the filled rows once.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,9 +33,13 @@ class Rows(NamedTuple):
 
 @dataclass(slots=True)
 class Context:
-    """One sequence being decoded: its caches and how far they are filled."""
+    """One sequence being decoded: its caches and how far they are filled.
+
+    `check` is called before every graph call and may raise to end the work.
+    """
 
     state: State
+    check: Callable[[], None] = lambda: None
     filled: int = 0
     step: Bound | None = None  # the one-row call, bound to the present capacity
     step_rows: int = 0  # how many of the step's mask entries are already true
@@ -60,9 +65,9 @@ class Decoder:
     def __post_init__(self) -> None:
         self.rope = MRope.of(self.dims)
 
-    def start(self, expected_rows: int) -> Context:
+    def start(self, expected_rows: int, check: Callable[[], None] = lambda: None) -> Context:
         """A fresh context with room for `expected_rows`."""
-        return Context(self.graph.new_state(self._bucket(expected_rows)))
+        return Context(self.graph.new_state(self._bucket(expected_rows)), check)
 
     def prefill(self, context: Context, embeds: Array, positions: Array) -> Rows:
         """Feeds many rows.
@@ -113,6 +118,7 @@ class Decoder:
         return Rows(bound.outputs["logits"][0], None if hidden is None else hidden[0])
 
     def _run(self, context: Context, bound: Bound, rows: int) -> None:
+        context.check()
         bound.inputs["write_index"][0] = context.filled
         began = time.perf_counter()
         bound.run()

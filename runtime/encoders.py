@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,12 @@ class AudioEncoder:
     graph: Graph
     dims: AudioEncoderDims
 
-    def encode(self, mels: Sequence[Array]) -> Array:
+    def encode(self, mels: Sequence[Array], check: Callable[[], None] = lambda: None) -> Array:
         """f32[n_mels, frames] per sound -> f32[tokens, hidden], sound after sound."""
         plan = audio_plan.plan_audio(self.dims, [mel.shape[1] for mel in mels])
         features = []
         for feeds in plan.batches(mels, MAX_CHUNKS):
+            check()
             sizes = {"chunks": len(feeds["mel"]), "tokens": len(feeds["pool_rows"])}
             features.append(run_once(self.graph, sizes, feeds)["features"])
         return np.concatenate(features)
@@ -40,7 +41,12 @@ class VisionEncoder:
     graph: Graph
     dims: VisionEncoderDims
 
-    def encode(self, patches: Array, grid: tuple[int, int, int]) -> Array:
+    def encode(
+        self,
+        patches: Array,
+        grid: tuple[int, int, int],
+        check: Callable[[], None] = lambda: None,
+    ) -> Array:
         """f32[t * h * w, patch_width] of one picture or clip -> f32[t * h * w / 4, hidden].
 
         Patches come in merge order, features in raster order of merged cells.
@@ -51,6 +57,7 @@ class VisionEncoder:
         bound = self.graph.bind(sizes)
         features = np.empty((frames * plan.cells, self.dims.out), np.float32)
         for frame, content in enumerate(patches.reshape(frames, height * width, -1)):
+            check()
             feeds = plan.feeds(content)
             for name in feeds if frame == 0 else ("patches",):
                 bound.inputs[name][...] = feeds[name]

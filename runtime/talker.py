@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -57,11 +58,11 @@ class Talker:
         rows[prompt + 1] = first_reply + self._codec(self.codec.bos)
         return rows
 
-    def text_stream(self, reply_rows: Sequence[Array]) -> list[Array]:
-        """What is added to each codec token in turn: the reply rows after the first, the
-        end mark, then the pad mark for ever."""
-        marks = [self._text(self.tokens.tts_eos), self._text(self.tokens.tts_pad)]
-        return [*reply_rows[1:], *marks]
+    def end_marks(self) -> Iterator[Array]:
+        """What is added to codec tokens once the text is read: the end mark, then the pad
+        mark for ever."""
+        pad = self._text(self.tokens.tts_pad)
+        return chain([self._text(self.tokens.tts_eos)], repeat(pad))
 
     def sampler(self, sampling: Sampling, prompt: int, rng: np.random.Generator) -> Sampler:
         """A sampler whose penalty history is the reference's: mask ids for the prompt, then
@@ -69,21 +70,26 @@ class Talker:
         history = [self.codec.mask] * min(prompt, 1) + [self.codec.pad, self.codec.bos]
         return Sampler(sampling, self.decoder.dims.vocab, history, rng)
 
-    def prefill(self, rows: Array, positions: Array) -> tuple[Context, Array]:
+    def prefill(
+        self, rows: Array, positions: Array, check: Callable[[], None] = lambda: None
+    ) -> tuple[Context, Array]:
         """Feeds the prompt rows; positions i64[3, prompt + 2]. Returns logits f32[vocab]."""
-        context = self.decoder.start(rows.shape[0])
+        context = self.decoder.start(rows.shape[0], check)
         return context, self.decoder.prefill(context, rows, positions).logits.copy()
 
     def generate(
         self,
         context: Context,
         logits: Array,
-        stream: Sequence[Array],
+        texts: Iterator[Array],
         delta: int,
         sampler: Sampler,
         max_codes: int,
     ) -> Iterator[int]:
         """Yields codec tokens until an end token, the limit, or a full cache.
+
+        `texts` is what is added to each codec token in turn, endless: the reply rows after
+        the first, then `end_marks`. One is taken after each code.
 
         The reference always drops the last token it generated, even at the limit: with
         `max_codes` draws at most `max_codes - 1` codes come out.
@@ -97,7 +103,7 @@ class Talker:
                 _log.warning("the context is full after %d codes: the speech ends here", step)
                 return
             yield code
-            text = stream[min(step, len(stream) - 1)]
+            text = next(texts)
             position = decode_position(context.filled, delta)
             logits = self.decoder.decode(context, self._codec(code) + text, position).logits
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,9 +80,15 @@ class Thinker:
                 embeds[rows] = given
         return embeds
 
-    def prefill(self, embeds: Array, positions: Array, delta: int) -> ThinkerPrefill:
+    def prefill(
+        self,
+        embeds: Array,
+        positions: Array,
+        delta: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> ThinkerPrefill:
         """Feeds the prompt: embeds f32[prompt, hidden], positions i64[3, prompt]."""
-        context = self.decoder.start(embeds.shape[0])
+        context = self.decoder.start(embeds.shape[0], check)
         logits, hidden = self.decoder.prefill(context, embeds, positions)
         assert hidden is not None
         return ThinkerPrefill(context, logits.copy(), hidden, delta)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from runtime.clock import Clock
 from runtime.contract import Array
 from runtime.messages import parse_messages
+from runtime.options import Options
 from runtime.ort import OrtBackend
-from runtime.pipeline import Omni, _Turn
+from runtime.pipeline import Omni
 from runtime.prompt import Prompt, build_prompt
 from tests.prompts import Messages, conversations, write_clips
 from tests.reference import load_reference, model_inputs, reference_reply
@@ -70,8 +72,8 @@ def relative_rms(got: Array, expected: Array) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_features_and_logits(pair: Pair, clips: Path, name: str) -> None:
     prompt = prompt_of(pair.omni, conversations(clips)[name])
-    tokens, turn = pair.omni.dims.tokens, _Turn(None)
-    embeds = pair.omni._embed(prompt, turn)
+    tokens, turn = pair.omni.dims.tokens, pair.omni.turn(Options.of(), Clock())
+    embeds = turn._embed(prompt)
     inputs = model_inputs(prompt)
     thinker = pair.reference.thinker
     with torch.no_grad():
@@ -91,7 +93,8 @@ def test_features_and_logits(pair: Pair, clips: Path, name: str) -> None:
         logits = thinker(**inputs).logits[0, -1]
     for token, features in expected.items():
         assert relative_error(embeds[prompt.input_ids == token], features) <= FEATURES
-    prefill = pair.omni._prefill(prompt, embeds, turn)
+    positions, delta = pair.omni.positions(prompt, prompt.input_ids)
+    prefill = pair.omni.thinker.prefill(embeds, positions, delta)
     assert relative_error(prefill.logits, logits) <= FEATURES
 
 

@@ -35,8 +35,8 @@ class ShuffledTime(Omni):
     """The same model with the time ids of a clip's rows dealt out at random: what it then
     still knows of a clip, it does not know from TMRoPE."""
 
-    def _positions(self, prompt: Prompt, ids: Array) -> tuple[Array, int]:
-        positions, delta = super()._positions(prompt, ids)
+    def positions(self, prompt: Prompt, ids: Array) -> tuple[Array, int]:
+        positions, delta = super().positions(prompt, ids)
         tokens = self.dims.tokens
         # a question said beside the clip keeps its place
         inside = np.cumsum(ids == tokens.vision_bos) > np.cumsum(ids == tokens.vision_eos)

@@ -16,7 +16,8 @@ from rich.table import Table
 from runtime.chat import SPEECH_SYSTEM_PROMPT
 from runtime.commands.console import add_format, print_json, print_table, whole_number
 from runtime.ort import OrtBackend
-from runtime.pipeline import Omni, Reply
+from runtime.pipeline import Omni
+from runtime.reply import Reply
 
 QUESTION = "Who are you, and what can you see and hear?"
 DECODING = ("thinker_decode", "talker_decode")

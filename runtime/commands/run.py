@@ -11,9 +11,12 @@ from typing import Any
 from rich.progress import TaskID
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
+from runtime.clock import StageReport
 from runtime.commands.console import print_json, step_progress, whole_number
 from runtime.errors import OmnijetError
-from runtime.pipeline import MAX_CODES, MAX_TEXT_TOKENS, Omni, Reply, StageReport
+from runtime.options import MAX_CODES, MAX_TEXT_TOKENS
+from runtime.pipeline import Omni
+from runtime.reply import Reply
 from runtime.wav import check_writable, write_wav
 
 

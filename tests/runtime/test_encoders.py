@@ -24,9 +24,9 @@ def peak():
 rng = np.random.default_rng(0)
 side = 128
 patches = rng.standard_normal((side * side, omni.dims.vision.patch_width), dtype=np.float32)
-omni._eyes.encode(patches[:64], (1, 8, 8))
+omni.eyes.encode(patches[:64], (1, 8, 8))
 before = peak()
-features = omni._eyes.encode(patches, (1, side, side))
+features = omni.eyes.encode(patches, (1, side, side))
 print(json.dumps([peak() - before, bool(np.isfinite(features).all()), list(features.shape)]))
 """
 
@@ -48,7 +48,7 @@ def test_a_long_sound_goes_in_batches(omni: Omni, monkeypatch) -> None:
     rng = np.random.default_rng(0)
     bands = omni.dims.audio.n_mels
     sounds = [rng.standard_normal((bands, frames), dtype=np.float32) for frames in (730, 31, 2000)]
-    whole = omni._ears.encode(sounds)
+    whole = omni.ears.encode(sounds)
     monkeypatch.setattr(encoders, "MAX_CHUNKS", 3)
-    pieces = omni._ears.encode(sounds)
+    pieces = omni.ears.encode(sounds)
     assert np.abs(pieces - whole).max() <= 1e-5 * np.abs(whole).max()

@@ -156,8 +156,8 @@ def test_only_a_clips_time_ids_are_shuffled(omni: Omni, small: Path, tmp_path: P
         parts = [film, *last_message["content"][1:]]
         other = laid_out(omni, [*before, {"role": "user", "content": parts}])
     ids = np.append(prompt.input_ids, [7, 8])  # as the Talker asks, two rows more
-    plain, delta = omni._positions(prompt, ids)
-    dealt, dealt_delta = shuffled._positions(prompt, ids)
+    plain, delta = omni.positions(prompt, ids)
+    dealt, dealt_delta = shuffled.positions(prompt, ids)
     last = int(np.flatnonzero(ids == tokens.vision_eos)[-1])
     clip = np.isin(ids, (tokens.audio, tokens.video)) & (np.arange(ids.size) < last)
     assert clip.sum() > 50 and (ids[last:] == tokens.audio).sum() > 5  # the sound beside it
@@ -166,11 +166,11 @@ def test_only_a_clips_time_ids_are_shuffled(omni: Omni, small: Path, tmp_path: P
     np.testing.assert_array_equal(plain[:, ~clip], dealt[:, ~clip])
     np.testing.assert_array_equal(np.sort(plain[0, clip]), np.sort(dealt[0, clip]))
     assert (plain[0, clip] != dealt[0, clip]).mean() > 0.5
-    again, _ = shuffled._positions(prompt, prompt.input_ids)
+    again, _ = shuffled.positions(prompt, prompt.input_ids)
     np.testing.assert_array_equal(again, dealt[:, :-2])
     # another clip as long has an order of its own
     np.testing.assert_array_equal(other.input_ids, prompt.input_ids)
-    assert not np.array_equal(again, shuffled._positions(other, other.input_ids)[0])
+    assert not np.array_equal(again, shuffled.positions(other, other.input_ids)[0])
 
 
 def test_each_stage_is_as_long_as_what_it_is_made_from(omni: Omni, small: Path) -> None:

@@ -1,0 +1,81 @@
+"""What passes between the threads of a stream: a bounded queue that can be ended, and
+cancelled from either side."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Cancelled(Exception):
+    """Nobody wants the rest."""
+
+
+class Cancellation:
+    """One switch for all threads of a stream."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.is_set = False
+
+    def cancel(self) -> None:
+        """Wakes whoever waits; may be called from any thread, more than once."""
+        with self.changed:
+            self.is_set = True
+            self.changed.notify_all()
+
+    def check(self) -> None:
+        """Raises `Cancelled` once cancelled; called before every graph call."""
+        if self.is_set:
+            raise Cancelled
+
+
+class Channel(Generic[T]):
+    """A queue of at most `size` items. A full one makes its writer wait: back-pressure.
+
+    All channels of a stream wait on the condition of its switch, so that cancelling wakes
+    whoever waits.
+    """
+
+    def __init__(self, size: int, cancellation: Cancellation) -> None:
+        self._size = size
+        self._cancellation = cancellation
+        self._items: deque[T] = deque()
+        self._ended = False
+        self._error: BaseException | None = None
+
+    def put(self, item: T) -> None:
+        """Waits for room. Raises `Cancelled`."""
+        changed = self._cancellation.changed
+        with changed:
+            changed.wait_for(lambda: len(self._items) < self._size or self._cancellation.is_set)
+            self._cancellation.check()
+            self._items.append(item)
+            changed.notify_all()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Nothing follows; an error is raised at the reader, before what it has not read."""
+        with self._cancellation.changed:
+            self._ended = True
+            self._error = self._error or error
+            self._cancellation.changed.notify_all()
+
+    def take(self, most: int = 1) -> list[T]:
+        """Waits for items and returns up to `most`; none at the end.
+
+        Raises:
+            Cancelled: the stream was.
+            BaseException: what the writer ended with.
+        """
+        changed = self._cancellation.changed
+        with changed:
+            changed.wait_for(lambda: self._items or self._ended or self._cancellation.is_set)
+            self._cancellation.check()
+            if self._error is not None:
+                raise self._error
+            taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
+            changed.notify_all()
+            return taken

@@ -1,0 +1,146 @@
+"""A reply as it comes into being: text and sound from two workers, read by whoever asked.
+
+One worker runs Thinker and Talker in turns, the other makes sound of the codec tokens
+(DiT, vocoder). Bounded channels lie between them and to the reader: who is slow makes the
+others wait, nothing is lost. Cancelling ends both before their next graph call.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from runtime.channel import Cancellation, Cancelled, Channel
+from runtime.contract import Array
+from runtime.reply import PcmChunk, Reply, TextDelta
+from runtime.text_feed import TextFeed
+from runtime.thinker import TextStep
+from runtime.turn import Turn
+
+EVENTS = 64  # that wait for the reader
+CODES = 512  # that wait for the DiT: ten seconds of speech
+
+Event = TextDelta | PcmChunk
+Messages = Sequence[Mapping[str, Any]]
+
+
+class Stream:
+    """Iterate over it for `TextDelta` and `PcmChunk`; `reply` is what came so far.
+
+    Use it in a `with` block, read it to the end, or `cancel` it. A stream that is dropped is
+    cancelled too.
+
+    Args:
+        turn: made with the check of `cancellation`.
+        messages: what is to be answered.
+    """
+
+    def __init__(self, turn: Turn, messages: Messages, cancellation: Cancellation) -> None:
+        self._turn = turn
+        self._cancellation = cancellation
+        self._events: Channel[Event] = Channel(EVENTS, cancellation)
+        self._samples: list[Array] = []
+        codes: Channel[int] = Channel(CODES, cancellation)
+        self._threads = [
+            threading.Thread(target=target, args=args, name=name, daemon=True)
+            for name, target, args in (
+                ("omnijet-write", _write, (turn, messages, self._events, codes)),
+                ("omnijet-speak", _speak, (turn, self._events, codes)),
+            )
+        ]
+        # the workers know nothing of this object: once nobody holds it, they are told
+        self._end = weakref.finalize(self, _end, cancellation, self._threads)
+        for thread in self._threads:
+            thread.start()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        """Waits for the next event.
+
+        Raises:
+            OmnijetError: as `Omni.generate`; the workers have ended then.
+            StopIteration: the reply is whole, or was cancelled.
+        """
+        try:
+            taken = self._events.take()
+        except Cancelled:
+            taken = []
+        except BaseException:
+            self.cancel()
+            raise
+        if not taken:
+            self.cancel()
+            raise StopIteration
+        (event,) = taken
+        if isinstance(event, PcmChunk):
+            self._samples.append(event.samples)
+        return event
+
+    def cancel(self) -> None:
+        """Ends the reply now (barge-in), from any thread: when this returns the workers are
+        gone, and whoever reads finds the end. What was read already stays in `reply`."""
+        self._end()
+
+    @property
+    def reply(self) -> Reply:
+        """What was written, said and, of the sound, read so far."""
+        audio = np.concatenate([np.empty(0, np.float32), *self._samples])
+        return self._turn.reply(audio)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+
+def _end(cancellation: Cancellation, threads: Sequence[threading.Thread]) -> None:
+    cancellation.cancel()
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join()
+
+
+def _write(turn: Turn, messages: Messages, events: Channel[Event], codes: Channel[int]) -> None:
+    """The first worker: Thinker and Talker."""
+    feed = TextFeed(turn.omni.tokenizer)
+    error: BaseException | None = None
+    try:
+        for event in turn.events(messages):
+            if isinstance(event, TextStep):
+                if (delta := feed.push(event.token)) is not None:
+                    events.put(delta)
+            else:
+                codes.put(event)
+        if (delta := feed.rest()) is not None:
+            events.put(delta)
+    except Cancelled:
+        pass
+    except BaseException as failure:
+        error = failure
+    codes.end(error)
+
+
+def _speak(turn: Turn, events: Channel[Event], codes: Channel[int]) -> None:
+    """The second worker: DiT and vocoder. It ends last."""
+    error: BaseException | None = None
+    try:
+        for chunk in turn.sound(iter(lambda: codes.take(CODES), [])):
+            events.put(chunk)
+    except Cancelled:
+        pass
+    except BaseException as failure:
+        error = failure
+    events.end(error)
