@@ -26,6 +26,10 @@ class State(Protocol):
         """Reallocates at a larger capacity and keeps the first `filled` rows."""
         ...
 
+    def copy(self, filled: int) -> State:
+        """The first `filled` rows in buffers of their own, at the same capacity."""
+        ...
+
 
 class Bound(Protocol):
     """A graph with buffers for fixed sizes."""

@@ -46,6 +46,18 @@ class Context:
     graph_seconds: float = 0.0
     calls: int = 0
 
+    def rewind(self, rows: int) -> None:
+        """Forgets all but the first `rows`. What they leave behind in the caches is never
+        read: the masks end where the rows do."""
+        assert rows <= self.filled
+        self.filled = rows
+        self.step = None
+
+    def copy(self, rows: int) -> Context:
+        """The first `rows` in caches of their own."""
+        assert rows <= self.filled
+        return Context(self.state.copy(rows), filled=rows)
+
 
 @dataclass(slots=True)
 class Decoder:

@@ -40,6 +40,11 @@ class AudioEncoderDims:
         """Encoder positions in a full chunk, after the stride-2 convolution (100)."""
         return (self.chunk_frames - 1) // 2 + 1
 
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens of a full chunk (50)."""
+        return self.chunk_positions // 2
+
 
 @dataclass(frozen=True, slots=True)
 class VisionEncoderDims:

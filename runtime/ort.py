@@ -123,8 +123,16 @@ class OrtState:
     def grow(self, capacity: int, filled: int) -> None:
         old = self.arrays
         self._allocate(capacity)
+        self._take(old, filled)
+
+    def copy(self, filled: int) -> OrtState:
+        twin = OrtState(self._contract, self.capacity)
+        twin._take(self.arrays, filled)
+        return twin
+
+    def _take(self, arrays: Mapping[str, Array], filled: int) -> None:
         for name, array in self.arrays.items():
-            array[:, :, :filled] = old[name][:, :, :filled]
+            array[:, :, :filled] = arrays[name][:, :, :filled]
 
 
 class OrtBound:

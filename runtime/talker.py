@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -37,26 +37,29 @@ class Talker:
     tokens: TokenIds
     codec: CodecIds
 
-    def prompt_rows(
-        self, embeds: Array, hidden: Array, ids: Array, voice_token: int, first_reply: Array
-    ) -> Array:
-        """f32[prompt + 2, embed_width]: what the Talker is prefilled with (spec 4.2).
+    def prompt_rows(self, embeds: Array, hidden: Array, ids: Array) -> Array:
+        """f32[n, embed_width]: what the Talker reads of the prompt (spec 4.2).
 
         Args:
-            embeds: f32[prompt, width], the Thinker's merged inputs; overwritten.
-            hidden: f32[prompt, width], its post-norm hidden states.
-            ids: i64[prompt].
+            embeds: f32[n, width], the Thinker's merged inputs.
+            hidden: f32[n, width], its post-norm hidden states.
+            ids: i64[n].
+        """
+        media = (self.tokens.audio, self.tokens.image, self.tokens.video)
+        # of media the Talker hears through `hidden` alone
+        rows: Array = np.where(np.isin(ids, media)[:, None], np.float32(0), embeds) + hidden
+        return rows
+
+    def opening_rows(self, voice_token: int, first_reply: Array) -> Array:
+        """f32[2, embed_width]: the speaker's mark and the first reply row, with pad and start
+        codes: what follows the prompt.
+
+        Args:
             voice_token: the speaker's text-side opening id.
             first_reply: f32[width], the reply row of the first generated token.
         """
-        media = (self.tokens.audio, self.tokens.image, self.tokens.video)
-        embeds[np.isin(ids, media)] = 0  # the Talker hears of media through `hidden` alone
-        prompt = embeds.shape[0]
-        rows = np.empty((prompt + 2, embeds.shape[1]), np.float32)
-        np.add(embeds, hidden, out=rows[:prompt])
-        rows[prompt] = self._text(voice_token) + self._codec(self.codec.pad)
-        rows[prompt + 1] = first_reply + self._codec(self.codec.bos)
-        return rows
+        voice = self._text(voice_token) + self._codec(self.codec.pad)
+        return np.stack([voice, first_reply + self._codec(self.codec.bos)])
 
     def end_marks(self) -> Iterator[Array]:
         """What is added to codec tokens once the text is read: the end mark, then the pad
@@ -70,12 +73,9 @@ class Talker:
         history = [self.codec.mask] * min(prompt, 1) + [self.codec.pad, self.codec.bos]
         return Sampler(sampling, self.decoder.dims.vocab, history, rng)
 
-    def prefill(
-        self, rows: Array, positions: Array, check: Callable[[], None] = lambda: None
-    ) -> tuple[Context, Array]:
-        """Feeds the prompt rows; positions i64[3, prompt + 2]. Returns logits f32[vocab]."""
-        context = self.decoder.start(rows.shape[0], check)
-        return context, self.decoder.prefill(context, rows, positions).logits.copy()
+    def prefill(self, context: Context, rows: Array, positions: Array) -> Array:
+        """Feeds rows f32[n, embed_width] at i64[3, n]. Returns logits f32[vocab]."""
+        return self.decoder.prefill(context, rows, positions).logits.copy()
 
     def generate(
         self,

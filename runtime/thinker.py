@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class ThinkerPrefill:
 
     context: Context
     logits: Array  # f32[vocab], of the last prompt row
-    hidden: Array  # f32[prompt, hidden], after the final norm
+    hidden: Array  # f32[n, hidden] of the rows fed, after the final norm
     delta: int  # TMRoPE: position of the next row minus rows fed
 
 
@@ -81,14 +81,9 @@ class Thinker:
         return embeds
 
     def prefill(
-        self,
-        embeds: Array,
-        positions: Array,
-        delta: int,
-        check: Callable[[], None] = lambda: None,
+        self, context: Context, embeds: Array, positions: Array, delta: int
     ) -> ThinkerPrefill:
-        """Feeds the prompt: embeds f32[prompt, hidden], positions i64[3, prompt]."""
-        context = self.decoder.start(embeds.shape[0], check)
+        """Feeds (the rest of) the prompt: embeds f32[n, hidden], positions i64[3, n]."""
         logits, hidden = self.decoder.prefill(context, embeds, positions)
         assert hidden is not None
         return ThinkerPrefill(context, logits.copy(), hidden, delta)

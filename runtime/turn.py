@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,16 @@ from runtime.clock import Clock
 from runtime.contract import Array
 from runtime.errors import OmnijetError
 from runtime.interleave import interleave
-from runtime.messages import parse_messages
+from runtime.media_rows import Medium, media_rows
+from runtime.memory import Memory
+from runtime.memory import marks as row_marks
+from runtime.messages import Message
 from runtime.options import Options
 from runtime.prompt import Prompt, build_prompt
 from runtime.reply import Reply
 from runtime.sampling import Sampler, Sampling
 from runtime.thinker import TextStep, ThinkerPrefill
+from runtime.tmrope import decode_position
 
 if TYPE_CHECKING:
     from runtime.pipeline import Omni
@@ -39,7 +43,8 @@ class Turn:
 
     Attributes:
         voice, voice_token: who speaks.
-        prompt_tokens: once the prompt is laid out.
+        memory: what earlier turns fed; this one goes on from there.
+        prompt_tokens, fed_tokens: of the prompt, and of it not yet in the memory.
         text_ids, codes: what has been written and said.
     """
 
@@ -49,21 +54,20 @@ class Turn:
     check: Check
     voice: str
     voice_token: int
+    memory: Memory = field(default_factory=Memory)
     prompt_tokens: int = 0
+    fed_tokens: int = 0
     text_ids: list[int] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
 
-    def events(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[TextStep | int]:
+    def events(self, messages: Sequence[Message]) -> Iterator[TextStep | int]:
         """Runs the turn: text steps and codec tokens as they come."""
-        prompt = self._lay_out(messages)
-        embeds = self._embed(prompt)
-        positions, delta = self.omni.positions(prompt, prompt.input_ids)
-        with self.clock.stage("thinker_prefill"):
-            prefill = self.omni.thinker.prefill(embeds, positions, delta, self.check)
-        text = self._written(prefill)
+        fed = self._feed(messages)
+        prompt = fed.prompt
+        text = self._written(fed)
 
         def speak(first: int, row: Array, following: Iterator[Array]) -> Iterator[int]:
-            return self._spoken(prompt, embeds, prefill, first, row, following)
+            return self._spoken(prompt, first, row, following)
 
         for event in interleave(text, speak if self.options.speech else None):
             if isinstance(event, TextStep):
@@ -73,6 +77,11 @@ class Turn:
                 self.codes.append(event)
                 self.clock.mark("first_code")
             yield event
+
+    def listen(self, messages: Sequence[Message], sound_tokens: int) -> None:
+        """Feeds a conversation that ends in a sound which goes on: all up to `sound_tokens`
+        of it."""
+        self._feed(messages, sound_tokens)
 
     def reply(self, audio: Array, mel: Array | None = None) -> Reply:
         """What came of it so far; f32[samples], f32[80, frames]."""
@@ -96,11 +105,11 @@ class Turn:
             spans=clock.spans,
         )
 
-    def _lay_out(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+    def _lay_out(self, messages: Sequence[Message]) -> Prompt:
         omni, speech = self.omni, self.options.speech
         with self.clock.stage("preprocess"):
             prompt = build_prompt(
-                parse_messages(messages),
+                messages,
                 omni.tokenizer,
                 omni.dims.tokens,
                 omni.facts,
@@ -117,58 +126,105 @@ class Turn:
             )
         return prompt
 
-    def _embed(self, prompt: Prompt) -> Array:
-        """Encodes the media and merges them: f32[prompt, hidden]."""
-        omni = self.omni
-        tokens = omni.dims.tokens
-        features: dict[int, Array] = {}
-        if prompt.audios:
-            with self.clock.stage("audio_encoder"):
-                features[tokens.audio] = omni.ears.encode(prompt.audios, self.check)
-        if prompt.images or prompt.videos:
-            with self.clock.stage("vision_encoder"):
-                for token, media in ((tokens.image, prompt.images), (tokens.video, prompt.videos)):
-                    if media:
-                        parts = [omni.eyes.encode(m.patches, m.grid, self.check) for m in media]
-                        features[token] = np.concatenate(parts)
-        return omni.thinker.merge(prompt.input_ids, features)
+    def _feed(self, messages: Sequence[Message], sound_tokens: int | None = None) -> _Fed:
+        """Prefills what the memory does not hold yet."""
+        omni, memory = self.omni, self.memory
+        prompt = self._lay_out(messages)
+        media = media_rows(prompt, omni.dims)
+        positions, delta = omni.positions(prompt, prompt.input_ids)
+        marks = row_marks(prompt.input_ids, media, omni.dims.audio)
+        known = memory.recall(marks, positions)
+        stop = marks.size if sound_tokens is None else int(media[-1].rows[sound_tokens - 1]) + 1
+        if stop <= known:
+            return _Fed(prompt, None)
+        self.fed_tokens = stop - known
+        embeds = self._embed(prompt.input_ids[known:stop], media, known, stop)
+        if memory.thinker is None:
+            memory.thinker = omni.thinker.decoder.start(stop)
+        context = memory.thinker
+        context.rewind(known)
+        context.check = self.check
+        with self.clock.stage("thinker_prefill"):
+            prefill = omni.thinker.prefill(context, embeds, positions[:, known:stop], delta)
+        rows = _talker_rows(omni, embeds, prefill.hidden, prompt.input_ids[known:stop])
+        memory.learn(marks[known:stop], positions[:, known:stop], rows)
+        return _Fed(prompt, prefill)
 
-    def _written(self, prefill: ThinkerPrefill) -> Iterator[TextStep]:
+    def _embed(self, ids: Array, media: Sequence[Medium], known: int, stop: int) -> Array:
+        """Rows `known` to `stop` with the media in them merged in: f32[n, hidden]."""
+        features: dict[int, list[Array]] = {}
+        for medium in media:
+            wanted = (medium.rows >= known) & (medium.rows < stop)
+            if not wanted.any():
+                continue
+            if medium.grid is None:
+                with self.clock.stage("audio_encoder"):
+                    made = self._hear(medium, wanted)
+            else:
+                with self.clock.stage("vision_encoder"):
+                    made = self.omni.eyes.encode(medium.content, medium.grid, self.check)[wanted]
+            features.setdefault(medium.token, []).append(made)
+        return self.omni.thinker.merge(
+            ids, {token: np.concatenate(parts) for token, parts in features.items()}
+        )
+
+    def _hear(self, sound: Medium, wanted: Array) -> Array:
+        """The wanted tokens of a sound; its 2 s blocks do not depend on each other, so those
+        before the first stay unheard."""
+        audio = self.omni.dims.audio
+        block = int(wanted.argmax()) // audio.chunk_tokens
+        rest = sound.content[:, block * audio.chunk_frames :]
+        return self.omni.ears.encode([rest], self.check)[wanted[block * audio.chunk_tokens :]]
+
+    def _written(self, fed: _Fed) -> Iterator[TextStep]:
         """The Thinker's steps."""
+        prefill, memory = fed.prefill, self.memory
+        assert prefill is not None
         sampler = Sampler(Sampling(), self.omni.dims.thinker.vocab, (), np.random.default_rng(0))
         steps = self.omni.thinker.generate(prefill, sampler, self.options.max_text_tokens)
-        return self.clock.timed("thinker_decode", prefill.context, steps)
+        for step in self.clock.timed("thinker_decode", prefill.context, steps):
+            if step.reply_row is not None:
+                position = decode_position(len(memory), prefill.delta)
+                memory.write(step.token, position, step.reply_row)
+            yield step
 
     def _spoken(
-        self,
-        prompt: Prompt,
-        embeds: Array,
-        prefill: ThinkerPrefill,
-        first: int,
-        row: Array,
-        following: Iterator[Array],
+        self, prompt: Prompt, first: int, row: Array, following: Iterator[Array]
     ) -> Iterator[int]:
         """The Talker's codec tokens."""
-        talker = self.omni.talker
+        talker, memory = self.omni.talker, self.memory
+        length = prompt.input_ids.size
         ids = np.append(prompt.input_ids, [self.voice_token, first])
         positions, delta = self.omni.positions(prompt, ids)
+        if memory.talker is None:
+            memory.talker = talker.decoder.start(length + 2)
+        context, told = memory.talker, memory.told
+        context.rewind(told)
+        context.check = self.check
+        assert memory.rows is not None
+        rows = np.concatenate(
+            [memory.rows[told:length], talker.opening_rows(self.voice_token, row)]
+        )
         with self.clock.stage("talker_prefill"):
-            rows = talker.prompt_rows(
-                embeds, prefill.hidden, prompt.input_ids, self.voice_token, row
-            )
-            context, logits = talker.prefill(rows, positions, self.check)
+            logits = talker.prefill(context, rows, positions[:, told:])
+        memory.told = length
         sampling = self.options.sampling
         suppress = (*sampling.suppress, self.omni.dims.codec.bos)
         sampler = talker.sampler(
-            replace(sampling, suppress=suppress),
-            len(prompt.input_ids),
-            np.random.default_rng(self.options.seed),
+            replace(sampling, suppress=suppress), length, np.random.default_rng(self.options.seed)
         )
         steps = talker.generate(
             context, logits, chain(following, talker.end_marks()), delta, sampler,
             self.options.max_codes,
         )  # fmt: skip
         return self.clock.timed("talker_decode", context, steps)
+
+
+class _Fed(NamedTuple):
+    """A prompt in the Thinker's cache; no prefill if all of it was there already."""
+
+    prompt: Prompt
+    prefill: ThinkerPrefill | None
 
 
 def _require_room(prompt: int, limit: int, speech: bool) -> None:
