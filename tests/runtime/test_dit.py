@@ -17,7 +17,7 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5O
 from export.modules.dit import KEY, DitStep
 from export.speech_tables import speech_tables
 from export.voices import Voice
-from runtime import dit, solver
+from runtime import dit
 from runtime.contract import Array, GraphContract
 from tests.export.modules.parity import (
     DictWeights,
@@ -70,15 +70,16 @@ class TorchBound:
     def __init__(
         self, module: torch.nn.Module, contract: GraphContract, sizes: Mapping[str, int]
     ) -> None:
-        self.module = module
-        kinds = {"f32": np.float32, "bool": bool}
+        self.module, self.contract = module, contract
+        kinds = {"f32": np.float32, "bool": bool, "i64": np.int64}
         self.inputs = {s.name: np.zeros(s.shape(sizes), kinds[s.dtype]) for s in contract.inputs}
         self.outputs: dict[str, Array] = {}
 
     def run(self) -> None:
         with torch.no_grad():
             feeds = (torch.from_numpy(value) for value in self.inputs.values())
-            self.outputs["velocity"] = self.module(*feeds)[0].numpy()
+            for spec, value in zip(self.contract.outputs, self.module(*feeds), strict=True):
+                self.outputs[spec.name] = value.numpy()
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -211,29 +212,3 @@ def test_codes_beyond_the_table_are_read_as_zero(case: Case) -> None:
     odd = case.tables.static(np.array([5, 8300, 7]), case.voice_table)
     plain = case.tables.static(np.array([5, 0, 7]), case.voice_table)
     np.testing.assert_array_equal(odd, plain)
-
-
-def test_time_points_are_golden() -> None:
-    np.testing.assert_allclose(solver.time_points(), GOLDEN["sway_time_points"], rtol=1e-6)
-
-
-def test_time_points_are_the_references_to_two_ulp() -> None:
-    times = torch.linspace(0, 1, 10)
-    times += -1.0 * (torch.cos(torch.pi / 2 * times) - 1 + times)
-    np.testing.assert_array_max_ulp(solver.time_points(), times.numpy(), maxulp=2)
-
-
-def test_28_distinct_times_serve_36_evaluations() -> None:
-    times = solver.evaluation_times()
-    assert len(times) == 28 and times[0] == 0 and times[-1] == 1
-    assert (np.diff(times) > 0).all()
-
-
-def test_the_solver_is_of_fourth_order() -> None:
-    """dy/dt = y on [0, 1]: the error falls with the fourth power of the step."""
-    errors = []
-    for points in (5, 9):
-        grid = np.linspace(0, 1, points, dtype=np.float32)
-        result = solver.integrate(lambda t, y: y, np.ones(1), grid)
-        errors.append(abs(result[0] - np.e))
-    assert 10 < errors[0] / errors[1] < 25
