@@ -159,11 +159,11 @@ class DitStep(nn.Module):
         cos, sin = (part.reshape(-1, dims.block, half) for part in (cos, sin))
         masks = [for_every_query(mask, dims.block) for mask in (mask_self, mask_back, mask_ahead)]
         vectors = torch.split(modulation.reshape(-1), [dims.hidden] * (6 * dims.layers))
-        befores = iter(torch.split(past, 2))
+        pasts = iter(torch.split(past, [1] * (2 * len(dims.look_back_layers))))
         committed: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             own = vectors[6 * index : 6 * index + 6]
-            before = torch.split(next(befores), 1) if block.look_back else ()
+            before = (next(pasts), next(pasts)) if block.look_back else ()
             y, kept = block(y, Step(own, cos, sin, *masks, commit), before)
             committed.extend(kept)
         scale, shift = torch.split(modulation_out.reshape(-1), [dims.hidden] * 2)
