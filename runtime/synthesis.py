@@ -59,9 +59,7 @@ class Synthesis:
         finished: `last` was said and everything came out.
     """
 
-    def __init__(
-        self, graphs: SpeechGraphs, voice: Array, seed: int, preset: SpeechPreset
-    ) -> None:
+    def __init__(self, graphs: SpeechGraphs, voice: Array, seed: int, preset: SpeechPreset) -> None:
         self.graphs = graphs
         self.voice = voice  # f32[hidden], the speaker's table
         self.preset = preset

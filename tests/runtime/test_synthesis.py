@@ -107,9 +107,7 @@ def test_a_window_that_leaves_nothing_behind_it_still_ends(
     assert wave.shape == (SAMPLES * 24,)
 
 
-def test_check_runs_before_every_graph_call_and_cancels(
-    graphs: SpeechGraphs, voice: Array
-) -> None:
+def test_check_runs_before_every_graph_call_and_cancels(graphs: SpeechGraphs, voice: Array) -> None:
     class Cancelled(Exception):
         pass
 
@@ -133,9 +131,7 @@ def test_check_runs_before_every_graph_call_and_cancels(
     assert asked == 100 + 4 * 9 + 4 - 9 - 1
 
 
-def test_graphs_are_bound_once_for_all_utterances(
-    omni: Omni, voice: Array
-) -> None:
+def test_graphs_are_bound_once_for_all_utterances(omni: Omni, voice: Array) -> None:
     graphs = SpeechGraphs(omni._graph("dit_step"), omni._graph("vocoder"), omni._dit_tables)
     spoken(graphs, voice, BALANCED, codes_of(200), step=12)
     bound = len(graphs.dit_step), len(graphs.vocoder)

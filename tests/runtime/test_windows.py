@@ -26,9 +26,7 @@ def schedule(scheme: Windows, frames: int, step: int) -> list[Window]:
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
 @pytest.mark.parametrize("frames", [0, 2, 46, 48, 50, 96, 310, 720])
-def test_every_frame_comes_out_once_however_the_codes_arrive(
-    scheme: Windows, frames: int
-) -> None:
+def test_every_frame_comes_out_once_however_the_codes_arrive(scheme: Windows, frames: int) -> None:
     windows = schedule(scheme, frames, step=2)
     assert windows == schedule(scheme, frames, step=34) == schedule(scheme, frames, step=1000)
     covered = [frame for window in windows for frame in range(window.begin, window.end)]
