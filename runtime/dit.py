@@ -218,6 +218,7 @@ def evaluate(bound: Bound, tables: DitTables, time: np.float32, state: Array) ->
     velocity = bound.outputs["velocity"][:, :frames]
     conditioned = velocity[CONDITIONED]
     if len(velocity) == 1:
-        return conditioned.copy()
+        alone: Array = conditioned.copy()
+        return alone
     guided: Array = conditioned + (conditioned - velocity[UNCONDITIONED]) * GUIDANCE
     return guided

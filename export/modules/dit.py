@@ -29,10 +29,10 @@ class Step(NamedTuple):
     modulation: Sequence[Tensor]  # shift, scale, gate of attention, then of the MLP
     cos: Tensor
     sin: Tensor
+    commit: Tensor
     mask_self: Tensor
     mask_back: Tensor
     mask_ahead: Tensor
-    commit: Tensor
 
 
 class MelProjection(Sourced):
@@ -164,7 +164,7 @@ class DitStep(nn.Module):
         for index, block in enumerate(self.blocks):
             own = vectors[6 * index : 6 * index + 6]
             before = (next(pasts), next(pasts)) if block.look_back else ()
-            y, kept = block(y, Step(own, cos, sin, *masks, commit), before)
+            y, kept = block(y, Step(own, cos, sin, commit, *masks), before)
             committed.extend(kept)
         scale, shift = torch.split(modulation_out.reshape(-1), [dims.hidden] * 2)
         y = layer_norm(y, (dims.hidden,), 1 + scale, shift, EPS)

@@ -48,7 +48,7 @@ def test_pieces_join_to_the_whole(
     joined = np.concatenate(in_pieces(vocoder, mel, sizes, context))
     assert joined.shape == whole.shape == (240 * sum(sizes),)
     assert whole.std() > 0.001
-    assert np.abs(joined - whole).max() <= 1e-6 * np.abs(whole).max()
+    assert np.abs(joined - whole).max() <= 5e-6 * np.abs(whole).max()  # sums of other lengths
 
 
 def test_a_shorter_context_is_heard(omni: Omni, vocoder: Bindings) -> None:
@@ -68,4 +68,4 @@ def test_sizes_that_return_are_bound_once(omni: Omni) -> None:
     vocoder = Bindings(omni._graph("vocoder"))
     for _ in range(2):
         in_pieces(vocoder, mel_of(48 * 6 + 5), [48] * 6 + [5], NEAR_CONTEXT)
-    assert len(vocoder) == 3  # without left context, with some of it, with all
+    assert len(vocoder) == 2  # without left context, with it
