@@ -206,6 +206,8 @@ def _dit_step(dims: ModelDims) -> GraphContract:
     dit = dims.dit
     frames = f"{dit.block}*blocks"
     half = dit.head_dim // 2
+    # not declared as state: a solver keeps one for each of its evaluations
+    past = (2 * len(dit.look_back_layers), f"{dit.heads}*branches", dit.block, dit.head_dim)
     return GraphContract(
         "dit_step",
         inputs=(
@@ -221,8 +223,14 @@ def _dit_step(dims: ModelDims) -> GraphContract:
             TensorSpec("mask_self", "bool", ("blocks", 1, 1, dit.block)),
             TensorSpec("mask_back", "bool", ("blocks", 1, 1, 2 * dit.block)),
             TensorSpec("mask_ahead", "bool", ("blocks", 1, 1, 2 * dit.block)),
+            # keys and values of the block before the first, for each layer that looks back
+            TensorSpec("past", "f32", past),
+            TensorSpec("commit", "i64", (1,)),  # the block whose keys and values come out
         ),
-        outputs=(TensorSpec("velocity", "f32", ("branches", frames, dit.mel)),),
+        outputs=(
+            TensorSpec("velocity", "f32", ("branches", frames, dit.mel)),
+            TensorSpec("past_next", "f32", past),
+        ),
     )
 
 

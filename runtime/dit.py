@@ -7,15 +7,16 @@ utterance. Source: `Qwen2_5OmniToken2WavDiTModel.sample` of transformers 4.57.6.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtime import solver
 from runtime.backend import Bound, Graph
 from runtime.contract import Array
 from runtime.dims import DitDims
 from runtime.rope import dit_cos_sin
+from runtime.solver import EXACT, Evaluation, Solver
+from runtime.solver import solve as solve_flow
 
 GUIDANCE = np.float32(0.5)
 CONDITIONED, UNCONDITIONED = 0, 1  # rows of the branch axis
@@ -71,6 +72,7 @@ def synthesize(
     voice: Array,
     noise: Array,
     report: Report = lambda done, total: None,
+    solver: Solver = EXACT,
 ) -> Array:
     """Solves the flow for a whole utterance.
 
@@ -83,43 +85,118 @@ def synthesize(
     Returns:
         f32[1, 80, 2 * codes], natural-log mel.
     """
-    dims = tables.dims
-    frames = codes.size * dims.repeats
-    blocks = -(-frames // dims.block)
-    bound = graph.bind({"branches": 2, "blocks": blocks})
-    write_static(bound, tables, codes, voice, frames)
-    total = solver.EVALUATIONS_PER_STEP * (solver.POINTS - 1)
+    total = len(solver.evaluations)
     done = 0
 
-    def velocity(time: np.float32, state: Array) -> Array:
+    def check() -> None:
         nonlocal done
-        guided = evaluate(bound, tables, time, state)
+        if done:
+            report(done, total)
         done += 1
-        report(done, total)
-        return guided
 
-    mel = solver.integrate(velocity, noise[:frames])
+    stretch = Stretch(0, codes, noise[: codes.size * tables.dims.repeats])
+    mel = solve(lambda **sizes: graph.bind(sizes), tables, voice, stretch, solver, check=check)
+    report(total, total)
     return np.ascontiguousarray(mel.T)[None]
 
 
-def write_static(bound: Bound, tables: DitTables, codes: Array, voice: Array, frames: int) -> None:
-    """Fills every input that stays the same through all evaluations."""
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Mel frames that are solved together."""
+
+    start: int  # absolute frame, a multiple of the block
+    codes: Array  # i64[frames / 2]
+    noise: Array  # f32[frames, 80]
+
+
+@dataclass(slots=True)
+class Past:
+    """Keys and values of the last committed block, per evaluation: `past` of the contract.
+
+    Empty at the start of an utterance. A stretch that is solved with it goes on from it and
+    replaces it by those of its block `commit`.
+    """
+
+    evaluations: list[Array] = field(default_factory=list)
+    commit: int = 0
+
+
+def solve(
+    bind: Callable[..., Bound],
+    tables: DitTables,
+    voice: Array,
+    stretch: Stretch,
+    solver: Solver,
+    past: Past | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Array:
+    """Solves the flow for some frames: f32[frames, 80].
+
+    Args:
+        bind: buffers of `dit_step` for sizes.
+        past: what the first block sees of the one before; None: nothing, and nothing is kept.
+        check: called before every evaluation.
+    """
+    frames = len(stretch.noise)
+    blocks = -(-frames // tables.dims.block)
+    continued = past is not None and bool(past.evaluations)
+    kept: list[Array] = []
+    bounds: dict[int, Bound] = {}
+    for branches in {evaluation.branches for evaluation in solver.evaluations}:
+        bound = bounds[branches] = bind(branches=branches, blocks=blocks)
+        write_static(bound, tables, stretch.codes, voice, frames, stretch.start, continued)
+        bound.inputs["commit"][0] = 0 if past is None else past.commit
+
+    def velocity(evaluation: Evaluation, state: Array) -> Array:
+        check()
+        bound = bounds[evaluation.branches]
+        if past is not None and continued:
+            bound.inputs["past"][...] = past.evaluations[evaluation.index]
+        guided = evaluate(bound, tables, evaluation.time, state)
+        if past is not None:
+            kept.append(bound.outputs["past_next"].copy())
+        return guided
+
+    mel = solve_flow(solver, velocity, stretch.noise)
+    if past is not None:
+        past.evaluations = kept
+    return mel
+
+
+def write_static(
+    bound: Bound,
+    tables: DitTables,
+    codes: Array,
+    voice: Array,
+    frames: int,
+    start: int = 0,
+    continued: bool = False,
+) -> None:
+    """Fills every input that stays the same through all evaluations.
+
+    Args:
+        start: absolute number of the first frame.
+        continued: the first block sees the `past`.
+    """
     inputs = bound.inputs
-    inputs["static"][:, :frames] = tables.static(codes, voice)
-    padded = inputs["x"].shape[1]
-    inputs["cos"][...], inputs["sin"][...] = dit_cos_sin(tables.inv_freq, padded)
-    for name, mask in block_masks(frames, tables.dims.block).items():
+    branches, padded, _ = inputs["static"].shape
+    inputs["static"][:, :frames] = tables.static(codes, voice)[:branches]
+    # of an earlier use: masked, but a masked value still has to be finite
+    inputs["static"][:, frames:] = 0
+    inputs["x"][:, frames:] = 0
+    inputs["cos"][...], inputs["sin"][...] = dit_cos_sin(tables.inv_freq, padded, start)
+    for name, mask in block_masks(frames, tables.dims.block, continued).items():
         inputs[name][...] = mask
 
 
-def block_masks(frames: int, block: int) -> dict[str, Array]:
+def block_masks(frames: int, block: int, continued: bool = False) -> dict[str, Array]:
     """Which keys each block may see, bool[blocks, 1, 1, keys]: real frames of itself, of
-    the block before and itself, of itself and the block after."""
+    the block before and itself, of itself and the block after. Before the first there are
+    real frames if it continues something."""
     blocks = -(-frames // block)
     real = (np.arange(blocks * block) < frames).reshape(blocks, block)
-    none = np.zeros((1, block), bool)
-    before = np.concatenate([none, real[:-1]])
-    after = np.concatenate([real[1:], none])
+    before = np.concatenate([np.full((1, block), continued), real[:-1]])
+    after = np.concatenate([real[1:], np.zeros((1, block), bool)])
     masks = {
         "mask_self": real,
         "mask_back": np.concatenate([before, real], axis=1),
@@ -129,7 +206,8 @@ def block_masks(frames: int, block: int) -> dict[str, Array]:
 
 
 def evaluate(bound: Bound, tables: DitTables, time: np.float32, state: Array) -> Array:
-    """The guided velocity f32[frames, 80] at one of the tables' times."""
+    """The velocity f32[frames, 80] at one of the tables' times: guided if the unconditioned
+    branch is bound too."""
     point = int(np.searchsorted(tables.times, time))
     assert tables.times[point] == time, f"no AdaLN vectors for time {time}"
     bound.inputs["modulation"][...] = tables.modulation[point]
@@ -139,5 +217,8 @@ def evaluate(bound: Bound, tables: DitTables, time: np.float32, state: Array) ->
     bound.run()
     velocity = bound.outputs["velocity"][:, :frames]
     conditioned = velocity[CONDITIONED]
+    if len(velocity) == 1:
+        alone: Array = conditioned.copy()
+        return alone
     guided: Array = conditioned + (conditioned - velocity[UNCONDITIONED]) * GUIDANCE
     return guided

@@ -100,13 +100,15 @@ def vision_cos_sin(pos_hw: IntArray, head_dim: int) -> tuple[FloatArray, FloatAr
     )
 
 
-def dit_cos_sin(inv_freq: FloatArray, frames: int) -> tuple[FloatArray, FloatArray]:
-    """Frames 0..frames-1 -> cos, sin f32[1, frames, len(inv_freq)].
+def dit_cos_sin(inv_freq: FloatArray, frames: int, start: int = 0) -> tuple[FloatArray, FloatArray]:
+    """Frames start..start+frames-1 -> cos, sin f32[1, frames, len(inv_freq)].
 
     `inv_freq` is a tensor of the checkpoint: its values are rounded to bfloat16, so the
     formula does not reproduce them.
     """
-    angles = np.arange(frames, dtype=np.float32)[:, None] * inv_freq.astype(np.float32)
+    angles = np.arange(start, start + frames, dtype=np.float32)[:, None] * inv_freq.astype(
+        np.float32
+    )
     return np.cos(angles)[None], np.sin(angles)[None]
 
 

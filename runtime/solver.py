@@ -1,13 +1,18 @@
-"""The flow's differential equation: time points and the Runge-Kutta 3/8 rule.
+"""The flow's differential equation: time points, and solvers as data.
 
-Source: `RungeKutta4ODESolver` and `Qwen2_5OmniToken2WavDiTModel.sample` of transformers
-4.57.6. All arithmetic on times is float32, as there.
+Source of times and of the Runge-Kutta 3/8 rule: `RungeKutta4ODESolver` and
+`Qwen2_5OmniToken2WavDiTModel.sample` of transformers 4.57.6. All arithmetic on times is
+float32, as there. The other methods are textbook ones on the same times, because AdaLN
+vectors exist for no others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +20,86 @@ import numpy.typing as npt
 from runtime.contract import Array
 
 FloatArray = npt.NDArray[np.float32]
+Method = Literal["rk4", "heun", "euler", "adams2", "adams3"]
 
 POINTS = 10
 SWAY = -1.0
 ONE_THIRD = np.float32(1 / 3)
 TWO_THIRDS = np.float32(2 / 3)
-EVALUATIONS_PER_STEP = 4
 
 Velocity = Callable[[np.float32, Array], Array]
 """dy/dt at a time and a state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One call of the velocity: a stream keeps state per `index`."""
+
+    index: int
+    time: np.float32
+    guided: bool  # both branches run, else the conditioned one alone
+
+    @property
+    def branches(self) -> int:
+        return 2 if self.guided else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """How the equation is solved.
+
+    Attributes:
+        points: which of the 10 time points it steps over, first and last included.
+        guidance: the times, ends included, at which the unconditioned branch runs too.
+            Guidance is a difference of branches; where they agree it is work for nothing.
+    """
+
+    name: str
+    method: Method
+    points: tuple[int, ...] = tuple(range(POINTS))
+    guidance: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        assert self.points[0] == 0 and self.points[-1] == POINTS - 1, self.points
+        assert all(a < b for a, b in pairwise(self.points)), self.points
+        known = set(evaluation_times().tolist())
+        strange = [e.time for e in self.evaluations if float(e.time) not in known]
+        assert not strange, f"solver {self.name}: no AdaLN vectors for times {strange}"
+
+    @property
+    def times(self) -> FloatArray:
+        """The time points it steps over."""
+        return time_points()[list(self.points)]
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """All calls of the velocity, in order."""
+        return _evaluations(self)
+
+    @property
+    def branch_evaluations(self) -> int:
+        """Evaluations times branches: its work. The reference's is 72."""
+        return sum(evaluation.branches for evaluation in self.evaluations)
+
+
+@cache
+def _evaluations(solver: Solver) -> tuple[Evaluation, ...]:
+    times: list[np.float32] = []
+    for start, end in pairwise(solver.times):
+        match solver.method:
+            case "rk4":
+                times += step_times(start, end)
+            case "heun":
+                times += (start, end)
+            case _:
+                times.append(start)
+    low, high = (np.float32(end) for end in solver.guidance)
+    return tuple(
+        Evaluation(index, time, bool(low <= time <= high)) for index, time in enumerate(times)
+    )
+
+
+@cache
 def time_points(points: int = POINTS, sway: float = SWAY) -> FloatArray:
     """f32[points] from 0 to 1, denser near 0 for a negative sway."""
     half_pi = np.float32(np.pi / 2)
@@ -35,11 +109,12 @@ def time_points(points: int = POINTS, sway: float = SWAY) -> FloatArray:
     backward = np.float32(1) - np.arange(points - 1, -1, -1, dtype=np.float32) * step
     even = np.where(np.arange(points) < points // 2, forward, backward).astype(np.float32)
     bent: FloatArray = even + np.float32(sway) * (np.cos(half_pi * even) - np.float32(1) + even)
+    bent.flags.writeable = False
     return bent
 
 
 def step_times(start: np.float32, end: np.float32) -> tuple[np.float32, ...]:
-    """The four times at which one step evaluates the velocity."""
+    """The four times at which one step of the 3/8 rule evaluates the velocity."""
     step = np.float32(end - start)
     return (
         start,
@@ -49,17 +124,33 @@ def step_times(start: np.float32, end: np.float32) -> tuple[np.float32, ...]:
     )
 
 
+@cache
 def evaluation_times() -> FloatArray:
-    """The distinct times of all evaluations, ascending: 28 for 9 steps of 4."""
+    """The distinct times of all evaluations of the 3/8 rule, ascending: 28 for 9 steps of 4."""
     points = time_points()
     times = {float(time) for start, end in pairwise(points) for time in step_times(start, end)}
     return np.array(sorted(times), np.float32)
 
 
-def integrate(velocity: Velocity, state: Array, points: FloatArray | None = None) -> Array:
+def solve(solver: Solver, velocity: Callable[[Evaluation, Array], Array], state: Array) -> Array:
+    """From time 0 to 1; the velocity is told which evaluation it is."""
+    evaluations = iter(solver.evaluations)
+
+    def numbered(time: np.float32, state: Array) -> Array:
+        evaluation = next(evaluations)
+        assert evaluation.time == time, f"{solver.name}: {evaluation} at time {time}"
+        return velocity(evaluation, state)
+
+    return integrate(numbered, state, solver.times, solver.method)
+
+
+def integrate(velocity: Velocity, state: Array, points: FloatArray, method: Method) -> Array:
     """Solves from the first time point to the last and returns the final state."""
-    for start, end in pairwise(time_points() if points is None else points):
-        state = rk4_step(velocity, state, start, end)
+    if method in ORDERS:
+        return _adams_bashforth(velocity, state, points, ORDERS[method])
+    step = rk4_step if method == "rk4" else heun_step
+    for start, end in pairwise(points):
+        state = step(velocity, state, start, end)
     return state
 
 
@@ -73,3 +164,48 @@ def rk4_step(velocity: Velocity, state: Array, start: np.float32, end: np.float3
     k4 = velocity(t4, state + h * (k1 - k2 + k3))
     following: Array = state + (k1 + np.float32(3) * (k2 + k3) + k4) * h / np.float32(8)
     return following
+
+
+def heun_step(velocity: Velocity, state: Array, start: np.float32, end: np.float32) -> Array:
+    """One step of the trapezoidal rule with an Euler predictor: two evaluations."""
+    h = np.float32(end - start)
+    k1 = velocity(start, state)
+    k2 = velocity(end, state + h * k1)
+    following: Array = state + (k1 + k2) * (h / np.float32(2))
+    return following
+
+
+# How many velocities a step extrapolates from; with one it is Euler's method.
+ORDERS: dict[Method, int] = {"euler": 1, "adams2": 2, "adams3": 3}
+
+
+def _adams_bashforth(velocity: Velocity, state: Array, points: FloatArray, order: int) -> Array:
+    """One evaluation a step: the polynomial through the last `order` velocities, integrated.
+
+    The first steps have fewer to go by and are of lower order. Source: Hairer, Norsett,
+    Wanner, Solving Ordinary Differential Equations I, section III.5 (variable steps).
+    """
+    known: list[tuple[np.float32, Array]] = []
+    for start, end in pairwise(points):
+        known = [*known, (start, velocity(start, state))][-order:]
+        weights = _adams_weights([float(time) for time, _ in known], float(start), float(end))
+        for weight, (_, slope) in zip(weights, known, strict=True):
+            state = state + np.float32(weight) * slope
+    return state
+
+
+def _adams_weights(times: list[float], start: float, end: float) -> list[float]:
+    """Each velocity's share: its Lagrange polynomial integrated from start to end."""
+    weights = []
+    for own in times:
+        basis = np.poly1d([1.0])
+        for other in times:
+            if other != own:
+                basis = basis * np.poly1d([1.0, start - other]) / (own - other)
+        integral = basis.integ()  # in time since `start`
+        weights.append(float(integral(end - start)))
+    return weights
+
+
+EXACT = Solver("exact", "rk4")
+"""What the reference does: 36 evaluations of both branches."""

@@ -29,6 +29,7 @@ class Step(NamedTuple):
     modulation: Sequence[Tensor]  # shift, scale, gate of attention, then of the MLP
     cos: Tensor
     sin: Tensor
+    commit: Tensor
     mask_self: Tensor
     mask_back: Tensor
     mask_ahead: Tensor
@@ -79,17 +80,26 @@ class Block(nn.Module):
         self.up = Linear(f"{key}.ff.ff.0", dims.hidden, ffn, bias=True, precision="f32")
         self.down = Linear(f"{key}.ff.ff.3", ffn, dims.hidden, bias=True, precision="f32")
 
-    def forward(self, x: Tensor, step: Step) -> Tensor:
-        """x f32[blocks, branches, 24, hidden] -> the same."""
+    def forward(
+        self, x: Tensor, step: Step, past: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x f32[blocks, branches, 24, hidden] -> the same, and what the layer commits.
+
+        A layer that looks back takes its key and its value of the block before the first,
+        each f32[1, branches * heads, 24, head_dim], and commits one block's; others neither.
+        """
         dims = self.dims
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = step.modulation
         normed = layer_norm(x, (dims.hidden,), 1 + scale, shift, EPS)
-        x = x + gate * self.output(self._attend(self.qkv(normed), step))
+        seen, committed = self._attend(self.qkv(normed), step, past)
+        x = x + gate * self.output(seen)
         normed = layer_norm(x, (dims.hidden,), 1 + scale_mlp, shift_mlp, EPS)
         y: Tensor = x + gate_mlp * self.down(gelu(self.up(normed), approximate="tanh"))
-        return y
+        return y, committed
 
-    def _attend(self, qkv: Tensor, step: Step) -> Tensor:
+    def _attend(
+        self, qkv: Tensor, step: Step, past: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """[blocks, branches, 24, 3 * inner] -> [blocks, branches, 24, inner].
 
         Blocks are the batch of the attention and branches join its heads, so that one
@@ -101,13 +111,16 @@ class Block(nn.Module):
         q, k = self._rotate(q, step), self._rotate(k, step)
         q, k, v = (ops.fold_heads(part, self.dims.heads) for part in (q, k, v))
         mask = step.mask_self
+        committed: tuple[Tensor, ...] = ()
         if self.look_back:
-            k, v, mask = _with_previous(k), _with_previous(v), step.mask_back
+            committed = (k.index_select(0, step.commit), v.index_select(0, step.commit))
+            k, v = (_with_previous(x, before) for x, before in zip((k, v), past, strict=True))
+            mask = step.mask_back
         elif self.look_ahead:
             k, v, mask = _with_next(k), _with_next(v), step.mask_ahead
         seen = ops.attention(q, k, v, mask)
         merged: Tensor = ops.unfold_heads(seen, like, self.dims.heads)
-        return merged
+        return merged, committed
 
     def _rotate(self, x: Tensor, step: Step) -> Tensor:
         """Only head 0 carries positions: a quirk of the training code, kept upstream."""
@@ -137,19 +150,25 @@ class DitStep(nn.Module):
         mask_self: Tensor,
         mask_back: Tensor,
         mask_ahead: Tensor,
-    ) -> tuple[Tensor]:
+        past: Tensor,
+        commit: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         dims = self.dims
         half = dims.head_dim // 2
         y = self._to_blocks(self.input(x) + static)
         cos, sin = (part.reshape(-1, dims.block, half) for part in (cos, sin))
         masks = [for_every_query(mask, dims.block) for mask in (mask_self, mask_back, mask_ahead)]
         vectors = torch.split(modulation.reshape(-1), [dims.hidden] * (6 * dims.layers))
+        pasts = iter(torch.split(past, [1] * (2 * len(dims.look_back_layers))))
+        committed: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             own = vectors[6 * index : 6 * index + 6]
-            y = block(y, Step(own, cos, sin, *masks))
+            before = (next(pasts), next(pasts)) if block.look_back else ()
+            y, kept = block(y, Step(own, cos, sin, commit, *masks), before)
+            committed.extend(kept)
         scale, shift = torch.split(modulation_out.reshape(-1), [dims.hidden] * 2)
         y = layer_norm(y, (dims.hidden,), 1 + scale, shift, EPS)
-        return (self.output(y).transpose(0, 1).flatten(1, 2),)
+        return self.output(y).transpose(0, 1).flatten(1, 2), torch.cat(committed)
 
     def _to_blocks(self, x: Tensor) -> Tensor:
         """[branches, frames, hidden] -> [blocks, branches, 24, hidden]."""
@@ -157,10 +176,10 @@ class DitStep(nn.Module):
         return x.reshape(x.shape[0], -1, dims.block, dims.hidden).transpose(0, 1)
 
 
-def _with_previous(x: Tensor) -> Tensor:
-    """The keys of the block before in front of each block's own:
-    [blocks, heads, 24, head_dim] -> [blocks, heads, 48, head_dim]."""
-    return torch.cat([pad(x, (0, 0, 0, 0, 0, 0, 1, 0))[:-1], x], dim=2)
+def _with_previous(x: Tensor, before: Tensor) -> Tensor:
+    """The keys of the block before in front of each block's own, `before` in front of the
+    first: [blocks, heads, 24, head_dim] -> [blocks, heads, 48, head_dim]."""
+    return torch.cat([torch.cat([before, x])[:-1], x], dim=2)
 
 
 def _with_next(x: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
-"""The DiT and its solver against transformers 4.57.6, on realistic random weights."""
+"""The DiT against transformers 4.57.6, and in windows, on realistic random weights."""
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,12 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5O
 from export.modules.dit import KEY, DitStep
 from export.speech_tables import speech_tables
 from export.voices import Voice
-from runtime import dit, solver
+from runtime import dit
+from runtime.bindings import Bindings
 from runtime.contract import Array, GraphContract
+from runtime.dit import Past, Stretch
+from runtime.solver import EXACT, Solver
+from runtime.windows import Windows
 from tests.export.modules.parity import (
     DictWeights,
     checkpoint,
@@ -27,8 +30,6 @@ from tests.export.modules.parity import (
     published_dims,
     revive,
 )
-
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "misc.json").read_text())
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "3b-like": {
@@ -70,15 +71,16 @@ class TorchBound:
     def __init__(
         self, module: torch.nn.Module, contract: GraphContract, sizes: Mapping[str, int]
     ) -> None:
-        self.module = module
-        kinds = {"f32": np.float32, "bool": bool}
+        self.module, self.contract = module, contract
+        kinds = {"f32": np.float32, "bool": bool, "i64": np.int64}
         self.inputs = {s.name: np.zeros(s.shape(sizes), kinds[s.dtype]) for s in contract.inputs}
         self.outputs: dict[str, Array] = {}
 
     def run(self) -> None:
         with torch.no_grad():
             feeds = (torch.from_numpy(value) for value in self.inputs.values())
-            self.outputs["velocity"] = self.module(*feeds)[0].numpy()
+            for spec, value in zip(self.contract.outputs, self.module(*feeds), strict=True):
+                self.outputs[spec.name] = value.numpy()
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -213,27 +215,123 @@ def test_codes_beyond_the_table_are_read_as_zero(case: Case) -> None:
     np.testing.assert_array_equal(odd, plain)
 
 
-def test_time_points_are_golden() -> None:
-    np.testing.assert_allclose(solver.time_points(), GOLDEN["sway_time_points"], rtol=1e-6)
+WINDOWS = Windows("small", chunks=(1, 2), ahead=1)
 
 
-def test_time_points_are_the_references_to_two_ulp() -> None:
-    times = torch.linspace(0, 1, 10)
-    times += -1.0 * (torch.cos(torch.pi / 2 * times) - 1 + times)
-    np.testing.assert_array_max_ulp(solver.time_points(), times.numpy(), maxulp=2)
+def in_windows(
+    case: Case, codes: Array, noise: Array, scheme: Windows, solver: Solver = EXACT
+) -> Array:
+    """f32[frames, 80], window after window with committed state."""
+    dims = case.tables.dims
+    frames, begin, past, mel = codes.size * dims.repeats, 0, Past(), []
+    for number in itertools.count():
+        window = scheme.window(number, begin, frames, dims.block, last=True)
+        if window is None:
+            return np.concatenate(mel)
+        past.commit = (window.end - window.start - 1) // dims.block
+        stretch = Stretch(
+            window.start,
+            codes[window.start // dims.repeats : window.stop // dims.repeats],
+            noise[window.start : window.stop],
+        )
+        bind = Bindings(case.graph).of
+        solved = dit.solve(bind, case.tables, case.voice_table, stretch, solver, past)
+        mel.append(solved[: window.end - window.start])
+        begin = window.end
+    raise AssertionError
 
 
-def test_28_distinct_times_serve_36_evaluations() -> None:
-    times = solver.evaluation_times()
-    assert len(times) == 28 and times[0] == 0 and times[-1] == 1
-    assert (np.diff(times) > 0).all()
+def speech_of(case: Case, blocks: float) -> tuple[Array, Array]:
+    """Codes and noise of an utterance of so many blocks."""
+    codes = codes_of(int(blocks * case.tables.dims.block / 2))
+    noise = np.random.default_rng(6).standard_normal((2 * codes.size, 80), np.float32)
+    return codes, noise
 
 
-def test_the_solver_is_of_fourth_order() -> None:
-    """dy/dt = y on [0, 1]: the error falls with the fourth power of the step."""
-    errors = []
-    for points in (5, 9):
-        grid = np.linspace(0, 1, points, dtype=np.float32)
-        result = solver.integrate(lambda t, y: y, np.ones(1), grid)
-        errors.append(abs(result[0] - np.e))
-    assert 10 < errors[0] / errors[1] < 25
+@pytest.mark.parametrize("blocks", [0.5, 1, 2.4])
+def test_one_window_is_the_whole_bit_for_bit(case: Case, blocks: float) -> None:
+    codes, noise = speech_of(case, blocks)
+    whole = dit.synthesize(case.graph, case.tables, codes, case.voice_table, noise)[0].T
+    one = in_windows(case, codes, noise, Windows("one", chunks=(9,), ahead=1))
+    np.testing.assert_array_equal(one, whole)
+
+
+def blind(case: Case) -> Case:
+    """The same weights, but no layer looks ahead."""
+    dims = replace(case.tables.dims, look_ahead_layers=())
+    module = load(DitStep(dims), case.weights)
+    graph = TorchGraph(module, case.graph.contract)
+    return replace(case, tables=replace(case.tables, dims=dims), graph=graph)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_the_past_is_exact(case: Case, ahead: int) -> None:
+    """Without layers that look ahead, windows with committed state change nothing."""
+    case = blind(case)
+    codes, noise = speech_of(case, 6.4)
+    whole = dit.synthesize(case.graph, case.tables, codes, case.voice_table, noise)[0].T
+    windows = in_windows(case, codes, noise, replace(WINDOWS, ahead=ahead))
+    assert np.abs(windows - whole).max() <= 1e-5 * np.abs(whole).max()
+    # and it is the state that does it
+    forgetful = [
+        dit.solve(
+            Bindings(case.graph).of, case.tables, case.voice_table,
+            Stretch(0, codes[part], noise[2 * part.start : 2 * part.stop]), EXACT,
+        )
+        for part in (slice(0, case.tables.dims.block), slice(case.tables.dims.block, codes.size))
+    ]  # fmt: skip
+    assert np.abs(np.concatenate(forgetful) - whole).max() > 1e-3 * np.abs(whole).max()
+
+
+def test_what_is_left_is_the_approximate_future(case: Case) -> None:
+    """Each further block of look-ahead brings windows closer to the whole."""
+    codes, noise = speech_of(case, 8.4)
+    whole = dit.synthesize(case.graph, case.tables, codes, case.voice_table, noise)[0].T
+    errors = [
+        np.sqrt(np.mean((in_windows(case, codes, noise, replace(WINDOWS, ahead=n)) - whole) ** 2))
+        for n in (0, 1, 2, 3)
+    ]
+    assert errors[0] > 1e-3 * whole.std()
+    assert all(later < earlier / 2 for earlier, later in itertools.pairwise(errors)), errors
+
+
+def test_an_evaluation_without_guidance_runs_one_branch(case: Case) -> None:
+    codes, noise = speech_of(case, 1.5)
+    solver = Solver("half", "adams2", guidance=(0.0, 0.3))
+    branches: list[int] = []
+
+    class Counting(Bindings):
+        def of(self, **sizes: int) -> Any:
+            branches.append(sizes["branches"])
+            return super().of(**sizes)
+
+    stretch = Stretch(0, codes, noise)
+    mel = dit.solve(Counting(case.graph).of, case.tables, case.voice_table, stretch, solver, Past())
+    assert sorted(branches) == [1, 2]
+    alone = case.graph.bind({"branches": 1, "blocks": 2})
+    both = case.graph.bind({"branches": 2, "blocks": 2})
+    for bound in (alone, both):
+        dit.write_static(bound, case.tables, codes, case.voice_table, len(noise))
+        dit.evaluate(bound, case.tables, case.tables.times[5], noise)
+    np.testing.assert_allclose(
+        alone.outputs["velocity"][0], both.outputs["velocity"][0], rtol=1e-4, atol=1e-5
+    )
+    assert np.isfinite(mel).all()
+
+
+def test_windows_of_a_cheap_solver_carry_its_state_too(case: Case) -> None:
+    case = blind(case)
+    codes, noise = speech_of(case, 4.4)
+    solver = Solver("half", "adams3", guidance=(0.0, 0.3))
+    stretch = Stretch(0, codes, noise)
+    bind = Bindings(case.graph).of
+    whole = dit.solve(bind, case.tables, case.voice_table, stretch, solver)
+    windows = in_windows(case, codes, noise, WINDOWS, solver)
+    assert np.abs(windows - whole).max() <= 1e-5 * np.abs(whole).max()
+
+
+def test_noise_of_a_frame_does_not_depend_on_the_length() -> None:
+    whole = np.random.default_rng(9).standard_normal((50, 80), np.float32)
+    rng = np.random.default_rng(9)
+    parts = [rng.standard_normal((frames, 80), np.float32) for frames in (7, 1, 42)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)

@@ -1,0 +1,130 @@
+"""Codes in, sound out, while the codes still come: DiT windows and vocoder pieces joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.backend import Graph
+from runtime.bindings import Bindings
+from runtime.contract import Array
+from runtime.dit import DitTables, Past, Stretch, solve
+from runtime.solver import EXACT, Solver
+from runtime.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, VocoderStream
+from runtime.windows import GROWING_FAR, GROWING_LONG, Window, Windows
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechPreset:
+    """How well, and at what cost."""
+
+    name: str
+    solver: Solver
+    windows: Windows
+    context: int  # mel frames on each side of what the vocoder turns into sound
+
+
+# The nearest to the exact mel at their cost in a search over two utterances (46 and 60 codes)
+# of the trained nano checkpoint; real weights may rank solvers differently, random ones do.
+HEUN = Solver("heun, 6 steps", "heun", points=(0, 2, 4, 6, 7, 8, 9))
+ADAMS = Solver(
+    "adams2, 6 steps, guided midway", "adams2", points=(0, 2, 3, 4, 6, 8, 9), guidance=(0.06, 0.7)
+)
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        SpeechPreset("exact", EXACT, GROWING_FAR, EXACT_CONTEXT),
+        SpeechPreset("balanced", HEUN, GROWING_LONG, NEAR_CONTEXT),
+        SpeechPreset("fast", ADAMS, GROWING_LONG, NEAR_CONTEXT),
+    )
+}
+
+
+class SpeechGraphs:
+    """What all utterances of one model share: graphs with their buffers, and tables."""
+
+    def __init__(self, dit_step: Graph, vocoder: Graph, tables: DitTables) -> None:
+        self.dit_step = Bindings(dit_step)
+        self.vocoder = Bindings(vocoder)
+        self.tables = tables
+
+
+class Synthesis:
+    """One utterance being spoken.
+
+    Attributes:
+        codes: all codes so far.
+        windows: windows done.
+        frames: mel frames done.
+        past: what the next window sees of them.
+        finished: `last` was said and everything came out.
+    """
+
+    def __init__(self, graphs: SpeechGraphs, voice: Array, seed: int, preset: SpeechPreset) -> None:
+        self.graphs = graphs
+        self.voice = voice  # f32[hidden], the speaker's table
+        self.preset = preset
+        self.codes: list[int] = []
+        self.windows = self.frames = 0
+        self.past = Past()
+        self.finished = False
+        self.vocoder = VocoderStream(graphs.vocoder, preset.context)
+        # drawn row by row, so that a frame's noise does not depend on the utterance's length
+        self._random = np.random.default_rng(seed)
+        self._noise = np.empty((0, graphs.tables.dims.mel), np.float32)
+
+    def push(
+        self, codes: Sequence[int], last: bool = False, check: Callable[[], None] = lambda: None
+    ) -> Iterator[Array]:
+        """Takes codes and yields f32[samples], 24 kHz, as soon as there are enough.
+
+        Exhaust it before the next push. `check` is called before every graph call and may
+        raise to cancel; the object is of no use afterwards.
+        """
+        assert not self.finished, "this utterance has ended"
+        self.codes += codes
+        while window := self._next(last):
+            mel = self._mel(window, check)
+            ends = last and window.end == self._known
+            check()
+            samples = self.vocoder.push(np.ascontiguousarray(mel.T), ends)
+            if samples.size:
+                yield samples
+        if last and self.vocoder.voiced < self.frames:  # nothing came after the last window
+            check()
+            yield self.vocoder.push(np.empty((self._noise.shape[1], 0), np.float32), last=True)
+        self.finished = last
+
+    @property
+    def _known(self) -> int:
+        """Mel frames whose codes are there."""
+        return len(self.codes) * self.graphs.tables.dims.repeats
+
+    def _next(self, last: bool) -> Window | None:
+        block = self.graphs.tables.dims.block
+        return self.preset.windows.window(self.windows, self.frames, self._known, block, last)
+
+    def _mel(self, window: Window, check: Callable[[], None]) -> Array:
+        """f32[frames, 80] of one window, committed."""
+        tables = self.graphs.tables
+        dims = tables.dims
+        codes = self.codes[window.start // dims.repeats : window.stop // dims.repeats]
+        stretch = Stretch(window.start, np.array(codes, np.int64), self._noise_of(window))
+        past = self.past if self.preset.windows.carries else None
+        self.past.commit = (window.end - window.start - 1) // dims.block
+        mel = solve(
+            self.graphs.dit_step.of, tables, self.voice, stretch, self.preset.solver, past, check
+        )
+        self.windows += 1
+        self.frames = window.end
+        return mel[window.begin - window.start : window.end - window.start]
+
+    def _noise_of(self, window: Window) -> Array:
+        missing = window.stop - len(self._noise)
+        if missing > 0:
+            more = self._random.standard_normal((missing, self._noise.shape[1]), np.float32)
+            self._noise = np.concatenate([self._noise, more])
+        return self._noise[window.start : window.stop]

@@ -1,0 +1,60 @@
+"""Mel to waveform in pieces that join without a seam."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.backend import run_once
+from runtime.bindings import Bindings
+from runtime.contract import Array
+
+EXACT_CONTEXT = 28  # mel frames: nothing farther away reaches a sample
+NEAR_CONTEXT = 20  # what lies beyond changes a sample by less than f32 resolves
+
+
+class VocoderStream:
+    """One utterance's waveform.
+
+    Source of the contexts: the measured receptive field of `Qwen2_5OmniToken2WavBigVGANModel`.
+
+    Attributes:
+        frames: mel frames taken in.
+        voiced: mel frames whose samples came out.
+    """
+
+    def __init__(self, vocoder: Bindings, context: int = EXACT_CONTEXT) -> None:
+        self.vocoder = vocoder
+        self.context = context
+        mel = vocoder.graph.contract.input("mel").axes[1]
+        assert isinstance(mel, int)
+        self._mel = np.empty((mel, 0), np.float32)  # from `frames - its length` on
+        self.frames = self.voiced = 0
+
+    def push(self, mel: Array, last: bool = False) -> Array:
+        """f32[80, frames] -> f32[samples] that are now final: 240 for each frame with a full
+        context behind it, and for all with `last`."""
+        self._mel = np.concatenate([self._mel, mel], axis=1)
+        self.frames += mel.shape[1]
+        ready = self.frames if last else self.frames - self.context
+        if ready <= self.voiced:
+            return np.empty(0, np.float32)
+        first = self.frames - self._mel.shape[1]
+        wave = self._run(last)
+        hop = len(wave) // self._mel.shape[1]
+        samples = wave[(self.voiced - first) * hop : (ready - first) * hop].copy()
+        self.voiced = ready
+        self._mel = self._mel[:, max(ready - self.context - first, 0) :]
+        return samples
+
+    def _run(self, last: bool) -> Array:
+        frames = self._mel.shape[1]
+        if last:  # of a length that may never return
+            rest: Array = run_once(
+                self.vocoder.graph, {"frames": frames}, {"mel": self._mel[None]}
+            )["wave"][0]
+            return rest
+        bound = self.vocoder.of(frames=frames)
+        bound.inputs["mel"][...] = self._mel
+        bound.run()
+        wave: Array = bound.outputs["wave"][0]
+        return wave
