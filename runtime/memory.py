@@ -105,5 +105,5 @@ def _sound_marks(mel: Array, tokens: int, dims: AudioEncoderDims) -> Array:
 
 def _hash(content: Array) -> int:
     digest = hashlib.blake2b(str(content.shape).encode(), digest_size=8)
-    digest.update(np.ascontiguousarray(content))
+    digest.update(np.ascontiguousarray(content).data)
     return -1 - (int.from_bytes(digest.digest(), "little") >> 1)

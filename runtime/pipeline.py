@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -12,20 +13,26 @@ import numpy as np
 from runtime import dit
 from runtime.backend import Backend, Graph, run_once
 from runtime.bundle import CHAT_TEMPLATE, TOKENIZER, Bundle
+from runtime.channel import Cancellation
 from runtime.clock import Clock, StageReport
 from runtime.contract import Array
 from runtime.decoder import Decoder
 from runtime.encoders import AudioEncoder, VisionEncoder
 from runtime.facts import PreprocessorFacts
+from runtime.memory import Memory
+from runtime.messages import Message, parse_messages
 from runtime.options import Options, whole
 from runtime.ort import OrtBackend
 from runtime.prompt import Prompt
 from runtime.reply import Reply
+from runtime.session import Session
+from runtime.stream import Stream
+from runtime.synthesis import SpeechGraphs, SpeechPreset, Synthesis, speech_preset
 from runtime.talker import Talker
 from runtime.thinker import Thinker
 from runtime.tmrope import tmrope_positions
 from runtime.tokenizer import Tokenizer
-from runtime.turn import Check, Turn, never
+from runtime.turn import Check, Overflow, Turn, never
 
 
 class Omni:
@@ -44,6 +51,7 @@ class Omni:
         self.facts = PreprocessorFacts.from_json(bundle.manifest.preprocessor)
         self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
         self.chat_template = bundle.text(CHAT_TEMPLATE)
+        self.speaking = threading.Lock()  # whoever uses the buffers of the speech graphs
         self._graphs: dict[str, Graph] = {}
 
     @staticmethod
@@ -85,6 +93,35 @@ class Omni:
                 does not fit the cache.
         """
         turn = self.turn(Options.of(**options), Clock(report))
+        return self.answer(turn, parse_messages(messages))
+
+    def stream(
+        self, messages: Sequence[Mapping[str, Any]], *, preset: str = "exact", **options: Any
+    ) -> Stream:
+        """Answers a conversation piece by piece: iterate over `TextDelta` and `PcmChunk`.
+
+        Text and codec tokens are those of `generate`.
+
+        Args:
+            messages, options: as for `generate`.
+            preset: one of `runtime.synthesis.PRESETS`: how near the sound comes to that of
+                `generate`, and at what cost.
+
+        Raises:
+            OmnijetError: unusable messages, options or preset, an unknown voice. What is found
+                later is raised where the stream is read.
+        """
+        made = speech_preset(preset)
+        cancellation = Cancellation()
+        turn = self.turn(Options.of(**options), Clock(), check=cancellation.check)
+        return Stream(turn, parse_messages(messages), made, cancellation)
+
+    def session(self, *, system: str | None = None, overflow: Overflow = "error") -> Session:
+        """A conversation that is fed only what is new, see `Session`."""
+        return Session(self, system, overflow)
+
+    def answer(self, turn: Turn, messages: Sequence[Message]) -> Reply:
+        """Runs a turn to its end; the speech is made in one piece."""
         for _ in turn.events(messages):
             pass
         if not turn.codes:
@@ -95,10 +132,22 @@ class Omni:
         turn.clock.mark("first_pcm")
         return turn.reply(audio, mel)
 
-    def turn(self, options: Options, clock: Clock, check: Check = never) -> Turn:
+    def turn(
+        self,
+        options: Options,
+        clock: Clock,
+        memory: Memory | None = None,
+        check: Check = never,
+        overflow: Overflow = "error",
+    ) -> Turn:
         """A turn that is ready to run. Raises `OmnijetError` if there is no such voice."""
         name, token = self.bundle.voice_id(options.voice)
-        return Turn(self, options, clock, check, name, token)
+        known = Memory() if memory is None else memory
+        return Turn(self, options, clock, check, name, token, known, overflow)
+
+    def synthesis(self, voice: str, seed: int, preset: SpeechPreset) -> Synthesis:
+        """An utterance to be spoken in pieces."""
+        return Synthesis(self._speech, self.bundle.table(f"voice_{voice}"), seed, preset)
 
     def load(self, *, hearing: bool = True, sight: bool = True, speech: bool = True) -> None:
         """Loads the graphs that a turn will need; those loaded already cost nothing."""
@@ -197,6 +246,10 @@ class Omni:
             self.dims.tokens,
             self.dims.codec,
         )
+
+    @cached_property
+    def _speech(self) -> SpeechGraphs:
+        return SpeechGraphs(self._graph("dit_step"), self._graph("vocoder"), self._dit_tables)
 
     @cached_property
     def _dit_tables(self) -> dit.DitTables:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
 from runtime.channel import Cancellation, Cancelled, Channel
 from runtime.contract import Array
+from runtime.messages import Message
 from runtime.reply import PcmChunk, Reply, TextDelta
+from runtime.synthesis import SpeechPreset
 from runtime.text_feed import TextFeed
 from runtime.thinker import TextStep
 from runtime.turn import Turn
@@ -26,7 +27,6 @@ EVENTS = 64  # that wait for the reader
 CODES = 512  # that wait for the DiT: ten seconds of speech
 
 Event = TextDelta | PcmChunk
-Messages = Sequence[Mapping[str, Any]]
 
 
 class Stream:
@@ -38,9 +38,16 @@ class Stream:
     Args:
         turn: made with the check of `cancellation`.
         messages: what is to be answered.
+        preset: how the sound is made.
     """
 
-    def __init__(self, turn: Turn, messages: Messages, cancellation: Cancellation) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        messages: Sequence[Message],
+        preset: SpeechPreset,
+        cancellation: Cancellation,
+    ) -> None:
         self._turn = turn
         self._cancellation = cancellation
         self._events: Channel[Event] = Channel(EVENTS, cancellation)
@@ -50,7 +57,7 @@ class Stream:
             threading.Thread(target=target, args=args, name=name, daemon=True)
             for name, target, args in (
                 ("omnijet-write", _write, (turn, messages, self._events, codes)),
-                ("omnijet-speak", _speak, (turn, self._events, codes)),
+                ("omnijet-speak", _speak, (turn, preset, self._events, codes)),
             )
         ]
         # the workers know nothing of this object: once nobody holds it, they are told
@@ -113,7 +120,9 @@ def _end(cancellation: Cancellation, threads: Sequence[threading.Thread]) -> Non
             thread.join()
 
 
-def _write(turn: Turn, messages: Messages, events: Channel[Event], codes: Channel[int]) -> None:
+def _write(
+    turn: Turn, messages: Sequence[Message], events: Channel[Event], codes: Channel[int]
+) -> None:
     """The first worker: Thinker and Talker."""
     feed = TextFeed(turn.omni.tokenizer)
     error: BaseException | None = None
@@ -133,11 +142,11 @@ def _write(turn: Turn, messages: Messages, events: Channel[Event], codes: Channe
     codes.end(error)
 
 
-def _speak(turn: Turn, events: Channel[Event], codes: Channel[int]) -> None:
+def _speak(turn: Turn, preset: SpeechPreset, events: Channel[Event], codes: Channel[int]) -> None:
     """The second worker: DiT and vocoder. It ends last."""
     error: BaseException | None = None
     try:
-        for chunk in turn.sound(iter(lambda: codes.take(CODES), [])):
+        for chunk in turn.sound(iter(lambda: codes.take(CODES), []), preset):
             events.put(chunk)
     except Cancelled:
         pass

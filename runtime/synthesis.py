@@ -11,6 +11,7 @@ from runtime.backend import Graph
 from runtime.bindings import Bindings
 from runtime.contract import Array
 from runtime.dit import DitTables, Past, Stretch, solve
+from runtime.errors import OmnijetError
 from runtime.solver import EXACT, Solver
 from runtime.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, VocoderStream
 from runtime.windows import GROWING_FAR, GROWING_LONG, Window, Windows
@@ -41,6 +42,15 @@ PRESETS = {
         SpeechPreset("fast", ADAMS, GROWING_LONG, NEAR_CONTEXT),
     )
 }
+
+
+def speech_preset(name: str) -> SpeechPreset:
+    """A preset by name. Raises `OmnijetError` if there is none."""
+    if name not in PRESETS:
+        raise OmnijetError(
+            f"there is no preset {name!r}", expected="one of " + ", ".join(PRESETS), got=repr(name)
+        )
+    return PRESETS[name]
 
 
 class SpeechGraphs:

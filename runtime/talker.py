@@ -37,19 +37,6 @@ class Talker:
     tokens: TokenIds
     codec: CodecIds
 
-    def prompt_rows(self, embeds: Array, hidden: Array, ids: Array) -> Array:
-        """f32[n, embed_width]: what the Talker reads of the prompt (spec 4.2).
-
-        Args:
-            embeds: f32[n, width], the Thinker's merged inputs.
-            hidden: f32[n, width], its post-norm hidden states.
-            ids: i64[n].
-        """
-        media = (self.tokens.audio, self.tokens.image, self.tokens.video)
-        # of media the Talker hears through `hidden` alone
-        rows: Array = np.where(np.isin(ids, media)[:, None], np.float32(0), embeds) + hidden
-        return rows
-
     def opening_rows(self, voice_token: int, first_reply: Array) -> Array:
         """f32[2, embed_width]: the speaker's mark and the first reply row, with pad and start
         codes: what follows the prompt.
@@ -114,3 +101,17 @@ class Talker:
     def _text(self, token: int) -> Array:
         row: Array = self.text_embedding[token].astype(np.float32)
         return row
+
+
+def prompt_rows(embeds: Array, hidden: Array, ids: Array, tokens: TokenIds) -> Array:
+    """f32[n, embed_width]: what the Talker reads of a prompt (spec 4.2).
+
+    Args:
+        embeds: f32[n, width], the Thinker's merged inputs.
+        hidden: f32[n, width], its post-norm hidden states.
+        ids: i64[n].
+    """
+    # of media the Talker hears through `hidden` alone
+    media = np.isin(ids, (tokens.audio, tokens.image, tokens.video))
+    rows: Array = np.where(media[:, None], np.float32(0), embeds) + hidden
+    return rows

@@ -38,7 +38,7 @@ class TextFeed:
         """What still waits at the end."""
         fresh = self._tokenizer.decode(self._open)[self._told :]
         self._open, self._told = [], 0
-        return self._hand_on(fresh) if self._ids else None
+        return self._hand_on(fresh) if fresh or self._ids else None
 
     def _hand_on(self, text: str) -> TextDelta:
         delta = TextDelta(text, tuple(self._ids))

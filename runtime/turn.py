@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from runtime.memory import marks as row_marks
 from runtime.messages import Message
 from runtime.options import Options
 from runtime.prompt import Prompt, build_prompt
-from runtime.reply import Reply
+from runtime.reply import PcmChunk, Reply
 from runtime.sampling import Sampler, Sampling
+from runtime.synthesis import SpeechPreset, Synthesis
+from runtime.talker import prompt_rows
 from runtime.thinker import TextStep, ThinkerPrefill
 from runtime.tmrope import decode_position
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from runtime.pipeline import Omni
 
 SAMPLE_RATE_HZ = 24_000
+KEPT_FREE = 0.25  # of the context, for the reply, when the oldest turns may go
+
+Overflow = Literal["error", "drop oldest"]
+"""What happens to a conversation that outgrows the KV cache."""
 
 Check = Callable[[], None]
 """Called before every graph call; raises to end the turn."""
@@ -44,6 +50,8 @@ class Turn:
     Attributes:
         voice, voice_token: who speaks.
         memory: what earlier turns fed; this one goes on from there.
+        overflow, dropped: what to do if the conversation does not fit, and how many of its
+            oldest messages were left out.
         prompt_tokens, fed_tokens: of the prompt, and of it not yet in the memory.
         text_ids, codes: what has been written and said.
     """
@@ -54,7 +62,9 @@ class Turn:
     check: Check
     voice: str
     voice_token: int
-    memory: Memory = field(default_factory=Memory)
+    memory: Memory
+    overflow: Overflow = "error"
+    dropped: int = 0
     prompt_tokens: int = 0
     fed_tokens: int = 0
     text_ids: list[int] = field(default_factory=list)
@@ -82,6 +92,28 @@ class Turn:
         """Feeds a conversation that ends in a sound which goes on: all up to `sound_tokens`
         of it."""
         self._feed(messages, sound_tokens)
+
+    def sound(self, batches: Iterator[list[int]], preset: SpeechPreset) -> Iterator[PcmChunk]:
+        """What codec tokens sound like, as they come in batches."""
+        seed = self.options.seed
+        assert seed is not None
+        synthesis: Synthesis | None = None
+        start = 0
+        for codes in chain(batches, [None]):
+            if synthesis is None:
+                if not codes:  # nothing is said
+                    return
+                synthesis = self.omni.synthesis(self.voice, seed, preset)
+            pieces = synthesis.push(codes or (), last=codes is None, check=self.check)
+            while (samples := self._next_piece(pieces)) is not None:
+                self.clock.mark("first_pcm")
+                yield PcmChunk(samples, start, SAMPLE_RATE_HZ)
+                start += samples.size
+
+    def _next_piece(self, pieces: Iterator[Array]) -> Array | None:
+        """One window's worth; the model's buffers are used by one utterance at a time."""
+        with self.omni.speaking, self.clock.stage("speech"):
+            return next(pieces, None)
 
     def reply(self, audio: Array, mel: Array | None = None) -> Reply:
         """What came of it so far; f32[samples], f32[80, frames]."""
@@ -117,7 +149,14 @@ class Turn:
                 chat_template=omni.chat_template,
             )
         self.prompt_tokens = prompt.input_ids.size
-        _require_room(self.prompt_tokens, omni.context_limit, speech)
+        needed = self.prompt_tokens + (3 if speech else 1)  # the Talker reads two rows more
+        limit = omni.context_limit
+        tight = self.overflow == "drop oldest" and needed > (1 - KEPT_FREE) * limit
+        if tight and (shorter := _without_oldest(messages)):
+            self.dropped += len(messages) - len(shorter)
+            return self._lay_out(shorter)
+        if needed > limit:
+            raise _no_room(self.prompt_tokens, needed, limit)
         with self.clock.stage("load"):
             omni.load(
                 hearing=bool(prompt.audios),
@@ -138,7 +177,8 @@ class Turn:
         if stop <= known:
             return _Fed(prompt, None)
         self.fed_tokens = stop - known
-        embeds = self._embed(prompt.input_ids[known:stop], media, known, stop)
+        ids = prompt.input_ids[known:stop]
+        embeds = self._embed(ids, media, known, stop)
         if memory.thinker is None:
             memory.thinker = omni.thinker.decoder.start(stop)
         context = memory.thinker
@@ -146,7 +186,7 @@ class Turn:
         context.check = self.check
         with self.clock.stage("thinker_prefill"):
             prefill = omni.thinker.prefill(context, embeds, positions[:, known:stop], delta)
-        rows = _talker_rows(omni, embeds, prefill.hidden, prompt.input_ids[known:stop])
+        rows = prompt_rows(embeds, prefill.hidden, ids, omni.dims.tokens)
         memory.learn(marks[known:stop], positions[:, known:stop], rows)
         return _Fed(prompt, prefill)
 
@@ -227,14 +267,18 @@ class _Fed(NamedTuple):
     prefill: ThinkerPrefill | None
 
 
-def _require_room(prompt: int, limit: int, speech: bool) -> None:
-    """Before any work: the prompt and at least one step fit the caches."""
-    needed = prompt + 3 if speech else prompt + 1  # the Talker reads two rows more
-    if needed > limit:
-        raise OmnijetError(
-            "the prompt does not fit the KV cache",
-            where="messages",
-            expected=f"at most {limit - needed + prompt} tokens of prompt in a context of {limit}",
-            got=f"{prompt} tokens",
-            fix="shorten the conversation, or use smaller pictures and shorter clips",
-        )
+def _without_oldest(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Without the oldest question and its answer; nothing if there is but one question."""
+    kept = [message for message in messages if message.role == "system"]
+    asked = [n for n, message in enumerate(messages) if message.role == "user"]
+    return (*kept, *messages[asked[1] :]) if len(asked) > 1 else ()
+
+
+def _no_room(prompt: int, needed: int, limit: int) -> OmnijetError:
+    return OmnijetError(
+        "the prompt does not fit the KV cache",
+        where="messages",
+        expected=f"at most {limit - needed + prompt} tokens of prompt in a context of {limit}",
+        got=f"{prompt} tokens",
+        fix="shorten the conversation, or use smaller pictures and shorter clips",
+    )
