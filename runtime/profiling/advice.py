@@ -10,6 +10,7 @@ from runtime.profiling.measure import Result
 from runtime.profiling.spread import Spread
 
 Numbers = dict[str, float]
+FEWEST_STEPS = 5  # below, one hiccup of the system makes a median
 DECODING = ("thinker_decode", "talker_decode")
 
 
@@ -37,7 +38,7 @@ class Rule:
 
 def _step(result: Result, floors: Mapping[str, Floor], stage: str) -> Numbers | None:
     step, floor = result.steps.get(stage), floors.get(stage)
-    if step is None or floor is None:
+    if step is None or floor is None or step.total_us.count < FEWEST_STEPS:
         return None
     total, graph, host = step.total_us.p50, step.graph_us.p50, step.host_us.p50
     return {
