@@ -23,7 +23,7 @@ from runtime.manifest import FILE_NAME as MANIFEST
 from runtime.manifest import hash_file
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
-from runtime.profiling import trace
+from runtime.profiling import report, trace
 from runtime.profiling.advice import advise
 from runtime.profiling.compare import Comparison, compare
 from runtime.profiling.floor import floors, matmul_peak
@@ -33,7 +33,7 @@ from runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
 from runtime.profiling.scenarios import SCENARIOS, chosen
 from runtime.wav import check_writable, write_whole
 
-TRACE = "trace.json"
+TRACE, REPORT = "trace.json", "report.html"
 TOLERANCE = 0.1
 
 
@@ -52,7 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--preset", metavar="NAME", help="of speech synthesis")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help=f"write {FILE_NAME} and {TRACE} there"
+        "--out", type=Path, metavar="FOLDER", help=f"write {FILE_NAME}, {TRACE} and {REPORT} there"
     )
     parser.add_argument(
         "--compare", type=Path, nargs=2, metavar=("A", "B"),
@@ -83,6 +83,12 @@ def run(args: Namespace) -> int:
         text = json.dumps(profile.to_json(), indent=1, ensure_ascii=False) + "\n"
         write_whole(args.out / FILE_NAME, text.encode())
         write_whole(args.out / TRACE, trace.write(tracks).encode())
+        # the report draws the first counted run
+        shown = {
+            name: track for name in profile.scenarios for track in tracks
+            if track.name == f"{name}, run 1"
+        }  # fmt: skip
+        write_whole(args.out / REPORT, report.html(profile, shown).encode())
     if args.format == "json":
         print_json(profile.to_json())
     else:
@@ -101,9 +107,9 @@ def _share(text: str) -> float:
 
 
 def _check_folder(folder: Path) -> None:
-    """Before minutes of work: both files can be written."""
+    """Before minutes of work: its files can be written."""
     if folder.is_dir():
-        for name in (FILE_NAME, TRACE):
+        for name in (FILE_NAME, TRACE, REPORT):
             check_writable(folder / name)
     elif folder.exists():
         raise OmnijetError("the output is no folder", where=folder, expected="a folder")

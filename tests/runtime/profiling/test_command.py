@@ -26,7 +26,12 @@ def test_profile_measures_writes_and_compares(
     assert result.steps["talker_decode"].total_us.count == 2 * 99
     tracks = trace.read((out / "trace.json").read_text(), out)
     assert [track.name for track in tracks] == ["text, run 1", "text, run 2"]
-    assert sorted(path.name for path in out.iterdir()) == ["profile.json", "trace.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "profile.json", "report.html", "trace.json",
+    ]  # fmt: skip
+    page = (out / "report.html").read_text()
+    assert "ms to the first sample" in page and "talker_decode" in page
+    assert "http" not in page and "src=" not in page  # nothing is loaded
 
     slower = json.loads((out / "profile.json").read_text())
     slower["scenarios"]["text"]["latency_ms"]["first_pcm"]["p50"] *= 2
