@@ -29,7 +29,6 @@ class Floor:
         kind: "bytes" (read a step) or "operations" (of the whole stage).
         amount: bytes or floating-point operations.
         per_s: what the machine was measured to do.
-        floor_us: amount / per_s.
     """
 
     kind: str
@@ -38,6 +37,7 @@ class Floor:
 
     @property
     def floor_us(self) -> float:
+        """Microseconds: of a step, or of the whole stage."""
         return 1e6 * self.amount / self.per_s
 
 

@@ -95,7 +95,12 @@ def measure_one(omni: Omni, scenario: Scenario, preset: str | None = None) -> Ru
     arrivals: list[tuple[float, float]] = []  # ms of arrival, ms of sound before it
     if stream is None:
         if preset is not None:
-            raise OmnijetError("this runtime does not stream", where="--preset", got=preset)
+            raise OmnijetError(
+                "this runtime does not stream",
+                where="--preset",
+                got=preset,
+                fix="leave the preset out",
+            )
         reply = omni.generate(messages, **options)
         if reply.audio.size:
             arrivals.append((1e3 * (perf_counter() - began), 0.0))
