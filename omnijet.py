@@ -88,6 +88,9 @@ VERBS: dict[str, Verb] = {
     "inspect": Verb("runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"),
     "run": Verb("runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
     "bench": Verb("runtime.commands.bench", "time the stages of a bundle on this machine"),
+    "profile": Verb(
+        "runtime.commands.profile", "latency by scenario, stage and step; compare runs"
+    ),
     "eval": Verb("nano.evaluation.command", "score a bundle of Omnijet-nano on its held-out set"),
     "synthesize": Verb(
         "export.synthesize_command", "write a seeded random checkpoint of any size", extra="export"

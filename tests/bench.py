@@ -26,10 +26,10 @@ from export.stages import export_bundle
 from export.synthetic import write_checkpoint
 from runtime import dit, solver
 from runtime.backend import Bound
-from runtime.commands.bench import machine
 from runtime.dims import VocoderDims
 from runtime.messages import parse_messages
 from runtime.pipeline import Omni
+from runtime.profiling.machine import machine
 from runtime.prompt import build_prompt
 from tests.prompts import text, user
 from tests.reference import load_reference, reference_reply

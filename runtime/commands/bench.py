@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-import onnxruntime
 from rich.table import Table
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
 from runtime.commands.console import add_format, print_json, print_table, whole_number
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
+from runtime.profiling.machine import machine
 from runtime.reply import Reply
 
 QUESTION = "Who are you, and what can you see and hear?"
@@ -72,23 +70,6 @@ def run(args: Namespace) -> int:
     if rtf is not None:
         print(f"{seconds:.2f} s of speech, real-time factor {rtf:.3f} ({args.runs} runs)")
     return 0
-
-
-def machine() -> str:
-    """The line that says what was measured on what."""
-    return (
-        f"{_processor()}, {platform.machine()}, Python {platform.python_version()}, "
-        f"numpy {np.__version__}, onnxruntime {onnxruntime.__version__}"
-    )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.machine()
 
 
 def _ask(omni: Omni, text_tokens: int, codes: int) -> Reply:

@@ -1,0 +1,215 @@
+"""`omnijet profile BUNDLE`: latency by scenario, stage and step; `--compare A B`."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.table import Table
+
+from runtime.commands.console import (
+    add_format,
+    print_json,
+    print_table,
+    size_text,
+    step_progress,
+    whole_number,
+)
+from runtime.errors import OmnijetError
+from runtime.manifest import FILE_NAME as MANIFEST
+from runtime.manifest import hash_file
+from runtime.ort import OrtBackend
+from runtime.pipeline import Omni
+from runtime.profiling import report, trace
+from runtime.profiling.advice import advise
+from runtime.profiling.compare import Comparison, compare
+from runtime.profiling.floor import floors, matmul_peak
+from runtime.profiling.machine import Machine
+from runtime.profiling.measure import Result, measure
+from runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
+from runtime.profiling.scenarios import SCENARIOS, chosen
+from runtime.wav import check_writable, write_whole
+
+TRACE, REPORT = "trace.json", "report.html"
+TOLERANCE = 0.1
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
+    parser.add_argument(
+        "--scenario", action="append", metavar="NAME",
+        help="may repeat; all by default: " + ", ".join(SCENARIOS),
+    )  # fmt: skip
+    parser.add_argument("--runs", type=whole_number(1), default=5, metavar="N", help="counted")
+    parser.add_argument(
+        "--warmup", type=whole_number(0), default=1, metavar="N", help="uncounted, before them"
+    )
+    parser.add_argument(
+        "--threads", type=whole_number(0), default=0, metavar="N", help="0: one per core"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="of speech synthesis")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help=f"write {FILE_NAME}, {TRACE} and {REPORT} there"
+    )
+    parser.add_argument(
+        "--compare", type=Path, nargs=2, metavar=("A", "B"),
+        help="instead of measuring: what changed from A to B; exit code 1 if it got worse",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tolerance", type=_share, default=TOLERANCE, metavar="X", help="0.1 is 10 percent"
+    )
+    add_format(parser)
+
+
+def run(args: Namespace) -> int:
+    """Prints tables or one JSON object. Exit code 1 if a comparison finds a regression."""
+    if (args.bundle is None) == (args.compare is None):
+        raise OmnijetError(
+            "there is nothing to profile" if args.bundle is None else "these exclude each other",
+            expected="a bundle to measure, or --compare A.json B.json",
+            fix="omnijet profile BUNDLE --out FOLDER",
+        )
+    if args.compare is not None:
+        before, after = (Profile.read(path) for path in args.compare)
+        return _print_comparison(compare(before, after, args.tolerance), args)
+    if args.out is not None:
+        _check_folder(args.out)
+    profile, tracks = _measure(args)
+    if args.out is not None:
+        args.out.mkdir(exist_ok=True)
+        text = json.dumps(profile.to_json(), indent=1, ensure_ascii=False) + "\n"
+        write_whole(args.out / FILE_NAME, text.encode())
+        write_whole(args.out / TRACE, trace.write(tracks).encode())
+        # the report draws the first counted run
+        shown = {
+            name: track for name in profile.scenarios for track in tracks
+            if track.name == f"{name}, run 1"
+        }  # fmt: skip
+        write_whole(args.out / REPORT, report.html(profile, shown).encode())
+    if args.format == "json":
+        print_json(profile.to_json())
+    else:
+        _print_profile(profile)
+    return 0
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 100:
+        raise ArgumentTypeError(f"expected a share such as 0.1, got {text!r}")
+    return value
+
+
+def _check_folder(folder: Path) -> None:
+    """Before minutes of work: its files can be written."""
+    if folder.is_dir():
+        for name in (FILE_NAME, TRACE, REPORT):
+            check_writable(folder / name)
+    elif folder.exists():
+        raise OmnijetError("the output is no folder", where=folder, expected="a folder")
+    else:
+        check_writable(folder)
+
+
+def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
+    scenarios = chosen(args.scenario)
+    backend = OrtBackend(args.threads)
+    omni = Omni.open(args.bundle, backend=backend)
+    manifest = omni.bundle.manifest
+    threads = args.threads or os.cpu_count() or 1
+    results, limits, tracks, advice = {}, {}, [], []
+    peak = matmul_peak(threads)
+    with step_progress() as progress:
+        for scenario in scenarios:
+            task = progress.add_task(scenario.name, total=args.warmup + args.runs)
+            result, runs = measure(
+                omni, scenario, args.runs, args.warmup, args.preset,
+                lambda task=task: progress.advance(task),  # type: ignore[misc]
+            )  # fmt: skip
+            floor = floors(manifest, result, threads, peak, args.preset)
+            results[scenario.name], limits[scenario.name] = result, floor
+            advice += advise(scenario.name, result, floor)
+            tracks += [
+                run.track(f"{scenario.name}, run {number}") for number, run in enumerate(runs, 1)
+            ]
+    sha256 = hash_file(args.bundle / MANIFEST).sha256
+    profile = Profile(
+        Machine.read(),
+        BundleFacts(manifest.name, manifest.precision, sha256),
+        Settings(args.runs, args.warmup, args.threads, args.preset or "", backend.name),
+        results,
+        limits,
+        tuple(advice),
+    )
+    return profile, tracks
+
+
+def _print_profile(profile: Profile) -> None:
+    machine, bundle, settings = profile.machine, profile.bundle, profile.settings
+    print(f"device      {machine.device}, {machine.cores} cores, {machine.system}")
+    print(
+        f"power mode  {machine.power_mode}, governor {machine.governor}, "
+        f"CPU {machine.cpu_mhz} MHz, GPU {machine.gpu_mhz} MHz, Jetson {machine.jetson_release}"
+    )
+    print("versions    " + ", ".join(f"{k} {v}" for k, v in machine.versions.items()))
+    print(f"bundle      {bundle.name} ({bundle.precision}), manifest sha256 {bundle.sha256[:16]}")
+    print(f"measured    {settings.runs} runs after {settings.warmup}, {settings.backend}")
+    for name, result in profile.scenarios.items():
+        _print_result(name, result)
+    for said in profile.advice:
+        print(f"{said.scenario}, {said.stage}: {said.message}")
+
+
+def _print_result(name: str, result: Result) -> None:
+    if (pcm := result.latency_ms.get("first_pcm")) is not None:
+        waits = ", ".join(f"{stage} {ms:.1f}" for stage, ms in result.until_pcm_ms.items())
+        print(f"\n{name}: first PCM {pcm.p50:.1f} ms ({waits})")
+    else:
+        print(f"\n{name}: no speech")
+    table = Table("", "p50", "p90", "p99", "in the graph", "host")
+    for label, spread in result.latency_ms.items():
+        table.add_row(f"{label}, ms", *(f"{v:.1f}" for v in (spread.p50, spread.p90, spread.p99)))
+    for label, spread in result.stages_ms.items():
+        table.add_row(f"{label}, ms", *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
+    for label, step in result.steps.items():
+        total = step.total_us
+        cells = (total.p50, total.p90, total.p99, step.graph_us.p50, step.host_us.p50)
+        table.add_row(f"{label} step, µs", *(f"{v:.0f}" for v in cells))
+    for label, spread in result.rates.items():
+        table.add_row(label, *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
+    print_table(table)
+    early = "; the model ended its reply before the limit" if result.ended_early else ""
+    print(
+        f"{result.prompt_tokens} prompt tokens, {result.text_tokens} text tokens, {result.codes} "
+        f"codes, {result.speech_s:.2f} s of speech, peak memory "
+        f"{size_text(result.peak_memory_bytes)}{early}"
+    )
+
+
+def _print_comparison(comparison: Comparison, args: Namespace) -> int:
+    code = 1 if comparison.regressed else 0
+    if args.format == "json":
+        print_json({**asdict(comparison), "tolerance": args.tolerance, "ok": not code})
+        return code
+    for fact in comparison.facts:
+        print(fact)
+    table = Table("scenario", "number", "before", "after", "change", "")
+    for change in comparison.changes:
+        if change.verdict != "same":
+            table.add_row(
+                change.scenario, f"{change.metric}, {change.unit}", f"{change.before:.4g}",
+                f"{change.after:.4g}", f"{change.ratio - 1:+.1%}", change.verdict,
+            )  # fmt: skip
+    if table.row_count:
+        print_table(table)
+    print(
+        f"{'FAILED' if code else 'PASSED'}: {len(comparison.changes)} numbers compared, "
+        f"tolerance {args.tolerance:.0%}"
+    )
+    return code

@@ -1,0 +1,1 @@
+"""The latency profiler: scenarios measured, explained and compared."""

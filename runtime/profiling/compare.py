@@ -1,0 +1,111 @@
+"""Two profiles: what changed, and whether it got worse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from runtime.errors import OmnijetError
+from runtime.profiling.measure import Result
+from runtime.profiling.record import Profile
+
+Verdict = Literal["same", "better", "worse"]
+RISING = ("text_tokens_per_s", "codes_per_s")  # the more the better
+# differences below these mean nothing, by unit
+LEAST = {"ms": 0.5, "µs": 10.0, "/s": 0.0, "x": 0.01, "B": 16e6}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One number of both; `ratio` is after / before."""
+
+    scenario: str
+    metric: str
+    unit: str
+    before: float
+    after: float
+    ratio: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`facts`: what else differs (machine, versions, bundle, settings, work, scenarios)."""
+
+    facts: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def regressed(self) -> bool:
+        return any(change.verdict == "worse" for change in self.changes)
+
+
+def compare(before: Profile, after: Profile, tolerance: float) -> Comparison:
+    """Medians against each other.
+
+    Args:
+        tolerance: relative, 0.1 is 10 %.
+
+    Raises:
+        OmnijetError: they have no scenario in common.
+    """
+    shared = [name for name in before.scenarios if name in after.scenarios]
+    if not shared:
+        raise OmnijetError(
+            "the profiles have no scenario in common",
+            expected=", ".join(before.scenarios) or "a scenario",
+            got=", ".join(after.scenarios) or "none",
+            fix="measure both with the same --scenario",
+        )
+    facts = list(_facts(before, after))
+    changes = []
+    for name in shared:
+        old, new = before.scenarios[name], after.scenarios[name]
+        same_work = (old.prompt_tokens, old.text_tokens, old.codes) == (
+            new.prompt_tokens, new.text_tokens, new.codes,
+        )  # fmt: skip
+        if not same_work:
+            facts.append(f"{name}: other amounts of work, stages and whole are not compared")
+        new_metrics = dict(_metrics(new, same_work))
+        for (metric, unit), value in _metrics(old, same_work):
+            if (metric, unit) in new_metrics:
+                changes.append(
+                    _change(name, metric, unit, value, new_metrics[metric, unit], tolerance)
+                )
+    return Comparison(tuple(facts), tuple(changes))
+
+
+def _metrics(result: Result, same_work: bool) -> Iterator[tuple[tuple[str, str], float]]:
+    for name, spread in result.latency_ms.items():
+        if same_work or name != "whole":
+            yield (name, "ms"), spread.p50
+    for name, spread in result.rates.items():
+        yield (name, "/s" if name in RISING else "x"), spread.p50
+    for name, step in result.steps.items():
+        yield (f"{name} step", "µs"), step.total_us.p50
+    if same_work:
+        for name, spread in result.stages_ms.items():
+            yield (name, "ms"), spread.p50
+    if result.peak_memory_bytes:
+        yield ("peak memory", "B"), float(result.peak_memory_bytes)
+
+
+def _change(
+    scenario: str, metric: str, unit: str, before: float, after: float, tolerance: float
+) -> Change:
+    ratio = after / before if before else 1.0
+    verdict: Verdict = "same"
+    if abs(after - before) > max(tolerance * abs(before), LEAST[unit]):
+        verdict = "better" if (after > before) == (metric in RISING) else "worse"
+    return Change(scenario, metric, unit, before, after, ratio, verdict)
+
+
+def _facts(before: Profile, after: Profile) -> Iterator[str]:
+    for part in ("machine", "bundle", "settings"):
+        old, new = asdict(getattr(before, part)), asdict(getattr(after, part))
+        for key in old:
+            if old[key] != new[key]:
+                yield f"{part}.{key}: {old[key]} -> {new[key]}"
+    for name in before.scenarios.keys() ^ after.scenarios.keys():
+        yield f"{name}: only in {'the first' if name in before.scenarios else 'the second'}"

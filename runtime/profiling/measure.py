@@ -1,0 +1,223 @@
+"""Runs of a scenario, timed where the reader stands: the first sample counts once it is held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median_low
+from time import perf_counter
+from typing import Any
+
+from runtime.clock import Span, StepTimes
+from runtime.errors import OmnijetError
+from runtime.pipeline import Omni
+from runtime.profiling.machine import memory_bytes
+from runtime.profiling.scenarios import Scenario
+from runtime.profiling.spread import Spread
+from runtime.profiling.trace import Track
+from runtime.reply import PcmChunk, Reply
+
+# an instant belongs to the first of these stages that is at work: what the sample waits for;
+# the Talker's steps have the Thinker's inside them
+ORDER = (
+    "vocoder", "dit", "talker_prefill", "thinker_decode", "talker_decode", "thinker_prefill",
+    "vision_encoder", "audio_encoder", "load", "preprocess",
+)  # fmt: skip
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One reply; latencies in milliseconds from the end of the user's input."""
+
+    reply: Reply
+    latency_ms: dict[str, float]  # first_text, first_code, first_pcm, whole
+    stall_ms: float  # the longest that playback would have waited after its first sample
+
+    def track(self, name: str) -> Track:
+        """For the trace."""
+        return Track(name, tuple(self.reply.spans), self.latency_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpread:
+    """Microseconds a step: in all, in the graph, and what the host costs."""
+
+    total_us: Spread
+    graph_us: Spread
+    host_us: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a scenario took over its counted runs.
+
+    Attributes:
+        first_run_ms: latencies and loading of the very first run, warm-up or not.
+        until_pcm_ms: of the first sample's latency, each stage's share; they add up to it,
+            "other" included. Medians.
+        rates: text_tokens_per_s, codes_per_s, and rtf: time of the whole reply over its sound's.
+        stall_ms: see `Run`.
+        peak_memory_bytes: of the process so far; 0 if unknown.
+    """
+
+    prompt_tokens: int
+    text_tokens: int
+    codes: int
+    speech_s: float
+    ended_early: bool
+    first_run_ms: dict[str, float]
+    latency_ms: dict[str, Spread]
+    until_pcm_ms: dict[str, float]
+    stages_ms: dict[str, Spread]
+    steps: dict[str, StepSpread]
+    rates: dict[str, Spread]
+    stall_ms: Spread
+    peak_memory_bytes: int
+
+
+def measure_one(omni: Omni, scenario: Scenario, preset: str | None = None) -> Run:
+    """One run.
+
+    Raises:
+        OmnijetError: a preset was asked for and the runtime does not stream.
+    """
+    messages = scenario.messages()
+    options: dict[str, Any] = {
+        "seed": SEED,
+        "max_text_tokens": scenario.text_tokens,
+        "max_codes": scenario.codes,
+    }
+    if preset is not None:
+        options["preset"] = preset
+    stream = getattr(omni, "stream", None)
+    began = perf_counter()
+    arrivals: list[tuple[float, float]] = []  # ms of arrival, ms of sound before it
+    if stream is None:
+        if preset is not None:
+            raise OmnijetError(
+                "this runtime does not stream",
+                where="--preset",
+                got=preset,
+                fix="leave the preset out",
+            )
+        reply = omni.generate(messages, **options)
+        if reply.audio.size:
+            arrivals.append((1e3 * (perf_counter() - began), 0.0))
+    else:
+        with stream(messages, **options) as events:
+            for event in events:
+                if isinstance(event, PcmChunk) and event.samples.size:
+                    now = 1e3 * (perf_counter() - began)
+                    arrivals.append((now, 1e3 * event.start_sample / event.sample_rate_hz))
+            reply = events.reply
+    whole = 1e3 * (perf_counter() - began)
+    latency = dict(reply.latency_ms)
+    latency.pop("first_pcm", None)
+    if arrivals:
+        latency["first_pcm"] = arrivals[0][0]
+    latency["whole"] = whole
+    return Run(reply, latency, stall_ms(arrivals))
+
+
+def stall_ms(arrivals: Sequence[tuple[float, float]]) -> float:
+    """The longest wait of a listener who starts at the first chunk and plays on, over chunks
+    (ms of arrival, ms of sound before it)."""
+    if not arrivals:
+        return 0.0
+    start = arrivals[0][0]
+    return max(0.0, *(came - start - before for came, before in arrivals))
+
+
+def measure(
+    omni: Omni,
+    scenario: Scenario,
+    runs: int,
+    warmup: int,
+    preset: str | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[Result, list[Run]]:
+    """Runs a scenario `warmup` times uncounted, then `runs` times."""
+    taken = []
+    for _ in range(warmup + runs):
+        taken.append(measure_one(omni, scenario, preset))
+        progress()
+    counted = taken[warmup:]
+    return summary(scenario, taken[0], counted), counted
+
+
+def summary(scenario: Scenario, first: Run, runs: Sequence[Run]) -> Result:
+    """Percentiles over runs."""
+    replies = [run.reply for run in runs]
+    texts = [len(reply.text_ids) for reply in replies]
+    codes = [len(reply.codes) for reply in replies]
+    shares = [until(run.reply.spans, run.latency_ms.get("first_pcm", 0.0)) for run in runs]
+    return Result(
+        prompt_tokens=replies[0].prompt_tokens,
+        text_tokens=median_low(texts),
+        codes=median_low(codes),
+        speech_s=median_low([reply.audio.size / reply.sample_rate_hz for reply in replies]),
+        ended_early=min(texts) < scenario.text_tokens or min(codes) < scenario.codes - 1,
+        first_run_ms={**first.latency_ms, "load": first.reply.timings_ms.get("load", 0.0)},
+        latency_ms=_spreads([run.latency_ms for run in runs]),
+        until_pcm_ms={name: spread.p50 for name, spread in _spreads(shares).items()},
+        stages_ms=_spreads([reply.timings_ms for reply in replies]),
+        steps=_steps([reply.steps for reply in replies]),
+        rates=_spreads([_rates(run) for run in runs]),
+        stall_ms=Spread.of([run.stall_ms for run in runs]),
+        peak_memory_bytes=memory_bytes()[1],
+    )
+
+
+def until(spans: Sequence[Span], end_ms: float) -> dict[str, float]:
+    """Shares [0, end_ms] out among the stages, in `ORDER` where several are at work."""
+    rank = {stage: place for place, stage in enumerate(ORDER)}
+    edges = [(span.begin_ms, 1, span.stage) for span in spans if span.begin_ms < end_ms]
+    edges += [
+        (min(span.end_ms, end_ms), -1, span.stage) for span in spans if span.begin_ms < end_ms
+    ]
+    active: dict[str, int] = {}
+    shares: dict[str, float] = {}
+    before = 0.0
+    for at, change, stage in [*sorted(edges), (end_ms, 0, "other")]:
+        if at > before:
+            busy = [name for name, count in active.items() if count]
+            owner = min(busy, key=lambda name: rank.get(name, len(rank)), default="other")
+            shares[owner] = shares.get(owner, 0.0) + at - before
+            before = at
+        active[stage] = active.get(stage, 0) + change
+    return shares
+
+
+def _spreads(samples: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    names = dict.fromkeys(name for sample in samples for name in sample)
+    return {name: Spread.of([s[name] for s in samples if name in s]) for name in names}
+
+
+def _rates(run: Run) -> dict[str, float]:
+    rates, reply = {}, run.reply
+    for rate, stage in (("text_tokens_per_s", "thinker_decode"), ("codes_per_s", "talker_decode")):
+        if reply.timings_ms.get(stage):
+            rates[rate] = 1e3 * len(reply.steps[stage].total_us) / reply.timings_ms[stage]
+    if reply.audio.size:
+        rates["rtf"] = run.latency_ms["whole"] * reply.sample_rate_hz / reply.audio.size / 1e3
+    return rates
+
+
+def _steps(runs: Sequence[Mapping[str, StepTimes]]) -> dict[str, StepSpread]:
+    spreads = {}
+    for stage in dict.fromkeys(stage for steps in runs for stage in steps):
+        pairs = [
+            (total, graph)
+            for steps in runs
+            if stage in steps
+            for total, graph in zip(steps[stage].total_us, steps[stage].graph_us, strict=True)
+            if graph > 0  # the first token comes from the prefill's logits, without a call
+        ]
+        if pairs:
+            spreads[stage] = StepSpread(
+                Spread.of([total for total, _ in pairs]),
+                Spread.of([graph for _, graph in pairs]),
+                Spread.of([total - graph for total, graph in pairs]),
+            )
+    return spreads

@@ -1,0 +1,80 @@
+"""`profile.json`: a measurement with all it depends on. Only this module knows its layout."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runtime.errors import OmnijetError
+from runtime.profiling.advice import Advice
+from runtime.profiling.floor import Floor
+from runtime.profiling.machine import Machine
+from runtime.profiling.measure import Result
+from runtime.records import build
+
+FORMAT, VERSION = "omnijet-profile", 1
+FILE_NAME = "profile.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How it was measured; `preset` is "" if none was chosen."""
+
+    runs: int
+    warmup: int
+    threads: int
+    preset: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFacts:
+    """`sha256` is that of the manifest, which holds the hash of every file."""
+
+    name: str
+    precision: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The whole of `profile.json`."""
+
+    machine: Machine
+    bundle: BundleFacts
+    settings: Settings
+    scenarios: dict[str, Result]
+    floors: dict[str, dict[str, Floor]]
+    advice: tuple[Advice, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain dicts, lists, numbers."""
+        return {"format": FORMAT, "version": VERSION, **asdict(self)}
+
+    @staticmethod
+    def read(path: Path) -> Profile:
+        """A file, or the folder that `--out` wrote.
+
+        Raises:
+            OmnijetError: it is none, of another version, or damaged.
+        """
+        path = path / FILE_NAME if path.is_dir() else path
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(data, dict) or data.get("format") != FORMAT:
+                raise ValueError(f'format: expected "{FORMAT}"')
+            if data.get("version") != VERSION:
+                raise ValueError(f"version: expected {VERSION}, got {data.get('version')!r}")
+            profile: Profile = build(Profile, data)
+        except FileNotFoundError:
+            raise OmnijetError("there is no such profile", where=path) from None
+        except (OSError, ValueError) as error:
+            raise OmnijetError(
+                "this profile cannot be read",
+                where=path,
+                expected=f"{FILE_NAME}, version {VERSION}, as `omnijet profile --out` writes it",
+                got=error,
+                fix="measure again with `omnijet profile BUNDLE --out FOLDER`",
+            ) from error
+        return profile

@@ -1,0 +1,64 @@
+"""A streamed reply is timed where its reader stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from runtime.errors import OmnijetError
+from runtime.pipeline import Omni
+from runtime.profiling.measure import measure_one
+from runtime.profiling.scenarios import SCENARIOS
+from runtime.reply import PcmChunk, Reply, TextDelta
+
+PAUSE_S = 0.02
+
+
+class Events:
+    """Text, an empty chunk, then sound: each after a pause."""
+
+    reply = Reply(
+        "", [1], [2], np.zeros(480, np.float32), 24_000, np.empty((80, 0), np.float32), 3, None, 0,
+        {}, {"first_text": 1.0, "first_pcm": 0.0},
+    )  # fmt: skip
+
+    def __iter__(self) -> Iterator[Any]:
+        for event in (
+            TextDelta("a", (1,)),
+            PcmChunk(np.empty(0, np.float32), 0, 24_000),
+            PcmChunk(np.zeros(240, np.float32), 0, 24_000),
+            PcmChunk(np.zeros(240, np.float32), 240, 24_000),
+        ):
+            time.sleep(PAUSE_S)
+            yield event
+
+
+class Streaming:
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+
+    @contextmanager
+    def stream(self, messages: Any, **options: Any) -> Iterator[Events]:
+        self.options = options
+        yield Events()
+
+
+def test_the_first_sample_counts_when_the_reader_holds_it() -> None:
+    omni = Streaming()
+    run = measure_one(cast(Omni, omni), SCENARIOS["text"], "fast")
+    assert omni.options["preset"] == "fast" and omni.options["max_codes"] == 101
+    pause = 1e3 * PAUSE_S
+    assert 3 * pause <= run.latency_ms["first_pcm"] < run.latency_ms["whole"] - 0.9 * pause
+    assert run.latency_ms["first_text"] == 1.0  # the turn's own clock
+    assert run.stall_ms >= 0.9 * pause - 10  # the second chunk follows 10 ms of sound
+
+
+def test_a_preset_needs_a_stream() -> None:
+    with pytest.raises(OmnijetError, match="does not stream"):
+        measure_one(cast(Omni, SimpleNamespace()), SCENARIOS["text"], "fast")
