@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 
-def _make(factory: pytest.TempPathFactory, name: str) -> tuple[Path, Path]:
+def _make(
+    factory: pytest.TempPathFactory, name: str, given: Path | None = None
+) -> tuple[Path, Path]:
+    """A checkpoint, given or of a preset, and its bundle."""
     # heavy imports wait until a test asks: most tests need none of this
     from export.presets import preset
     from export.stages import export_bundle
@@ -27,10 +30,11 @@ def _make(factory: pytest.TempPathFactory, name: str) -> tuple[Path, Path]:
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    checkpoint, bundle = shared / f"{name}-checkpoint", shared / f"{name}-bundle"
+    checkpoint, bundle = given or shared / f"{name}-checkpoint", shared / f"{name}-bundle"
     with FileLock(shared / f"{name}.lock"):
         if not bundle.exists():
-            write_checkpoint(checkpoint, preset(name), seed=1)
+            if given is None:
+                write_checkpoint(checkpoint, preset(name), seed=1)
             export_bundle(checkpoint, bundle)
     return checkpoint, bundle
 
@@ -45,6 +49,12 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f32 bundle) with the 7B's quirks."""
     return _make(tmp_path_factory, "nano-7b")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(checkpoint, f32 bundle) of Omnijet-nano, which knows its world."""
+    return _make(tmp_path_factory, "trained", Path(__file__).parent.parent / "nano" / "checkpoint")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,10 @@
 At first the Thinker's hidden states are random: what to say is in the embeddings, and the
 Talker learns to rely on them while the Thinker still trains. The repetition penalty of
 decoding is part of the loss, so that repeated codes survive it.
+
+Codes alone teach reading slowly: most of them follow from those before, and only where a
+word begins does the text count. So a head that is thrown away asks after every step which
+word is being said and which comes next (`nano.training.word_times`).
 """
 
 from __future__ import annotations
@@ -29,14 +33,20 @@ from nano.training.reply_speech import spoken_lines, spoken_replies
 from nano.training.stage import Losses, Plan, train
 from nano.training.thinker import KEPT, Draws, TextNet, embedding
 from nano.training.tokenizer import model_dims, tokenizer
+from nano.training.word_times import word_ends
+from nano.world.words import REPLY_WORDS
 
-PLAN = Plan("talker", steps=1500, rate=1.5e-3, warmup=200)
+PLAN = Plan("talker", steps=6000, rate=1.5e-3, warmup=200)
 TUNED = Plan("talker_tuned", steps=1500, rate=1.2e-3, warmup=50)
 BATCH = 16
 PENALTY = 1.05
 CONFUSED = 0.1  # of the codes heard back are others than those said
 VOICE_TOKEN = 20  # from the first special id
 END = CODES  # class of the end mark; code c is class c - 1
+ASKED_LAYER = 3  # after so many layers the words must be known
+ASKED_WEIGHT = 0.5
+WORD_CLASSES = {word: number for number, word in enumerate(REPLY_WORDS)}
+NO_WORD = len(REPLY_WORDS)  # class of what follows the last word
 
 
 class CodeNet(nn.Module):
@@ -69,13 +79,17 @@ class CodeNet(nn.Module):
             self.model.embed_tokens.weight[torch.cat([used, marks])] = rows
             self.head.weight[used] = torch.randn(len(used), facts.hidden_size) * 0.02
         self.register_buffer("used", used, persistent=False)
+        self.words = nn.Linear(facts.hidden_size, 2 * (NO_WORD + 1))
 
-    def forward(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """Hidden states of summed rows f32[batch, L, width]."""
-        hidden: Tensor = self.model(
-            inputs_embeds=self.project(rows), position_ids=positions[None].expand(3, -1, -1)
-        )[0]
-        return hidden
+    def forward(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Of summed rows f32[batch, L, width]: hidden states, and logits
+        f32[batch, L, 2, words + 1] of the word that is being said and of the next."""
+        made = self.model(
+            inputs_embeds=self.project(rows), position_ids=positions[None].expand(3, -1, -1),
+            output_hidden_states=True,
+        )  # fmt: skip
+        words = self.words(made.hidden_states[ASKED_LAYER]).unflatten(-1, (2, -1))
+        return made.last_hidden_state, words
 
     def log_odds(self, hidden: Tensor, said: Tensor) -> Tensor:
         """Logits of codes, end mark, and (last) all ids that are never said, together.
@@ -97,6 +111,7 @@ class Lines:
         codec = Codec.load(folder / "codec.npz")
         self.replies = sorted(replies, key=lambda reply: len(reply.mel))
         self.codes = [codec.encode(reply.mel, reply.voice) for reply in self.replies]
+        self.ends = word_ends(folder, self.replies)
         self.table = embedding()
         self.thinker: TextNet | None = None
         if tuned:
@@ -136,24 +151,27 @@ class Lines:
         start = len(rows) - spoken - 1  # the end mark is never fed
         return rows[:start], rows[start : start + spoken]
 
-    def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """rows' text part f32[batch, L, width], codes fed i64[batch, L], classes to say
-        i64[batch, L] (-100 where none), positions i64[batch, L]."""
+        i64[batch, L] (-100 where none), positions i64[batch, L], classes i64[batch, L, 2] of
+        the word being said and the next (-100 where nothing is to be said)."""
         rng = Random(number)
         first = rng.randrange(len(self.replies) - BATCH)
         built = [self._line(index, rng) for index in range(first, first + BATCH)]
-        longest = max(len(codes) for _, codes, _ in built)
+        longest = max(len(codes) for _, codes, _, _ in built)
         width = self.table.embedding_dim
         rows = torch.zeros(BATCH, longest, width)
         fed = torch.zeros(BATCH, longest, dtype=torch.long)
         said = torch.full((BATCH, longest), -100)
-        for at, (text, codes, classes) in enumerate(built):
+        words = torch.full((BATCH, longest, 2), -100)
+        for at, (text, codes, classes, own_words) in enumerate(built):
             rows[at, : len(codes)], fed[at, : len(codes)] = text, codes
             said[at, : len(codes)] = classes
+            words[at, len(codes) - len(own_words) : len(codes)] = own_words
         starts = torch.tensor([rng.randrange(200) for _ in range(BATCH)])
-        return rows, fed, said, starts[:, None] + torch.arange(longest)
+        return rows, fed, said, starts[:, None] + torch.arange(longest), words
 
-    def _line(self, index: int, rng: Random) -> tuple[Tensor, Tensor, Tensor]:
+    def _line(self, index: int, rng: Random) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         reply, codes = self.replies[index], torch.from_numpy(self.codes[index])
         prompt, written = self.text_rows(reply.text, rng)
         tokens, codec, table = model_dims().tokens, model_dims().codec, self.table.weight
@@ -168,7 +186,16 @@ class Lines:
         others = torch.from_numpy(noise.integers(1, CODES + 1, len(codes)))
         fed = torch.cat([marks, torch.where(confused, others, codes)])
         silent = torch.full((len(prompt) + 1,), -100)
-        return rows, fed, torch.cat([silent, codes - 1, torch.tensor([END])])
+        classes = torch.cat([silent, codes - 1, torch.tensor([END])])
+        return rows, fed, classes, self._words(index)
+
+    def _words(self, index: int) -> Tensor:
+        """i64[codes + 1, 2]: the word at each step, and the one after it."""
+        text = [WORD_CLASSES[word] for word in self.replies[index].text.split()]
+        steps = np.arange(len(self.codes[index]) + 1)
+        at = np.searchsorted(self.ends[index], steps, side="right")
+        known = np.array([*text, NO_WORD, NO_WORD])
+        return torch.from_numpy(np.stack([known[at], known[at + 1]], -1))
 
 
 def said_before(classes: Tensor) -> Tensor:
@@ -192,13 +219,18 @@ def main() -> None:
         net.load_state_dict(state["model"])
 
     def step(number: int) -> Losses:
-        rows, fed, classes, positions = lines.batch(number)
-        hidden = net(rows + net.model.embed_tokens(fed), positions)
+        rows, fed, classes, positions, words = lines.batch(number)
+        hidden, asked = net(rows + net.model.embed_tokens(fed), positions)
         told = classes >= 0
         logits = net.log_odds(hidden[told], said_before(classes)[told])
-        loss = cross_entropy(logits, classes[told])
+        codes = cross_entropy(logits, classes[told])
         right = (logits.argmax(-1) == classes[told]).float().mean()
-        return {"loss": loss, "right": right}
+        reading = cross_entropy(asked[told].flatten(0, 1), words[told].flatten())
+        read = (asked[told].argmax(-1) == words[told]).float().mean(0)
+        return {
+            "loss": codes + ASKED_WEIGHT * reading, "codes": codes, "right": right,
+            "word": read[0], "next": read[1],
+        }  # fmt: skip
 
     train(plan, args.folder, net, step)
 

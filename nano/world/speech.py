@@ -76,6 +76,15 @@ def say(text: str, manner: Manner) -> Samples:
     return said
 
 
+def phone_ends(text: str, manner: Manner) -> list[tuple[str, float]]:
+    """The phones that flite says a text with, and the second at which each ends."""
+    assert manner.engine == "flite"
+    command = [*_command(text, manner, Path("none")), "-psdur"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    pairs = (item.rsplit(":", 1) for item in printed.split())
+    return [(phone, float(end)) for phone, end in pairs]
+
+
 def _command(text: str, manner: Manner, path: Path) -> list[str]:
     if manner.engine == "flite":
         f0 = MEAN_F0_HZ[manner.voice] * manner.pitch

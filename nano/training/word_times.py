@@ -1,0 +1,58 @@
+"""When each word of a reply ends: what the Talker is asked besides the codes while it trains.
+
+flite prints the phones of what it says with their end times; how many phones a word has, it
+tells when the word is said alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+from rich.progress import track
+
+from nano.training.reply_speech import Spoken
+from nano.world.speech import REPLY_MANNERS, phone_ends
+
+CODES_A_SECOND = 50
+PAUSE = "pau"
+
+
+def word_ends(folder: Path, replies: Sequence[Spoken], jobs: int = 2) -> list[list[int]]:
+    """Of each reply, the codec token at which each of its words ends. Kept in a file."""
+    path = folder / "word_ends.json"
+    known: dict[str, list[int]] = json.loads(path.read_text()) if path.exists() else {}
+    missing = sorted({_key(reply) for reply in replies} - known.keys())
+    if missing:
+        with ThreadPoolExecutor(jobs) as pool:
+            found = pool.map(lambda key: _ends(*key.split("/")), missing)
+            known |= zip(missing, track(found, "timing words", len(missing)), strict=True)
+        staged = path.with_suffix(".part")
+        staged.write_text(json.dumps(known))
+        os.replace(staged, path)
+    return [known[_key(reply)] for reply in replies]
+
+
+def _key(reply: Spoken) -> str:
+    return f"{reply.voice}/{reply.text}"
+
+
+def _ends(voice: str, text: str) -> list[int]:
+    phones = [(phone, end) for phone, end in _phones(voice, text) if phone != PAUSE]
+    words = text.split()
+    counts = [sum(phone != PAUSE for phone, _ in _phones(voice, word)) for word in words]
+    assert sum(counts) == len(phones), f"{text!r} has other phones than its words have"
+    ends, at = [], 0
+    for count in counts:
+        at += count
+        ends.append(round(phones[at - 1][1] * CODES_A_SECOND))
+    return ends
+
+
+@lru_cache(maxsize=256)
+def _phones(voice: str, text: str) -> tuple[tuple[str, float], ...]:
+    return tuple(phone_ends(text, REPLY_MANNERS[voice]))
