@@ -145,9 +145,10 @@ class Omni:
         known = Memory() if memory is None else memory
         return Turn(self, options, clock, check, name, token, known, overflow)
 
-    def synthesis(self, voice: str, seed: int, preset: SpeechPreset) -> Synthesis:
+    def synthesis(self, voice: str, seed: int, preset: SpeechPreset, clock: Clock) -> Synthesis:
         """An utterance to be spoken in pieces."""
-        return Synthesis(self._speech, self.bundle.table(f"voice_{voice}"), seed, preset)
+        table = self.bundle.table(f"voice_{voice}")
+        return Synthesis(self._speech, table, seed, preset, clock.stage)
 
     def load(self, *, hearing: bool = True, sight: bool = True, speech: bool = True) -> None:
         """Loads the graphs that a turn will need; those loaded already cost nothing."""

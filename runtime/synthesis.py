@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +74,16 @@ class Synthesis:
         finished: `last` was said and everything came out.
     """
 
-    def __init__(self, graphs: SpeechGraphs, voice: Array, seed: int, preset: SpeechPreset) -> None:
+    def __init__(
+        self,
+        graphs: SpeechGraphs,
+        voice: Array,
+        seed: int,
+        preset: SpeechPreset,
+        stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+    ) -> None:
         self.graphs = graphs
+        self._stage = stage  # told which graph is at work, for whoever times it
         self.voice = voice  # f32[hidden], the speaker's table
         self.preset = preset
         self.codes: list[int] = []
@@ -97,15 +106,19 @@ class Synthesis:
         assert not self.finished, "this utterance has ended"
         self.codes += codes
         while window := self._next(last):
-            mel = self._mel(window, check)
+            with self._stage("dit"):
+                mel = self._mel(window, check)
             ends = last and window.end == self._known
             check()
-            samples = self.vocoder.push(np.ascontiguousarray(mel.T), ends)
+            with self._stage("vocoder"):
+                samples = self.vocoder.push(np.ascontiguousarray(mel.T), ends)
             if samples.size:
                 yield samples
         if last and self.vocoder.voiced < self.frames:  # nothing came after the last window
             check()
-            yield self.vocoder.push(np.empty((self._noise.shape[1], 0), np.float32), last=True)
+            with self._stage("vocoder"):
+                rest = self.vocoder.push(np.empty((self._noise.shape[1], 0), np.float32), last=True)
+            yield rest
         self.finished = last
 
     @property

@@ -103,7 +103,7 @@ class Turn:
             if synthesis is None:
                 if not codes:  # nothing is said
                     return
-                synthesis = self.omni.synthesis(self.voice, seed, preset)
+                synthesis = self.omni.synthesis(self.voice, seed, preset, self.clock)
             pieces = synthesis.push(codes or (), last=codes is None, check=self.check)
             while (samples := self._next_piece(pieces)) is not None:
                 self.clock.mark("first_pcm")
@@ -112,7 +112,7 @@ class Turn:
 
     def _next_piece(self, pieces: Iterator[Array]) -> Array | None:
         """One window's worth; the model's buffers are used by one utterance at a time."""
-        with self.omni.speaking, self.clock.stage("speech"):
+        with self.omni.speaking:
             return next(pieces, None)
 
     def reply(self, audio: Array, mel: Array | None = None) -> Reply:
