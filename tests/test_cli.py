@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import soundfile
 
 import omnijet
 from tests.clip import write_clip
-from tests.command import Capture, answer
+from tests.command import Capture, answer, refused
 
 MEDIA = Path(__file__).parent / "media"
 
@@ -114,3 +116,33 @@ def test_f16_is_half_the_size_and_says_the_same(
     half, full = (answer(capsys, folder, *question) for folder in (bundle, nano[1]))
     assert half["text_ids"][:3] == full["text_ids"][:3]
     assert len(half["codes"]) == len(full["codes"])
+
+
+def test_streamed_to_a_player(nano: tuple[Path, Path], tmp_path: Path, capfdbinary: Any) -> None:
+    """Samples alone on stdout, words on stderr, the same sound in the file."""
+    wav = tmp_path / "reply.wav"
+    asked = ("--text", "Hi", "--seed", "3", "--max-text-tokens", "6", "--max-codes", "31")
+    command = ["run", str(nano[1]), *asked, "--stream", "--pcm", "-", "--out", str(wav)]
+    assert omnijet.main(command) == 0
+    captured = capfdbinary.readouterr()
+    samples, rate = soundfile.read(wav, dtype="int16")
+    assert rate == 24_000 and samples.size > 480
+    played = np.frombuffer(captured.out, "<i2")
+    assert np.abs(played.astype(int) - samples).max() <= 1
+    assert b"s of speech in" in captured.err
+
+
+def test_streamed_is_what_is_not(nano: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
+    whole = answer(capsys, nano[1], "--text", "Hi")
+    pcm = tmp_path / "reply.pcm"
+    streamed = answer(capsys, nano[1], "--text", "Hi", "--stream", "--pcm", pcm, "--preset", "fast")
+    for key in ("text", "text_ids", "codes", "samples"):
+        assert streamed[key] == whole[key]
+    assert pcm.stat().st_size == 2 * whole["samples"]
+    assert set(streamed["latency_ms"]) == {"first_text", "first_code", "first_pcm"}
+
+
+def test_options_of_a_stream_need_one(nano: tuple[Path, Path], capsys: Capture) -> None:
+    assert "add --stream" in refused(capsys, "run", nano[1], "--text", "Hi", "--preset", "fast")
+    both = ("--stream", "--pcm", "-", "--json")
+    assert "stdout" in refused(capsys, "run", nano[1], "--text", "Hi", *both)

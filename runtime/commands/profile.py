@@ -31,6 +31,7 @@ from runtime.profiling.machine import Machine
 from runtime.profiling.measure import Result, measure
 from runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
 from runtime.profiling.scenarios import SCENARIOS, chosen
+from runtime.synthesis import PRESETS
 from runtime.wav import check_writable, write_whole
 
 TRACE, REPORT = "trace.json", "report.html"
@@ -50,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=whole_number(0), default=0, metavar="N", help="0: one per core"
     )
-    parser.add_argument("--preset", metavar="NAME", help="of speech synthesis")
+    parser.add_argument("--preset", choices=PRESETS, default="exact", help="how the speech is made")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help=f"write {FILE_NAME}, {TRACE} and {REPORT} there"
     )
@@ -142,7 +143,7 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
     profile = Profile(
         Machine.read(),
         BundleFacts(manifest.name, manifest.precision, sha256),
-        Settings(args.runs, args.warmup, args.threads, args.preset or "", backend.name),
+        Settings(args.runs, args.warmup, args.threads, args.preset, backend.name),
         results,
         limits,
         tuple(advice),

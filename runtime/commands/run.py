@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
+import numpy as np
 from rich.progress import TaskID
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
@@ -16,7 +18,9 @@ from runtime.commands.console import print_json, step_progress, whole_number
 from runtime.errors import OmnijetError
 from runtime.options import MAX_CODES, MAX_TEXT_TOKENS
 from runtime.pipeline import Omni
-from runtime.reply import Reply
+from runtime.reply import Reply, TextDelta
+from runtime.stream import Stream
+from runtime.synthesis import PRESETS
 from runtime.wav import check_writable, write_wav
 
 
@@ -57,46 +61,93 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--max-codes", type=whole_number(1), default=MAX_CODES, metavar="N")
     parser.add_argument("--out", type=Path, metavar="reply.wav", help="where to write the speech")
+    parser.add_argument("--stream", action="store_true", help="text and speech as they come")
+    parser.add_argument(
+        "--pcm", metavar="FILE",
+        help="with --stream: 16-bit samples, 24 kHz mono, as they come; - is stdout, for a player",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="with --stream: how the speech is made; exact by default"
+    )
     parser.add_argument("--json", action="store_true", help="print one object instead of text")
 
 
 def run(args: Namespace) -> int:
     """Prints the reply; writes the speech if asked."""
+    _check(args)
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": args.system}]},
+        {"role": "user", "content": args.parts},
+    ]
+    omni = Omni.open(args.bundle)
+    options = {
+        "voice": args.voice,
+        "speech": not args.no_speech,
+        "use_audio_in_video": not args.no_audio_in_video,
+        "greedy": args.greedy,
+        "seed": args.seed,
+        "max_text_tokens": args.max_text_tokens,
+        "max_codes": args.max_codes,
+    }
+    # what is read by a program or a player goes to stdout alone
+    words = sys.stderr if args.json or args.pcm == "-" else sys.stdout
+    if args.stream:
+        with _samples_out(args.pcm) as pcm:
+            preset = {} if args.preset is None else {"preset": args.preset}
+            reply = _print_stream(omni.stream(messages, **preset, **options), words, pcm)
+    else:
+        with stage_progress() as report:
+            reply = omni.generate(messages, report=report, **options)
+    if args.out is not None and not args.no_speech:
+        write_wav(args.out, reply.audio, reply.sample_rate_hz)
+    if args.json:
+        print_json(reply_facts(reply))
+        return 0
+    if not args.stream:
+        print(reply.text)
+    if args.out is not None and not args.no_speech:
+        seconds = reply.audio.size / reply.sample_rate_hz
+        print(f"[{seconds:.2f} s of speech in {args.out}]", file=words)
+    return 0
+
+
+def _check(args: Namespace) -> None:
+    """What can be told before any work. Raises `OmnijetError`."""
     if not args.parts:
         raise OmnijetError(
             "there is nothing to answer",
             expected="at least one of --text, --image, --audio, --video",
             fix='for example: omnijet run BUNDLE --text "Who are you?"',
         )
+    if not args.stream and (args.pcm or args.preset):
+        given = "--pcm" if args.pcm else "--preset"
+        raise OmnijetError(f"{given} belongs to --stream", fix="add --stream")
+    if args.json and args.pcm == "-":
+        raise OmnijetError("--json and --pcm - both want stdout", fix="give --pcm a file or a pipe")
     if args.out is not None:
         check_writable(args.out)
-    messages = [
-        {"role": "system", "content": [{"type": "text", "text": args.system}]},
-        {"role": "user", "content": args.parts},
-    ]
-    omni = Omni.open(args.bundle)
-    with stage_progress() as report:
-        reply = omni.generate(
-            messages,
-            voice=args.voice,
-            speech=not args.no_speech,
-            use_audio_in_video=not args.no_audio_in_video,
-            greedy=args.greedy,
-            seed=args.seed,
-            max_text_tokens=args.max_text_tokens,
-            max_codes=args.max_codes,
-            report=report,
-        )
-    if args.out is not None and not args.no_speech:
-        write_wav(args.out, reply.audio, reply.sample_rate_hz)
-    if args.json:
-        print_json(reply_facts(reply))
+
+
+def _print_stream(stream: Stream, words: TextIO, pcm: BinaryIO | None) -> Reply:
+    """Hands on text and samples as they come."""
+    with stream:
+        for event in stream:
+            if isinstance(event, TextDelta):
+                print(event.text, end="", file=words, flush=True)
+            elif pcm is not None:
+                pcm.write((np.clip(event.samples, -1, 1) * 32767).astype("<i2").tobytes())
+                pcm.flush()
+        print(file=words)
+        return stream.reply
+
+
+@contextmanager
+def _samples_out(path: str | None) -> Iterator[BinaryIO | None]:
+    if path is None or path == "-":
+        yield None if path is None else sys.stdout.buffer
     else:
-        print(reply.text)
-        if args.out is not None and not args.no_speech:
-            seconds = reply.audio.size / reply.sample_rate_hz
-            print(f"[{seconds:.2f} s of speech in {args.out}]")
-    return 0
+        with open(path, "wb") as file:
+            yield file
 
 
 def reply_facts(reply: Reply) -> dict[str, Any]:
@@ -111,6 +162,7 @@ def reply_facts(reply: Reply) -> dict[str, Any]:
         "voice": reply.voice,
         "seed": reply.seed,
         "timings_ms": {stage: round(ms, 3) for stage, ms in reply.timings_ms.items()},
+        "latency_ms": {what: round(ms, 3) for what, ms in reply.latency_ms.items()},
     }
 
 

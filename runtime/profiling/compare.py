@@ -9,7 +9,10 @@ from typing import Literal
 from runtime.errors import OmnijetError
 from runtime.profiling.measure import Result
 from runtime.profiling.record import Profile
+from runtime.profiling.spread import Spread
 
+MANY = 100  # samples whose median is sure of itself
+PEAK_MEMORY = "peak memory"
 Verdict = Literal["same", "better", "worse"]
 RISING = ("text_tokens_per_s", "codes_per_s")  # the more the better
 # differences below these mean nothing, by unit
@@ -70,35 +73,44 @@ def compare(before: Profile, after: Profile, tolerance: float) -> Comparison:
         new_metrics = dict(_metrics(new, same_work))
         for (metric, unit), value in _metrics(old, same_work):
             if (metric, unit) in new_metrics:
-                changes.append(
-                    _change(name, metric, unit, value, new_metrics[metric, unit], tolerance)
-                )
+                spreads = value, new_metrics[metric, unit]
+                changes.append(_change(name, metric, unit, *spreads, tolerance))
     return Comparison(tuple(facts), tuple(changes))
 
 
-def _metrics(result: Result, same_work: bool) -> Iterator[tuple[tuple[str, str], float]]:
+def _metrics(result: Result, same_work: bool) -> Iterator[tuple[tuple[str, str], Spread]]:
     for name, spread in result.latency_ms.items():
         if same_work or name != "whole":
-            yield (name, "ms"), spread.p50
+            yield (name, "ms"), spread
     for name, spread in result.rates.items():
-        yield (name, "/s" if name in RISING else "x"), spread.p50
+        yield (name, "/s" if name in RISING else "x"), spread
     for name, step in result.steps.items():
-        yield (f"{name} step", "µs"), step.total_us.p50
+        yield (f"{name} step", "µs"), step.total_us
     if same_work:
         for name, spread in result.stages_ms.items():
-            yield (name, "ms"), spread.p50
+            yield (name, "ms"), spread
     if result.peak_memory_bytes:
-        yield ("peak memory", "B"), float(result.peak_memory_bytes)
+        yield (PEAK_MEMORY, "B"), Spread.of([float(result.peak_memory_bytes)])
 
 
 def _change(
-    scenario: str, metric: str, unit: str, before: float, after: float, tolerance: float
+    scenario: str, metric: str, unit: str, before: Spread, after: Spread, tolerance: float
 ) -> Change:
-    ratio = after / before if before else 1.0
+    """A difference counts if it is larger than the tolerance and than what the runs of either
+    profile differ by among themselves."""
+    old, new = before.p50, after.p50
     verdict: Verdict = "same"
-    if abs(after - before) > max(tolerance * abs(before), LEAST[unit]):
-        verdict = "better" if (after > before) == (metric in RISING) else "worse"
-    return Change(scenario, metric, unit, before, after, ratio, verdict)
+    if abs(new - old) > max(tolerance * abs(old), LEAST[unit]) and _apart(before, after):
+        verdict = "better" if (new > old) == (metric in RISING) else "worse"
+    return Change(scenario, metric, unit, old, new, new / old if old else 1.0, verdict)
+
+
+def _apart(one: Spread, other: Spread) -> bool:
+    """Whether few samples tell two medians apart: neither median lies among the other's."""
+    if min(one.count, other.count) >= MANY or one.count == other.count == 1:
+        return True
+    low, high = sorted((one, other), key=lambda spread: spread.p50)
+    return low.most < high.p50 and low.p50 < high.least
 
 
 def _facts(before: Profile, after: Profile) -> Iterator[str]:

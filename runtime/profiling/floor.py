@@ -13,12 +13,11 @@ import numpy as np
 from runtime.dims import DecoderDims, DitDims
 from runtime.manifest import Manifest
 from runtime.profiling.measure import Result
-from runtime.solver import EVALUATIONS_PER_STEP, POINTS
+from runtime.synthesis import speech_preset
 
 LARGEST_READ = 256 << 20  # bytes: beyond most caches, and affordable on 8 GB
 SIDE = 1024  # of the square matrices
 REPEATS = 5
-EXACT = (None, "exact")  # presets with the reference's number of DiT evaluations
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +82,16 @@ def step_bytes(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) -
     """What one decode step must read: weights, and keys and values of `rows` rows."""
     width = 2 if manifest.precision == "f16" else 4
     cache = 2 * dims.layers * dims.kv_heads * dims.head_dim * rows * width
-    return manifest.graphs[graph].weight_bytes + cache
+    return float(manifest.graphs[graph].weight_bytes + cache)
 
 
-def dit_operations(dims: DitDims, frames: int) -> float:
-    """Of solving the flow for `frames` mel frames as the reference does: projections,
-    feed-forward and attention of at least one block, both guidance branches."""
+def dit_operations(dims: DitDims, frames: int, evaluations: int) -> float:
+    """Of solving the flow for `frames` mel frames with so many evaluations of a branch:
+    projections, feed-forward and attention of at least one block. What windows compute
+    besides is no part of the floor."""
     linear = 4 * dims.hidden**2 + 2 * dims.ff_mult * dims.hidden**2
     attention = 2 * dims.heads * dims.head_dim * dims.block
-    evaluations = EVALUATIONS_PER_STEP * (POINTS - 1)
-    return 2.0 * 2 * evaluations * frames * dims.layers * (linear + attention)
+    return 2.0 * evaluations * frames * dims.layers * (linear + attention)
 
 
 def floors(
@@ -100,7 +99,7 @@ def floors(
     result: Result,
     threads: int,
     peak: float,
-    preset: str | None = None,
+    preset: str,
     bandwidth: Callable[[int, int], float] = read_bandwidth,
 ) -> dict[str, Floor]:
     """Of each stage of a scenario that has one."""
@@ -112,7 +111,8 @@ def floors(
         if f"{stage}_decode" in result.steps:
             size = step_bytes(manifest, f"{stage}_step", decoder, rows)
             found[f"{stage}_decode"] = Floor("bytes", size, bandwidth(int(size), threads))
-    if "dit" in result.stages_ms and preset in EXACT:
-        operations = dit_operations(dims.dit, result.codes * dims.dit.repeats)
+    if "dit" in result.stages_ms:
+        evaluations = speech_preset(preset).solver.branch_evaluations
+        operations = dit_operations(dims.dit, result.codes * dims.dit.repeats, evaluations)
         found["dit"] = Floor("operations", operations, peak)
     return found

@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from time import perf_counter
-from typing import Any
 
 from runtime.clock import Span, StepTimes
-from runtime.errors import OmnijetError
 from runtime.pipeline import Omni
 from runtime.profiling.machine import memory_bytes
 from runtime.profiling.scenarios import Scenario
@@ -76,41 +74,20 @@ class Result:
     peak_memory_bytes: int
 
 
-def measure_one(omni: Omni, scenario: Scenario, preset: str | None = None) -> Run:
-    """One run.
-
-    Raises:
-        OmnijetError: a preset was asked for and the runtime does not stream.
-    """
+def measure_one(omni: Omni, scenario: Scenario, preset: str) -> Run:
+    """One run, read as it comes."""
     messages = scenario.messages()
-    options: dict[str, Any] = {
-        "seed": SEED,
-        "max_text_tokens": scenario.text_tokens,
-        "max_codes": scenario.codes,
-    }
-    if preset is not None:
-        options["preset"] = preset
-    stream = getattr(omni, "stream", None)
     began = perf_counter()
     arrivals: list[tuple[float, float]] = []  # ms of arrival, ms of sound before it
-    if stream is None:
-        if preset is not None:
-            raise OmnijetError(
-                "this runtime does not stream",
-                where="--preset",
-                got=preset,
-                fix="leave the preset out",
-            )
-        reply = omni.generate(messages, **options)
-        if reply.audio.size:
-            arrivals.append((1e3 * (perf_counter() - began), 0.0))
-    else:
-        with stream(messages, **options) as events:
-            for event in events:
-                if isinstance(event, PcmChunk) and event.samples.size:
-                    now = 1e3 * (perf_counter() - began)
-                    arrivals.append((now, 1e3 * event.start_sample / event.sample_rate_hz))
-            reply = events.reply
+    with omni.stream(
+        messages, preset=preset, seed=SEED, max_text_tokens=scenario.text_tokens,
+        max_codes=scenario.codes,
+    ) as events:  # fmt: skip
+        for event in events:
+            if isinstance(event, PcmChunk) and event.samples.size:
+                now = 1e3 * (perf_counter() - began)
+                arrivals.append((now, 1e3 * event.start_sample / event.sample_rate_hz))
+        reply = events.reply
     whole = 1e3 * (perf_counter() - began)
     latency = dict(reply.latency_ms)
     latency.pop("first_pcm", None)
@@ -134,7 +111,7 @@ def measure(
     scenario: Scenario,
     runs: int,
     warmup: int,
-    preset: str | None = None,
+    preset: str,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Result, list[Run]]:
     """Runs a scenario `warmup` times uncounted, then `runs` times."""

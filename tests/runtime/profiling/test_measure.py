@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
-import pytest
 
-from runtime.errors import OmnijetError
 from runtime.pipeline import Omni
 from runtime.profiling.measure import measure_one
 from runtime.profiling.scenarios import SCENARIOS
@@ -57,8 +54,3 @@ def test_the_first_sample_counts_when_the_reader_holds_it() -> None:
     assert 3 * pause <= run.latency_ms["first_pcm"] < run.latency_ms["whole"] - 0.9 * pause
     assert run.latency_ms["first_text"] == 1.0  # the turn's own clock
     assert run.stall_ms >= 0.9 * pause - 10  # the second chunk follows 10 ms of sound
-
-
-def test_a_preset_needs_a_stream() -> None:
-    with pytest.raises(OmnijetError, match="does not stream"):
-        measure_one(cast(Omni, SimpleNamespace()), SCENARIOS["text"], "fast")

@@ -195,3 +195,14 @@ def test_an_unknown_scenario_names_its_neighbour() -> None:
     assert len(chosen(None)) == len(SCENARIOS) == 8
     with pytest.raises(OmnijetError, match="did you mean 'picture'"):
         chosen(["pictur"])
+
+
+def test_what_runs_differ_by_among_themselves_is_no_change() -> None:
+    def runs(*samples: float) -> Profile:
+        outcome = replace(result(), latency_ms={"first_pcm": Spread.of(samples)})
+        return profile(outcome)
+
+    before = runs(100.0, 100.0, 140.0)
+    assert not compare(before, runs(95.0, 130.0, 131.0), 0.1).regressed
+    assert compare(before, runs(141.0, 150.0, 160.0), 0.1).regressed
+    assert not compare(runs(141.0, 150.0, 160.0), before, 0.1).regressed
