@@ -6,6 +6,7 @@ import io
 import os
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from runtime.contract import Array
@@ -18,6 +19,11 @@ def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
     wav = io.BytesIO()
     soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     write_whole(path, wav.getvalue())
+
+
+def pcm_bytes(samples: Array) -> bytes:
+    """f32[samples] in [-1, 1] as 16-bit little-endian samples, for a player's pipe."""
+    return np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-import numpy as np
 from rich.progress import TaskID
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
@@ -21,7 +20,7 @@ from runtime.pipeline import Omni
 from runtime.reply import Reply, TextDelta
 from runtime.stream import Stream
 from runtime.synthesis import PRESETS
-from runtime.wav import check_writable, write_wav
+from runtime.wav import check_writable, pcm_bytes, write_wav
 
 
 class _Part(Action):
@@ -135,7 +134,7 @@ def _print_stream(stream: Stream, words: TextIO, pcm: BinaryIO | None) -> Reply:
             if isinstance(event, TextDelta):
                 print(event.text, end="", file=words, flush=True)
             elif pcm is not None:
-                pcm.write((np.clip(event.samples, -1, 1) * 32767).astype("<i2").tobytes())
+                pcm.write(pcm_bytes(event.samples))
                 pcm.flush()
         print(file=words)
         return stream.reply
