@@ -23,7 +23,8 @@ def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
 
 def pcm_bytes(samples: Array) -> bytes:
     """f32[samples] in [-1, 1] as 16-bit little-endian samples, for a player's pipe."""
-    return np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+    rounded: Array = np.rint(np.clip(samples, -1, 1) * 32767)
+    return rounded.astype("<i2").tobytes()
 
 
 def write_whole(path: Path, content: bytes) -> None:
