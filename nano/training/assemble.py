@@ -25,7 +25,7 @@ from nano.config import VOICES, config
 from nano.training.corpus import corpus
 from nano.training.dit import voices
 from nano.training.reply_speech import spoken_replies
-from nano.training.talker import VOICE_TOKEN
+from nano.training.talker import VOICE_TOKEN, folded
 from nano.training.tokenizer import generation_config, model_dims
 
 CHECKPOINT = Path(__file__).parent.parent / "checkpoint"
@@ -52,6 +52,8 @@ def trained(folder: Path) -> dict[str, Tensor]:
     for stage, prefixes in PARTS.items():
         path = folder / f"{stage}.pt"
         state = torch.load(path, weights_only=True)["model"]
+        if stage == "talker_tuned":
+            state = folded(state)
         for name, tensor in state.items():
             for prefix, full in prefixes.items():
                 if name.startswith(prefix):

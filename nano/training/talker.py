@@ -179,7 +179,7 @@ class Lines:
         end, pad = table[tokens.tts_eos], table[tokens.tts_pad]
         stream = torch.cat([written[1:], end[None], pad.expand(len(codes), -1)])[: len(codes)]
         rows = torch.cat([prompt, voice[None], written[:1], stream])
-        # id 0's row is zero: prompt rows carry no code
+        # id 0 is no code: its row marks the prompt's rows, see `folded`
         marks = torch.tensor([0] * len(prompt) + [codec.pad, codec.bos])
         noise = np.random.default_rng(rng.randrange(1 << 31))
         confused = torch.from_numpy(noise.random(len(codes)) < CONFUSED)
@@ -196,6 +196,22 @@ class Lines:
         at = np.searchsorted(self.ends[index], steps, side="right")
         known = np.array([*text, NO_WORD, NO_WORD])
         return torch.from_numpy(np.stack([known[at], known[at + 1]], -1))
+
+
+def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A trained `CodeNet` as the model has it, where prompt rows carry no codec row.
+
+    In training they carry row 0, which learns to mark them. A vector added to all rows but
+    those with a code is the same as one added to all, in the projection's bias, and taken off
+    every code.
+    """
+    table, mark = state["model.embed_tokens.weight"], state["model.embed_tokens.weight"][0]
+    carried = table.any(-1, keepdim=True)
+    return {
+        **state,
+        "model.embed_tokens.weight": torch.where(carried, table - mark, table),
+        "project.bias": state["project.bias"] + state["project.weight"] @ mark,
+    }
 
 
 def said_before(classes: Tensor) -> Tensor:
