@@ -18,7 +18,7 @@ def config() -> dict[str, Any]:
         hidden_size=HIDDEN, intermediate_size=384, num_hidden_layers=5,
         num_attention_heads=4, num_key_value_heads=2,
     )  # fmt: skip
-    # time needs most of the frequencies: 4 of 16, as in the real proportions, are too few
+    # time needs half of the frequencies: 4 of 16, as in the real proportions, are too few
     # to tell a second from the next at a rope_theta of a million
     thinker["text_config"]["rope_scaling"]["mrope_section"] = [8, 4, 4]
     thinker["audio_config"].update(

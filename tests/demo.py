@@ -24,7 +24,8 @@ from rich.table import Table
 import omnijet
 from runtime.chat import SPEECH_SYSTEM_PROMPT
 from runtime.commands.run import stage_progress
-from runtime.pipeline import Omni, Reply
+from runtime.pipeline import Omni
+from runtime.reply import Reply
 from runtime.wav import write_wav
 
 ROOT = Path(__file__).parent.parent

@@ -52,8 +52,8 @@ class ShuffledTime(Omni):
 def understanding(
     omni: Omni, items: Sequence[Asked], report: Report
 ) -> tuple[list[Score], list[Failure]]:
-    """Exact match of each skill; hearing by seen and unseen voices too, watching with its
-    time ids shuffled too."""
+    """Exact match of each skill; hearing by seen and unseen manners (voice, speed and pitch) too,
+    watching with its time ids shuffled too."""
     scores: list[Score] = []
     failures: list[Failure] = []
 
@@ -81,7 +81,7 @@ def understanding(
             for name, unseen in (("seen", False), ("unseen", True)):
                 those = [ok for ok, item in zip(right, asked, strict=True) if item.unseen == unseen]
                 if those:
-                    scores.append(exact_match(f"hear, {name} voices", those))
+                    scores.append(exact_match(f"hear, {name} manners", those))
         if skill == "watch":
             shuffled = ShuffledTime(omni.bundle, omni.backend, omni.context_limit)
             scores.append(exact_match(SHUFFLED, ask(SHUFFLED, shuffled, asked)))

@@ -4,6 +4,7 @@ speaks, on conversations it was not trained on."""
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from nano.evaluation.heldout import HELD_OUT, SKILLS, Asked, open_set
 from nano.evaluation.recogniser import Recogniser
 from nano.evaluation.scores import Score
 from nano.evaluation.speech import speech
+from nano.world.words import WORDS
 from runtime.commands.console import (
     add_format,
     print_json,
@@ -52,6 +54,7 @@ def run(args: Namespace) -> int:
     if args.out is not None:
         check_writable(args.out)
     omni = Omni.open(args.bundle)
+    _warn_of_a_stranger(omni)
     with open_set(args.set) as items:
         chosen = _chosen(items, args)
         _check_speech(omni, chosen)
@@ -65,6 +68,17 @@ def run(args: Namespace) -> int:
     else:
         print_table(_table(scores, facts["bundle"]))
     return 0
+
+
+def _warn_of_a_stranger(omni: Omni) -> None:
+    """A checkpoint that was trained on this world has a token for each of its words."""
+    split = [word for word in WORDS if len(omni.tokenizer.encode(f" {word}")) > 1]
+    if split:
+        print(
+            f"omnijet: this bundle is no Omnijet-nano: its tokenizer splits {len(split)} of the "
+            f"{len(WORDS)} words of the world; the scores say little about it",
+            file=sys.stderr,
+        )
 
 
 def _chosen(items: Sequence[Asked], args: Namespace) -> list[Asked]:

@@ -50,7 +50,9 @@ class Codec:
     def save(self, path: Path) -> None:
         parts: dict[str, Any] = {f"mean_{voice}": mean for voice, mean in self.means.items()}
         parts |= {"centre": self.centre, "projection": self.projection, "codebook": self.codebook}
-        np.savez(path, **parts)
+        staged = path.with_suffix(".part.npz")
+        np.savez(staged, **parts)
+        staged.rename(path)
 
     @staticmethod
     def load(path: Path) -> Codec:

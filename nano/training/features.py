@@ -68,8 +68,8 @@ class Features:
 def features(folder: Path, seed: int = 0) -> Features:
     """Reads them, or encodes everything first (a few minutes)."""
     loaded = {
-        **_kept(folder / "features_heard.npz", lambda: _heard(folder, seed)),
-        **_kept(folder / "features_seen.npz", lambda: _seen(folder, seed)),
+        **_kept("heard", folder, "hearing", lambda: _heard(folder, seed)),
+        **_kept("seen", folder, "sight", lambda: _seen(folder, seed)),
     }
     takes = Sounds(loaded["takes"], loaded["take_edges"], loaded["take_frames"])
     tracks = Sounds(loaded["tracks"], loaded["track_edges"], loaded["track_frames"])
@@ -78,9 +78,12 @@ def features(folder: Path, seed: int = 0) -> Features:
     )
 
 
-def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a file holds; made first if there is none."""
-    if not path.exists():
+def _kept(
+    name: str, folder: Path, stage: str, make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What a file holds; made first if there is none, or the encoder was trained anew since."""
+    path, encoder = folder / f"features_{name}.npz", folder / f"{stage}.pt"
+    if not path.exists() or path.stat().st_mtime < encoder.stat().st_mtime:
         staged = path.with_suffix(".part.npz")
         with torch.no_grad():
             np.savez(staged, **make())

@@ -2,7 +2,7 @@
 
     python -m nano.training.heldout
 
-Its strings of three words and more are in no training text (`words.held_out`), half of its
+Its strings of three words and more are in no utterance of training (`words.held_out`), half of its
 voices in a speed and pitch never trained on, its pictures and clips freshly drawn. Sounds
 are stored as Opus, clips as H.264 and AAC.
 """

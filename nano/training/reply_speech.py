@@ -40,7 +40,9 @@ def _spoken(bank: Bank, path: Path) -> list[Spoken]:
     """Mels are kept in a file."""
     waves = [to_speech_rate(bank.sound(index)) for index in range(len(bank))]
     if not path.exists():
-        np.savez(path, mels=np.concatenate([speech_mel(wave) for wave in waves]))
+        staged = path.with_suffix(".part.npz")
+        np.savez(staged, mels=np.concatenate([speech_mel(wave) for wave in waves]))
+        staged.rename(path)
     mels = np.load(path)["mels"]
     edges = np.cumsum([0, *(len(wave) // 240 for wave in waves)])
     return [

@@ -68,7 +68,7 @@ class CodeNet(nn.Module):
         self.project = nn.Linear(width, facts.hidden_size)
         nn.init.normal_(self.project.weight, std=1 / width**0.5)
         self.head = nn.Linear(facts.hidden_size, facts.vocab_size, bias=False)
-        # rows of ids that are never said stay zero, here and in the table
+        # rows of ids that are never said stay zero, here and (but for row 0) in the table
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.model.embed_tokens.weight)
         codec = model_dims().codec

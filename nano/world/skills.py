@@ -59,9 +59,6 @@ class Item:
         return self.turns[-1][1]
 
 
-SKILLS = ("hear", "see", "watch", "converse")
-
-
 def hear(rng: Random, text: str) -> Item:
     """Repeat what was said; asked for in writing or not at all."""
     return Item("hear", ((_heard(rng, text), text),))

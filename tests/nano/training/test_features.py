@@ -1,0 +1,28 @@
+"""Encoded media are kept, until their encoder is trained anew."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from nano.training.features import _kept
+
+
+def test_they_follow_their_encoder(tmp_path: Path) -> None:
+    encoder, made = tmp_path / "hearing.pt", []
+
+    def encode() -> dict[str, np.ndarray]:
+        made.append(len(made))
+        return {"rows": np.array(made)}
+
+    def kept() -> int:
+        return len(_kept("heard", tmp_path, "hearing", encode)["rows"])
+
+    encoder.write_bytes(b"")
+    os.utime(encoder, (1, 1))
+    assert kept() == kept() == 1
+    os.utime(encoder, (2**32, 2**32))
+    assert kept() == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["features_heard.npz", "hearing.pt"]
