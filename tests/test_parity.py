@@ -12,6 +12,7 @@ import torch
 
 from runtime.clock import Clock
 from runtime.contract import Array
+from runtime.media_rows import media_rows
 from runtime.messages import parse_messages
 from runtime.options import Options
 from runtime.ort import OrtBackend
@@ -73,7 +74,8 @@ def relative_rms(got: Array, expected: Array) -> float:
 def test_features_and_logits(pair: Pair, clips: Path, name: str) -> None:
     prompt = prompt_of(pair.omni, conversations(clips)[name])
     tokens, turn = pair.omni.dims.tokens, pair.omni.turn(Options.of(), Clock())
-    embeds = turn._embed(prompt)
+    media, ids = media_rows(prompt, pair.omni.dims), prompt.input_ids
+    embeds = turn._embed(ids, media, 0, ids.size)
     inputs = model_inputs(prompt)
     thinker = pair.reference.thinker
     with torch.no_grad():
@@ -93,8 +95,9 @@ def test_features_and_logits(pair: Pair, clips: Path, name: str) -> None:
         logits = thinker(**inputs).logits[0, -1]
     for token, features in expected.items():
         assert relative_error(embeds[prompt.input_ids == token], features) <= FEATURES
-    positions, delta = pair.omni.positions(prompt, prompt.input_ids)
-    prefill = pair.omni.thinker.prefill(embeds, positions, delta)
+    positions, delta = pair.omni.positions(prompt, ids)
+    context = pair.omni.thinker.decoder.start(ids.size)
+    prefill = pair.omni.thinker.prefill(context, embeds, positions, delta)
     assert relative_error(prefill.logits, logits) <= FEATURES
 
 

@@ -40,7 +40,7 @@ def test_profile_measures_writes_and_compares(
     assert omnijet.main(["profile", "--compare", str(out), str(out)]) == 0
     assert "PASSED" in capsys.readouterr().out
     assert omnijet.main(["profile", "--compare", str(out), str(tmp_path / "b.json")]) == 1
-    assert "+100.0%" in capsys.readouterr().out
+    assert "+200.0%" in capsys.readouterr().out
 
 
 def test_mistakes_are_refused(tmp_path: Path, capsys: Capture) -> None:
