@@ -17,7 +17,7 @@ class Reply:
         text_ids: generated ids, the end token included.
         codes: codec tokens, 50 a second.
         audio: f32[samples] in [-1, 1]; empty without speech.
-        mel: f32[80, frames] log-mel of the speech, 100 frames a second.
+        mel: f32[80, frames] log-mel of the speech, 100 frames a second; empty when streamed.
         prompt_tokens: tokens of the prompt.
         timings_ms: time of each stage that ran.
         latency_ms: from the call to the first_text token, first_code and first_pcm sample

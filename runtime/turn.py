@@ -52,7 +52,7 @@ class Turn:
         memory: what earlier turns fed; this one goes on from there.
         overflow, dropped: what to do if the conversation does not fit, and how many of its
             oldest messages were left out.
-        prompt_tokens, fed_tokens: of the prompt, and of it not yet in the memory.
+        prompt_tokens: once the prompt is laid out.
         text_ids, codes: what has been written and said.
     """
 
@@ -66,7 +66,6 @@ class Turn:
     overflow: Overflow = "error"
     dropped: int = 0
     prompt_tokens: int = 0
-    fed_tokens: int = 0
     text_ids: list[int] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
 
@@ -176,7 +175,6 @@ class Turn:
         stop = marks.size if sound_tokens is None else int(media[-1].rows[sound_tokens - 1]) + 1
         if stop <= known:
             return _Fed(prompt, None)
-        self.fed_tokens = stop - known
         ids = prompt.input_ids[known:stop]
         embeds = self._embed(ids, media, known, stop)
         if memory.thinker is None:

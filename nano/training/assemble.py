@@ -8,7 +8,6 @@ single precision.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from nano.config import VOICES, config
 from nano.training.corpus import corpus
 from nano.training.dit import voices
 from nano.training.reply_speech import spoken_replies
+from nano.training.stage import stage_parser
 from nano.training.talker import VOICE_TOKEN, folded
 from nano.training.tokenizer import generation_config, model_dims
 
@@ -105,8 +105,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
+    parser = stage_parser(__doc__)
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
     args = parser.parse_args()
     out = write_checkpoint(args.folder, args.out)

@@ -8,7 +8,6 @@ first. They are 1 to 512, for row 0 of the DiT's table is its unconditional bran
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nano.training.reply_speech import Spoken, spoken_replies
+from nano.training.stage import stage_parser
 from runtime.contract import Array
 
 CODES = 512
@@ -104,10 +104,8 @@ def _k_means(points: Tensor, seed: int) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = stage_parser(__doc__).parse_args()
+    torch.set_num_threads(args.threads)
     codec = fit(spoken_replies(args.folder))
     codec.save(args.folder / "codec.npz")
     print(f"{CODES} codes in {args.folder / 'codec.npz'}")

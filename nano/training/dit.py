@@ -8,7 +8,6 @@ speaker are dropped together now and then, for guidance without a classifier.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTo
 from nano.config import VOICES, config
 from nano.training.codec import Codec
 from nano.training.reply_speech import Spoken, spoken_replies
-from nano.training.stage import Losses, Plan, train
+from nano.training.stage import Losses, Plan, stage_parser, train
 from runtime.contract import Array
 
 PLAN = Plan("dit", steps=4000, rate=1.5e-3, warmup=200)
@@ -121,10 +120,7 @@ def velocity(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = stage_parser(__doc__).parse_args()
     torch.set_num_threads(args.threads)
     net, batches = dit(), Batches(args.folder)
 

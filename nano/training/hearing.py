@@ -8,9 +8,6 @@ head that is thrown away: the Thinker reads the encoder's own output.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,7 +19,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAu
 
 from nano.config import config
 from nano.training.banks import heard_bank
-from nano.training.stage import Losses, Plan, train
+from nano.training.stage import Losses, Plan, stage_parser, train
 from nano.training.towers import hear, log_mels
 from nano.world.bank import Bank
 from nano.world.clips import soundtrack
@@ -75,10 +72,7 @@ def draw(bank: Bank, rng: np.random.Generator) -> tuple[Array, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = stage_parser(__doc__).parse_args()
     torch.set_num_threads(args.threads)
     bank, net = heard_bank(args.folder), Listener()
     ids = {word: number for number, word in enumerate(LABELS, start=1)}

@@ -9,7 +9,6 @@ are stored as Opus, clips as H.264 and AAC.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import tempfile
@@ -24,6 +23,7 @@ import soundfile
 from rich.progress import track
 
 from nano.training.codec import Codec
+from nano.training.stage import stage_parser
 from nano.world import words
 from nano.world.clips import write_clip
 from nano.world.skills import Item, Part, Said, Shown, converse, hear, see, watch
@@ -117,8 +117,7 @@ def _label(manner: Manner) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
+    parser = stage_parser(__doc__)
     parser.add_argument("--out", type=Path, default=HELD_OUT)
     args = parser.parse_args()
     codec = Codec.load(args.folder / "codec.npz")

@@ -8,8 +8,6 @@ at the size the loader gives them.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -24,7 +22,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniVi
 
 from export.synthetic import PREPROCESSOR
 from nano.config import config
-from nano.training.stage import Losses, Plan, train
+from nano.training.stage import Losses, Plan, stage_parser, train
 from nano.training.towers import look
 from nano.world.clips import SIZE as CLIP_SIZE
 from nano.world.pictures import draw_scene
@@ -69,10 +67,7 @@ def enlarged(frame: Image.Image) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = stage_parser(__doc__).parse_args()
     torch.set_num_threads(args.threads)
     net = Viewer()
 

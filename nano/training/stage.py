@@ -3,6 +3,7 @@ how it fares."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -41,6 +42,14 @@ class Plan:
     warmup: int = 200
     clip: float = 1.0
     decay: float = 0.01
+
+
+def stage_parser(about: str | None) -> argparse.ArgumentParser:
+    """The command line that all stages share; `about` is the module's docstring."""
+    parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
 
 
 def train(plan: Plan, folder: Path, model: nn.Module, step: Callable[[int], Losses]) -> None:

@@ -14,7 +14,6 @@ word is being said and which comes next (`nano.training.word_times`).
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from random import Random
@@ -30,7 +29,7 @@ from nano.config import VOICES, config
 from nano.training.codec import CODES, Codec
 from nano.training.prompts import thinned
 from nano.training.reply_speech import spoken_lines, spoken_replies
-from nano.training.stage import Losses, Plan, train
+from nano.training.stage import Losses, Plan, stage_parser, train
 from nano.training.thinker import KEPT, Draws, TextNet, embedding
 from nano.training.tokenizer import model_dims, tokenizer
 from nano.training.word_times import word_ends
@@ -222,9 +221,7 @@ def said_before(classes: Tensor) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
-    parser.add_argument("--threads", type=int, default=1)
+    parser = stage_parser(__doc__)
     parser.add_argument("--tuned", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

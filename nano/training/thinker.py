@@ -8,7 +8,6 @@ Talker can train on it at the same time.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from nano.training.banks import HEARD, heard_bank
 from nano.training.corpus import SYSTEM_PROMPTS
 from nano.training.features import features
 from nano.training.prompts import UNANSWERED, Laid, Layout, thinned
-from nano.training.stage import Losses, Plan, train
+from nano.training.stage import Losses, Plan, stage_parser, train
 from nano.training.tokenizer import model_dims
 from nano.world.clips import random_clip
 from nano.world.skills import Item, Said, Shown, converse, hear, see, watch
@@ -148,10 +147,7 @@ class Draws:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = stage_parser(__doc__).parse_args()
     torch.set_num_threads(args.threads)
     net, draws = TextNet(), Draws(args.folder)
 

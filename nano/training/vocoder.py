@@ -8,9 +8,6 @@ et al. 2020, Parallel WaveGAN), and the mel itself.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,7 +17,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTo
 
 from nano.config import config
 from nano.training.reply_speech import Spoken, spoken_replies
-from nano.training.stage import Losses, Plan, train
+from nano.training.stage import Losses, Plan, stage_parser, train
 from nano.world.speech_mel import BANDS, FLOOR, HOP, N_FFT, SPEECH_RATE_HZ
 from runtime.audio import mel_filters
 
@@ -95,11 +92,7 @@ def crops(replies: list[Spoken], number: int) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("build/nano"))
-    parser.add_argument("--steps", type=int, default=PLAN.steps)
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = stage_parser(__doc__).parse_args()
     torch.set_num_threads(args.threads)
     replies = [reply for reply in spoken_replies(args.folder) if len(reply.mel) > FRAMES]
     net, distance = vocoder(), SpectralLoss()
@@ -109,8 +102,7 @@ def main() -> None:
         made = net(mel)
         return {"loss": distance(made, wave), "mel": distance.mel_distance(made, wave).detach()}
 
-    plan = Plan(PLAN.name, args.steps, PLAN.rate, PLAN.warmup, PLAN.clip)
-    train(plan, args.folder, net, step)
+    train(PLAN, args.folder, net, step)
 
 
 if __name__ == "__main__":
