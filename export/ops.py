@@ -161,7 +161,7 @@ def _(x: Tensor, like: Tensor, heads: int) -> Tensor:
 def upsampled_snake(
     x: Tensor, alpha: Tensor, reciprocal_beta: Tensor, up: Tensor, down: Tensor
 ) -> Tensor:
-    """x + sin^2(alpha x) / beta at twice the sample rate, [1, channels, samples] -> the same.
+    """x + sin^2(alpha x) / beta at twice the sample rate, [1, channels, 1, samples] -> the same.
 
     Channels become the batch, and the doubled signal is kept as its even and odd samples,
     [channels, 2, samples]. So each direction is one convolution over seven taps instead of
@@ -174,13 +174,13 @@ def upsampled_snake(
         down: [1, 2, taps], the decimation filter by phase.
     """
     side = up.shape[2] // 2
-    doubled = conv1d(pad(x.transpose(0, 1), (side, side), mode="replicate"), up)
+    doubled = conv1d(pad(x[0], (side, side), mode="replicate"), up)
     wave = torch.sin(doubled * alpha)
     bent = doubled + wave * wave * reciprocal_beta
     # the doubled signal goes on with its first sample, an even one, and its last, an odd one
     first, last = bent[:, :1, :1], bent[:, 1:, -1:]
     bent = torch.cat([first.expand(-1, 2, side), bent, last.expand(-1, 2, side)], dim=2)
-    return conv1d(bent, down).transpose(0, 1).contiguous()
+    return conv1d(bent, down)[None]
 
 
 @upsampled_snake.register_fake
@@ -235,7 +235,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         last = opset.Slice(bent, _ints(1, -1), _ints(2, beyond), axes)
         shape = _ints(channels, 2, side)
         parts = (opset.Expand(first, shape), bent, opset.Expand(last, shape))
-        return opset.Reshape(opset.Conv(opset.Concat(*parts, axis=2), down), _ints(1, channels, -1))
+        return opset.Reshape(opset.Conv(opset.Concat(*parts, axis=2), down), _ints(1, channels, 1, -1))
 
     def _ints(*values: int) -> Any:
         return opset.Constant(value_ints=values)

@@ -71,7 +71,7 @@ def write_weights(
             if size <= INLINE_BYTES:
                 if source is not None:
                     inline = convert(load_source(source, reader), tensor.dtype, name)
-                    value.const_value = ir.tensor(inline.numpy(), name=name)
+                    value.const_value = ir.tensor(inline.numpy().reshape(shape), name=name)
                 continue
             if source is None:  # a constant of the trace
                 _pwrite(descriptor, np.ascontiguousarray(tensor.numpy()), offset)

@@ -24,7 +24,8 @@ TORCH_DTYPES: dict[Precision, torch.dtype] = {"f32": torch.float32, "f16": torch
 class Source:
     """Where a parameter's value comes from.
 
-    `keys` are checkpoint tensors, joined along axis 0, then transposed if `transpose`.
+    `keys` are checkpoint tensors, joined along axis 0, then transposed if `transpose`, then
+    read in the parameter's own shape.
     With `fold`, the value is `fold(tensors)` in float32 instead: for small tensors only,
     since it is computed in memory. `shape` is what each key must have in the checkpoint.
     """
@@ -139,8 +140,7 @@ def materialize(module: nn.Module, weights: Weights) -> nn.Module:
     for name, source in weight_sources(module).items():
         path, _, leaf = name.rpartition(".")
         parameter = module.get_parameter(name)
-        value = load_source(source, weights).to(parameter.dtype)
-        assert value.shape == parameter.shape, (name, value.shape, parameter.shape)
+        value = load_source(source, weights).to(parameter.dtype).reshape(parameter.shape)
         owner = module.get_submodule(path)
         owner.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
     return module

@@ -2,6 +2,8 @@
 
 Source: `Qwen2_5OmniToken2WavBigVGANModel` of transformers 4.57.6. The anti-aliased
 activations dominate a straightforward export; here each is two small convolutions.
+Signals are [1, channels, 1, samples]: ONNX Runtime's blocked kernels, which need no
+im2col, exist for two dimensions only, and TensorRT makes two of one by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv_transpose1d
+from torch.nn.functional import conv2d, conv_transpose2d
 
 from export import ops
 from export.modules.base import Source, Sourced
@@ -88,7 +90,7 @@ class Activation(Sourced):
         )
 
     def forward(self, x: Tensor, resampler: Resampler) -> Tensor:
-        """[1, channels, samples] -> the same."""
+        """[1, channels, 1, samples] -> the same."""
         y: Tensor = ops.upsampled_snake(
             x, self.alpha, self.reciprocal_beta, resampler.up, resampler.down
         )
@@ -106,15 +108,16 @@ class Conv(Sourced):
         super().__init__()
         self.dilation = dilation
         self.padding = dilation * (kernel - 1) // 2
-        shape = (outputs, inputs, kernel)
-        self.add("weight", shape, Source((f"{key}.weight",), (shape,)))
+        source = Source((f"{key}.weight",), ((outputs, inputs, kernel),))
+        self.add("weight", (outputs, inputs, 1, kernel), source)
         self.bias: Tensor | None = None
         if bias:
             del self.bias
             self.add("bias", (outputs,), Source((f"{key}.bias",), ((outputs,),)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv1d(x, self.weight, self.bias, padding=self.padding, dilation=self.dilation)
+        padding, dilation = (0, self.padding), (1, self.dilation)
+        return conv2d(x, self.weight, self.bias, padding=padding, dilation=dilation)
 
 
 class Upsample(Sourced):
@@ -127,12 +130,13 @@ class Upsample(Sourced):
         super().__init__()
         self.rate = rate
         self.padding = (kernel - rate) // 2
-        shape = (inputs, outputs, kernel)
-        self.add("weight", shape, Source((f"{key}.weight",), (shape,)))
+        source = Source((f"{key}.weight",), ((inputs, outputs, kernel),))
+        self.add("weight", (inputs, outputs, 1, kernel), source)
         self.add("bias", (outputs,), Source((f"{key}.bias",), ((outputs,),)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv_transpose1d(x, self.weight, self.bias, stride=self.rate, padding=self.padding)
+        stride, padding = (1, self.rate), (0, self.padding)
+        return conv_transpose2d(x, self.weight, self.bias, stride=stride, padding=padding)
 
 
 class AmpBlock(nn.Module):
@@ -186,14 +190,14 @@ class Vocoder(nn.Module):
         self.after = Conv(f"{KEY}.conv_post", width, 1, 7, bias=False)
 
     def forward(self, mel: Tensor) -> tuple[Tensor]:
-        x = self.before(normalise(mel))
+        x = self.before(normalise(mel).unsqueeze(2))
         per_stage = len(self.dims.resblock_kernels)
         for stage, upsample in enumerate(self.upsamples):
             x = upsample(x)
             blocks = self.blocks[stage * per_stage : (stage + 1) * per_stage]
             x = sum(block(x, self.resampler) for block in blocks) / per_stage
         x = self.after(self.activation(x, self.resampler))
-        return (x.clamp(-1, 1).squeeze(1),)
+        return (x.clamp(-1, 1).flatten(1),)
 
 
 def normalise(mel: Tensor) -> Tensor:
