@@ -235,7 +235,9 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         last = opset.Slice(bent, _ints(1, -1), _ints(2, beyond), axes)
         shape = _ints(channels, 2, side)
         parts = (opset.Expand(first, shape), bent, opset.Expand(last, shape))
-        return opset.Reshape(opset.Conv(opset.Concat(*parts, axis=2), down), _ints(1, channels, 1, -1))
+        return opset.Reshape(
+            opset.Conv(opset.Concat(*parts, axis=2), down), _ints(1, channels, 1, -1)
+        )
 
     def _ints(*values: int) -> Any:
         return opset.Constant(value_ints=values)

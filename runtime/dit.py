@@ -147,15 +147,24 @@ def solve(
         write_static(bound, tables, stretch.codes, voice, frames, stretch.start, continued)
         bound.inputs["commit"][0] = 0 if past is None else past.commit
 
+    guide: Array | None = None
+
     def velocity(evaluation: Evaluation, state: Array) -> Array:
+        nonlocal guide
         check()
         bound = bounds[evaluation.branches]
         if past is not None and continued:
             bound.inputs["past"][...] = past.evaluations[evaluation.index]
-        guided = evaluate(bound, tables, evaluation.time, state)
+        branches = run_branches(bound, tables, evaluation.time, state)
         if past is not None:
             kept.append(bound.outputs["past_next"].copy())
-        return guided
+        if evaluation.guided:
+            guide = guidance(branches)
+        elif not evaluation.held:
+            guide = None
+        conditioned = branches[CONDITIONED]
+        alone: Array = conditioned.copy() if guide is None else conditioned + guide
+        return alone
 
     mel = solve_flow(solver, velocity, stretch.noise)
     if past is not None:
@@ -206,8 +215,20 @@ def block_masks(frames: int, block: int, continued: bool = False) -> dict[str, A
 
 
 def evaluate(bound: Bound, tables: DitTables, time: np.float32, state: Array) -> Array:
-    """The velocity f32[frames, 80] at one of the tables' times: guided if the unconditioned
-    branch is bound too."""
+    """The guided velocity f32[frames, 80] at one of the tables' times."""
+    branches = run_branches(bound, tables, time, state)
+    guided: Array = branches[CONDITIONED] + guidance(branches)
+    return guided
+
+
+def guidance(branches: Array) -> Array:
+    """What classifier-free guidance adds to the conditioned velocity."""
+    added: Array = (branches[CONDITIONED] - branches[UNCONDITIONED]) * GUIDANCE
+    return added
+
+
+def run_branches(bound: Bound, tables: DitTables, time: np.float32, state: Array) -> Array:
+    """The velocities f32[branches, frames, 80], valid until the buffers run again."""
     point = int(np.searchsorted(tables.times, time))
     assert tables.times[point] == time, f"no AdaLN vectors for time {time}"
     bound.inputs["modulation"][...] = tables.modulation[point]
@@ -215,10 +236,5 @@ def evaluate(bound: Bound, tables: DitTables, time: np.float32, state: Array) ->
     frames = state.shape[0]
     bound.inputs["x"][0, :frames] = state
     bound.run()
-    velocity = bound.outputs["velocity"][:, :frames]
-    conditioned = velocity[CONDITIONED]
-    if len(velocity) == 1:
-        alone: Array = conditioned.copy()
-        return alone
-    guided: Array = conditioned + (conditioned - velocity[UNCONDITIONED]) * GUIDANCE
-    return guided
+    velocity: Array = bound.outputs["velocity"][:, :frames]
+    return velocity

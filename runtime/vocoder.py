@@ -10,6 +10,7 @@ from runtime.contract import Array
 
 EXACT_CONTEXT = 28  # mel frames: nothing farther away reaches a sample
 NEAR_CONTEXT = 20  # what lies beyond changes a sample by less than f32 resolves
+AHEAD_CONTEXT = 12  # of guessed frames, which say no more from here on
 
 
 class VocoderStream:
@@ -30,31 +31,41 @@ class VocoderStream:
         self._mel = np.empty((mel, 0), np.float32)  # from `frames - its length` on
         self.frames = self.voiced = 0
 
-    def push(self, mel: Array, last: bool = False) -> Array:
+    def push(self, mel: Array, ahead: Array | None = None, last: bool = False) -> Array:
         """f32[80, frames] -> f32[samples] that are now final: 240 for each frame with a full
-        context behind it, and for all with `last`."""
+        context behind it, and for all with `last`.
+
+        Args:
+            ahead: f32[80, frames], a guess at the frames to come. With one, no frame waits
+                for its context.
+        """
         self._mel = np.concatenate([self._mel, mel], axis=1)
         self.frames += mel.shape[1]
-        ready = self.frames if last else self.frames - self.context
+        guessed = ahead is not None and ahead.shape[1] > 0
+        ready = self.frames if last or guessed else self.frames - self.context
         if ready <= self.voiced:
             return np.empty(0, np.float32)
         first = self.frames - self._mel.shape[1]
-        wave = self._run(last)
-        hop = len(wave) // self._mel.shape[1]
+        seen = self._mel
+        if guessed:
+            assert ahead is not None
+            seen = np.concatenate([seen, ahead[:, :AHEAD_CONTEXT]], axis=1)
+        wave = self._run(seen, last)
+        hop = len(wave) // seen.shape[1]
         samples = wave[(self.voiced - first) * hop : (ready - first) * hop].copy()
         self.voiced = ready
         self._mel = self._mel[:, max(ready - self.context - first, 0) :]
         return samples
 
-    def _run(self, last: bool) -> Array:
-        frames = self._mel.shape[1]
+    def _run(self, mel: Array, last: bool) -> Array:
+        frames = mel.shape[1]
         if last:  # of a length that may never return
-            rest: Array = run_once(
-                self.vocoder.graph, {"frames": frames}, {"mel": self._mel[None]}
-            )["wave"][0]
+            rest: Array = run_once(self.vocoder.graph, {"frames": frames}, {"mel": mel[None]})[
+                "wave"
+            ][0]
             return rest
         bound = self.vocoder.of(frames=frames)
-        bound.inputs["mel"][...] = self._mel
+        bound.inputs["mel"][...] = mel
         bound.run()
         wave: Array = bound.outputs["wave"][0]
         return wave

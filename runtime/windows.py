@@ -66,7 +66,6 @@ class Windows:
 
 
 OFFICIAL = Windows("official", chunks=(3,), ahead=1, past=2)
-GROWING = Windows("growing", chunks=(1, 2, 4), ahead=1)
-GROWING_FAR = Windows("growing-far", chunks=(2, 4), ahead=2)
-GROWING_LONG = Windows("growing-long", chunks=(1, 2, 4, 8), ahead=1)
-SCHEMES = (OFFICIAL, GROWING, GROWING_FAR, GROWING_LONG)
+GROWING = Windows("growing", chunks=(1, 2, 4, 8), ahead=1)
+FAR = Windows("far", chunks=(1, 2, 4, 8), ahead=2)
+SCHEMES = (OFFICIAL, GROWING, FAR)

@@ -1,13 +1,16 @@
 """`python -m tests.bench_presets BUNDLE`: what the presets of streamed speech do to the ear.
 
-Codes of the held-out spoken replies of Omnijet-nano, offline and through each preset: words
-that the recogniser gets wrong, and how far the wave lies from the offline one.
+Codes of the held-out spoken replies of Omnijet-nano, through each preset and, in one piece,
+through each solver: words that the recogniser gets wrong, and how far the wave and the mel
+lie from those of the reference's solver on the whole utterance.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -20,19 +23,89 @@ from nano.evaluation.scores import word_error_rate, word_errors
 from runtime.clock import Clock
 from runtime.commands.bench import machine
 from runtime.contract import Array
+from runtime.dit import DitTables, synthesize
 from runtime.pipeline import Omni
+from runtime.solver import EXACT, Solver
 from runtime.synthesis import PRESETS
 from runtime.turn import SAMPLE_RATE_HZ
+from tests.solvers import CHOICES
 
-OFFLINE = "offline"
+
+def decibels(got: Array, expected: Array) -> float:
+    """Signal over error."""
+    error = np.mean((got - expected) ** 2) + 1e-20  # one window: the same
+    return float(10 * np.log10(np.mean((expected - expected.mean()) ** 2) / error))
 
 
-def waves(omni: Omni, codes: tuple[int, ...], voice: str, seed: int) -> dict[str, Array]:
-    made = {OFFLINE: omni.wave_of(omni.mel_of(codes, voice=voice, seed=seed))}
-    for name, preset in PRESETS.items():
-        pieces = omni.synthesis(voice, seed, preset, Clock()).push(codes, last=True)
-        made[name] = np.concatenate(list(pieces))
-    return made
+class Column:
+    """What one way of speaking does, over all items."""
+
+    def __init__(self, name: str, branches: int) -> None:
+        self.name, self.branches = name, branches
+        self.errors: list[int] = []
+        self.wave_db: list[float] = []
+        self.mel_db: list[float] = []
+
+    def row(self, words: list[int]) -> tuple[str, ...]:
+        score = word_error_rate(self.name, self.errors, words)
+        mel = f"{np.median(self.mel_db):.1f} ({min(self.mel_db):.1f})" if self.mel_db else ""
+        return (
+            self.name, str(self.branches), mel,
+            f"{np.median(self.wave_db):.1f} ({min(self.wave_db):.1f})",
+            f"{100 * score.value:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})",
+        )  # fmt: skip
+
+
+class Bench:
+    """Every item, spoken in every way."""
+
+    def __init__(self, omni: Omni) -> None:
+        self.omni = omni
+        self.recogniser = Recogniser()
+        self.tables = DitTables.load(omni.bundle.table, omni.dims.dit)
+        self.graph = omni.backend.load(
+            omni.bundle.graph("dit_step"), omni.bundle.manifest.contracts["dit_step"]
+        )
+        self.presets = {name: Column(name, p.solver.branch_evaluations) for name, p in
+                        PRESETS.items()}  # fmt: skip
+        self.solvers = {one.name: Column(one.name, one.branch_evaluations) for one in CHOICES}
+        self.words: list[int] = []
+
+    def add(self, item: Any) -> None:
+        wanted = item.answer.split()
+        self.words.append(len(wanted))
+        whole = self._mel(item, EXACT)
+        expected = self.omni.wave_of(whole)
+        for solver in CHOICES:
+            column, mel = self.solvers[solver.name], self._mel(item, solver)
+            column.mel_db.append(decibels(mel, whole))
+            self._hear(column, self.omni.wave_of(mel), expected, wanted)
+        for name, preset in PRESETS.items():
+            synthesis = self.omni.synthesis(str(item.voice), item.number, preset, Clock())
+            wave = np.concatenate(list(synthesis.push(item.codes, last=True)))
+            self._hear(self.presets[name], wave, expected, wanted)
+
+    def _mel(self, item: Any, solver: Solver) -> Array:
+        """f32[80, frames] of the whole utterance."""
+        codes, dims = np.array(item.codes), self.omni.dims.dit
+        shape = (codes.size * dims.repeats, dims.mel)
+        noise = np.random.default_rng(item.number).standard_normal(shape, np.float32)
+        voice = self.omni.bundle.table(f"voice_{item.voice}")
+        return synthesize(self.graph, self.tables, codes, voice, noise, solver=solver)[0]
+
+    def _hear(self, column: Column, wave: Array, expected: Array, wanted: list[str]) -> None:
+        heard = self.recogniser.words(wave, SAMPLE_RATE_HZ)
+        column.errors.append(word_errors(wanted, heard))
+        column.wave_db.append(decibels(wave, expected))
+
+    def table(self, title: str, columns: Mapping[str, Column]) -> Table:
+        table = Table(
+            title, "branch evaluations", "mel dB, median (least)", "wave dB, median (least)",
+            "word error rate, %",
+        )  # fmt: skip
+        for column in columns.values():
+            table.add_row(*column.row(self.words))
+        return table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,36 +113,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("bundle")
     parser.add_argument("--items", type=int, default=200)
     args = parser.parse_args(arguments)
-    omni, recogniser = Omni.open(args.bundle), Recogniser()
-    errors: dict[str, list[int]] = {name: [] for name in (OFFLINE, *PRESETS)}
-    snr_db: dict[str, list[float]] = {name: [] for name in PRESETS}
-    words = []
+    bench = Bench(Omni.open(args.bundle))
     with open_set() as items:
         spoken = [item for item in items if item.skill == "speak"][: args.items]
-        for item in track(spoken, "presets"):
-            wanted = item.answer.split()
-            words.append(len(wanted))
-            made = waves(omni, item.codes, str(item.voice), item.number)
-            for name, wave in made.items():
-                heard = recogniser.words(wave, SAMPLE_RATE_HZ)
-                errors[name].append(word_errors(wanted, heard))
-                if name != OFFLINE:
-                    noise = np.mean((wave - made[OFFLINE]) ** 2) + 1e-20  # one window: the same
-                    snr_db[name].append(float(10 * np.log10(np.mean(made[OFFLINE] ** 2) / noise)))
+        for item in track(spoken, "presets and solvers"):
+            bench.add(item)
     print(machine())
-    table = Table("preset", "branch evaluations", "SNR dB, median", "least", "word error rate, %")
-    for name, wrong in errors.items():
-        score = word_error_rate(name, wrong, words)
-        rate = f"{100 * score.value:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
-        if name == OFFLINE:
-            table.add_row(name, "72", "", "", rate)
-        else:
-            values, solver = snr_db[name], PRESETS[name].solver
-            table.add_row(
-                name, str(solver.branch_evaluations), f"{np.median(values):.1f}",
-                f"{min(values):.1f}", rate,
-            )  # fmt: skip
-    Console(width=100).print(table)
+    console = Console(width=110)
+    console.print(bench.table("preset, streamed", bench.presets))
+    console.print(bench.table("solver, in one piece", bench.solvers))
     return 0
 
 

@@ -37,21 +37,12 @@ from runtime.synthesis import PRESETS, SpeechGraphs, SpeechPreset, Synthesis
 from runtime.vocoder import VocoderStream
 from runtime.windows import SCHEMES
 from tests.reference import load_reference
+from tests.solvers import CHOICES
 
 CODES_PER_SECOND = 50
 REFERENCE_FRAMES = 96
 ROUNDS = 3
 SEED = 0
-
-SOLVERS = (
-    EXACT,
-    Solver("heun", "heun"),
-    PRESETS["balanced"].solver,
-    Solver("adams2", "adams2"),
-    Solver("adams3", "adams3"),
-    Solver("euler", "euler"),
-    PRESETS["fast"].solver,
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,9 +75,9 @@ class Listening(VocoderStream):
         super().__init__(vocoder, context)
         self.mel: list[Array] = []
 
-    def push(self, mel: Array, last: bool = False) -> Array:
+    def push(self, mel: Array, ahead: Array | None = None, last: bool = False) -> Array:
         self.mel.append(mel)
-        return super().push(mel, last)
+        return super().push(mel, ahead, last)
 
 
 class Bench:
@@ -130,7 +121,7 @@ class Bench:
             f"whole utterance of {self.seconds:.1f} s", "evaluations", "branches", "work",
             "mel dB", "wave dB",
         )  # fmt: skip
-        for solver in SOLVERS:
+        for solver in CHOICES:
             took, mel = (
                 (self.exact_dit, self.mel) if solver == EXACT
                 else timed(lambda solver=solver: self.solve(solver))

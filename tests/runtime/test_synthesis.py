@@ -90,11 +90,32 @@ def test_no_codes_make_no_sound(graphs: SpeechGraphs, voice: Array) -> None:
     assert spoken(graphs, voice, EXACT, [], step=1) == []
 
 
-def test_sound_starts_with_24_codes(graphs: SpeechGraphs, voice: Array) -> None:
+def test_a_quarter_of_a_second_sounds_after_24_codes(graphs: SpeechGraphs, voice: Array) -> None:
     synthesis = Synthesis(graphs, voice, SEED, BALANCED)
     assert list(synthesis.push(codes_of(23))) == []
     (first,) = synthesis.push([7])
+    assert first.shape == (24 * 240,)
+
+
+def test_without_a_guess_frames_wait_for_their_context(graphs: SpeechGraphs, voice: Array) -> None:
+    synthesis = Synthesis(graphs, voice, SEED, replace(BALANCED, guess=False))
+    (first,) = synthesis.push(codes_of(24))
     assert first.shape == (4 * 240,)  # of 24 mel frames 20 are context
+
+
+def test_a_guessed_context_is_nearer_than_none(
+    omni: Omni, graphs: SpeechGraphs, voice: Array
+) -> None:
+    """Before its truth is there: against chunks that end in silence."""
+    codes = codes_of(60)
+    whole = omni.wave_of(omni.mel_of(codes, voice="Chelsie", seed=SEED))
+
+    def error(preset: SpeechPreset) -> float:
+        wave = np.concatenate(spoken(graphs, voice, preset, codes, step=1))
+        return float(np.mean((wave - whole) ** 2) / np.mean(whole**2))
+
+    blind = replace(EXACT, windows=Windows("blind", chunks=(1, 2, 4), ahead=0), context=0)
+    assert error(EXACT) < error(blind) / 10
 
 
 def test_a_window_that_leaves_nothing_behind_it_still_ends(

@@ -52,4 +52,4 @@ def test_growing_starts_with_24_codes_and_doubles() -> None:
     assert GROWING.window(0, 0, 46, BLOCK, last=False) is None
     assert GROWING.window(0, 0, 48, BLOCK, last=False) == Window(0, 0, 24, 48)
     sizes = [(w.end - w.begin) // BLOCK for w in schedule(GROWING, 24 * 16, step=2)]
-    assert sizes == [1, 2, 4, 4, 4, 1]
+    assert sizes == [1, 2, 4, 8, 1]
