@@ -152,15 +152,8 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
 
 
 def _print_profile(profile: Profile) -> None:
-    machine, bundle, settings = profile.machine, profile.bundle, profile.settings
-    print(f"device      {machine.device}, {machine.cores} cores, {machine.system}")
-    print(
-        f"power mode  {machine.power_mode}, governor {machine.governor}, "
-        f"CPU {machine.cpu_mhz} MHz, GPU {machine.gpu_mhz} MHz, Jetson {machine.jetson_release}"
-    )
-    print("versions    " + ", ".join(f"{k} {v}" for k, v in machine.versions.items()))
-    print(f"bundle      {bundle.name} ({bundle.precision}), manifest sha256 {bundle.sha256[:16]}")
-    print(f"measured    {settings.runs} runs after {settings.warmup}, {settings.backend}")
+    for label, text in profile.facts():
+        print(f"{label:<12}{text}")
     for name, result in profile.scenarios.items():
         _print_result(name, result)
     for said in profile.advice:
@@ -185,12 +178,7 @@ def _print_result(name: str, result: Result) -> None:
     for label, spread in result.rates.items():
         table.add_row(label, *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
     print_table(table)
-    early = "; the model ended its reply before the limit" if result.ended_early else ""
-    print(
-        f"{result.prompt_tokens} prompt tokens, {result.text_tokens} text tokens, {result.codes} "
-        f"codes, {result.speech_s:.2f} s of speech, peak memory "
-        f"{size_text(result.peak_memory_bytes)}{early}"
-    )
+    print(f"{result.work()}; peak memory {size_text(result.peak_memory_bytes)}")
 
 
 def _print_comparison(comparison: Comparison, args: Namespace) -> int:

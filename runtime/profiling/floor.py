@@ -3,10 +3,11 @@ a stage's bytes and operations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 
@@ -25,14 +26,21 @@ class Floor:
     """Of one stage.
 
     Attributes:
-        kind: "bytes" (read a step) or "operations" (of the whole stage).
-        amount: bytes or floating-point operations.
+        amount: bytes or floating-point operations: of a step where a stage has steps, else of
+            the whole stage.
         per_s: what the machine was measured to do.
     """
 
-    kind: str
+    kind: Literal["bytes", "operations"]
     amount: float
     per_s: float
+
+    @property
+    def reason(self) -> str:
+        """Where it comes from, in words."""
+        if self.kind == "bytes":
+            return f"{self.amount / 1e6:.1f} MB at {self.per_s / 1e9:.1f} GB/s measured"
+        return f"{self.amount / 1e9:.2f} GFLOP at {self.per_s / 1e9:.0f} GFLOP/s measured"
 
     @property
     def floor_us(self) -> float:
@@ -116,3 +124,15 @@ def floors(
         operations = dit_operations(dims.dit, result.codes * dims.dit.repeats, evaluations)
         found["dit"] = Floor("operations", operations, peak)
     return found
+
+
+def stage_floor_ms(stage: str, result: Result, floors: Mapping[str, Floor]) -> float | None:
+    """Of all that a stage does in a run; None if it has no floor."""
+    floor = floors.get(stage)
+    if floor is None:
+        return None
+    if stage not in result.steps:
+        return floor.floor_us / 1e3
+    # steps were counted over all runs
+    steps = result.steps[stage].total_us.count / result.stages_ms[stage].count
+    return steps * floor.floor_us / 1e3

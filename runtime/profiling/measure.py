@@ -9,6 +9,7 @@ from time import perf_counter
 
 from runtime.clock import Span, StepTimes
 from runtime.pipeline import Omni
+from runtime.profiling.histogram import Histogram
 from runtime.profiling.machine import memory_bytes
 from runtime.profiling.scenarios import Scenario
 from runtime.profiling.spread import Spread
@@ -39,11 +40,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StepSpread:
-    """Microseconds a step: in all, in the graph, and what the host costs."""
+    """Microseconds a step: in all, in the graph, and what the host costs; `histogram` is of
+    the steps in all."""
 
     total_us: Spread
     graph_us: Spread
     host_us: Spread
+    histogram: Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,14 @@ class Result:
     rates: dict[str, Spread]
     stall_ms: Spread
     peak_memory_bytes: int
+
+    def work(self) -> str:
+        """What was asked and answered, in words."""
+        early = "; the model ended its reply before the limit" if self.ended_early else ""
+        return (
+            f"{self.prompt_tokens} prompt tokens, {self.text_tokens} text tokens, {self.codes} "
+            f"codes, {self.speech_s:.2f} s of speech{early}"
+        )
 
 
 def measure_one(omni: Omni, scenario: Scenario, preset: str) -> Run:
@@ -196,5 +207,6 @@ def _steps(runs: Sequence[Mapping[str, StepTimes]]) -> dict[str, StepSpread]:
                 Spread.of([total for total, _ in pairs]),
                 Spread.of([graph for _, graph in pairs]),
                 Spread.of([total - graph for total, graph in pairs]),
+                Histogram.of([total for total, _ in pairs]),
             )
     return spreads

@@ -30,8 +30,7 @@ def test_profile_measures_writes_and_compares(
         "profile.json", "report.html", "trace.json",
     ]  # fmt: skip
     page = (out / "report.html").read_text()
-    assert "ms to the first sample" in page and "talker_decode" in page
-    assert "http" not in page and "src=" not in page  # nothing is loaded
+    assert page.startswith("<!doctype html>") and "timeline of text, run 1" in page
 
     slower = json.loads((out / "profile.json").read_text())
     pcm = slower["scenarios"]["text"]["latency_ms"]["first_pcm"]

@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from runtime.clock import Span
 from runtime.pipeline import Omni
-from runtime.profiling.measure import measure_one
+from runtime.profiling.measure import measure_one, stall_ms, until
 from runtime.profiling.scenarios import SCENARIOS
 from runtime.reply import PcmChunk, Reply, TextDelta
 
@@ -54,3 +58,34 @@ def test_the_first_sample_counts_when_the_reader_holds_it() -> None:
     assert 3 * pause <= run.latency_ms["first_pcm"] < run.latency_ms["whole"] - 0.9 * pause
     assert run.latency_ms["first_text"] == 1.0  # the turn's own clock
     assert run.stall_ms >= 0.9 * pause - 10  # the second chunk follows 10 ms of sound
+
+
+def test_a_listener_waits_for_the_latest_chunk() -> None:
+    assert stall_ms([]) == stall_ms([(300.0, 0.0), (400.0, 200.0)]) == 0
+    assert stall_ms([(300.0, 0.0), (600.0, 200.0), (650.0, 400.0)]) == 100
+
+
+def test_an_instant_belongs_to_what_the_sample_waits_for() -> None:
+    spans = [
+        Span("talker_decode", 10, 40), Span("thinker_decode", 20, 30), Span("dit", 35, 50),
+        Span("vocoder", 55, 90),
+    ]  # fmt: skip
+    shares = until(spans, 60)
+    assert shares == {
+        "other": 15,
+        "talker_decode": 15,
+        "thinker_decode": 10,
+        "dit": 15,
+        "vocoder": 5,
+    }
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["dit", "vocoder", "x"]), st.floats(0, 50), st.floats(0, 50))
+    ),
+    st.floats(0, 60),
+)
+def test_shares_add_up(spans: list[tuple[str, float, float]], end: float) -> None:
+    made = [Span(stage, begin, begin + took) for stage, begin, took in spans]
+    assert sum(until(made, end).values()) == pytest.approx(end)
