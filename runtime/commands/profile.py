@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from runtime.pipeline import Omni
 from runtime.profiling import report, trace
 from runtime.profiling.advice import advise
 from runtime.profiling.compare import Comparison, compare
-from runtime.profiling.floor import floors, matmul_peak
+from runtime.profiling.floor import Floor, floors, stage_floor_ms
 from runtime.profiling.machine import Machine
 from runtime.profiling.measure import Result, measure
+from runtime.profiling.rates import Rates
 from runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
 from runtime.profiling.scenarios import SCENARIOS, chosen
 from runtime.synthesis import PRESETS
@@ -123,9 +125,8 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
     backend = OrtBackend(args.threads)
     omni = Omni.open(args.bundle, backend=backend)
     manifest = omni.bundle.manifest
-    threads = args.threads or os.cpu_count() or 1
     results, limits, tracks, advice = {}, {}, [], []
-    peak = matmul_peak(threads)
+    rates = Rates.measure(args.threads or os.cpu_count() or 1)
     with step_progress() as progress:
         for scenario in scenarios:
             task = progress.add_task(scenario.name, total=args.warmup + args.runs)
@@ -133,7 +134,7 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
                 omni, scenario, args.runs, args.warmup, args.preset,
                 lambda task=task: progress.advance(task),  # type: ignore[misc]
             )  # fmt: skip
-            floor = floors(manifest, result, threads, peak, args.preset)
+            floor = floors(manifest, result, rates, args.preset)
             results[scenario.name], limits[scenario.name] = result, floor
             advice += advise(scenario.name, result, floor)
             tracks += [
@@ -155,26 +156,29 @@ def _print_profile(profile: Profile) -> None:
     for label, text in profile.facts():
         print(f"{label:<12}{text}")
     for name, result in profile.scenarios.items():
-        _print_result(name, result)
+        _print_result(name, result, profile.floors[name])
     for said in profile.advice:
         print(f"{said.scenario}, {said.stage}: {said.message}")
 
 
-def _print_result(name: str, result: Result) -> None:
+def _print_result(name: str, result: Result, limits: Mapping[str, Floor]) -> None:
     if (pcm := result.latency_ms.get("first_pcm")) is not None:
         waits = ", ".join(f"{stage} {ms:.1f}" for stage, ms in result.until_pcm_ms.items())
         print(f"\n{name}: first PCM {pcm.p50:.1f} ms ({waits})")
     else:
         print(f"\n{name}: no speech")
-    table = Table("", "p50", "p90", "p99", "in the graph", "host")
+    table = Table("", "p50", "p90", "p99", "in the graph", "host", "floor", "of the floor")
     for label, spread in result.latency_ms.items():
         table.add_row(f"{label}, ms", *(f"{v:.1f}" for v in (spread.p50, spread.p90, spread.p99)))
     for label, spread in result.stages_ms.items():
-        table.add_row(f"{label}, ms", *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
+        cells = [f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)]
+        if (floor := stage_floor_ms(label, result, limits)) is not None:
+            cells += ["", "", f"{floor:.2f}", f"{spread.p50 / floor:.2f} x"]
+        table.add_row(f"{label}, ms", *cells)
     for label, step in result.steps.items():
         total = step.total_us
-        cells = (total.p50, total.p90, total.p99, step.graph_us.p50, step.host_us.p50)
-        table.add_row(f"{label} step, µs", *(f"{v:.0f}" for v in cells))
+        spent = (total.p50, total.p90, total.p99, step.graph_us.p50, step.host_us.p50)
+        table.add_row(f"{label} step, µs", *(f"{v:.0f}" for v in spent))
     for label, spread in result.rates.items():
         table.add_row(label, *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
     print_table(table)

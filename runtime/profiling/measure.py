@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from time import perf_counter
+from typing import Any
 
 from runtime.clock import Span, StepTimes
 from runtime.pipeline import Omni
 from runtime.profiling.histogram import Histogram
+from runtime.profiling.inputs import Inputs
 from runtime.profiling.machine import memory_bytes
 from runtime.profiling.scenarios import Scenario
 from runtime.profiling.spread import Spread
@@ -23,6 +25,8 @@ ORDER = (
     "vision_encoder", "audio_encoder", "load", "preprocess",
 )  # fmt: skip
 SEED = 0
+
+Messages = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Result:
         peak_memory_bytes: of the process so far; 0 if unknown.
     """
 
+    inputs: Inputs
     prompt_tokens: int
     text_tokens: int
     codes: int
@@ -78,16 +83,16 @@ class Result:
 
     def work(self) -> str:
         """What was asked and answered, in words."""
+        media = f" ({self.inputs})" if str(self.inputs) else ""
         early = "; the model ended its reply before the limit" if self.ended_early else ""
         return (
-            f"{self.prompt_tokens} prompt tokens, {self.text_tokens} text tokens, {self.codes} "
-            f"codes, {self.speech_s:.2f} s of speech{early}"
+            f"{self.prompt_tokens} prompt tokens{media}, {self.text_tokens} text tokens, "
+            f"{self.codes} codes, {self.speech_s:.2f} s of speech{early}"
         )
 
 
-def measure_one(omni: Omni, scenario: Scenario, preset: str) -> Run:
+def measure_one(omni: Omni, scenario: Scenario, messages: Messages, preset: str) -> Run:
     """One run, read as it comes."""
-    messages = scenario.messages()
     began = perf_counter()
     arrivals: list[tuple[float, float]] = []  # ms of arrival, ms of sound before it
     with omni.stream(
@@ -126,21 +131,24 @@ def measure(
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Result, list[Run]]:
     """Runs a scenario `warmup` times uncounted, then `runs` times."""
+    messages = scenario.messages()
+    inputs = Inputs.of(omni, messages)
     taken = []
     for _ in range(warmup + runs):
-        taken.append(measure_one(omni, scenario, preset))
+        taken.append(measure_one(omni, scenario, messages, preset))
         progress()
     counted = taken[warmup:]
-    return summary(scenario, taken[0], counted), counted
+    return summary(scenario, inputs, taken[0], counted), counted
 
 
-def summary(scenario: Scenario, first: Run, runs: Sequence[Run]) -> Result:
+def summary(scenario: Scenario, inputs: Inputs, first: Run, runs: Sequence[Run]) -> Result:
     """Percentiles over runs."""
     replies = [run.reply for run in runs]
     texts = [len(reply.text_ids) for reply in replies]
     codes = [len(reply.codes) for reply in replies]
     shares = [until(run.reply.spans, run.latency_ms.get("first_pcm", 0.0)) for run in runs]
     return Result(
+        inputs=inputs,
         prompt_tokens=replies[0].prompt_tokens,
         text_tokens=median_low(texts),
         codes=median_low(codes),

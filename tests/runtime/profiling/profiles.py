@@ -6,6 +6,7 @@ from runtime.clock import Span
 from runtime.profiling.advice import advise
 from runtime.profiling.floor import Floor
 from runtime.profiling.histogram import Histogram
+from runtime.profiling.inputs import Inputs
 from runtime.profiling.machine import UNKNOWN, Machine
 from runtime.profiling.measure import Result, StepSpread
 from runtime.profiling.record import BundleFacts, Profile, Settings
@@ -32,10 +33,21 @@ def result(pcm: float = 100.0, graph_us: float = 80.0, host_us: float = 20.0) ->
     total = graph_us + host_us
     step = StepSpread(flat(total), flat(graph_us), flat(host_us), Histogram.of([total] * 5))
     return Result(
-        10, 5, 8, 0.16, False, {}, {"first_pcm": flat(pcm)}, {"dit": 0.2 * pcm, "other": 0.8 * pcm},
-        {"dit": flat(20.0), "thinker_decode": flat(30.0)}, {"thinker_decode": step},
-        {"rtf": flat(0.5), "codes_per_s": flat(200.0)}, flat(0.0), 10**8,
-    )  # fmt: skip
+        inputs=Inputs((), ()),
+        prompt_tokens=10,
+        text_tokens=5,
+        codes=8,
+        speech_s=0.16,
+        ended_early=False,
+        first_run_ms={},
+        latency_ms={"first_pcm": flat(pcm)},
+        until_pcm_ms={"dit": 0.2 * pcm, "other": 0.8 * pcm},
+        stages_ms={"dit": flat(20.0), "thinker_decode": flat(30.0)},
+        steps={"thinker_decode": step},
+        rates={"rtf": flat(0.5), "codes_per_s": flat(200.0)},
+        stall_ms=flat(0.0),
+        peak_memory_bytes=10**8,
+    )
 
 
 def profile(outcome: Result, name: str = "text") -> Profile:

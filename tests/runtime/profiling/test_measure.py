@@ -52,7 +52,7 @@ class Streaming:
 
 def test_the_first_sample_counts_when_the_reader_holds_it() -> None:
     omni = Streaming()
-    run = measure_one(cast(Omni, omni), SCENARIOS["text"], "fast")
+    run = measure_one(cast(Omni, omni), SCENARIOS["text"], [], "fast")
     assert omni.options["preset"] == "fast" and omni.options["max_codes"] == 101
     pause = 1e3 * PAUSE_S
     assert 3 * pause <= run.latency_ms["first_pcm"] < run.latency_ms["whole"] - 0.9 * pause
