@@ -15,7 +15,6 @@ from runtime.commands.console import (
     add_format,
     print_json,
     print_table,
-    size_text,
     step_progress,
     whole_number,
 )
@@ -182,7 +181,7 @@ def _print_result(name: str, result: Result, limits: Mapping[str, Floor]) -> Non
     for label, spread in result.rates.items():
         table.add_row(label, *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
     print_table(table)
-    print(f"{result.work()}; peak memory {size_text(result.peak_memory_bytes)}")
+    print(f"{result.work()}; {result.memory}")
 
 
 def _print_comparison(comparison: Comparison, args: Namespace) -> int:

@@ -22,7 +22,8 @@ ROOT = Path("/")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Facts that a measurement depends on; clocks in MHz, memory in bytes (0: unknown)."""
+    """Facts that a measurement depends on; clocks in MHz, memory that may be used in bytes
+    (0: unknown)."""
 
     device: str
     processor: str
@@ -41,7 +42,6 @@ class Machine:
         """Of this machine; `root` is where /proc, /sys and /etc are looked for."""
         processor = _processor(root)
         model = _text(root / "proc/device-tree/model").strip("\0")
-        total = re.search(r"MemTotal:\s+(\d+)", _text(root / "proc/meminfo"))
         return Machine(
             device=model or processor,
             processor=processor,
@@ -53,7 +53,7 @@ class Machine:
             or UNKNOWN,
             cpu_mhz=_cpu_mhz(root),
             gpu_mhz=_gpu_mhz(root),
-            memory_bytes=1024 * int(total.group(1)) if total else 0,
+            memory_bytes=_memory(root),
             versions={
                 "omnijet": _version("omnijet"),
                 "python": platform.python_version(),
@@ -71,12 +71,22 @@ def machine() -> str:
     )
 
 
-def memory_bytes(root: Path = ROOT) -> tuple[int, int]:
-    """Resident memory of this process, (now, peak so far); 0 where unknown."""
-    status = _text(root / "proc/self/status")
-    found = [re.search(rf"{key}:\s+(\d+) kB", status) for key in ("VmRSS", "VmHWM")]
-    now, peak = (1024 * int(match.group(1)) if match else 0 for match in found)
-    return now, peak
+def _memory(root: Path) -> int:
+    """Bytes that this process may have: the machine's, or what its control group is given."""
+    total = re.search(r"MemTotal:\s+(\d+)", _text(root / "proc/meminfo"))
+    groups = root / "sys/fs/cgroup"
+    own = re.search(r"^0::/(\S+)", _text(root / "proc/self/cgroup"), re.MULTILINE)
+    limits = [
+        _text(path)
+        for path in (
+            groups / "memory.max",
+            groups / (own.group(1) if own else ".") / "memory.max",
+            groups / "memory/memory.limit_in_bytes",
+        )
+    ]
+    known = [int(limit) for limit in limits if limit.isdigit()]
+    known += [1024 * int(total.group(1))] if total else []
+    return min(known, default=0)
 
 
 def _text(path: Path) -> str:

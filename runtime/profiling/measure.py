@@ -12,7 +12,7 @@ from runtime.clock import Span, StepTimes
 from runtime.pipeline import Omni
 from runtime.profiling.histogram import Histogram
 from runtime.profiling.inputs import Inputs
-from runtime.profiling.machine import memory_bytes
+from runtime.profiling.resident import Resident
 from runtime.profiling.scenarios import Scenario
 from runtime.profiling.spread import Spread
 from runtime.profiling.trace import Track
@@ -63,7 +63,7 @@ class Result:
             "other" included. Medians.
         rates: text_tokens_per_s, codes_per_s, and rtf: time of the whole reply over its sound's.
         stall_ms: see `Run`.
-        peak_memory_bytes: of the process so far; 0 if unknown.
+        memory: around all runs, warm-up included.
     """
 
     inputs: Inputs
@@ -79,7 +79,7 @@ class Result:
     steps: dict[str, StepSpread]
     rates: dict[str, Spread]
     stall_ms: Spread
-    peak_memory_bytes: int
+    memory: Resident
 
     def work(self) -> str:
         """What was asked and answered, in words."""
@@ -133,15 +133,18 @@ def measure(
     """Runs a scenario `warmup` times uncounted, then `runs` times."""
     messages = scenario.messages()
     inputs = Inputs.of(omni, messages)
+    memory = Resident.watch()
     taken = []
     for _ in range(warmup + runs):
         taken.append(measure_one(omni, scenario, messages, preset))
         progress()
     counted = taken[warmup:]
-    return summary(scenario, inputs, taken[0], counted), counted
+    return summary(scenario, inputs, taken[0], counted, memory()), counted
 
 
-def summary(scenario: Scenario, inputs: Inputs, first: Run, runs: Sequence[Run]) -> Result:
+def summary(
+    scenario: Scenario, inputs: Inputs, first: Run, runs: Sequence[Run], memory: Resident
+) -> Result:
     """Percentiles over runs."""
     replies = [run.reply for run in runs]
     texts = [len(reply.text_ids) for reply in replies]
@@ -161,7 +164,7 @@ def summary(scenario: Scenario, inputs: Inputs, first: Run, runs: Sequence[Run])
         steps=_steps([reply.steps for reply in replies]),
         rates=_spreads([_rates(run) for run in runs]),
         stall_ms=Spread.of([run.stall_ms for run in runs]),
-        peak_memory_bytes=memory_bytes()[1],
+        memory=memory,
     )
 
 

@@ -147,6 +147,38 @@ def against_floor(result: Result, floors: Mapping[str, Floor]) -> str:
     return picture(HALF, ROW * len(result.stages_ms) + 4, marks, "stages against their floors")
 
 
+def memory(results: Mapping[str, Result], limit: int) -> str:
+    """A bar a scenario: resident before (full) and at its peak (faint); a line where it is
+    after. `limit` is what there is, in bytes; 0 if unknown."""
+    known = {name: r.memory for name, r in results.items() if r.memory.peak}
+    if not known:
+        return ""
+    left, right = 110, 330
+    end = max(max(held.peak, held.after) for held in known.values()) / 1e6
+    scale = (WIDE - left - right) / end
+    bottom = ROW * len(known)
+    marks = []
+    for tick in ticks(end):
+        x = left + scale * tick
+        marks += [stroke(x, 0, bottom + 4, "grid"), words(x, bottom + 16, f"{tick:g}", "middle")]
+    marks.append(words(left - 8, bottom + 16, "MB", "end", "soft"))
+    for place, (name, held) in enumerate(known.items()):
+        y = ROW * place + 4
+        before, after, peak = (count / 1e6 for count in (held.before, held.after, held.peak))
+        part = f", {held.peak / limit:.1%} of {limit / 1e9:.1f} GB" if limit else ""
+        marks += [
+            words(0, y + 14, name),
+            bar(left, y, scale * peak, ROW - 8, "var(--memory)", f"peak {peak:.0f} MB", faint=True),
+            bar(left, y, scale * before, ROW - 8, "var(--memory)", f"before {before:.0f} MB"),
+            stroke(left + scale * after, y - 2, y + ROW - 6, "floor"),
+            words(
+                left + scale * max(peak, after) + 8, y + 14,
+                f"{before:.0f} → {after:.0f} MB, peak {peak:.0f}{part}",
+            ),
+        ]  # fmt: skip
+    return picture(WIDE, bottom + 22, marks, "resident memory")
+
+
 def _in_order(stages: Iterable[str]) -> list[str]:
     """What happens first, first."""
     rank = {stage: place for place, stage in enumerate(STAGE_COLOURS)}

@@ -61,7 +61,18 @@ def _summary(profile: Profile) -> str:
             "What the first sample waits for, by scenario: medians; the whisker ends at p90.",
             before=plots.legend(stages),
         )
+        + _figure(
+            plots.memory(results, profile.machine.memory_bytes),
+            f"Resident memory, by scenario: before (full), at its peak{_whose(results)} (faint), "
+            "after (line). Graphs are loaded when a scenario first needs them, and stay.",
+        )
     )
+
+
+def _whose(results: Mapping[str, Result]) -> str:
+    """What the peaks are of, if not of their scenario."""
+    kept = any(result.memory.scope == "process" for result in results.values())
+    return ", which this system keeps for the whole process," if kept else ""
 
 
 def _key_figures(results: Mapping[str, Result]) -> str:

@@ -24,9 +24,9 @@ def _variables(place: int) -> str:
 
 STYLE = (
     ":root{color-scheme:light dark;--paper:#fff;--ink:#1c2127;--soft:#5d6772;--rule:#d9dde2;"
-    f"--card:#f5f6f8;--warn:#c2571a;--warned:#fdf1e8;{_variables(0)}}}"
+    f"--card:#f5f6f8;--warn:#c2571a;--warned:#fdf1e8;--memory:#4f7f95;{_variables(0)}}}"
     "@media(prefers-color-scheme:dark){:root{--paper:#15181c;--ink:#e4e7ea;--soft:#9aa4af;"
-    f"--rule:#31373e;--card:#1d2126;--warn:#f0955a;--warned:#33241a;{_variables(1)}}}}}"
+    f"--rule:#31373e;--card:#1d2126;--warn:#f0955a;--warned:#33241a;--memory:#6aa3bd;{_variables(1)}}}}}"
     """
 *{box-sizing:border-box}
 body{font:15px/1.5 system-ui,sans-serif;max-width:1140px;margin:0 auto;padding:2em 1.2em 4em;

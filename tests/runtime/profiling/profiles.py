@@ -10,6 +10,7 @@ from runtime.profiling.inputs import Inputs
 from runtime.profiling.machine import UNKNOWN, Machine
 from runtime.profiling.measure import Result, StepSpread
 from runtime.profiling.record import BundleFacts, Profile, Settings
+from runtime.profiling.resident import Resident
 from runtime.profiling.spread import Spread
 from runtime.profiling.trace import Track
 
@@ -46,7 +47,7 @@ def result(pcm: float = 100.0, graph_us: float = 80.0, host_us: float = 20.0) ->
         steps={"thinker_decode": step},
         rates={"rtf": flat(0.5), "codes_per_s": flat(200.0)},
         stall_ms=flat(0.0),
-        peak_memory_bytes=10**8,
+        memory=Resident(60_000_000, 80_000_000, 100_000_000, "scenario"),
     )
 
 

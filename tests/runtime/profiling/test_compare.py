@@ -9,6 +9,7 @@ import pytest
 from runtime.errors import OmnijetError
 from runtime.profiling.compare import compare
 from runtime.profiling.record import Profile
+from runtime.profiling.resident import Resident, Scope
 from runtime.profiling.spread import Spread
 from tests.runtime.profiling.profiles import flat, profile, result
 
@@ -53,3 +54,13 @@ def test_another_machine_is_said() -> None:
     before = profile(result())
     after = replace(before, machine=replace(before.machine, power_mode="2 15W"))
     assert compare(before, after, 0.1).facts == ("machine.power_mode: unknown -> 2 15W",)
+
+
+def test_peaks_of_another_scope_are_not_compared() -> None:
+    def held(peak: int, scope: Scope) -> Profile:
+        return profile(replace(result(), memory=Resident(0, 0, peak, scope)))
+
+    before = held(100_000_000, "scenario")
+    assert compare(before, held(200_000_000, "scenario"), 0.1).regressed
+    assert not compare(before, held(105_000_000, "scenario"), 0.01).regressed  # 5 MB are noise
+    assert not compare(before, held(200_000_000, "process"), 0.1).regressed

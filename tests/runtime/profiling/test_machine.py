@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.profiling.machine import UNKNOWN, Machine, memory_bytes
+from runtime.profiling.machine import UNKNOWN, Machine
 
 
 def test_a_jetson_tells_its_power_mode_and_clocks(tmp_path: Path) -> None:
@@ -26,4 +26,18 @@ def test_a_jetson_tells_its_power_mode_and_clocks(tmp_path: Path) -> None:
 def test_what_is_not_told_is_unknown(tmp_path: Path) -> None:
     read = Machine.read(tmp_path)
     assert {read.power_mode, read.governor, read.cpu_mhz, read.gpu_mhz} == {UNKNOWN}
-    assert memory_bytes(tmp_path) == (0, 0)
+    assert read.memory_bytes == 0
+
+
+def test_a_container_has_what_its_group_is_given(tmp_path: Path) -> None:
+    def told(path: str, text: str) -> int:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+        return Machine.read(tmp_path).memory_bytes
+
+    assert told("proc/meminfo", "MemTotal:        8000 kB\nMemFree: 10 kB\n") == 8_192_000
+    assert told("sys/fs/cgroup/memory.max", "max\n") == 8_192_000
+    assert told("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712") == 8_192_000
+    assert told("sys/fs/cgroup/memory.max", "7000000\n") == 7_000_000
+    assert told("sys/fs/cgroup/mine/memory.max", "6000000\n") == 7_000_000
+    assert told("proc/self/cgroup", "0::/mine\n") == 6_000_000

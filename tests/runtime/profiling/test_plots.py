@@ -9,7 +9,8 @@ import pytest
 
 from runtime.profiling.floor import Floor
 from runtime.profiling.histogram import Histogram
-from runtime.profiling.plots import against_floor, legend, steps, waits
+from runtime.profiling.plots import against_floor, legend, memory, steps, waits
+from runtime.profiling.resident import Resident
 from tests.runtime.profiling.profiles import FLOORS, flat, result
 
 
@@ -65,3 +66,13 @@ def test_the_legend_is_in_the_order_of_the_work() -> None:
     shown = legend(["vocoder", "talker_prefill", "thinker_decode", "unheard of"])
     places = [shown.index(name) for name in ("thinker", "talker", "vocoder", "unheard")]
     assert places == sorted(places)
+
+
+def test_memory_is_to_scale_and_of_what_there_is() -> None:
+    svg = memory({"text": result()}, 10**9)  # 60 MB before, 80 after, 100 at most
+    widths = bars(svg)
+    assert widths["before 60 MB"][0] == pytest.approx(0.6 * widths["peak 100 MB"][0], abs=0.02)
+    assert "60 → 80 MB, peak 100, 10.0% of 1.0 GB" in svg
+    assert "% of" not in memory({"text": result()}, 0)
+    silent = replace(result(), memory=Resident(0, 0, 0, "unknown"))
+    assert memory({"text": silent}, 10**9) == ""

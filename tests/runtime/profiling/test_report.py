@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 from runtime.profiling.advice import Advice
 from runtime.profiling.report import html
+from runtime.profiling.resident import Resident
 from tests.runtime.profiling.profiles import TRACK, flat, profile, result
 
 
@@ -43,7 +44,7 @@ def tags(page: str) -> list[str]:
 def test_the_page_is_whole_and_loads_nothing() -> None:
     page = html(profile(result()), {"text": TRACK})
     seen = tags(page)
-    assert seen.count("svg") == 4  # waits, timeline, floors, steps
+    assert seen.count("svg") == 5  # waits, memory, timeline, floors, steps
     assert not {"script", "link", "img", "iframe"} & set(seen)
     assert not re.search(r"https?:|url\(|@import|src=", page)
     assert "prefers-color-scheme:dark" in page
@@ -71,3 +72,9 @@ def test_names_cannot_break_the_page() -> None:
 def test_a_scenario_without_speech_is_shown() -> None:
     silent = replace(result(), latency_ms={"first_text": flat(3.0)}, rates={}, until_pcm_ms={})
     assert "–</td>" in html(profile(silent), {})
+
+
+def test_a_peak_of_the_whole_process_is_called_that() -> None:
+    kept = replace(result(), memory=Resident(1, 2, 3, "process"))
+    assert "keeps for the whole process" in html(profile(kept), {})
+    assert "keeps for the whole process" not in html(profile(result()), {})
