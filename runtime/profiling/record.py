@@ -50,15 +50,9 @@ class Profile:
 
     def facts(self) -> list[tuple[str, str]]:
         """What the numbers depend on, as (name, text)."""
-        machine, bundle, settings = self.machine, self.bundle, self.settings
+        bundle, settings = self.bundle, self.settings
         return [
-            ("device", f"{machine.device}, {machine.cores} cores, {machine.system}"),
-            (
-                "power mode",
-                f"{machine.power_mode}, governor {machine.governor}, CPU {machine.cpu_mhz} MHz, "
-                f"GPU {machine.gpu_mhz} MHz, Jetson {machine.jetson_release}",
-            ),
-            ("versions", ", ".join(f"{k} {v}" for k, v in machine.versions.items())),
+            *self.machine.facts(),
             ("bundle", f"{bundle.name} ({bundle.precision}), manifest sha256 {bundle.sha256}"),
             (
                 "measured",

@@ -7,14 +7,28 @@ from runtime.profiling.advice import advise
 from runtime.profiling.floor import Floor
 from runtime.profiling.histogram import Histogram
 from runtime.profiling.inputs import Inputs
-from runtime.profiling.machine import UNKNOWN, Machine
+from runtime.profiling.machine import NOT_A_JETSON, UNKNOWN, Machine
 from runtime.profiling.measure import Result, StepSpread
 from runtime.profiling.record import BundleFacts, Profile, Settings
 from runtime.profiling.resident import Resident
 from runtime.profiling.spread import Spread
 from runtime.profiling.trace import Track
 
-MACHINE = Machine("d", "p", 2, "s", UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, 1, {"numpy": "2"})
+MACHINE = Machine(
+    device="d",
+    processor="p",
+    cores=2,
+    system="s",
+    jetson_release=NOT_A_JETSON,
+    power_mode=UNKNOWN,
+    power_modes={},
+    governor=UNKNOWN,
+    cpu_mhz=UNKNOWN,
+    gpu_mhz=UNKNOWN,
+    emc_mhz=UNKNOWN,
+    memory_bytes=8_000_000_000,
+    versions={"numpy": "2"},
+)
 FLOORS = {"thinker_decode": Floor("bytes", 1e6, 1e10)}  # 100 µs
 TRACK = Track(
     "text, run 1",
