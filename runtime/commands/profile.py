@@ -24,7 +24,7 @@ from runtime.manifest import hash_file
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.profiling import report, trace
-from runtime.profiling.advice import advise
+from runtime.profiling.advice import advise, advise_machine
 from runtime.profiling.compare import Comparison, compare
 from runtime.profiling.floor import Floor, floors, stage_floor_ms
 from runtime.profiling.machine import Machine
@@ -124,25 +124,28 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
     backend = OrtBackend(args.threads)
     omni = Omni.open(args.bundle, backend=backend)
     manifest = omni.bundle.manifest
-    results, limits, tracks, advice = {}, {}, [], []
+    results, tracks = {}, []
     rates = Rates.measure(args.threads or os.cpu_count() or 1)
     with step_progress() as progress:
         for scenario in scenarios:
             task = progress.add_task(scenario.name, total=args.warmup + args.runs)
-            result, runs = measure(
+            results[scenario.name], runs = measure(
                 omni, scenario, args.runs, args.warmup, args.preset,
                 lambda task=task: progress.advance(task),  # type: ignore[misc]
             )  # fmt: skip
-            floor = floors(manifest, result, rates, args.preset)
-            results[scenario.name], limits[scenario.name] = result, floor
-            advice += advise(scenario.name, result, floor)
             tracks += [
                 run.track(f"{scenario.name}, run {number}") for number, run in enumerate(runs, 1)
             ]
-    sha256 = hash_file(args.bundle / MANIFEST).sha256
+    machine = Machine.read()  # now, so that the clocks are those of a device at work
+    limits = {
+        name: floors(manifest, result, rates, args.preset) for name, result in results.items()
+    }
+    advice = advise_machine(machine)
+    for name, result in results.items():
+        advice += advise(name, result, limits[name], machine)
     profile = Profile(
-        Machine.read(),
-        BundleFacts(manifest.name, manifest.precision, sha256),
+        machine,
+        BundleFacts(manifest.name, manifest.precision, hash_file(args.bundle / MANIFEST).sha256),
         Settings(args.runs, args.warmup, args.threads, args.preset, backend.name),
         results,
         limits,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from runtime.profiling import plots
-from runtime.profiling.advice import Advice
+from runtime.profiling.advice import ANY, Advice
 from runtime.profiling.measure import Result
 from runtime.profiling.record import Profile
 from runtime.profiling.spread import Spread
@@ -30,6 +30,7 @@ def html(profile: Profile, tracks: Mapping[str, Track]) -> str:
     body = [
         "<h1>omnijet profile</h1>",
         _facts(profile),
+        *(_advice(said) for said in profile.advice if said.scenario == ANY),
         _summary(profile),
         *(_scenario(profile, name, tracks.get(name)) for name in profile.scenarios),
     ]

@@ -67,7 +67,7 @@ def result(pcm: float = 100.0, graph_us: float = 80.0, host_us: float = 20.0) ->
 
 def profile(outcome: Result, name: str = "text") -> Profile:
     settings = Settings(5, 1, 0, "exact", "onnxruntime-cpu")
-    said = tuple(advise(name, outcome, FLOORS))
+    said = tuple(advise(name, outcome, FLOORS, MACHINE))
     return Profile(
         MACHINE, BundleFacts("b", "f32", "0" * 64), settings, {name: outcome}, {name: FLOORS}, said
     )

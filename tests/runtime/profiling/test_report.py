@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from runtime.profiling.advice import Advice
+from runtime.profiling.advice import ANY, Advice
 from runtime.profiling.report import html
 from runtime.profiling.resident import Resident
 from tests.runtime.profiling.profiles import TRACK, flat, profile, result
@@ -61,6 +61,12 @@ def test_key_figures_have_percentiles_and_a_slow_reply_is_marked() -> None:
 def test_hashes_versions_and_advice_are_shown() -> None:
     page = html(profile(result(graph_us=110, host_us=10)), {"text": TRACK})
     assert "0" * 64 in page and "numpy 2" in page and "bandwidth-bound" in page
+
+
+def test_advice_on_the_machine_comes_before_the_scenarios() -> None:
+    said = Advice(ANY, "governor", "machine", "clocks follow the load")
+    page = html(replace(profile(result()), advice=(said,)), {})
+    assert page.count(said.message) == 1 and page.index(said.message) < page.index("<h2")
 
 
 def test_names_cannot_break_the_page() -> None:
