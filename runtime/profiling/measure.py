@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median_low
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -58,6 +60,7 @@ class Result:
     """What a scenario took over its counted runs.
 
     Attributes:
+        ended_early: the context was full before the reply was as long as the scenario asks.
         first_run_ms: latencies and loading of the very first run, warm-up or not.
         until_pcm_ms: of the first sample's latency, each stage's share; they add up to it,
             "other" included. Medians.
@@ -84,7 +87,7 @@ class Result:
     def work(self) -> str:
         """What was asked and answered, in words."""
         media = f" ({self.inputs})" if str(self.inputs) else ""
-        early = "; the model ended its reply before the limit" if self.ended_early else ""
+        early = "; the context was full before the limit" if self.ended_early else ""
         return (
             f"{self.prompt_tokens} prompt tokens{media}, {self.text_tokens} text tokens, "
             f"{self.codes} codes, {self.speech_s:.2f} s of speech{early}"
@@ -95,10 +98,7 @@ def measure_one(omni: Omni, scenario: Scenario, messages: Messages, preset: str)
     """One run, read as it comes."""
     began = perf_counter()
     arrivals: list[tuple[float, float]] = []  # ms of arrival, ms of sound before it
-    with omni.stream(
-        messages, preset=preset, seed=SEED, max_text_tokens=scenario.text_tokens,
-        max_codes=scenario.codes,
-    ) as events:  # fmt: skip
+    with omni.stream(messages, preset=preset, seed=SEED, **scenario.options(omni.dims)) as events:
         for event in events:
             if isinstance(event, PcmChunk) and event.samples.size:
                 now = 1e3 * (perf_counter() - began)
@@ -131,13 +131,14 @@ def measure(
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Result, list[Run]]:
     """Runs a scenario `warmup` times uncounted, then `runs` times."""
-    messages = scenario.messages()
-    inputs = Inputs.of(omni, messages)
-    memory = Resident.watch()
     taken = []
-    for _ in range(warmup + runs):
-        taken.append(measure_one(omni, scenario, messages, preset))
-        progress()
+    with TemporaryDirectory(prefix="omnijet-profile-") as folder:
+        messages = scenario.messages(Path(folder))
+        inputs = Inputs.of(omni, messages)
+        memory = Resident.watch()
+        for _ in range(warmup + runs):
+            taken.append(measure_one(omni, scenario, messages, preset))
+            progress()
     counted = taken[warmup:]
     return summary(scenario, inputs, taken[0], counted, memory()), counted
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -13,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.clock import Span
+from runtime.dims import ModelDims
+from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
-from runtime.profiling.measure import measure_one, stall_ms, until
-from runtime.profiling.scenarios import SCENARIOS
+from runtime.profiling.measure import measure, measure_one, stall_ms, until
+from runtime.profiling.scenarios import SCENARIOS, Scenario
 from runtime.reply import PcmChunk, Reply, TextDelta
 
 PAUSE_S = 0.02
@@ -41,7 +44,8 @@ class Events:
 
 
 class Streaming:
-    def __init__(self) -> None:
+    def __init__(self, dims: ModelDims) -> None:
+        self.dims = dims
         self.options: dict[str, Any] = {}
 
     @contextmanager
@@ -50,10 +54,10 @@ class Streaming:
         yield Events()
 
 
-def test_the_first_sample_counts_when_the_reader_holds_it() -> None:
-    omni = Streaming()
-    run = measure_one(cast(Omni, omni), SCENARIOS["text"], [], "fast")
-    assert omni.options["preset"] == "fast" and omni.options["max_codes"] == 101
+def test_the_first_sample_counts_when_the_reader_holds_it(omni: Omni) -> None:
+    streaming = Streaming(omni.dims)
+    run = measure_one(cast(Omni, streaming), SCENARIOS["text"], [], "fast")
+    assert streaming.options["preset"] == "fast" and streaming.options["max_codes"] == 101
     pause = 1e3 * PAUSE_S
     assert 3 * pause <= run.latency_ms["first_pcm"] < run.latency_ms["whole"] - 0.9 * pause
     assert run.latency_ms["first_text"] == 1.0  # the turn's own clock
@@ -89,3 +93,20 @@ def test_an_instant_belongs_to_what_the_sample_waits_for() -> None:
 def test_shares_add_up(spans: list[tuple[str, float, float]], end: float) -> None:
     made = [Span(stage, begin, begin + took) for stage, begin, took in spans]
     assert sum(until(made, end).values()) == pytest.approx(end)
+
+
+def test_a_reply_is_as_long_as_asked_of_a_model_that_would_end_it(
+    trained: tuple[Path, Path],
+) -> None:
+    """Its own reply to these words has a handful of tokens."""
+    omni = Omni.open(trained[1], backend=OrtBackend(threads=1))
+    short = Scenario("short", "text", 24, 51)
+    found, runs = measure(omni, short, 2, 1, "fast")
+    assert (found.text_tokens, found.codes, found.speech_s) == (24, 50, 1.0)
+    assert not found.ended_early and len(runs) == 2
+    assert not set(runs[0].reply.text_ids) & set(omni.dims.tokens.eos)
+    assert found.first_run_ms["load"] > 0 and found.memory.peak >= found.memory.before > 0
+    assert found.steps["thinker_decode"].total_us.count == 2 * 23  # the last is never fed
+    assert sum(found.until_pcm_ms.values()) == pytest.approx(
+        found.latency_ms["first_pcm"].p50, rel=0.2
+    )
