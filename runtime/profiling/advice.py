@@ -169,9 +169,11 @@ def _unsteady(evidence: Evidence, stage: str) -> Numbers | None:
 
 def _cold(evidence: Evidence, stage: str) -> Numbers | None:
     first, usual = evidence.result.first_run_ms, evidence.result.latency_ms.get("first_pcm")
-    if usual is None or first.get("first_pcm", 0.0) <= 2 * usual.p50:
+    load = first.get("load", 0.0)
+    # a first run that found all graphs loaded was slow for another reason
+    if usual is None or load < 1 or first.get("first_pcm", 0.0) <= 2 * usual.p50:
         return None
-    return {"first": first["first_pcm"], "p50": usual.p50, "load": first.get("load", 0.0)}
+    return {"first": first["first_pcm"], "p50": usual.p50, "load": load}
 
 
 def _memory(evidence: Evidence, stage: str) -> Numbers | None:

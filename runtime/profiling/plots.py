@@ -115,7 +115,7 @@ def steps(stage: str, step: StepSpread, floor: Floor | None) -> str:
             marks.append(words(x, top + height + 14, f"{tick:g}", "middle", "soft"))
     if found.above:
         beyond = f"{found.above} of {total.count} beyond, up to {short(total.most)} →"
-        marks.append(words(HALF - left, top + height - 6, beyond, "end", "soft"))
+        marks.append(words(HALF - left, top - 3, beyond, "end", "soft"))
     return picture(HALF, top + height + 20, marks, f"steps of {stage}")
 
 

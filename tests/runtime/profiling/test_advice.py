@@ -115,6 +115,11 @@ def test_a_message_has_its_numbers() -> None:
     assert "7.20 GB at the peak are 90% of the 8.00 GB" in message("memory", full)
 
 
+def test_a_slow_first_run_with_all_graphs_loaded_is_not_cold() -> None:
+    warm = replace(stages(x=1), first_run_ms={"first_pcm": 300.0, "load": 0.01})
+    assert "cold-start" not in rules(warm)
+
+
 def test_nothing_is_said_of_a_silent_reply() -> None:
     silent = replace(stages(x=1), latency_ms={}, rates={}, until_pcm_ms={})
     assert rules(silent) == []
