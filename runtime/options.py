@@ -11,6 +11,7 @@ import numpy as np
 from runtime.errors import OmnijetError
 from runtime.sampling import Sampling
 from runtime.talker import TALKER_SAMPLING
+from runtime.thinker import THINKER_SAMPLING
 
 MAX_TEXT_TOKENS = 1024
 MAX_CODES = 4096  # with the last draw dropped, 81.9 s of speech
@@ -24,12 +25,13 @@ class Options:
         voice: speaker name; None: Chelsie, as in the reference.
         speech: False stops after the text.
         use_audio_in_video: hear the sound of clips, interleaved with their picture.
-        greedy: the Talker takes the most likely code too (the Thinker always does);
-            repetition penalty and suppression stay.
-        seed: of the Talker's draws and the DiT's noise; drawn if None.
+        greedy: the Talker takes the most likely code too (the Thinker does unless
+            `thinker_sampling` says otherwise); repetition penalty and suppression stay.
+        seed: of all draws and the DiT's noise; drawn if None.
         max_text_tokens, max_codes: limits; as in the reference the last drawn code is
             dropped even at the limit.
         talker_sampling: how codes are drawn unless greedy.
+        thinker_sampling: how text tokens are chosen; the most likely, as in the reference.
     """
 
     voice: str | None = None
@@ -40,6 +42,7 @@ class Options:
     max_text_tokens: int = MAX_TEXT_TOKENS
     max_codes: int = MAX_CODES
     talker_sampling: Sampling = TALKER_SAMPLING
+    thinker_sampling: Sampling = THINKER_SAMPLING
 
     @staticmethod
     def of(**given: Any) -> Options:

@@ -13,10 +13,13 @@ from runtime.contract import Array
 from runtime.decoder import Context, Decoder
 from runtime.dims import TokenIds
 from runtime.errors import OmnijetError
-from runtime.sampling import Sampler
+from runtime.sampling import Sampler, Sampling
 from runtime.tmrope import decode_position
 
 _log = logging.getLogger(__name__)
+
+THINKER_SAMPLING = Sampling()
+"""The most likely token: the reference's default."""
 
 
 class TextStep(NamedTuple):

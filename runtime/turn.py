@@ -20,7 +20,7 @@ from runtime.messages import Message
 from runtime.options import Options
 from runtime.prompt import Prompt, build_prompt
 from runtime.reply import PcmChunk, Reply
-from runtime.sampling import Sampler, Sampling
+from runtime.sampling import Sampler
 from runtime.synthesis import SpeechPreset, Synthesis
 from runtime.talker import prompt_rows
 from runtime.thinker import TextStep, ThinkerPrefill
@@ -218,7 +218,10 @@ class Turn:
         """The Thinker's steps."""
         prefill, memory = fed.prefill, self.memory
         assert prefill is not None
-        sampler = Sampler(Sampling(), self.omni.dims.thinker.vocab, (), np.random.default_rng(0))
+        sampler = Sampler(
+            self.options.thinker_sampling, self.omni.dims.thinker.vocab, (),
+            np.random.default_rng(self.options.seed),
+        )  # fmt: skip
         steps = self.omni.thinker.generate(prefill, sampler, self.options.max_text_tokens)
         for step in self.clock.timed("thinker_decode", prefill.context, steps):
             if step.reply_row is not None:

@@ -26,10 +26,10 @@ from export.stages import export_bundle
 from export.synthetic import write_checkpoint
 from runtime import dit, solver
 from runtime.backend import Bound
-from runtime.dims import VocoderDims
 from runtime.messages import parse_messages
 from runtime.pipeline import Omni
 from runtime.profiling.machine import machine
+from runtime.profiling.work import vocoder_products
 from runtime.prompt import build_prompt
 from tests.prompts import text, user
 from tests.reference import load_reference, reference_reply
@@ -118,7 +118,7 @@ def speech(folder: Path) -> Table:
     def reference_vocoder() -> Any:
         return reference.code2wav_bigvgan_model(tensor)
 
-    floor = 2 * convolution_products(dims.vocoder) * SPEECH_FRAMES / peak
+    floor = 2 * vocoder_products(dims.vocoder) * SPEECH_FRAMES / peak
     add(table, "vocoder", floor, vocoder.run, reference_vocoder)
     return table
 
@@ -144,18 +144,6 @@ def flops_per_ms() -> float:
     a, b = torch.randn(size, size), torch.randn(size, size)
     (took,) = race(lambda: a @ b)
     return 2 * size**3 / took
-
-
-def convolution_products(dims: VocoderDims) -> int:
-    """Multiply-adds of all convolutions but the resampling ones, for one mel frame."""
-    width, samples = dims.channels, 1
-    total = dims.mel * width * 7
-    for rate, kernel in zip(dims.rates, dims.kernels, strict=True):
-        total += samples * width * (width // 2) * kernel
-        width, samples = width // 2, samples * rate
-        for size, dilations in zip(dims.resblock_kernels, dims.resblock_dilations, strict=True):
-            total += samples * 2 * len(dilations) * width * width * size
-    return total + samples * width * 7
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from runtime.commands.console import (
     add_format,
     print_json,
     print_table,
-    size_text,
     step_progress,
     whole_number,
 )
@@ -24,11 +24,12 @@ from runtime.manifest import hash_file
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.profiling import report, trace
-from runtime.profiling.advice import advise
+from runtime.profiling.advice import advise, advise_machine
 from runtime.profiling.compare import Comparison, compare
-from runtime.profiling.floor import floors, matmul_peak
+from runtime.profiling.floor import Floor, floors, stage_floor_ms
 from runtime.profiling.machine import Machine
 from runtime.profiling.measure import Result, measure
+from runtime.profiling.rates import Rates
 from runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
 from runtime.profiling.scenarios import SCENARIOS, chosen
 from runtime.synthesis import PRESETS
@@ -123,26 +124,28 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
     backend = OrtBackend(args.threads)
     omni = Omni.open(args.bundle, backend=backend)
     manifest = omni.bundle.manifest
-    threads = args.threads or os.cpu_count() or 1
-    results, limits, tracks, advice = {}, {}, [], []
-    peak = matmul_peak(threads)
+    results, tracks = {}, []
+    rates = Rates.measure(args.threads or os.cpu_count() or 1)
     with step_progress() as progress:
         for scenario in scenarios:
             task = progress.add_task(scenario.name, total=args.warmup + args.runs)
-            result, runs = measure(
+            results[scenario.name], runs = measure(
                 omni, scenario, args.runs, args.warmup, args.preset,
                 lambda task=task: progress.advance(task),  # type: ignore[misc]
             )  # fmt: skip
-            floor = floors(manifest, result, threads, peak, args.preset)
-            results[scenario.name], limits[scenario.name] = result, floor
-            advice += advise(scenario.name, result, floor)
             tracks += [
                 run.track(f"{scenario.name}, run {number}") for number, run in enumerate(runs, 1)
             ]
-    sha256 = hash_file(args.bundle / MANIFEST).sha256
+    machine = Machine.read()  # now, so that the clocks are those of a device at work
+    limits = {
+        name: floors(manifest, result, rates, args.preset) for name, result in results.items()
+    }
+    advice = advise_machine(machine)
+    for name, result in results.items():
+        advice += advise(name, result, limits[name], machine)
     profile = Profile(
-        Machine.read(),
-        BundleFacts(manifest.name, manifest.precision, sha256),
+        machine,
+        BundleFacts(manifest.name, manifest.precision, hash_file(args.bundle / MANIFEST).sha256),
         Settings(args.runs, args.warmup, args.threads, args.preset, backend.name),
         results,
         limits,
@@ -152,45 +155,36 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
 
 
 def _print_profile(profile: Profile) -> None:
-    machine, bundle, settings = profile.machine, profile.bundle, profile.settings
-    print(f"device      {machine.device}, {machine.cores} cores, {machine.system}")
-    print(
-        f"power mode  {machine.power_mode}, governor {machine.governor}, "
-        f"CPU {machine.cpu_mhz} MHz, GPU {machine.gpu_mhz} MHz, Jetson {machine.jetson_release}"
-    )
-    print("versions    " + ", ".join(f"{k} {v}" for k, v in machine.versions.items()))
-    print(f"bundle      {bundle.name} ({bundle.precision}), manifest sha256 {bundle.sha256[:16]}")
-    print(f"measured    {settings.runs} runs after {settings.warmup}, {settings.backend}")
+    for label, text in profile.facts():
+        print(f"{label:<12}{text}")
     for name, result in profile.scenarios.items():
-        _print_result(name, result)
+        _print_result(name, result, profile.floors[name])
     for said in profile.advice:
         print(f"{said.scenario}, {said.stage}: {said.message}")
 
 
-def _print_result(name: str, result: Result) -> None:
+def _print_result(name: str, result: Result, limits: Mapping[str, Floor]) -> None:
     if (pcm := result.latency_ms.get("first_pcm")) is not None:
         waits = ", ".join(f"{stage} {ms:.1f}" for stage, ms in result.until_pcm_ms.items())
         print(f"\n{name}: first PCM {pcm.p50:.1f} ms ({waits})")
     else:
         print(f"\n{name}: no speech")
-    table = Table("", "p50", "p90", "p99", "in the graph", "host")
+    table = Table("", "p50", "p90", "p99", "in the graph", "host", "floor", "of the floor")
     for label, spread in result.latency_ms.items():
         table.add_row(f"{label}, ms", *(f"{v:.1f}" for v in (spread.p50, spread.p90, spread.p99)))
     for label, spread in result.stages_ms.items():
-        table.add_row(f"{label}, ms", *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
+        cells = [f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)]
+        if (floor := stage_floor_ms(label, result, limits)) is not None:
+            cells += ["", "", f"{floor:.2f}", f"{spread.p50 / floor:.2f} x"]
+        table.add_row(f"{label}, ms", *cells)
     for label, step in result.steps.items():
         total = step.total_us
-        cells = (total.p50, total.p90, total.p99, step.graph_us.p50, step.host_us.p50)
-        table.add_row(f"{label} step, µs", *(f"{v:.0f}" for v in cells))
+        spent = (total.p50, total.p90, total.p99, step.graph_us.p50, step.host_us.p50)
+        table.add_row(f"{label} step, µs", *(f"{v:.0f}" for v in spent))
     for label, spread in result.rates.items():
         table.add_row(label, *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
     print_table(table)
-    early = "; the model ended its reply before the limit" if result.ended_early else ""
-    print(
-        f"{result.prompt_tokens} prompt tokens, {result.text_tokens} text tokens, {result.codes} "
-        f"codes, {result.speech_s:.2f} s of speech, peak memory "
-        f"{size_text(result.peak_memory_bytes)}{early}"
-    )
+    print(f"{result.work()}; {result.memory}")
 
 
 def _print_comparison(comparison: Comparison, args: Namespace) -> int:

@@ -12,7 +12,6 @@ from runtime.profiling.record import Profile
 from runtime.profiling.spread import Spread
 
 MANY = 100  # samples whose median is sure of itself
-PEAK_MEMORY = "peak memory"
 Verdict = Literal["same", "better", "worse"]
 RISING = ("text_tokens_per_s", "codes_per_s")  # the more the better
 # differences below these mean nothing, by unit
@@ -89,8 +88,8 @@ def _metrics(result: Result, same_work: bool) -> Iterator[tuple[tuple[str, str],
     if same_work:
         for name, spread in result.stages_ms.items():
             yield (name, "ms"), spread
-    if result.peak_memory_bytes:
-        yield (PEAK_MEMORY, "B"), Spread.of([float(result.peak_memory_bytes)])
+    if (memory := result.memory).peak:  # peaks of another scope do not compare
+        yield (f"peak memory of the {memory.scope}", "B"), Spread.of([float(memory.peak)])
 
 
 def _change(

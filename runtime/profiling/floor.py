@@ -1,23 +1,17 @@
-"""What this machine cannot go below: measured bandwidth and f32 peak, and what they make of
-a stage's bytes and operations."""
+"""What this machine cannot go below: a stage's least work at the rates that were measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from typing import Literal
 
-import numpy as np
-
-from runtime.dims import DecoderDims, DitDims
 from runtime.manifest import Manifest
+from runtime.profiling import work
 from runtime.profiling.measure import Result
+from runtime.profiling.rates import Rates
+from runtime.profiling.work import Work
 from runtime.synthesis import speech_preset
-
-LARGEST_READ = 256 << 20  # bytes: beyond most caches, and affordable on 8 GB
-SIDE = 1024  # of the square matrices
-REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +19,29 @@ class Floor:
     """Of one stage.
 
     Attributes:
-        kind: "bytes" (read a step) or "operations" (of the whole stage).
-        amount: bytes or floating-point operations.
+        kind: which takes longer, to read or to compute.
+        amount: bytes or floating-point operations: of a step where a stage has steps, else of
+            the whole stage.
         per_s: what the machine was measured to do.
     """
 
-    kind: str
+    kind: Literal["bytes", "operations"]
     amount: float
     per_s: float
+
+    @staticmethod
+    def of(least: Work, rates: Rates) -> Floor:
+        """The larger of reading all bytes and computing all operations."""
+        read = Floor("bytes", least.passes * least.bytes, rates.read_per_s(least.bytes))
+        computed = Floor("operations", least.operations, rates.matmul_per_s)
+        return max(read, computed, key=lambda floor: floor.floor_us)
+
+    @property
+    def reason(self) -> str:
+        """Where it comes from, in words."""
+        if self.kind == "bytes":
+            return f"{self.amount / 1e6:.1f} MB at {self.per_s / 1e9:.1f} GB/s measured"
+        return f"{self.amount / 1e9:.3g} GFLOP at {self.per_s / 1e9:.0f} GFLOP/s measured"
 
     @property
     def floor_us(self) -> float:
@@ -40,79 +49,38 @@ class Floor:
         return 1e6 * self.amount / self.per_s
 
 
-def read_bandwidth(size: int, threads: int) -> float:
-    """Bytes a second read from a working set of `size` bytes (a small one stays in cache, as a
-    small model's weights do)."""
-    size = max(min(size, LARGEST_READ), 1 << 16)
-    parts = [np.ones(size // threads // 4, np.float32) for _ in range(threads)]
-    passes = max(1, (64 << 20) // size)  # so that starting a thread does not count
-
-    def read(part: object) -> None:
-        assert isinstance(part, np.ndarray)
-        for _ in range(passes):
-            part.max()
-
-    return passes * size / _best(lambda pool: list(pool.map(read, parts)), threads)
-
-
-def matmul_peak(threads: int) -> float:
-    """Floating-point operations a second of f32 matrix products, numpy's BLAS in as many
-    threads."""
-    matrices = [np.ones((SIDE, SIDE), np.float32) for _ in range(threads)]
-
-    def multiply(matrix: object) -> None:
-        assert isinstance(matrix, np.ndarray)
-        matrix @ matrix
-
-    return threads * 2 * SIDE**3 / _best(lambda pool: list(pool.map(multiply, matrices)), threads)
-
-
-def _best(work: Callable[[ThreadPoolExecutor], object], threads: int) -> float:
-    """Seconds of the quickest of some repeats."""
-    times = []
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(REPEATS):
-            began = perf_counter()
-            work(pool)
-            times.append(perf_counter() - began)
-    return min(times)
-
-
-def step_bytes(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) -> float:
-    """What one decode step must read: weights, and keys and values of `rows` rows."""
-    width = 2 if manifest.precision == "f16" else 4
-    cache = 2 * dims.layers * dims.kv_heads * dims.head_dim * rows * width
-    return float(manifest.graphs[graph].weight_bytes + cache)
-
-
-def dit_operations(dims: DitDims, frames: int, evaluations: int) -> float:
-    """Of solving the flow for `frames` mel frames with so many evaluations of a branch:
-    projections, feed-forward and attention of at least one block. What windows compute
-    besides is no part of the floor."""
-    linear = 4 * dims.hidden**2 + 2 * dims.ff_mult * dims.hidden**2
-    attention = 2 * dims.heads * dims.head_dim * dims.block
-    return 2.0 * evaluations * frames * dims.layers * (linear + attention)
-
-
-def floors(
-    manifest: Manifest,
-    result: Result,
-    threads: int,
-    peak: float,
-    preset: str,
-    bandwidth: Callable[[int, int], float] = read_bandwidth,
-) -> dict[str, Floor]:
+def floors(manifest: Manifest, result: Result, rates: Rates, preset: str) -> dict[str, Floor]:
     """Of each stage of a scenario that has one."""
-    dims, found = manifest.dims, {}
-    for stage, decoder, rows in (
-        ("thinker", dims.thinker, result.prompt_tokens + result.text_tokens / 2),
-        ("talker", dims.talker, result.prompt_tokens + result.codes / 2),
-    ):
-        if f"{stage}_decode" in result.steps:
-            size = step_bytes(manifest, f"{stage}_step", decoder, rows)
-            found[f"{stage}_decode"] = Floor("bytes", size, bandwidth(int(size), threads))
-    if "dit" in result.stages_ms:
-        evaluations = speech_preset(preset).solver.branch_evaluations
-        operations = dit_operations(dims.dit, result.codes * dims.dit.repeats, evaluations)
-        found["dit"] = Floor("operations", operations, peak)
-    return found
+    dims, inputs = manifest.dims, result.inputs
+    prompt, frames = result.prompt_tokens, result.codes * manifest.dims.dit.repeats
+    # a step in the middle of the reply; the Talker reads the voice's and the first row more
+    written, spoken = prompt + result.text_tokens / 2, prompt + 2 + result.codes / 2
+    thinker, talker = ("thinker_step", dims.thinker), ("talker_step", dims.talker)
+    least = {
+        "audio_encoder": work.audio_encoder(manifest, dims.audio, inputs.sounds),
+        "vision_encoder": work.vision_encoder(manifest, dims.vision, inputs.grids),
+        "thinker_prefill": work.prefill(manifest, *thinker, prompt),
+        "thinker_decode": work.decode_step(manifest, *thinker, written),
+        "talker_prefill": work.prefill(manifest, *talker, prompt + 2),
+        "talker_decode": work.decode_step(manifest, *talker, spoken),
+        "dit": work.dit(manifest, dims.dit, frames, speech_preset(preset).solver),
+        "vocoder": work.vocoder(manifest, dims.vocoder, frames),
+    }
+    # a decoder may have taken no step
+    return {
+        stage: Floor.of(least[stage], rates)
+        for stage in least
+        if stage in result.stages_ms and (not stage.endswith("_decode") or stage in result.steps)
+    }
+
+
+def stage_floor_ms(stage: str, result: Result, floors: Mapping[str, Floor]) -> float | None:
+    """Of all that a stage does in a run; None if it has no floor."""
+    floor = floors.get(stage)
+    if floor is None:
+        return None
+    if stage not in result.steps:
+        return floor.floor_us / 1e3
+    # steps were counted over all runs
+    steps = result.steps[stage].total_us.count / result.stages_ms[stage].count
+    return steps * floor.floor_us / 1e3

@@ -1,7 +1,7 @@
 """What was measured on: the device, its power mode and clocks, memory, versions.
 
-Sources: /proc, /sys, and on a Jetson /etc/nv_tegra_release, /var/lib/nvpmodel/status with
-/etc/nvpmodel.conf. What a system does not tell is "unknown".
+Sources: /proc, /sys, and on a Jetson /etc/nv_tegra_release and what `runtime.profiling.jetson`
+reads. What a system does not tell is "unknown".
 """
 
 from __future__ import annotations
@@ -16,13 +16,24 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from runtime.profiling import jetson
+
 UNKNOWN = "unknown"
+NOT_A_JETSON = "not a Jetson"
 ROOT = Path("/")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Facts that a measurement depends on; clocks in MHz, memory in bytes (0: unknown)."""
+    """Facts that a measurement depends on.
+
+    Attributes:
+        jetson_release: first line of /etc/nv_tegra_release; "not a Jetson" elsewhere.
+        power_modes: names of those that this Jetson has, by number.
+        governor: of the CPUs' clocks.
+        cpu_mhz, gpu_mhz, emc_mhz: clocks, "now of most"; EMC is a Jetson's memory.
+        memory_bytes: that may be used; 0 if unknown.
+    """
 
     device: str
     processor: str
@@ -30,30 +41,41 @@ class Machine:
     system: str
     jetson_release: str
     power_mode: str
+    power_modes: dict[str, str]
     governor: str
     cpu_mhz: str
     gpu_mhz: str
+    emc_mhz: str
     memory_bytes: int
     versions: dict[str, str]
 
     @staticmethod
-    def read(root: Path = ROOT) -> Machine:
-        """Of this machine; `root` is where /proc, /sys and /etc are looked for."""
+    def read(root: Path = ROOT, tool: jetson.Tool = jetson.run_tool) -> Machine:
+        """Of this machine.
+
+        Args:
+            root: where /proc, /sys and /etc are looked for.
+            tool: runs JetPack's commands.
+        """
         processor = _processor(root)
         model = _text(root / "proc/device-tree/model").strip("\0")
-        total = re.search(r"MemTotal:\s+(\d+)", _text(root / "proc/meminfo"))
+        release = _text(root / "etc/nv_tegra_release").split("\n")[0]
+        is_jetson = bool(release) or "Jetson" in model
+        ask = tool if is_jetson else lambda command: ""
+        clocks = jetson.clocks(root, ask)
         return Machine(
             device=model or processor,
             processor=processor,
             cores=os.cpu_count() or 0,
             system=f"{platform.system()} {platform.release()} {platform.machine()}",
-            jetson_release=_text(root / "etc/nv_tegra_release").split("\n")[0] or UNKNOWN,
-            power_mode=_power_mode(root),
-            governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-            or UNKNOWN,
-            cpu_mhz=_cpu_mhz(root),
-            gpu_mhz=_gpu_mhz(root),
-            memory_bytes=1024 * int(total.group(1)) if total else 0,
+            jetson_release=release or (UNKNOWN if is_jetson else NOT_A_JETSON),
+            power_mode=str(jetson.power_mode(root, ask) or UNKNOWN),
+            power_modes=jetson.power_modes(root),
+            governor=_governors(root),
+            cpu_mhz=str(clocks.get("cpu") or _nominal_mhz(root)),
+            gpu_mhz=str(clocks.get("gpu") or UNKNOWN),
+            emc_mhz=str(clocks.get("memory") or UNKNOWN),
+            memory_bytes=_memory(root),
             versions={
                 "omnijet": _version("omnijet"),
                 "python": platform.python_version(),
@@ -61,6 +83,23 @@ class Machine:
                 "onnxruntime": onnxruntime.__version__,
             },
         )
+
+    @property
+    def is_jetson(self) -> bool:
+        return self.jetson_release != NOT_A_JETSON
+
+    def facts(self) -> list[tuple[str, str]]:
+        """As (name, text)."""
+        memory = f", {self.memory_bytes / 1e9:.1f} GB" if self.memory_bytes else ""
+        clocks = [("CPU", self.cpu_mhz), ("GPU", self.gpu_mhz), ("memory", self.emc_mhz)]
+        told = [f"{unit} {mhz} MHz" for unit, mhz in clocks if mhz != UNKNOWN]
+        power = f"{self.power_mode}, {self.jetson_release}" if self.is_jetson else NOT_A_JETSON
+        return [
+            ("device", f"{self.device}, {self.cores} cores{memory}, {self.system}"),
+            ("power mode", power),
+            ("clocks", ", ".join([*told, f"governor {self.governor}"])),
+            ("versions", ", ".join(f"{name} {text}" for name, text in self.versions.items())),
+        ]
 
 
 def machine() -> str:
@@ -71,12 +110,22 @@ def machine() -> str:
     )
 
 
-def memory_bytes(root: Path = ROOT) -> tuple[int, int]:
-    """Resident memory of this process, (now, peak so far); 0 where unknown."""
-    status = _text(root / "proc/self/status")
-    found = [re.search(rf"{key}:\s+(\d+) kB", status) for key in ("VmRSS", "VmHWM")]
-    now, peak = (1024 * int(match.group(1)) if match else 0 for match in found)
-    return now, peak
+def _memory(root: Path) -> int:
+    """Bytes that this process may have: the machine's, or what its control group is given."""
+    total = re.search(r"MemTotal:\s+(\d+)", _text(root / "proc/meminfo"))
+    groups = root / "sys/fs/cgroup"
+    own = re.search(r"^0::/(\S+)", _text(root / "proc/self/cgroup"), re.MULTILINE)
+    limits = [
+        _text(path)
+        for path in (
+            groups / "memory.max",
+            groups / (own.group(1) if own else ".") / "memory.max",
+            groups / "memory/memory.limit_in_bytes",
+        )
+    ]
+    known = [int(limit) for limit in limits if limit.isdigit()]
+    known += [1024 * int(total.group(1))] if total else []
+    return min(known, default=0)
 
 
 def _text(path: Path) -> str:
@@ -99,28 +148,14 @@ def _processor(root: Path) -> str:
     return f"{len(names)} x {names[0]}" if names else platform.machine() or UNKNOWN
 
 
-def _power_mode(root: Path) -> str:
-    mode = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
-    if mode is None:
-        return UNKNOWN
-    number = int(mode.group(1))
-    conf = _text(root / "etc/nvpmodel.conf")
-    name = re.search(rf"POWER_MODEL ID={number} NAME=(\S+)", conf)
-    return f"{number} {name.group(1)}" if name else str(number)
+def _governors(root: Path) -> str:
+    """Of all CPUs; different ones side by side."""
+    folder = root / "sys/devices/system/cpu"
+    found = {_text(path) for path in folder.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    return ", ".join(sorted(found - {""})) or UNKNOWN
 
 
-def _cpu_mhz(root: Path) -> str:
-    folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    now, most = (_text(folder / f"{name}_freq") for name in ("scaling_cur", "cpuinfo_max"))
-    if now.isdigit() and most.isdigit():
-        return f"{int(now) // 1000} of {int(most) // 1000}"
+def _nominal_mhz(root: Path) -> str:
+    """Of a CPU whose clock is not told by cpufreq."""
     told = re.search(r"cpu MHz\s*:\s*([\d.]+)", _text(root / "proc/cpuinfo"))
     return f"{float(told.group(1)):.0f}" if told else UNKNOWN
-
-
-def _gpu_mhz(root: Path) -> str:
-    for folder in sorted((root / "sys/class/devfreq").glob("*")):
-        now, most = (_text(folder / f"{name}_freq") for name in ("cur", "max"))
-        if re.search(r"gpu|ga10b|gv11b", folder.name) and now.isdigit() and most.isdigit():
-            return f"{int(now) // 10**6} of {int(most) // 10**6}"
-    return UNKNOWN

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median_low
+from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
 
 from runtime.clock import Span, StepTimes
 from runtime.pipeline import Omni
-from runtime.profiling.machine import memory_bytes
+from runtime.profiling.histogram import Histogram
+from runtime.profiling.inputs import Inputs
+from runtime.profiling.resident import Resident
 from runtime.profiling.scenarios import Scenario
 from runtime.profiling.spread import Spread
 from runtime.profiling.trace import Track
@@ -22,6 +27,8 @@ ORDER = (
     "vision_encoder", "audio_encoder", "load", "preprocess",
 )  # fmt: skip
 SEED = 0
+
+Messages = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +46,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StepSpread:
-    """Microseconds a step: in all, in the graph, and what the host costs."""
+    """Microseconds a step: in all, in the graph, and what the host costs; `histogram` is of
+    the steps in all."""
 
     total_us: Spread
     graph_us: Spread
     host_us: Spread
+    histogram: Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +60,16 @@ class Result:
     """What a scenario took over its counted runs.
 
     Attributes:
+        ended_early: the context was full before the reply was as long as the scenario asks.
         first_run_ms: latencies and loading of the very first run, warm-up or not.
         until_pcm_ms: of the first sample's latency, each stage's share; they add up to it,
             "other" included. Medians.
         rates: text_tokens_per_s, codes_per_s, and rtf: time of the whole reply over its sound's.
         stall_ms: see `Run`.
-        peak_memory_bytes: of the process so far; 0 if unknown.
+        memory: around all runs, warm-up included.
     """
 
+    inputs: Inputs
     prompt_tokens: int
     text_tokens: int
     codes: int
@@ -71,18 +82,23 @@ class Result:
     steps: dict[str, StepSpread]
     rates: dict[str, Spread]
     stall_ms: Spread
-    peak_memory_bytes: int
+    memory: Resident
+
+    def work(self) -> str:
+        """What was asked and answered, in words."""
+        media = f" ({self.inputs})" if str(self.inputs) else ""
+        early = "; the context was full before the limit" if self.ended_early else ""
+        return (
+            f"{self.prompt_tokens} prompt tokens{media}, {self.text_tokens} text tokens, "
+            f"{self.codes} codes, {self.speech_s:.2f} s of speech{early}"
+        )
 
 
-def measure_one(omni: Omni, scenario: Scenario, preset: str) -> Run:
+def measure_one(omni: Omni, scenario: Scenario, messages: Messages, preset: str) -> Run:
     """One run, read as it comes."""
-    messages = scenario.messages()
     began = perf_counter()
     arrivals: list[tuple[float, float]] = []  # ms of arrival, ms of sound before it
-    with omni.stream(
-        messages, preset=preset, seed=SEED, max_text_tokens=scenario.text_tokens,
-        max_codes=scenario.codes,
-    ) as events:  # fmt: skip
+    with omni.stream(messages, preset=preset, seed=SEED, **scenario.options(omni.dims)) as events:
         for event in events:
             if isinstance(event, PcmChunk) and event.samples.size:
                 now = 1e3 * (perf_counter() - began)
@@ -116,20 +132,27 @@ def measure(
 ) -> tuple[Result, list[Run]]:
     """Runs a scenario `warmup` times uncounted, then `runs` times."""
     taken = []
-    for _ in range(warmup + runs):
-        taken.append(measure_one(omni, scenario, preset))
-        progress()
+    with TemporaryDirectory(prefix="omnijet-profile-") as folder:
+        messages = scenario.messages(Path(folder))
+        inputs = Inputs.of(omni, messages)
+        memory = Resident.watch()
+        for _ in range(warmup + runs):
+            taken.append(measure_one(omni, scenario, messages, preset))
+            progress()
     counted = taken[warmup:]
-    return summary(scenario, taken[0], counted), counted
+    return summary(scenario, inputs, taken[0], counted, memory()), counted
 
 
-def summary(scenario: Scenario, first: Run, runs: Sequence[Run]) -> Result:
+def summary(
+    scenario: Scenario, inputs: Inputs, first: Run, runs: Sequence[Run], memory: Resident
+) -> Result:
     """Percentiles over runs."""
     replies = [run.reply for run in runs]
     texts = [len(reply.text_ids) for reply in replies]
     codes = [len(reply.codes) for reply in replies]
     shares = [until(run.reply.spans, run.latency_ms.get("first_pcm", 0.0)) for run in runs]
     return Result(
+        inputs=inputs,
         prompt_tokens=replies[0].prompt_tokens,
         text_tokens=median_low(texts),
         codes=median_low(codes),
@@ -142,7 +165,7 @@ def summary(scenario: Scenario, first: Run, runs: Sequence[Run]) -> Result:
         steps=_steps([reply.steps for reply in replies]),
         rates=_spreads([_rates(run) for run in runs]),
         stall_ms=Spread.of([run.stall_ms for run in runs]),
-        peak_memory_bytes=memory_bytes()[1],
+        memory=memory,
     )
 
 
@@ -196,5 +219,6 @@ def _steps(runs: Sequence[Mapping[str, StepTimes]]) -> dict[str, StepSpread]:
                 Spread.of([total for total, _ in pairs]),
                 Spread.of([graph for _, graph in pairs]),
                 Spread.of([total - graph for total, graph in pairs]),
+                Histogram.of([total for total, _ in pairs]),
             )
     return spreads

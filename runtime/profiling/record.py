@@ -13,13 +13,13 @@ from runtime.profiling.machine import Machine
 from runtime.profiling.measure import Result
 from runtime.records import build
 
-FORMAT, VERSION = "omnijet-profile", 1
+FORMAT, VERSION = "omnijet-profile", 2
 FILE_NAME = "profile.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How it was measured; `preset` is "" if none was chosen."""
+    """How it was measured; 0 threads: one per core."""
 
     runs: int
     warmup: int
@@ -47,6 +47,19 @@ class Profile:
     scenarios: dict[str, Result]
     floors: dict[str, dict[str, Floor]]
     advice: tuple[Advice, ...]
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What the numbers depend on, as (name, text)."""
+        bundle, settings = self.bundle, self.settings
+        return [
+            *self.machine.facts(),
+            ("bundle", f"{bundle.name} ({bundle.precision}), manifest sha256 {bundle.sha256}"),
+            (
+                "measured",
+                f"{settings.runs} runs after {settings.warmup}, {settings.backend}, "
+                f"{settings.threads or 'all'} threads, preset {settings.preset}",
+            ),
+        ]
 
     def to_json(self) -> dict[str, object]:
         """Plain dicts, lists, numbers."""

@@ -2,136 +2,189 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from runtime.profiling.measure import ORDER, Result
+from runtime.profiling import plots
+from runtime.profiling.advice import ANY, Advice
+from runtime.profiling.measure import Result
 from runtime.profiling.record import Profile
+from runtime.profiling.spread import Spread
+from runtime.profiling.style import STYLE
+from runtime.profiling.svg import short
+from runtime.profiling.timeline import timeline
 from runtime.profiling.trace import Track
 
-WIDTH, ROW, LEFT = 900, 22, 130  # pixels; LEFT is for labels
-LEAST = 0.4  # pixels: events nearer than this are drawn as one
-COLOURS = (
-    "#b5487a", "#d2762c", "#7a6ccf", "#3f8f5f", "#3d7fb8", "#5aa7a0", "#a98a2c", "#8a6d5a",
-    "#999999", "#6c8a3a",
+KEY_FIGURES = (
+    ("first_text", "first text, ms"), ("first_code", "first code, ms"),
+    ("first_pcm", "first PCM, ms"), ("rtf", "real-time factor"),
 )  # fmt: skip
-STYLE = """
-:root{color-scheme:light dark}
-body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}
-h1{margin-bottom:0}h2{margin-top:2em;border-top:1px solid #8886;padding-top:.7em}
-.big{font-size:2em;font-weight:600}table{border-collapse:collapse;margin:1em 0}
-td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid #8884}
-td:first-child,th:first-child{text-align:left}svg{width:100%;height:auto}
-text{font:11px system-ui,sans-serif;fill:currentColor}.advice{border-left:4px solid #d2762c;
-padding:.2em 1em;margin:.6em 0;background:#d2762c18}.facts{opacity:.75;font-size:.9em}
-"""
 
 
 def html(profile: Profile, tracks: Mapping[str, Track]) -> str:
-    """The page; `tracks` are one run of each scenario."""
-    machine, bundle, settings = profile.machine, profile.bundle, profile.settings
-    facts = (
-        f"{machine.device}, {machine.system}",
-        f"power mode {machine.power_mode}, governor {machine.governor}, "
-        f"CPU {machine.cpu_mhz} MHz, GPU {machine.gpu_mhz} MHz, Jetson {machine.jetson_release}",
-        ", ".join(f"{name} {version}" for name, version in machine.versions.items()),
-        f"{bundle.name} ({bundle.precision}), manifest sha256 {bundle.sha256}",
-        f"{settings.runs} runs after {settings.warmup}, {settings.backend}, "
-        f"preset {settings.preset or 'none'}",
-    )
-    parts = ["<h1>omnijet profile</h1>", *(f'<div class="facts">{escape(f)}</div>' for f in facts)]
-    for name, result in profile.scenarios.items():
-        parts.append(f"<h2>{escape(name)}</h2>")
-        if (pcm := result.latency_ms.get("first_pcm")) is not None:
-            parts.append(f'<div class="big">{pcm.p50:.0f} ms to the first sample</div>')
-            parts.append(_shares(result))
-        if name in tracks:
-            parts.append(_timeline(tracks[name]))
-        parts.append(_table(result))
-        parts += [
-            f'<div class="advice"><b>{escape(a.stage)}</b>: {escape(a.message)}</div>'
-            for a in profile.advice
-            if a.scenario == name
-        ]
+    """The page.
+
+    Args:
+        tracks: one run of each scenario, whose timeline is drawn.
+    """
+    body = [
+        "<h1>omnijet profile</h1>",
+        _facts(profile),
+        *(_advice(said) for said in profile.advice if said.scenario == ANY),
+        _summary(profile),
+        *(_scenario(profile, name, tracks.get(name)) for name in profile.scenarios),
+    ]
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>omnijet profile</title>'
-        f"<style>{STYLE}</style>{''.join(parts)}</html>\n"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>omnijet profile: {escape(profile.bundle.name)}</title><style>{STYLE}</style>"
+        f"</head><body>{''.join(body)}</body></html>\n"
     )
 
 
-def _colour(stage: str) -> str:
-    return COLOURS[ORDER.index(stage)] if stage in ORDER else "#bbbbbb"
+def _facts(profile: Profile) -> str:
+    rows = "".join(
+        f"<div><b>{escape(name)}</b><span>{escape(text)}</span></div>"
+        for name, text in profile.facts()
+    )
+    return f'<div class="facts">{rows}</div>'
 
 
-def _svg(height: float, marks: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img">{"".join(marks)}</svg>'
-
-
-def _bar(x: float, y: float, width: float, height: float, stage: str, title: str) -> str:
+def _summary(profile: Profile) -> str:
+    results = profile.scenarios
+    stages = dict.fromkeys(name for r in results.values() for name in r.until_pcm_ms)
     return (
-        f'<rect x="{x:.2f}" y="{y:.1f}" width="{max(width, LEAST):.2f}" height="{height}" '
-        f'fill="{_colour(stage)}"><title>{escape(title)}</title></rect>'
-    )
-
-
-def _shares(result: Result) -> str:
-    """What the first sample waited for, as one bar."""
-    whole = sum(result.until_pcm_ms.values())
-    if not whole:
-        return ""
-    marks, x = [], 0.0
-    for stage, ms in result.until_pcm_ms.items():
-        width = WIDTH * ms / whole
-        marks.append(_bar(x, 0, width, ROW + 6, stage, f"{stage}: {ms:.1f} ms"))
-        if width > 7 * len(stage):
-            marks.append(f'<text x="{x + 5:.1f}" y="18">{escape(stage)}</text>')
-        x += width
-    return _svg(ROW + 6, marks)
-
-
-def _timeline(track: Track) -> str:
-    """A row a stage; marks as lines across."""
-    end = max([*(span.end_ms for span in track.spans), *track.marks.values(), 1e-9])
-    scale = (WIDTH - LEFT - 10) / end
-    stages = list(dict.fromkeys(span.stage for span in track.spans))
-    height = ROW * (len(stages) + 2)
-    marks = []
-    for row, stage in enumerate(stages, start=1):
-        marks.append(f'<text x="0" y="{ROW * row + 15}">{escape(stage)}</text>')
-        for begin, stop in _merged(track, stage, LEAST / scale):
-            title = f"{stage}: {begin:.2f} to {stop:.2f} ms"
-            x, width = LEFT + scale * begin, scale * (stop - begin)
-            marks.append(_bar(x, ROW * row + 3, width, ROW - 6, stage, title))
-    for place, (name, ms) in enumerate(track.marks.items()):
-        x = LEFT + scale * ms
-        # labels of early marks lie left to right, the last ones would leave the page
-        anchor, y = ("end" if x > WIDTH - 150 else "start"), (12 if place % 2 else height - 4)
-        marks.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{ROW - 4}" y2="{height - ROW}" '
-            f'stroke="currentColor" stroke-dasharray="3 3"/>'
-            f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}">{escape(name)} {ms:.0f} ms</text>'
+        '<div class="wide"><table>'
+        + _key_figures(results)
+        + "</table></div>"
+        + _figure(
+            plots.waits(results),
+            "What the first sample waits for, by scenario: medians; the whisker ends at p90.",
+            before=plots.legend(stages),
         )
-    return _svg(height, marks)
+        + _figure(
+            plots.memory(results, profile.machine.memory_bytes),
+            f"Resident memory, by scenario: before (full), at its peak{_whose(results)} (faint), "
+            "after (line). Graphs are loaded when a scenario first needs them, and stay.",
+        )
+    )
 
 
-def _merged(track: Track, stage: str, gap_ms: float) -> list[tuple[float, float]]:
-    """(begin, end) of a stage's spans; what would touch on the screen is one."""
-    merged: list[tuple[float, float]] = []
-    for begin, end in sorted((s.begin_ms, s.end_ms) for s in track.spans if s.stage == stage):
-        if merged and begin - merged[-1][1] < gap_ms:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((begin, end))
-    return merged
+def _whose(results: Mapping[str, Result]) -> str:
+    """What the peaks are of, if not of their scenario."""
+    kept = any(result.memory.scope == "process" for result in results.values())
+    return ", which this system keeps for the whole process," if kept else ""
+
+
+def _key_figures(results: Mapping[str, Result]) -> str:
+    """Percentiles of what a user feels, a row a scenario."""
+    heads = "".join(f'<th colspan="3" class="edge">{title}</th>' for _, title in KEY_FIGURES)
+    again = '<th class="edge">p50</th><th>p90</th><th>p99</th>' * len(KEY_FIGURES)
+    rows = []
+    for name, result in results.items():
+        spreads = {**result.latency_ms, **result.rates}
+        cells = "".join(_percentiles(spreads.get(key), key == "rtf") for key, _ in KEY_FIGURES)
+        rows.append(f'<tr><td><a href="#{escape(name)}">{escape(name)}</a></td>{cells}</tr>')
+    return (
+        f"<thead><tr><th></th>{heads}</tr><tr><th>scenario</th>{again}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody>"
+    )
+
+
+def _percentiles(spread: Spread | None, is_rtf: bool) -> str:
+    if spread is None:
+        return '<td class="edge">–</td><td></td><td></td>'
+    cells = []
+    for kind, value in (("edge key", spread.p50), ("", spread.p90), ("", spread.p99)):
+        # above 1 speech is made slower than it plays
+        late = " late" if is_rtf and value > 1 else ""
+        cells.append(f'<td class="{kind}{late}">{short(value)}</td>')
+    return "".join(cells)
+
+
+def _scenario(profile: Profile, name: str, track: Track | None) -> str:
+    result, floors = profile.scenarios[name], profile.floors.get(name, {})
+    parts = [f'<h2 id="{escape(name)}">{escape(name)}</h2>', _lead(result)]
+    parts += [_advice(a) for a in profile.advice if a.scenario == name]
+    if track is not None:
+        parts.append(
+            _figure(
+                timeline(track),
+                f"{escape(track.name)}, milliseconds since the end of the user's input. The "
+                "Talker's steps begin as soon as the Thinker wrote a token; DiT and vocoder work "
+                "beside them.",
+                before=plots.legend(dict.fromkeys(span.stage for span in track.spans)),
+            )
+        )
+    bars = _figure(
+        plots.against_floor(result, floors),
+        "Each stage's median time against its floor: what this machine cannot go below.",
+    )
+    histograms = "".join(
+        _figure(
+            plots.steps(stage, step, floors.get(stage)),
+            f"{stage.replace('_', ' ')}: µs a step over {step.total_us.count} steps; "
+            f"{short(step.host_us.p50)} of {short(step.total_us.p50)} µs pass on the host, "
+            "outside the graph (medians).",
+        )
+        for stage, step in result.steps.items()
+    )
+    parts.append(f'<div class="two"><div>{bars}</div><div>{histograms}</div></div>')
+    parts.append(
+        f'<details><summary>all numbers</summary><div class="wide">{_table(result)}</div></details>'
+    )
+    return "".join(parts)
+
+
+def _lead(result: Result) -> str:
+    """The figures that matter, large, and what was asked and answered."""
+    shown = []
+    for key, title in (*KEY_FIGURES, ("whole", "whole reply, ms")):
+        spread = {**result.latency_ms, **result.rates}.get(key)
+        if spread is not None:
+            kind = ' class="pcm"' if key == "first_pcm" else ""
+            shown.append(f"<div{kind}><b>{short(spread.p50)}</b><span>{title}</span></div>")
+    return f'<p class="soft">{escape(result.work())}</p><div class="lead">{"".join(shown)}</div>'
+
+
+def _advice(advice: Advice) -> str:
+    return (
+        f'<div class="advice"><b>{escape(advice.stage.replace("_", " "))}</b>'
+        f"{escape(advice.message)}</div>"
+    )
+
+
+def _figure(plot: str, caption: str, before: str = "") -> str:
+    return f"<figure>{before}{plot}<figcaption>{caption}</figcaption></figure>" if plot else ""
 
 
 def _table(result: Result) -> str:
-    rows = [(f"{name}, ms", spread) for name, spread in result.latency_ms.items()]
+    rows: list[tuple[str, Spread]] = []
+    rows += [(f"{name}, ms", spread) for name, spread in result.latency_ms.items()]
     rows += [(f"{name}, ms", spread) for name, spread in result.stages_ms.items()]
     for name, step in result.steps.items():
-        rows += [(f"{name} step, µs", step.total_us), (f"{name} step, host, µs", step.host_us)]
+        rows += [
+            (f"{name} step, µs", step.total_us), (f"{name} step, in the graph, µs", step.graph_us),
+            (f"{name} step, host, µs", step.host_us),
+        ]  # fmt: skip
     rows += list(result.rates.items())
-    cells = "".join(
-        f"<tr><td>{escape(name)}<td>{s.p50:.2f}<td>{s.p90:.2f}<td>{s.p99:.2f}" for name, s in rows
+    rows.append(("stall, ms", result.stall_ms))
+    return _rows(
+        ("", "samples", "least", "p50", "p90", "p99", "most"),
+        (
+            (
+                name.replace("_", " "),
+                str(s.count),
+                *map(short, (s.least, s.p50, s.p90, s.p99, s.most)),
+            )
+            for name, s in rows
+        ),
     )
-    return f"<table><tr><th><th>p50<th>p90<th>p99{cells}</table>"
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"

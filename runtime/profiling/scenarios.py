@@ -1,52 +1,70 @@
-"""What is asked: each kind of input, with a short and a long reply. Media come from a seed."""
+"""What is asked: each kind of input, with a short and a long reply."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from PIL import Image
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.contract import Array
+from runtime.dims import ModelDims
 from runtime.errors import OmnijetError
+from runtime.profiling import media
+from runtime.talker import TALKER_SAMPLING
+from runtime.thinker import THINKER_SAMPLING
 
 Medium = Literal["text", "question", "picture", "clip"]
-SOUND_RATE_HZ = 16_000
-QUESTION_S = 5.0
-PICTURE = (480, 640)  # height, width
-CLIP = (10, 240, 320)  # frames at 2 a second, height, width
+QUESTION_S = CLIP_S = 5.0
+PICTURE, CLIP = (480, 640), (240, 320)  # height, width
 WORDS = "Who are you, and what can you see and hear?"
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One question and how long its reply may get. A trained model may end it earlier."""
+    """One question and how long its reply is: end tokens are never chosen, so that a reply is as
+    long on a model that would end it early, and runs of two models compare."""
 
     name: str
     medium: Medium
     text_tokens: int
     codes: int  # drawn, the last is dropped; 50 a second
 
-    def messages(self) -> list[dict[str, Any]]:
-        """The conversation; the same in every run."""
-        rng = np.random.default_rng(7)
+    def messages(self, folder: Path) -> list[dict[str, Any]]:
+        """The conversation; the same in every run.
+
+        Args:
+            folder: where a clip's file is kept: it is read at each run, as a user's is.
+        """
         parts: list[dict[str, Any]] = []
         if self.medium == "picture":
-            parts.append({"type": "image", "image": Image.fromarray(_frames(rng, 1, *PICTURE)[0])})
+            parts.append({"type": "image", "image": Image.fromarray(media.picture(*PICTURE))})
         if self.medium == "clip":
-            parts.append({"type": "video", "video": _frames(rng, *CLIP)})
-        if self.medium in ("question", "clip"):
-            parts.append({"type": "audio", "audio": (_voice(rng), SOUND_RATE_HZ)})
+            path = folder / "clip.mp4"
+            media.write_clip(path, CLIP_S, *CLIP)
+            parts.append({"type": "video", "video": path})
+        if self.medium == "question":
+            sound = media.voice(QUESTION_S), media.SOUND_RATE_HZ
+            parts.append({"type": "audio", "audio": sound})
         else:
             parts.append({"type": "text", "text": WORDS})
         return [
             {"role": "system", "content": SPEECH_SYSTEM_PROMPT},
             {"role": "user", "content": parts},
         ]
+
+    def options(self, dims: ModelDims) -> dict[str, Any]:
+        """Of the turn, see `Options`: limits, and which tokens would end a reply earlier."""
+        return {
+            "max_text_tokens": self.text_tokens,
+            "max_codes": self.codes,
+            "use_audio_in_video": True,
+            "thinker_sampling": replace(THINKER_SAMPLING, suppress=dims.tokens.eos),
+            "talker_sampling": replace(TALKER_SAMPLING, suppress=(dims.codec.pad, dims.codec.eos)),
+        }
 
 
 MEDIA: tuple[Medium, ...] = ("text", "question", "picture", "clip")
@@ -70,19 +88,3 @@ def chosen(names: Sequence[str] | None) -> list[Scenario]:
                 fix=f"did you mean {near[0]!r}?" if near else None,
             )
     return [SCENARIOS[name] for name in dict.fromkeys(names or SCENARIOS)]
-
-
-def _frames(rng: np.random.Generator, count: int, height: int, width: int) -> Array:
-    """uint8[count, height, width, 3]: coarse noise that drifts."""
-    coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
-    picture = coarse.repeat(16, axis=0).repeat(16, axis=1)
-    return np.stack([np.roll(picture, 8 * index, axis=1) for index in range(count)])
-
-
-def _voice(rng: np.random.Generator) -> Array:
-    """f32[samples]: a buzz in syllables; what an encoder costs does not hang on the words."""
-    time = np.arange(int(QUESTION_S * SOUND_RATE_HZ)) / SOUND_RATE_HZ
-    pitch = 2 * np.pi * np.cumsum(120 + 20 * np.sin(3 * time)) / SOUND_RATE_HZ
-    buzz = sum(np.sin(k * pitch) / k for k in range(1, 12))
-    sound = 0.2 * buzz * np.clip(np.sin(8 * np.pi * time), 0, None)
-    return np.asarray(sound + 0.002 * rng.standard_normal(time.size), np.float32)

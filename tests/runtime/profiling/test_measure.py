@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from runtime.clock import Span
+from runtime.dims import ModelDims
+from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
-from runtime.profiling.measure import measure_one
-from runtime.profiling.scenarios import SCENARIOS
+from runtime.profiling.measure import measure, measure_one, stall_ms, until
+from runtime.profiling.scenarios import SCENARIOS, Scenario
 from runtime.reply import PcmChunk, Reply, TextDelta
 
 PAUSE_S = 0.02
@@ -37,7 +44,8 @@ class Events:
 
 
 class Streaming:
-    def __init__(self) -> None:
+    def __init__(self, dims: ModelDims) -> None:
+        self.dims = dims
         self.options: dict[str, Any] = {}
 
     @contextmanager
@@ -46,11 +54,59 @@ class Streaming:
         yield Events()
 
 
-def test_the_first_sample_counts_when_the_reader_holds_it() -> None:
-    omni = Streaming()
-    run = measure_one(cast(Omni, omni), SCENARIOS["text"], "fast")
-    assert omni.options["preset"] == "fast" and omni.options["max_codes"] == 101
+def test_the_first_sample_counts_when_the_reader_holds_it(omni: Omni) -> None:
+    streaming = Streaming(omni.dims)
+    run = measure_one(cast(Omni, streaming), SCENARIOS["text"], [], "fast")
+    assert streaming.options["preset"] == "fast" and streaming.options["max_codes"] == 101
     pause = 1e3 * PAUSE_S
     assert 3 * pause <= run.latency_ms["first_pcm"] < run.latency_ms["whole"] - 0.9 * pause
     assert run.latency_ms["first_text"] == 1.0  # the turn's own clock
     assert run.stall_ms >= 0.9 * pause - 10  # the second chunk follows 10 ms of sound
+
+
+def test_a_listener_waits_for_the_latest_chunk() -> None:
+    assert stall_ms([]) == stall_ms([(300.0, 0.0), (400.0, 200.0)]) == 0
+    assert stall_ms([(300.0, 0.0), (600.0, 200.0), (650.0, 400.0)]) == 100
+
+
+def test_an_instant_belongs_to_what_the_sample_waits_for() -> None:
+    spans = [
+        Span("talker_decode", 10, 40), Span("thinker_decode", 20, 30), Span("dit", 35, 50),
+        Span("vocoder", 55, 90),
+    ]  # fmt: skip
+    shares = until(spans, 60)
+    assert shares == {
+        "other": 15,
+        "talker_decode": 15,
+        "thinker_decode": 10,
+        "dit": 15,
+        "vocoder": 5,
+    }
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["dit", "vocoder", "x"]), st.floats(0, 50), st.floats(0, 50))
+    ),
+    st.floats(0, 60),
+)
+def test_shares_add_up(spans: list[tuple[str, float, float]], end: float) -> None:
+    made = [Span(stage, begin, begin + took) for stage, begin, took in spans]
+    assert sum(until(made, end).values()) == pytest.approx(end)
+
+
+def test_a_reply_is_as_long_as_asked_of_a_model_that_would_end_it(
+    trained: tuple[Path, Path],
+) -> None:
+    """Its own reply to these words has a handful of tokens."""
+    omni = Omni.open(trained[1], backend=OrtBackend(threads=1))
+    short = Scenario("short", "text", 24, 51)
+    found, runs = measure(omni, short, 2, 1, "fast")
+    assert (found.text_tokens, found.codes, found.speech_s) == (24, 50, 1.0)
+    assert not found.ended_early and len(runs) == 2
+    assert not set(runs[0].reply.text_ids) & set(omni.dims.tokens.eos)
+    assert found.first_run_ms["load"] > 0 and found.memory.peak >= found.memory.before > 0
+    assert found.steps["thinker_decode"].total_us.count == 2 * 23  # the last is never fed
+    assert sum(found.until_pcm_ms.values()) == pytest.approx(
+        found.latency_ms["first_pcm"].p50, rel=0.2
+    )

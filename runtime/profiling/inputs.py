@@ -1,0 +1,44 @@
+"""What a scenario feeds the encoders, counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.messages import parse_messages
+from runtime.pipeline import Omni
+from runtime.prompt import build_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Media of a prompt.
+
+    Attributes:
+        sounds: mel frames of each sound, 100 a second.
+        grids: (temporal steps, height, width) of each picture and clip, in patches.
+    """
+
+    sounds: tuple[int, ...]
+    grids: tuple[tuple[int, ...], ...]
+
+    @staticmethod
+    def of(omni: Omni, messages: Sequence[Mapping[str, Any]]) -> Inputs:
+        """As the turn will read them."""
+        prompt = build_prompt(
+            parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.facts,
+            use_audio_in_video=True, chat_template=omni.chat_template,
+        )  # fmt: skip
+        grids = [picture.grid for picture in prompt.images]
+        grids += [clip.grid for clip in prompt.videos]
+        return Inputs(prompt.mel_lengths, tuple(grids))
+
+    def __str__(self) -> str:
+        """In words; empty if there are none."""
+        words = [f"{frames / 100:.1f} s of sound" for frames in self.sounds]
+        words += [
+            f"{steps} x {height} x {width} patches" if steps > 1 else f"{height} x {width} patches"
+            for steps, height, width in self.grids
+        ]
+        return ", ".join(words)

@@ -1,0 +1,73 @@
+"""Pieces of inline SVG. Colours are variables of the page, so that it can be light or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from math import floor, log10
+
+from runtime.profiling.style import STAGE_COLOURS
+
+LETTER = 6.3  # pixels a letter takes on average at the plots' size
+LEAST = 0.6  # pixels: nothing that is there is drawn thinner
+
+
+def picture(width: float, height: float, marks: Sequence[str], label: str) -> str:
+    """The whole drawing; `label` is what a screen reader says."""
+    return (
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(label)}">'
+        f"{''.join(marks)}</svg>"
+    )
+
+
+def bar(
+    x: float, y: float, width: float, height: float, fill: str, title: str, faint: bool = False
+) -> str:
+    """A rectangle that says `title` when pointed at."""
+    seen = ' fill-opacity=".38"' if faint else ""
+    return (
+        f'<rect x="{x:.2f}" y="{y:.2f}" width="{max(width, LEAST):.2f}" height="{height:.2f}" '
+        f'fill="{fill}"{seen}><title>{escape(title)}</title></rect>'
+    )
+
+
+def words(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> str:
+    """Text whose baseline is `y`; `kind` is a class of the page."""
+    style = f' class="{kind}"' if kind else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}>{escape(text)}</text>'
+
+
+def stroke(x: float, top: float, bottom: float, kind: str) -> str:
+    """A line from top to bottom."""
+    return f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}" class="{kind}"/>'
+
+
+def across(y: float, left: float, right: float, kind: str) -> str:
+    """A line from left to right."""
+    return f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}" class="{kind}"/>'
+
+
+def colour(stage: str) -> str:
+    """Of a stage, the same in every plot."""
+    return f"var(--{stage})" if stage in STAGE_COLOURS else "var(--other)"
+
+
+def text_width(text: str) -> float:
+    """Pixels, about."""
+    return LETTER * len(text)
+
+
+def ticks(end: float, most: int = 8) -> list[float]:
+    """Round numbers from 0 to `end`, at most so many steps."""
+    if end <= 0:
+        return [0.0]
+    power = 10.0 ** floor(log10(end / most))
+    step = next(power * digit for digit in (1, 2, 5, 10) if end / (power * digit) <= most)
+    return [number * step for number in range(int(end / step + 1e-9) + 1)]
+
+
+def short(value: float) -> str:
+    """Three digits that matter: 1234, 123, 12.3, 1.23, 0.12."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
