@@ -2,12 +2,11 @@
 
 A seeded random checkpoint of middle size (`export.presets`, 0.4 G parameters) is asked a
 question of 5 s with words, and answers with 24 text tokens and 6 s of speech on both sides:
-transformers through its own `generate`, which hands over the speech when it returns; ours
-streamed with each preset, and offline. Both decode greedily in f32 on the same noise, and the
-text and codec tokens must be equal; exit code 1 if they are not. On two idle cores it takes
-under ten minutes, with transformers timed once. The printed load says whether they were idle: on
-a busy machine one reply says little, and `--their-rounds` should be raised. `--small` is a trial
-at tiny dimensions, `--made CHECKPOINT BUNDLE` spares the export.
+transformers through its own `generate`, which hands over the speech when it returns (its
+processor's work is left out, ours is in); ours streamed with each preset, and offline. Both
+decode greedily in f32 on the same noise, and the text and codec tokens must be equal; exit code
+1 if they are not. Every time is the median of three replies, taken in turns. `--small` is a
+trial at tiny dimensions, `--made CHECKPOINT BUNDLE` spares the export.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -168,37 +168,21 @@ class Theirs:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Rounds:
-    """How often each side answers; times are medians."""
-
-    ours: int
-    theirs: int
-
-
 def measure(
-    checkpoint: Path, bundle: Path, length: tuple[int, int], rounds: Rounds, presets: Sequence[str]
-) -> list[Spoken]:
-    """The reference's reply, then ours in every way, timed in turns; every way answers once
-    before, shortly."""
+    checkpoint: Path, bundle: Path, length: tuple[int, int], rounds: int, presets: Sequence[str]
+) -> list[list[Spoken]]:
+    """Round after round: the reference's reply, then ours in every way. A short reply in every
+    way goes before and is not counted."""
     question = user(sound(QUESTION_S, 1), text("What did you hear?"))
     ours = Ours(bundle, question)
-    theirs = Theirs(checkpoint, ours.prompt())
-    warm = min(WARM, length)
-    theirs.spoken(warm)
-    ways: dict[str, Callable[[tuple[int, int]], Spoken]] = {
-        name: lambda length, name=name: ours.streamed(name, length) for name in presets
-    }
-    ways[OFFLINE] = ours.offline
-    for way in ways.values():
-        way(warm)
-    reference, taken = [], []
-    for number in range(max(rounds.theirs, rounds.ours)):
-        if number < rounds.theirs:
-            reference.append(theirs.spoken(length))
-        if number < rounds.ours:
-            taken.append([way(length) for way in ways.values()])
-    return [medians(one_way) for one_way in (reference, *zip(*taken, strict=True))]
+    ways: list[Callable[[tuple[int, int]], Spoken]] = [
+        Theirs(checkpoint, ours.prompt()).spoken,
+        *(partial(ours.streamed, name) for name in presets),
+        ours.offline,
+    ]
+    for way in ways:
+        way(min(WARM, length))
+    return [[way(length) for way in ways] for _ in range(rounds)]
 
 
 def medians(replies: Sequence[Spoken]) -> Spoken:
@@ -213,7 +197,7 @@ def medians(replies: Sequence[Spoken]) -> Spoken:
 
 
 def differences(replies: Sequence[Spoken]) -> list[str]:
-    """Where ours said something else than the reference, or at another length."""
+    """Where one said something else than the first, the reference's, or at another length."""
     reference, *ours = replies
     found = []
     for reply in ours:
@@ -228,14 +212,16 @@ def differences(replies: Sequence[Spoken]) -> list[str]:
     return found
 
 
-def report(replies: Sequence[Spoken], rounds: Rounds) -> Table:
+def report(taken: Sequence[Sequence[Spoken]]) -> Table:
+    """Medians of the rounds, and how far ours are ahead of the first way, the reference."""
+    replies = [medians(of_one_way) for of_one_way in zip(*taken, strict=True)]
     reference = replies[0]
     table = Table(
         "", "first text s", "first PCM s", "total s", "RTF", "synthesis RTF",
         "first PCM, times sooner", "total, times as fast", "wave dB",
         title=f"{len(reference.text_ids)} text tokens, {reference.sound_s:.2f} s of speech",
-        caption=f"medians: transformers of {rounds.theirs}, ours of {rounds.ours}; RTF: seconds "
-        "per second of speech; wave dB: transformers' wave over the difference",
+        caption=f"medians of {len(taken)}; RTF: seconds per second of speech; wave dB: "
+        "transformers' wave over the difference",
     )  # fmt: skip
     for reply in replies:
         theirs = reply is reference
@@ -263,26 +249,24 @@ def main(arguments: list[str] | None = None) -> int:
     # a reply of a single token is not spoken
     parser.add_argument("--text-tokens", type=whole_number(2), metavar="N")
     parser.add_argument("--codes", type=whole_number(1), metavar="N", help="50 a second")
-    parser.add_argument("--rounds", type=whole_number(1), default=3, metavar="N", help="of ours")
-    parser.add_argument(
-        "--their-rounds", type=whole_number(1), default=1, metavar="N", help="of transformers"
-    )
+    parser.add_argument("--rounds", type=whole_number(1), default=3, metavar="N")
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=STREAMED)
     options = parser.parse_args(arguments)
     usual = SMALL if options.small else MIDDLE
     length = (options.text_tokens or usual[0], options.codes or usual[1])
-    rounds = Rounds(options.rounds, options.their_rounds)
     print(
         f"{machine()}, torch {torch.__version__}, transformers {transformers.__version__}, "
         f"load {os.getloadavg()[0]:.1f}"
     )
     with tempfile.TemporaryDirectory() as scratch:
         made = options.made or make(Path(scratch), "nano" if options.small else "middle")
-        replies = measure(*made, length, rounds, options.presets)
-    Console(width=120).print(report(replies, rounds))
-    found = differences(replies)
-    print("\n".join(found) or "text and codec tokens are equal")
-    return 1 if found else 0
+        taken = measure(*made, length, options.rounds, options.presets)
+    if found := differences([reply for replies in taken for reply in replies]):
+        print("\n".join(found))
+        return 1
+    print("text and codec tokens are equal")
+    Console(width=120).print(report(taken))
+    return 0
 
 
 def make(folder: Path, name: str) -> tuple[Path, Path]:
