@@ -27,8 +27,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# Beside transformers: stages and a short reply, then one of 6 s on a checkpoint of middle size.
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench_reply
 
 # Full size, outside CI: about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)

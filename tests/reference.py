@@ -73,8 +73,11 @@ def reference_reply(
     max_text: int,
     max_codes: int,
     seed: int,
+    **options: Any,
 ) -> ReferenceReply:
-    """Greedy text and codes; mel and wave on the noise our runtime draws for `seed`."""
+    """Greedy text and codes; mel and wave on the noise our runtime draws for `seed`.
+
+    `options` are further ones of its `generate`."""
     seen: dict[str, Any] = {}
     sample = model.token2wav.code2wav_dit_model.sample
 
@@ -92,6 +95,7 @@ def reference_reply(
             talker_max_new_tokens=max_codes,
             talker_do_sample=False,
             thinker_do_sample=False,
+            **options,
         )
     return ReferenceReply(
         ids[0, prompt_length:].tolist(),
