@@ -106,9 +106,9 @@ class Synthesis:
         assert not self.finished, "this utterance has ended"
         self.codes += codes
         while window := self._next(last):
-            with self._stage("dit"):
-                mel = self._mel(window, check)
             ends = last and window.end == self._known
+            with self._stage("dit"):
+                mel = self._mel(window, ends, check)
             check()
             with self._stage("vocoder"):
                 samples = self.vocoder.push(np.ascontiguousarray(mel.T), ends)
@@ -130,7 +130,7 @@ class Synthesis:
         block = self.graphs.tables.dims.block
         return self.preset.windows.window(self.windows, self.frames, self._known, block, last)
 
-    def _mel(self, window: Window, check: Callable[[], None]) -> Array:
+    def _mel(self, window: Window, ends: bool, check: Callable[[], None]) -> Array:
         """f32[frames, 80] of one window, committed."""
         tables = self.graphs.tables
         dims = tables.dims
@@ -138,9 +138,10 @@ class Synthesis:
         stretch = Stretch(window.start, np.array(codes, np.int64), self._noise_of(window))
         past = self.past if self.preset.windows.carries else None
         self.past.commit = (window.end - window.start - 1) // dims.block
-        mel = solve(
-            self.graphs.dit_step.of, tables, self.voice, stretch, self.preset.solver, past, check
-        )
+        # the last one is as long as the utterance happens to be: buffers of all such lengths,
+        # kept, would come to more than those of all regular windows
+        bind = self.graphs.dit_step.once if ends else self.graphs.dit_step.of
+        mel = solve(bind, tables, self.voice, stretch, self.preset.solver, past, check)
         self.windows += 1
         self.frames = window.end
         return mel[window.begin - window.start : window.end - window.start]
