@@ -16,10 +16,15 @@ class Bindings:
         self._bound: dict[tuple[tuple[str, int], ...], Bound] = {}
 
     def of(self, **sizes: int) -> Bound:
+        """Kept."""
         key = tuple(sorted(sizes.items()))
         if key not in self._bound:
             self._bound[key] = self.graph.bind(sizes)
         return self._bound[key]
+
+    def once(self, **sizes: int) -> Bound:
+        """For the caller alone."""
+        return self.graph.bind(sizes)
 
     def __len__(self) -> int:
         return len(self._bound)

@@ -75,7 +75,12 @@ class Channel(Generic[T]):
             changed.wait_for(lambda: self._items or self._ended or self._cancellation.is_set)
             self._cancellation.check()
             if self._error is not None:
-                raise self._error
+                self._items.clear()
+                error, self._error = self._error, None
+                try:
+                    raise error
+                finally:  # its traceback leads here: kept, the two would hold the whole turn
+                    del error
             taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
             changed.notify_all()
             return taken

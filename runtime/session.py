@@ -19,6 +19,7 @@ from runtime.reply import Reply
 from runtime.stream import Stream
 from runtime.synthesis import speech_preset
 from runtime.turn import Overflow, Turn
+from runtime.workers import Workers
 
 if TYPE_CHECKING:
     from runtime.pipeline import Omni
@@ -30,7 +31,7 @@ class Session:
     """Made by `Omni.session`. One turn at a time: a new one ends a stream that still runs.
 
     Attributes:
-        messages: what was said by whom; of a reply that was cut off, what had been read.
+        messages: what was said by whom; of a reply that was cut off, what had been written.
         memory: what the model was fed of it.
         heard: f32[samples], what `feed_audio` was given for the next turn.
     """
@@ -46,7 +47,7 @@ class Session:
         self.memory = Memory()
         self.heard = np.empty(0, np.float32)
         self._first = len(self.messages)
-        self._stream: Stream | None = None
+        self._workers: Workers | None = None  # not their stream: who drops that cancels it
         self._turn: Turn | None = None
 
     def generate(self, content: Content, **options: Any) -> Reply:
@@ -65,8 +66,9 @@ class Session:
         """The same as `Omni.stream`. Cancelling it (barge-in) leaves the session usable."""
         made, cancellation = speech_preset(preset), Cancellation()
         turn = self._open(content, Clock(), cancellation, options)
-        self._stream = Stream(turn, tuple(self.messages), made, cancellation)
-        return self._stream
+        stream = Stream(turn, tuple(self.messages), made, cancellation)
+        self._workers = stream.workers
+        return stream
 
     def feed_audio(self, samples: Array) -> None:
         """Listens while the user speaks: what is certain is encoded and prefilled already.
@@ -130,10 +132,10 @@ class Session:
 
     def _close(self) -> None:
         """Ends the turn before and keeps what was said in it."""
-        turn, stream = self._turn, self._stream
-        self._turn = self._stream = None
-        if stream is not None:
-            stream.cancel()
+        turn, workers = self._turn, self._workers
+        self._turn = self._workers = None
+        if workers is not None:
+            workers.end()
         if turn is None:
             return
         del self.messages[self._first : self._first + turn.dropped]

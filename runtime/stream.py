@@ -7,9 +7,9 @@ others wait, nothing is lost. Cancelling ends both before their next graph call.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -22,6 +22,7 @@ from runtime.synthesis import SpeechPreset
 from runtime.text_feed import TextFeed
 from runtime.thinker import TextStep
 from runtime.turn import Turn
+from runtime.workers import Workers
 
 EVENTS = 64  # that wait for the reader
 CODES = 512  # that wait for the DiT: ten seconds of speech
@@ -39,6 +40,9 @@ class Stream:
         turn: made with the check of `cancellation`.
         messages: what is to be answered.
         preset: how the sound is made.
+
+    Attributes:
+        workers: they end with the stream, and hold none of it.
     """
 
     def __init__(
@@ -49,21 +53,19 @@ class Stream:
         cancellation: Cancellation,
     ) -> None:
         self._turn = turn
-        self._cancellation = cancellation
         self._events: Channel[Event] = Channel(EVENTS, cancellation)
         self._samples: list[Array] = []
         codes: Channel[int] = Channel(CODES, cancellation)
-        self._threads = [
-            threading.Thread(target=target, args=args, name=name, daemon=True)
-            for name, target, args in (
-                ("omnijet-write", _write, (turn, messages, self._events, codes)),
-                ("omnijet-speak", _speak, (turn, preset, self._events, codes)),
-            )
-        ]
+        self.workers = Workers(
+            cancellation,
+            {
+                "write": partial(_write, turn, messages, self._events, codes),
+                "speak": partial(_speak, turn, preset, self._events, codes),
+            },
+        )
         # the workers know nothing of this object: once nobody holds it, they are told
-        self._end = weakref.finalize(self, _end, cancellation, self._threads)
-        for thread in self._threads:
-            thread.start()
+        weakref.finalize(self, self.workers.end)
+        self.workers.start()
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -93,7 +95,7 @@ class Stream:
     def cancel(self) -> None:
         """Ends the reply now (barge-in), from any thread: when this returns the workers are
         gone, and whoever reads finds the end. What was read already stays in `reply`."""
-        self._end()
+        self.workers.end()
 
     @property
     def reply(self) -> Reply:
@@ -113,19 +115,11 @@ class Stream:
         self.cancel()
 
 
-def _end(cancellation: Cancellation, threads: Sequence[threading.Thread]) -> None:
-    cancellation.cancel()
-    for thread in threads:
-        if thread is not threading.current_thread():
-            thread.join()
-
-
 def _write(
     turn: Turn, messages: Sequence[Message], events: Channel[Event], codes: Channel[int]
 ) -> None:
     """The first worker: Thinker and Talker."""
     feed = TextFeed(turn.omni.tokenizer)
-    error: BaseException | None = None
     try:
         for event in turn.events(messages):
             if isinstance(event, TextStep):
@@ -136,20 +130,21 @@ def _write(
         if (delta := feed.rest()) is not None:
             events.put(delta)
     except Cancelled:
-        pass
+        codes.end()
     except BaseException as failure:
-        error = failure
-    codes.end(error)
+        codes.end(failure)
+    else:
+        codes.end()
 
 
 def _speak(turn: Turn, preset: SpeechPreset, events: Channel[Event], codes: Channel[int]) -> None:
     """The second worker: DiT and vocoder. It ends last."""
-    error: BaseException | None = None
     try:
         for chunk in turn.sound(iter(lambda: codes.take(CODES), []), preset):
             events.put(chunk)
     except Cancelled:
-        pass
+        events.end()
     except BaseException as failure:
-        error = failure
-    events.end(error)
+        events.end(failure)
+    else:
+        events.end()

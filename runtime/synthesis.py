@@ -106,9 +106,9 @@ class Synthesis:
         assert not self.finished, "this utterance has ended"
         self.codes += codes
         while window := self._next(last):
-            with self._stage("dit"):
-                mel = self._mel(window, check).T
             ends = last and window.end == self._known
+            with self._stage("dit"):
+                mel = self._mel(window, ends, check).T
             begin, end = window.begin - window.start, window.end - window.start
             ahead = mel[:, end:] if self.preset.guess else None
             check()
@@ -133,7 +133,7 @@ class Synthesis:
         block = self.graphs.tables.dims.block
         return self.preset.windows.window(self.windows, self.frames, self._known, block, last)
 
-    def _mel(self, window: Window, check: Callable[[], None]) -> Array:
+    def _mel(self, window: Window, ends: bool, check: Callable[[], None]) -> Array:
         """f32[frames, 80] of one window, whose chunk is committed."""
         tables = self.graphs.tables
         dims = tables.dims
@@ -141,9 +141,10 @@ class Synthesis:
         stretch = Stretch(window.start, np.array(codes, np.int64), self._noise_of(window))
         past = self.past if self.preset.windows.carries else None
         self.past.commit = (window.end - window.start - 1) // dims.block
-        mel = solve(
-            self.graphs.dit_step.of, tables, self.voice, stretch, self.preset.solver, past, check
-        )
+        # the last one is as long as the utterance happens to be: buffers of all such lengths,
+        # kept, would come to more than those of all regular windows
+        bind = self.graphs.dit_step.once if ends else self.graphs.dit_step.of
+        mel = solve(bind, tables, self.voice, stretch, self.preset.solver, past, check)
         self.windows += 1
         self.frames = window.end
         return mel

@@ -80,6 +80,17 @@ def test_streamed_turns_and_barge_in(omni: Omni) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("omnijet")]
 
 
+def test_a_dropped_stream_of_a_session_is_cancelled(omni: Omni) -> None:
+    session = omni.session()
+    stream = session.stream("Hello", preset="fast", **{**LIMITS, "max_codes": 3000})
+    next(stream)
+    del stream
+    assert not [t for t in threading.enumerate() if t.name.startswith("omnijet")]
+    reply = session.generate("Still there?", **LIMITS)
+    assert [message.role for message in session.messages] == ["user", "assistant"] * 2
+    assert (reply.text_ids, reply.codes) == whole(omni, session)
+
+
 def test_a_fork_goes_its_own_way(omni: Omni) -> None:
     session = omni.session()
     session.generate(TURNS[0], **LIMITS)

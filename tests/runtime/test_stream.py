@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import pytest
 from runtime.errors import OmnijetError
 from runtime.pipeline import Omni
 from runtime.reply import PcmChunk, TextDelta
+from runtime.stream import Stream
 from runtime.synthesis import PRESETS
 from tests.prompts import text, user
 
 QUESTION = user(text("Who are you, and what can you see and hear?"))
+BROKEN = user({"type": "image", "image": np.zeros((2, 2, 9, 9), np.uint8)})
 LIMITS = {"seed": 3, "greedy": True, "max_text_tokens": 12, "max_codes": 80}
 
 
@@ -59,20 +62,87 @@ def test_sound_comes_before_the_last_code(omni: Omni) -> None:
     stream.cancel()
 
 
-def test_a_slow_reader_loses_nothing(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels that are full at once."""
     monkeypatch.setattr("runtime.stream.EVENTS", 1)
     monkeypatch.setattr("runtime.stream.CODES", 2)
-    offline = omni.generate(QUESTION, **LIMITS)
-    stream = omni.stream(QUESTION, preset="fast", **LIMITS)
-    for _ in stream:
+
+
+def stalled(stream: Stream) -> int:
+    """Waits until nothing moves any more; codes that there are then."""
+    seen, codes = -1, 0
+    while codes > seen or not codes:
+        seen = codes
+        time.sleep(0.3)
+        codes = len(stream.reply.codes)
+    return codes
+
+
+def test_a_slow_reader_loses_nothing(omni: Omni, narrow: None) -> None:
+    prompt = omni.stream(QUESTION, preset="fast", **LIMITS)
+    wanted = list(prompt)
+    slow = omni.stream(QUESTION, preset="fast", **LIMITS)
+    got = []
+    for event in slow:
+        got.append(event)
         time.sleep(0.02)
-    assert stream.reply.codes == offline.codes
-    assert stream.reply.audio.size == 480 * len(offline.codes)
+    assert len(slow.reply.codes) == 79 and slow.reply.codes == prompt.reply.codes
+    for kind in (TextDelta, PcmChunk):  # each in its order; how they mix is a matter of time
+        ours, theirs = ([e for e in events if isinstance(e, kind)] for events in (got, wanted))
+        assert len(ours) == len(theirs) > 1
+        assert [repr(event) for event in ours] == [repr(event) for event in theirs]
+    assert slow.reply.audio.tobytes() == prompt.reply.audio.tobytes()
+    assert slow.reply.audio.size == 480 * 79
 
 
-def test_a_reader_that_dies_holds_nobody(omni: Omni) -> None:
+def test_a_reader_that_stops_makes_the_others_wait(omni: Omni, narrow: None) -> None:
+    """And nobody else: the model goes on for other streams."""
+    waiting = omni.stream(QUESTION, preset="fast", **{**LIMITS, "max_codes": 3000})
+    next(event for event in waiting if isinstance(event, PcmChunk))
+    assert stalled(waiting) < 200  # the window after the one that waits, and what is on the way
+    others: list[int] = []
+
+    def ask() -> None:
+        reply = omni.stream(QUESTION, preset="fast", **LIMITS)
+        others.extend(event.samples.size for event in reply if isinstance(event, PcmChunk))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert sum(others) == 480 * 79
+    waiting.cancel()
+    assert not workers()
+
+
+def test_a_reader_that_drops_the_stream_holds_nobody(omni: Omni) -> None:
     stream = omni.stream(QUESTION, preset="fast", **{**LIMITS, "max_codes": 3000})
     next(stream)
+    del stream
+    assert not workers()
+
+
+def test_a_reader_that_dies_in_its_thread_holds_nobody(
+    omni: Omni, narrow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = []
+    monkeypatch.setattr(threading, "excepthook", lambda death: died.append(death.exc_type))
+
+    def read() -> None:
+        stream = omni.stream(QUESTION, preset="fast", **{**LIMITS, "max_codes": 3000})
+        next(event for event in stream if isinstance(event, PcmChunk))
+        raise ConnectionError
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    reader.join(30)
+    assert died == [ConnectionError] and not workers()
+
+
+def test_a_stream_that_holds_itself_ends_with_the_garbage(omni: Omni) -> None:
+    stream = omni.stream(QUESTION, preset="fast", **{**LIMITS, "max_codes": 3000})
+    next(stream)
+    stream.player = stream  # as a traceback that is kept does
     del stream
     gc.collect()
     assert not workers()
@@ -104,8 +174,21 @@ def test_faults(omni: Omni) -> None:
         omni.stream(QUESTION, gredy=True)
     with pytest.raises(OmnijetError, match="no voice"):
         omni.stream(QUESTION, voice="Nobody")
-    broken = user({"type": "image", "image": np.zeros((2, 2, 9, 9), np.uint8)})
-    stream = omni.stream(broken)
+    stream = omni.stream(BROKEN)
     with pytest.raises(OmnijetError):
         list(stream)
     assert not workers() and list(stream) == []
+
+
+def test_a_fault_holds_nothing_that_only_the_collector_finds(omni: Omni) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        stream = omni.stream(BROKEN)
+        with pytest.raises(OmnijetError) as caught:
+            list(stream)
+        gone = weakref.ref(stream)
+        del stream, caught
+        assert gone() is None
+    finally:
+        gc.enable()

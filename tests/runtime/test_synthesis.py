@@ -158,3 +158,12 @@ def test_graphs_are_bound_once_for_all_utterances(omni: Omni, voice: Array) -> N
     spoken(graphs, voice, BALANCED, codes_of(200), step=12)
     assert (len(graphs.dit_step), len(graphs.vocoder)) == bound
     assert bound[0] <= 4 and bound[1] <= 4
+
+
+def test_lengths_of_utterances_leave_no_buffers_behind(omni: Omni, voice: Array) -> None:
+    graphs = SpeechGraphs(omni._graph("dit_step"), omni._graph("vocoder"), omni._dit_tables)
+    spoken(graphs, voice, BALANCED, codes_of(120), step=12)
+    bound = len(graphs.dit_step), len(graphs.vocoder)
+    for count in (1, 13, 25, 40, 55, 70, 95):
+        spoken(graphs, voice, BALANCED, codes_of(count), step=12)
+    assert (len(graphs.dit_step), len(graphs.vocoder)) == bound

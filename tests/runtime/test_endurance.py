@@ -1,0 +1,135 @@
+"""The long run of `tests.endurance`, made short; and that it notices what it is for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from nano.evaluation.heldout import open_set
+from runtime.decoder import Context
+from runtime.ort import OrtBackend
+from runtime.pipeline import Omni
+from runtime.workers import Workers
+from tests.endurance import cancels, probe
+from tests.endurance.__main__ import report
+from tests.endurance.cancels import Cancels
+from tests.endurance.demands import demands
+from tests.endurance.probe import Latency
+from tests.endurance.questions import Limits, Questions
+from tests.endurance.resident import Reading, wait_for, workers
+from tests.endurance.run import Findings, Plan, converse, endure
+from tests.endurance.turns import CONTEXT
+
+SHORT = Plan(turns=40, cancels=15, limits=Limits(6, 41, 11))
+
+
+@pytest.fixture(scope="module")
+def small(nano: tuple[Path, Path]) -> Omni:
+    return Omni.open(nano[1], backend=OrtBackend(threads=1), context_limit=CONTEXT)
+
+
+def unmet(found: Findings, plan: Plan = SHORT) -> list[str]:
+    """Demands that are not met; latencies are left to an idle machine."""
+    return [d.name for d in demands(found, plan) if not d.met and "latency" not in d.name]
+
+
+def test_forty_turns_and_fifteen_cancels(small: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "REPEATS", 2)
+    found = endure(small, SHORT)
+    assert not unmet(found), (found.turn_faults, found.cut_faults, found.readings, found.threads)
+    assert all(found.turns[what] for what in ("overflows", "forks", "listened to", "watch"))
+    assert found.cuts["something was written"] and found.slowest_end < 1
+    assert found.early is not None and found.late is not None
+
+
+class Leaking:
+    """Turns that ask nobody and keep so many bytes each."""
+
+    def __init__(self, size: int) -> None:
+        self.omni, self.counts, self.kept = None, {}, []
+        self._size = size
+
+    def take(self) -> None:
+        self.kept.append(np.ones(self._size, np.uint8))
+
+    def reset(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("bytes_a_turn", "grows"), [(1, False), (1_000_000, True)])
+def test_what_turns_keep_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, bytes_a_turn: int, grows: bool
+) -> None:
+    monkeypatch.setattr(Latency, "measure", staticmethod(lambda *rest: Latency(1, 2, 3)))
+    found = Findings()
+    converse(Leaking(bytes_a_turn), SHORT, found)
+    found.threads = (5, 5)
+    assert unmet(found) == ["memory from turn 10 to turn 40"] * grows
+
+
+def test_every_demand_can_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    good = Findings(
+        readings=[Reading(50, 200_000_000, 0, 5), Reading(1000, 204_900_000, 0, 5)],
+        early=Latency(100, 300, 500), late=Latency(109, 329, 900), threads=(5, 5),
+    )  # fmt: skip
+    assert report(good, Plan()) == 0 and "FAIL" not in capsys.readouterr().out
+    for bad in (
+        replace(good, readings=[good.readings[0], Reading(1000, 205_000_001, 0, 5)]),
+        replace(good, late=Latency(111, 329, 500)),
+        replace(good, late=Latency(109, 331, 500)),
+        replace(good, late=None),
+        replace(good, threads=(5, 6)),
+        replace(good, turn_faults=["turn 7: it broke"]),
+        replace(good, cut_faults=["cancel 3: a thread is there"]),
+    ):
+        assert report(bad, Plan()) == 1
+        assert sum(not demand.met for demand in demands(bad, Plan())) in (1, 2)
+        assert "FAIL" in capsys.readouterr().out
+
+
+def test_a_turn_that_breaks_is_a_fault_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Latency, "measure", staticmethod(lambda *rest: Latency(1, 2, 3)))
+    turns = Leaking(1)
+    monkeypatch.setattr(turns, "take", lambda: turns.kept.append(0) or 1 / 0)
+    found = Findings()
+    converse(turns, SHORT, found)
+    assert len(turns.kept) == len(found.turn_faults) == 40
+    assert "ZeroDivisionError" in found.turn_faults[0]
+
+
+def faults_of(omni: Omni, way: str, count: int = 4) -> list[str]:
+    """Of a few cuts, all of one way."""
+    rng, faults = Random(1), []
+    with open_set() as held_out, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cancels, "WAYS", {way: cancels.WAYS[way]})
+        questions = Questions(held_out, rng, SHORT.limits, omni.dims.codec)
+        cuts = Cancels(omni, questions, rng)
+        for _ in range(count):
+            faults += cuts.take()
+    return faults
+
+
+@pytest.mark.parametrize("way", ["cancel", "left the block", "dropped", "reader died"])
+def test_workers_that_nobody_ends_are_noticed(
+    small: Omni, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """In the other two ways they may be done before anyone looks: see `test_workers`."""
+    monkeypatch.setattr(Workers, "end", lambda self: None)
+    for limit, value in (("GONE_WITHIN", 0.0), ("LONGEST_DELAY", 0.0), ("MOST_EVENTS", 1)):
+        monkeypatch.setattr(cancels, limit, value)
+    faults = faults_of(small, way, count=1)
+    monkeypatch.undo()
+    assert wait_for(lambda: not workers(), 30)
+    assert any("omnijet-" in fault for fault in faults)
+
+
+def test_a_memory_that_is_wrong_after_a_cancel_is_noticed(
+    small: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not faults_of(small, "cancel")
+    monkeypatch.setattr(Context, "rewind", lambda self, rows: None)
+    assert any("that of a fresh session" in fault for fault in faults_of(small, "cancel"))

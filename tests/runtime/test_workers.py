@@ -1,0 +1,82 @@
+"""Whoever ends the workers finds them gone; only a worker does not wait for others."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from runtime.channel import Cancellation
+from runtime.workers import Workers
+
+SOON = 0.1  # seconds in which nothing may happen
+LATE = 10.0  # seconds in which something must
+
+
+class Slow:
+    """A worker in the middle of a graph call that lasts until `release`."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.cancellation = Cancellation()
+        self.workers = Workers(self.cancellation, {"slow": self.release.wait})
+        self.workers.start()
+
+    def end(self) -> threading.Event:
+        """Ends it from a new thread; the event is set once that has come back."""
+        ended = threading.Event()
+        threading.Thread(target=lambda: (self.workers.end(), ended.set())).start()
+        return ended
+
+
+def test_everyone_who_ends_them_waits() -> None:
+    slow = Slow()
+    first = slow.end()
+    second = slow.end()  # finds them told already, and not yet gone
+    assert not first.wait(SOON) and not second.wait(SOON) and slow.cancellation.is_set
+    slow.release.set()
+    assert first.wait(LATE) and second.wait(LATE)
+    slow.workers.end()
+
+
+def test_a_worker_tells_others_and_waits_for_none() -> None:
+    slow, done = Slow(), threading.Event()
+
+    def collect() -> None:  # as the garbage collector may, in any thread
+        slow.workers.end()
+        done.set()
+
+    collecting = Workers(Cancellation(), {"collecting": collect})
+    collecting.start()
+    assert done.wait(LATE) and slow.cancellation.is_set
+    slow.release.set()
+    for workers in (slow.workers, collecting):
+        workers.end()
+
+
+def test_a_thread_that_the_system_refused_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancellation = Cancellation()
+    workers = Workers(cancellation, {"write": lambda: None, "speak": lambda: None})
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.endswith("speak"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start"):
+        workers.start()
+    workers.end()
+    assert cancellation.is_set
+
+
+def test_their_threads_hold_up_no_exit_and_are_named() -> None:
+    slow = Slow()
+    (thread,) = (t for t in threading.enumerate() if t.name == "omnijet-slow")
+    assert thread.daemon
+    slow.release.set()
+    slow.workers.end()
+    assert not thread.is_alive()
