@@ -32,7 +32,7 @@ class SpeechPreset:
 # The nearest to the exact mel or wave at their work, of regular ones, on held-out replies of the
 # trained nano checkpoint (BENCHMARKS.md). Random weights rank solvers differently, real ones may.
 HEUN = Solver("heun, 6 steps", "heun", (0, 6, 12, 18, 21, 24, 27))
-DPM = Solver("dpm2, 5 steps", "dpm2", (0, 6, 12, 18, 24, 27))
+DPM = Solver("dpm2, 5 steps, guidance every 2nd", "dpm2", (0, 6, 12, 18, 24, 27), every=2)
 
 PRESETS = {
     preset.name: preset

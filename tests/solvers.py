@@ -21,8 +21,8 @@ CHOICES = (
     Solver("euler, 9 steps", "euler"),
     Solver("adams2, 9 steps, guidance every 2nd", "adams2", every=2),
     Solver("adams2, 9 steps, guided midway", "adams2", guidance=(0.06, 0.7)),
-    PRESETS["fast"].solver,
+    Solver("dpm2, 5 steps", "dpm2", FIVE),
     Solver("adams2, 6 steps, guided midway", "adams2", (0, 6, 9, 12, 18, 24, 27), (0.06, 0.7)),
     Solver("euler, 5 steps", "euler", FIVE),
-    Solver("dpm2, 5 steps, guidance every 2nd", "dpm2", FIVE, every=2),
+    PRESETS["fast"].solver,
 )
