@@ -17,7 +17,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from export.modules.base import Source, load_source
+from export.modules.base import Source, load_source, shaped
 from runtime.errors import OmnijetError
 
 PAGE = 4096  # so that a runtime can map each tensor
@@ -71,7 +71,7 @@ def write_weights(
             if size <= INLINE_BYTES:
                 if source is not None:
                     inline = convert(load_source(source, reader), tensor.dtype, name)
-                    value.const_value = ir.tensor(inline.numpy().reshape(shape), name=name)
+                    value.const_value = ir.tensor(shaped(inline, shape, name).numpy(), name=name)
                 continue
             if source is None:  # a constant of the trace
                 _pwrite(descriptor, np.ascontiguousarray(tensor.numpy()), offset)

@@ -36,7 +36,6 @@ def keep_heap_small() -> bool:
 
 
 def _settled(environment: Mapping[str, str]) -> bool:
-    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX")
-    return any(name in environment for name in names) or "glibc.malloc" in environment.get(
-        "GLIBC_TUNABLES", ""
-    )
+    return any(
+        name.startswith("MALLOC_") for name in environment
+    ) or "glibc.malloc" in environment.get("GLIBC_TUNABLES", "")

@@ -69,7 +69,7 @@ class Solver:
 
     def __post_init__(self) -> None:
         assert self.points[0] == 0 and self.points[-1] == REFERENCE_POINTS[-1], self.points
-        assert all(a < b for a, b in pairwise(self.points)), self.points
+        assert all(a < b for a, b in pairwise(self.points)) and self.every > 0, self
         known = set(evaluation_times().tolist())
         strange = [e.time for e in self.evaluations if float(e.time) not in known]
         assert not strange, f"solver {self.name}: no AdaLN vectors for times {strange}"

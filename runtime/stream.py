@@ -65,7 +65,11 @@ class Stream:
         )
         # the workers know nothing of this object: once nobody holds it, they are told
         weakref.finalize(self, self.workers.end)
-        self.workers.start()
+        try:
+            self.workers.start()
+        except BaseException:  # the system refused a thread: the one before it must not go on
+            self.workers.end()
+            raise
 
     def __iter__(self) -> Iterator[Event]:
         return self

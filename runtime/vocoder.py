@@ -1,4 +1,4 @@
-"""Mel to waveform in pieces that join without a seam."""
+"""Mel to waveform in pieces that join: exactly with full context, faded where it was a guess."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from runtime.contract import Array
 EXACT_CONTEXT = 28  # mel frames: nothing farther away reaches a sample
 NEAR_CONTEXT = 20  # what lies beyond changes a sample by less than f32 resolves
 AHEAD_CONTEXT = 12  # of guessed frames, which say no more from here on
+FADE = 1  # frame over which a guess gives way to the truth, so that the join does not click
 
 
 class VocoderStream:
@@ -30,10 +31,11 @@ class VocoderStream:
         assert isinstance(mel, int)
         self._mel = np.empty((mel, 0), np.float32)  # from `frames - its length` on
         self.frames = self.voiced = 0
+        self._beyond = np.empty(0, np.float32)  # what the last piece would have gone on with
 
     def push(self, mel: Array, ahead: Array | None = None, last: bool = False) -> Array:
-        """f32[80, frames] -> f32[samples] that are now final: 240 for each frame with a full
-        context behind it, and for all with `last`.
+        """f32[80, frames] -> f32[samples] that come out now: 240 for each frame with a full
+        context behind it, and for all with `last` or a guess.
 
         Args:
             ahead: f32[80, frames], a guess at the frames to come. With one, no frame waits
@@ -53,6 +55,11 @@ class VocoderStream:
         wave = self._run(seen, last)
         hop = len(wave) // seen.shape[1]
         samples = wave[(self.voiced - first) * hop : (ready - first) * hop].copy()
+        fade = len(self._beyond)
+        if fade:
+            weight = (np.arange(fade, dtype=np.float32) + np.float32(0.5)) / np.float32(fade)
+            samples[:fade] += (self._beyond - samples[:fade]) * (np.float32(1) - weight)
+        self._beyond = wave[(ready - first) * hop :][: FADE * hop].copy() if guessed else wave[:0]
         self.voiced = ready
         self._mel = self._mel[:, max(ready - self.context - first, 0) :]
         return samples

@@ -22,6 +22,7 @@ from nano.evaluation.recogniser import Recogniser
 from nano.evaluation.scores import word_error_rate, word_errors
 from runtime.clock import Clock
 from runtime.commands.bench import machine
+from runtime.commands.console import whole_number
 from runtime.contract import Array
 from runtime.dit import DitTables, synthesize
 from runtime.pipeline import Omni
@@ -111,7 +112,7 @@ class Bench:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench_presets")
     parser.add_argument("bundle")
-    parser.add_argument("--items", type=int, default=200)
+    parser.add_argument("--items", type=whole_number(1), default=200)
     args = parser.parse_args(arguments)
     bench = Bench(Omni.open(args.bundle))
     with open_set() as items:

@@ -181,7 +181,7 @@ def measure(
         ours.offline,
     ]
     for way in ways:
-        way(min(WARM, length))
+        way((min(WARM[0], length[0]), min(WARM[1], length[1])))
     return [[way(length) for way in ways] for _ in range(rounds)]
 
 

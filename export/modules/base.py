@@ -135,12 +135,19 @@ def load_source(source: Source, weights: Weights) -> Tensor:
     return value.flatten(1).t().contiguous() if source.transpose else value
 
 
+def shaped(value: Tensor, shape: Sequence[int], name: str) -> Tensor:
+    """The value in its parameter's shape, which may only have more axes of one."""
+    own, wanted = ([size for size in sizes if size > 1] for sizes in (value.shape, shape))
+    assert own == wanted, (name, value.shape, shape)
+    return value.reshape(tuple(shape))
+
+
 def materialize(module: nn.Module, weights: Weights) -> nn.Module:
     """Loads every parameter of a meta-device graph module: for parity in torch."""
     for name, source in weight_sources(module).items():
         path, _, leaf = name.rpartition(".")
         parameter = module.get_parameter(name)
-        value = load_source(source, weights).to(parameter.dtype).reshape(parameter.shape)
+        value = shaped(load_source(source, weights).to(parameter.dtype), parameter.shape, name)
         owner = module.get_submodule(path)
         owner.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
     return module

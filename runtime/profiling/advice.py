@@ -207,8 +207,8 @@ RULES = (
     ),
     Rule(
         "vocoder-bound", ("vocoder",), _of_all_work(0.35),
-        "vocoder-bound: {share:.0%} of all work, {took:.0f} ms{floor}; --preset balanced and fast "
-        "compute less of each piece twice",
+        "vocoder-bound: {share:.0%} of all work, {took:.0f} ms{floor}; the same with every "
+        "--preset",
     ),
     Rule(
         "encoder-bound", ENCODERS, _of_first_sample(0.3),

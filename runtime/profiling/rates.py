@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Rates:
 def read_bandwidth(size: int, threads: int) -> float:
     """Bytes a second read from a working set of `size` bytes (a small one stays in cache, as a
     small model's weights do)."""
+    threads = min(threads, os.cpu_count() or 1)
     parts = [np.ones(size // threads // 4, np.float32) for _ in range(threads)]
     passes = max(1, (64 << 20) // size)  # so that starting a thread does not count
 
@@ -57,7 +59,10 @@ def read_bandwidth(size: int, threads: int) -> float:
 
 def matmul_peak(threads: int) -> float:
     """Floating-point operations a second of f32 matrix products with numpy's BLAS: with
-    its own threads, or one product a thread, whichever is faster."""
+    its own threads, or one product a thread, whichever is faster. Of fewer threads than cores
+    it is their share of that."""
+    cores = os.cpu_count() or 1
+    wanted, threads = threads, cores
     matrices = [np.ones((SIDE, SIDE), np.float32) for _ in range(threads)]
 
     def multiply(matrix: object) -> None:
@@ -66,7 +71,7 @@ def matmul_peak(threads: int) -> float:
 
     alone = _best(lambda pool: multiply(matrices[0]), 1)
     together = _best(lambda pool: list(pool.map(multiply, matrices)), threads) / threads
-    return 2 * SIDE**3 / min(alone, together)
+    return 2 * SIDE**3 / min(alone, together) * min(wanted / cores, 1.0)
 
 
 def _best(work: Callable[[ThreadPoolExecutor], object], threads: int) -> float:

@@ -19,7 +19,7 @@ from runtime.synthesis import PRESETS
 from runtime.talker import TALKER_SAMPLING
 
 # in turn; no two counts share a divisor, so that every kind meets every preset and length early
-KINDS = ("text", "hear", "text", "see", "text", "converse", "hear", "watch")
+KINDS = ("text", "hear", "text", "see", "text", "converse", "hear", "watch", "text")
 LENGTHS = ("own", "short", "own", "own", "long")
 
 

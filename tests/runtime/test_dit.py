@@ -312,17 +312,41 @@ def test_an_evaluation_without_guidance_runs_one_branch(case: Case) -> None:
     both = case.graph.bind({"branches": 2, "blocks": 2})
     for bound in (alone, both):
         dit.write_static(bound, case.tables, codes, case.voice_table, len(noise))
-        dit.evaluate(bound, case.tables, case.tables.times[5], noise)
+        dit.run_branches(bound, case.tables, case.tables.times[5], noise)
     np.testing.assert_allclose(
         alone.outputs["velocity"][0], both.outputs["velocity"][0], rtol=1e-4, atol=1e-5
     )
     assert np.isfinite(mel).all()
 
 
-def test_windows_of_a_cheap_solver_carry_its_state_too(case: Case) -> None:
+def test_held_guidance_is_the_difference_found_last(case: Case) -> None:
+    """Euler by hand, with the branches of the evaluation before where only one runs."""
+    codes, noise = speech_of(case, 1.5)
+    solver = Solver("held", "euler", every=2)
+    bound = case.graph.bind({"branches": 2, "blocks": 2})
+    dit.write_static(bound, case.tables, codes, case.voice_table, len(noise))
+    state, times = noise, solver.times
+    for step in range(9):
+        branches = dit.run_branches(bound, case.tables, times[step], state)
+        if step % 2 == 0:
+            guide = dit.guidance(branches)
+        state = state + (times[step + 1] - times[step]) * (branches[0] + guide)
+    stretch = Stretch(0, codes, noise)
+    mel = dit.solve(Bindings(case.graph).of, case.tables, case.voice_table, stretch, solver)
+    assert np.abs(mel - state).max() <= 1e-4 * np.abs(state).max()
+    full = replace(solver, every=1)
+    other = dit.solve(Bindings(case.graph).of, case.tables, case.voice_table, stretch, full)
+    assert np.abs(other - state).max() > 1e-3 * np.abs(state).max()
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [Solver("half", "adams3", guidance=(0.0, 0.3)), Solver("held", "dpm2", every=2)],
+    ids=lambda solver: solver.name,
+)
+def test_windows_of_a_cheap_solver_carry_its_state_too(case: Case, solver: Solver) -> None:
     case = blind(case)
     codes, noise = speech_of(case, 4.4)
-    solver = Solver("half", "adams3", guidance=(0.0, 0.3))
     stretch = Stretch(0, codes, noise)
     bind = Bindings(case.graph).of
     whole = dit.solve(bind, case.tables, case.voice_table, stretch, solver)

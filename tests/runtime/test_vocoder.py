@@ -69,3 +69,18 @@ def test_sizes_that_return_are_bound_once(omni: Omni) -> None:
     for _ in range(2):
         in_pieces(vocoder, mel_of(48 * 6 + 5), [48] * 6 + [5], NEAR_CONTEXT)
     assert len(vocoder) == 2  # without left context, with it
+
+
+def test_where_the_guess_was_wrong_the_join_does_not_click(omni: Omni, vocoder: Bindings) -> None:
+    """The error goes on from piece to piece as smoothly as inside one."""
+    mel = mel_of(96)
+    stream = VocoderStream(vocoder)
+    wrong = mel_of(24) - 1
+    pieces = [stream.push(mel[:, :48], wrong), stream.push(mel[:, 48:], last=True)]
+    error = np.concatenate(pieces) - omni.wave_of(mel)
+    steps = np.abs(np.diff(error))
+    join = 48 * 240
+    assert np.abs(error[join - 240 : join]).max() > 1e-3 * np.abs(omni.wave_of(mel)).max()
+    near = steps[join - 480 : join + 480]
+    assert steps[join - 1] <= 2 * np.median(np.sort(near)[-48:])
+    assert np.abs(error[join + 240 :]).max() <= 5e-6 * np.abs(omni.wave_of(mel)).max()
