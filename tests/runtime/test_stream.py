@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,6 +22,17 @@ from tests.prompts import text, user
 QUESTION = user(text("Who are you, and what can you see and hear?"))
 BROKEN = user({"type": "image", "image": np.zeros((2, 2, 9, 9), np.uint8)})
 LIMITS = {"seed": 3, "greedy": True, "max_text_tokens": 12, "max_codes": 80}
+
+
+HANGS_AFTER = 180.0  # seconds; then the process ends and says where it stood
+
+
+@pytest.fixture(autouse=True)
+def guarded() -> Iterator[None]:
+    """What these tests are afraid of would hold them up for ever."""
+    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 def workers() -> list[str]:
