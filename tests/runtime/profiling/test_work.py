@@ -22,7 +22,7 @@ from runtime.pipeline import Omni
 from runtime.profiling import work
 from runtime.solver import EXACT, Solver
 
-ONE_STEP = Solver("euler, 1 step", "euler", points=(0, 9))
+ONE_STEP = Solver("euler, 1 step", "euler", points=(0, 27))
 
 
 @pytest.fixture(scope="module")
