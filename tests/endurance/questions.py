@@ -87,10 +87,8 @@ class Questions:
         self._rng = rng
         self._limits = limits
         self._endless = replace(TALKER_SAMPLING, suppress=(codec.pad, codec.eos))
-        self._kinds, self._presets, self._lengths = (
-            cycle(KINDS),
-            cycle(name for name in PRESETS if name != "reference"),
-            cycle(LENGTHS),
+        streamed = [name for name in PRESETS if name != "reference"]
+        self._kinds, self._presets, self._lengths = cycle(KINDS), cycle(streamed), cycle(LENGTHS),
         )
 
     def next(self) -> Question:
