@@ -88,8 +88,7 @@ class Questions:
         self._limits = limits
         self._endless = replace(TALKER_SAMPLING, suppress=(codec.pad, codec.eos))
         streamed = [name for name in PRESETS if name != "reference"]
-        self._kinds, self._presets, self._lengths = cycle(KINDS), cycle(streamed), cycle(LENGTHS),
-        )
+        self._kinds, self._presets, self._lengths = cycle(KINDS), cycle(streamed), cycle(LENGTHS)
 
     def next(self) -> Question:
         rng, kind, length = self._rng, next(self._kinds), next(self._lengths)
