@@ -19,7 +19,7 @@ from runtime.synthesis import PRESETS
 from runtime.talker import TALKER_SAMPLING
 
 # in turn; no two counts share a divisor, so that every kind meets every preset and length early
-KINDS = ("text", "hear", "text", "see", "text", "converse", "hear", "watch")
+KINDS = ("text", "hear", "text", "see", "text", "converse", "hear", "watch", "text")
 LENGTHS = ("own", "short", "own", "own", "long")
 
 
@@ -87,8 +87,7 @@ class Questions:
         self._rng = rng
         self._limits = limits
         self._endless = replace(TALKER_SAMPLING, suppress=(codec.pad, codec.eos))
-        streamed = [name for name in PRESETS if name != "reference"]
-        self._kinds, self._presets, self._lengths = cycle(KINDS), cycle(streamed), cycle(LENGTHS)
+        self._kinds, self._presets, self._lengths = cycle(KINDS), cycle(PRESETS), cycle(LENGTHS)
 
     def next(self) -> Question:
         rng, kind, length = self._rng, next(self._kinds), next(self._lengths)

@@ -20,7 +20,7 @@ from tests.endurance.turns import Turns
 PROBED_EARLY = 10
 WARM = 50
 """Turns after which all that is made once has been made: by then every kind of question has met
-every preset and every length of reply (after 3 x 8 and 5 x 8 turns), so that all graphs are
+every preset and every length of reply (after 4 x 9 and 5 x 9 turns), so that all graphs are
 loaded, all windows bound, and the conversations have outgrown their caches."""
 CHECKPOINTS = 20
 HANGS_AFTER = 120.0  # seconds for one turn or cut; a hang ends the process with all stacks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import cycle, islice, product
 from pathlib import Path
 from random import Random
 
@@ -13,18 +14,19 @@ from nano.evaluation.heldout import open_set
 from runtime.decoder import Context
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
+from runtime.synthesis import PRESETS
 from runtime.workers import Workers
 from tests.endurance import cancels, probe
 from tests.endurance.__main__ import report
 from tests.endurance.cancels import Cancels
 from tests.endurance.demands import demands
 from tests.endurance.probe import Latency
-from tests.endurance.questions import Limits, Questions
+from tests.endurance.questions import KINDS, LENGTHS, Limits, Questions
 from tests.endurance.resident import Reading, wait_for, workers
 from tests.endurance.run import Findings, Plan, converse, endure
 from tests.endurance.turns import CONTEXT
 
-SHORT = Plan(turns=40, cancels=15, limits=Limits(6, 41, 11))
+SHORT = Plan(turns=160, cancels=15, limits=Limits(6, 41, 11))
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,21 @@ def unmet(found: Findings, plan: Plan = SHORT) -> list[str]:
     return [d.name for d in demands(found, plan) if not d.met and "latency" not in d.name]
 
 
-def test_forty_turns_and_fifteen_cancels(small: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_run_meets_every_demand(small: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "REPEATS", 2)
     found = endure(small, SHORT)
     assert not unmet(found), (found.turn_faults, found.cut_faults, found.readings, found.threads)
     assert all(found.turns[what] for what in ("overflows", "forks", "listened to", "watch"))
     assert found.cuts["something was written"] and found.slowest_end < 1
     assert found.early is not None and found.late is not None
+
+
+def test_every_kind_has_met_every_preset_before_memory_counts() -> None:
+    """And on a long run every length of reply."""
+    met = set(islice(zip(cycle(KINDS), cycle(PRESETS), strict=False), SHORT.warm))
+    assert met == set(product(KINDS, PRESETS))
+    met = set(islice(zip(cycle(KINDS), cycle(LENGTHS), strict=False), Plan().warm))
+    assert met == set(product(KINDS, LENGTHS))
 
 
 class Leaking:
@@ -68,7 +78,7 @@ def test_what_turns_keep_is_noticed(
     found = Findings()
     converse(Leaking(bytes_a_turn), SHORT, found)
     found.threads = (5, 5)
-    assert unmet(found) == ["memory from turn 10 to turn 40"] * grows
+    assert unmet(found) == ["memory from turn 40 to turn 160"] * grows
 
 
 def test_every_demand_can_fail(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +107,7 @@ def test_a_turn_that_breaks_is_a_fault_and_the_run_goes_on(monkeypatch: pytest.M
     monkeypatch.setattr(turns, "take", lambda: turns.kept.append(0) or 1 / 0)
     found = Findings()
     converse(turns, SHORT, found)
-    assert len(turns.kept) == len(found.turn_faults) == 40
+    assert len(turns.kept) == len(found.turn_faults) == SHORT.turns
     assert "ZeroDivisionError" in found.turn_faults[0]
 
 
