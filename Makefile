@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
+BUNDLE ?= build/demo/bundle
 
-.PHONY: demo test lint types bench check-full nano heldout clean
+.PHONY: demo test lint types bench check-full endurance nano heldout clean
 
 # torch first and pinned: a range would pull whatever is newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -35,6 +36,11 @@ bench: $(STAMP)
 # Full size, outside CI: about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)
 	$(BIN)/python -m tests.check_full
+
+# A thousand turns and two hundred cancels in one process, on the bundle that `make demo` leaves:
+# a quarter of an hour on an idle machine, which its latencies need.
+endurance: $(STAMP)
+	$(BIN)/python -m tests.endurance $(BUNDLE)
 
 # Trains Omnijet-nano anew, stage by stage, into build/nano and nano/checkpoint: hours on two
 # cores; run again, it goes on where it was cut off. Needs flite and espeak-ng.

@@ -137,23 +137,13 @@ class Turn:
         )
 
     def _lay_out(self, messages: Sequence[Message]) -> Prompt:
-        omni, speech = self.omni, self.options.speech
+        omni, speech, limit = self.omni, self.options.speech, self.omni.context_limit
         with self.clock.stage("preprocess"):
-            prompt = build_prompt(
-                messages,
-                omni.tokenizer,
-                omni.dims.tokens,
-                omni.facts,
-                use_audio_in_video=self.options.use_audio_in_video,
-                chat_template=omni.chat_template,
-            )
+            prompt = self._prompt(messages)
+            if self.overflow == "drop oldest" and self._is_tight(prompt):
+                prompt = self._shortened(messages, prompt)
         self.prompt_tokens = prompt.input_ids.size
-        needed = self.prompt_tokens + (3 if speech else 1)  # the Talker reads two rows more
-        limit = omni.context_limit
-        tight = self.overflow == "drop oldest" and needed > (1 - KEPT_FREE) * limit
-        if tight and (shorter := _without_oldest(messages)):
-            self.dropped += len(messages) - len(shorter)
-            return self._lay_out(shorter)
+        needed = self._needed(prompt)
         if needed > limit:
             raise _no_room(self.prompt_tokens, needed, limit)
         with self.clock.stage("load"):
@@ -163,6 +153,42 @@ class Turn:
                 speech=speech,
             )
         return prompt
+
+    def _prompt(self, messages: Sequence[Message]) -> Prompt:
+        omni = self.omni
+        self.check()  # media take their time
+        return build_prompt(
+            messages,
+            omni.tokenizer,
+            omni.dims.tokens,
+            omni.facts,
+            use_audio_in_video=self.options.use_audio_in_video,
+            chat_template=omni.chat_template,
+        )
+
+    def _shortened(self, messages: Sequence[Message], prompt: Prompt) -> Prompt:
+        """Without the fewest of the oldest questions and answers that must go; at worst the
+        last question is alone."""
+        questions = sum(message.role == "user" for message in messages)
+        if questions < 2:
+            return prompt
+        made: dict[int, Prompt] = {}
+        low, high = 1, questions - 1
+        count = low  # one is often enough; then by halves, for each try loads all that is left
+        while low < high:
+            made[count] = self._prompt(_without_oldest(messages, count))
+            low, high = (count + 1, high) if self._is_tight(made[count]) else (low, count)
+            count = (low + high) // 2
+        shorter = _without_oldest(messages, low)
+        self.dropped = len(messages) - len(shorter)
+        return made[low] if low in made else self._prompt(shorter)
+
+    def _needed(self, prompt: Prompt) -> int:
+        """Rows of the caches; the Talker reads two more."""
+        return prompt.input_ids.size + (3 if self.options.speech else 1)
+
+    def _is_tight(self, prompt: Prompt) -> bool:
+        return self._needed(prompt) > (1 - KEPT_FREE) * self.omni.context_limit
 
     def _feed(self, messages: Sequence[Message], sound_tokens: int | None = None) -> _Fed:
         """Prefills what the memory does not hold yet."""
@@ -268,11 +294,11 @@ class _Fed(NamedTuple):
     prefill: ThinkerPrefill | None
 
 
-def _without_oldest(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Without the oldest question and its answer; nothing if there is but one question."""
+def _without_oldest(messages: Sequence[Message], count: int) -> tuple[Message, ...]:
+    """Without so many of the oldest questions and their answers."""
     kept = [message for message in messages if message.role == "system"]
     asked = [n for n, message in enumerate(messages) if message.role == "user"]
-    return (*kept, *messages[asked[1] :]) if len(asked) > 1 else ()
+    return (*kept, *messages[asked[count] :])
 
 
 def _no_room(prompt: int, needed: int, limit: int) -> OmnijetError:

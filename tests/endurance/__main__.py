@@ -7,6 +7,7 @@ and whether each demand is met; exit code 1 if one is not.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Mapping
 
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--threads", type=whole_number(0), default=0, metavar="N", help="0: one per core"
     )
     args = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s")  # readings as they come, on stderr
+    logging.getLogger("tests.endurance").setLevel(logging.INFO)
     plan = Plan(args.turns, args.cancels, args.seed)
     try:
         omni = Omni.open(args.bundle, backend=OrtBackend(args.threads), context_limit=CONTEXT)

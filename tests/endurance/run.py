@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from tests.endurance.probe import Latency
 from tests.endurance.questions import TRAINED, Limits, Questions
 from tests.endurance.resident import Reading, thread_count, wait_for
 from tests.endurance.turns import Turns
+
+_log = logging.getLogger(__name__)
 
 PROBED_EARLY = 10
 WARM = 50
@@ -106,7 +109,8 @@ def converse(turns: Turns, plan: Plan, found: Findings, progress: Progress = sil
                 found.early = Latency.measure(turns.omni, plan.limits)
         if number in checkpoints:
             turns.reset()
-            found.readings.append(Reading.take(number))
+            found.readings.append(reading := Reading.take(number))
+            _log.info("turn %d: %.1f MB resident", number, reading.resident / 1e6)
         progress("turns", number, plan.turns)
     with watched("the late probe", found.turn_faults):
         found.late = Latency.measure(turns.omni, plan.limits)

@@ -8,8 +8,10 @@ import threading
 import numpy as np
 import pytest
 
+from runtime import turn
 from runtime.clock import Clock
 from runtime.errors import OmnijetError
+from runtime.messages import Message
 from runtime.options import Options
 from runtime.pipeline import Omni
 from runtime.session import Session
@@ -37,8 +39,8 @@ TURNS = (
 
 def whole(omni: Omni, session: Session) -> tuple[list[int], list[int]]:
     """The answer to the same conversation given at once: its last reply taken off."""
-    turn = omni.turn(Options.of(**LIMITS), Clock())
-    reply = omni.answer(turn, tuple(session.messages[:-1]))
+    asked = omni.turn(Options.of(**LIMITS), Clock())
+    reply = omni.answer(asked, tuple(session.messages[:-1]))
     return reply.text_ids, reply.codes
 
 
@@ -165,3 +167,32 @@ def test_a_conversation_that_outgrows_the_cache(omni: Omni) -> None:
     assert lenient.generate("Short again", **LIMITS).codes
     with pytest.raises(OmnijetError, match="overflow"):
         small.session(overflow="forget")
+
+
+def test_the_fewest_that_must_go_are_found_in_few_tries(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every try loads all media that are left."""
+    small = Omni(omni.bundle, omni.backend, context_limit=400)
+    past = [
+        Message(role, words)
+        for number in range(16)
+        for role, words in (("user", f"Question {number}"), ("assistant", "Yes."))
+    ]
+    tries = []
+    build = turn.build_prompt
+    monkeypatch.setattr(turn, "build_prompt", lambda *a, **b: tries.append(a[0]) or build(*a, **b))
+    gone = []
+    for words in (1, 15, 40, 60, 85):
+        session = small.session(overflow="drop oldest")
+        session.messages = list(past)
+        tries.clear()
+        session.generate("word " * words, speech=False, **LIMITS)
+        assert len(tries) <= 6
+        session.fork()  # settles the turn
+        gone.append(len(past) + 2 - len(session.messages))
+        # one question and answer more would not have fitted
+        asked = [*past[gone[-1] - 2 :], *session.messages[-2:-1]]
+        tight = small.turn(Options.of(speech=False), Clock(), overflow="drop oldest")
+        assert tight._is_tight(tight._prompt(asked))
+    assert gone == sorted(set(gone)) and gone[0] >= 2
