@@ -1,8 +1,8 @@
 """`python -m tests.bench_speech`: what speech in windows costs and how near it comes.
 
-At the dimensions of the real DiT and vocoder, on realistic random weights: each solver on
-the whole utterance, each window scheme with the cheapest solver and the exact one's whole,
-and the presets as they stream. Work is per second of sound, relative to transformers' 36
+At the dimensions of the real DiT and vocoder, on realistic random weights: the presets
+as they stream, each solver on a whole utterance, and each window scheme against the whole
+utterance of the cheapest preset's solver. Work is per second of sound, relative to transformers' 36
 evaluations of both branches and its vocoder, timed in the same run. Takes about fifteen minutes;
 `--small` is a trial at tiny dimensions, `--bundle FOLDER` spares the export.
 """

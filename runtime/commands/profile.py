@@ -75,6 +75,13 @@ def run(args: Namespace) -> int:
             fix="omnijet profile BUNDLE --out FOLDER",
         )
     if args.compare is not None:
+        if args.out is not None or args.scenario:
+            raise OmnijetError(
+                "--compare measures nothing",
+                expected="two profiles, --tolerance and --format",
+                got="--scenario or --out beside them",
+                fix="omnijet profile --compare A.json B.json",
+            )
         before, after = (Profile.read(path) for path in args.compare)
         return _print_comparison(compare(before, after, args.tolerance), args)
     if args.out is not None:

@@ -62,8 +62,8 @@ class Result:
     Attributes:
         ended_early: the context was full before the reply was as long as the scenario asks.
         first_run_ms: latencies and loading of the very first run, warm-up or not.
-        until_pcm_ms: of the first sample's latency, each stage's share; they add up to it,
-            "other" included. Medians.
+        until_pcm_ms: of the first sample's latency, each stage's share, "other" included, as
+            medians over the runs: in each run the shares add up, their medians nearly.
         rates: text_tokens_per_s, codes_per_s, and rtf: time of the whole reply over its sound's.
         stall_ms: see `Run`.
         memory: around all runs, warm-up included.

@@ -11,6 +11,7 @@ from runtime.profiling.measure import Result, StepSpread
 from runtime.profiling.style import STAGE_COLOURS
 from runtime.profiling.svg import (
     across,
+    axis,
     bar,
     colour,
     picture,
@@ -44,11 +45,7 @@ def waits(results: Mapping[str, Result]) -> str:
     end = max(result.latency_ms["first_pcm"].p90 for result in spoken.values())
     scale = (WIDE - left - right) / max(end, 1e-9)
     bottom = ROW * len(spoken)
-    marks = []
-    for tick in ticks(end):
-        x = left + scale * tick
-        marks += [stroke(x, 0, bottom + 4, "grid"), words(x, bottom + 16, f"{tick:g}", "middle")]
-    marks.append(words(left - 8, bottom + 16, "ms", "end", "soft"))
+    marks = axis(end, "ms", left, scale, 0, bottom)
     for place, (name, result) in enumerate(spoken.items()):
         y, x = ROW * place + 4, float(left)
         marks.append(words(0, y + 14, name))
@@ -157,11 +154,7 @@ def memory(results: Mapping[str, Result], limit: int) -> str:
     end = max(max(held.peak, held.after) for held in known.values()) / 1e6
     scale = (WIDE - left - right) / end
     bottom = ROW * len(known)
-    marks = []
-    for tick in ticks(end):
-        x = left + scale * tick
-        marks += [stroke(x, 0, bottom + 4, "grid"), words(x, bottom + 16, f"{tick:g}", "middle")]
-    marks.append(words(left - 8, bottom + 16, "MB", "end", "soft"))
+    marks = axis(end, "MB", left, scale, 0, bottom)
     for place, (name, held) in enumerate(known.items()):
         y = ROW * place + 4
         before, after, peak = (count / 1e6 for count in (held.before, held.after, held.peak))

@@ -47,6 +47,15 @@ def across(y: float, left: float, right: float, kind: str) -> str:
     return f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}" class="{kind}"/>'
 
 
+def axis(end: float, unit: str, left: float, scale: float, top: float, bottom: float) -> list[str]:
+    """A grid from 0 at `left` to `end`, `scale` pixels a unit, with its numbers below."""
+    marks = []
+    for tick in ticks(end):
+        x = left + scale * tick
+        marks += [stroke(x, top, bottom + 4, "grid"), words(x, bottom + 16, f"{tick:g}", "middle")]
+    return [*marks, words(left - 8, bottom + 16, unit, "end", "soft")]
+
+
 def colour(stage: str) -> str:
     """Of a stage, the same in every plot."""
     return f"var(--{stage})" if stage in STAGE_COLOURS else "var(--other)"

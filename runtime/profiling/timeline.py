@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from runtime.profiling.svg import (
     across,
+    axis,
     bar,
     colour,
     picture,
     short,
     stroke,
     text_width,
-    ticks,
     words,
 )
 from runtime.profiling.trace import Track
@@ -39,11 +39,7 @@ def timeline(track: Track) -> str:
     top = 6 + LABEL * max((row + 1 for *_, row in labels), default=0)
     lanes = _lanes(track)
     bottom = top + LANE * len(lanes)
-    marks = []
-    for tick in ticks(end):
-        x = LEFT + scale * tick
-        marks += [stroke(x, top, bottom + 4, "grid"), words(x, bottom + 16, f"{tick:g}", "middle")]
-    marks.append(words(LEFT - 8, bottom + 16, "ms", "end", "soft"))
+    marks = axis(end, "ms", LEFT, scale, top, bottom)
     for place, (lane, stages) in enumerate(lanes):
         y = top + LANE * place
         marks += [words(0, y + 16, lane), across(y + LANE, LEFT, WIDTH - RIGHT, "grid")]

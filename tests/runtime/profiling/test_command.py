@@ -76,6 +76,14 @@ def test_what_is_within_the_tolerance_passes(before: Path, tmp_path: Path, capsy
     assert "-13.0%" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", [("--out", "folder"), ("--scenario", "text")])
+def test_a_comparison_measures_nothing(
+    before: Path, capsys: Capture, option: tuple[str, str]
+) -> None:
+    assert compared(before, before, *option) == 2
+    assert "measures nothing" in capsys.readouterr().err
+
+
 def test_a_regression_fails(before: Path, tmp_path: Path, capsys: Capture) -> None:
     after = written(tmp_path / "after.json", profile(result(pcm=300.0)))
     assert compared(before, after) == 1
