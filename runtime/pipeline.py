@@ -19,7 +19,6 @@ from runtime.contract import Array
 from runtime.decoder import Decoder
 from runtime.encoders import AudioEncoder, VisionEncoder
 from runtime.facts import PreprocessorFacts
-from runtime.heap import keep_heap_small
 from runtime.memory import Memory
 from runtime.messages import Message, parse_messages
 from runtime.options import Options, whole
@@ -62,7 +61,7 @@ class Omni:
         backend: Backend | None = None,
         context_limit: int | None = None,
     ) -> Omni:
-        """Opens a bundle. It settles how the process's malloc keeps memory, see `runtime.heap`.
+        """Opens a bundle.
 
         Args:
             bundle: its folder.
@@ -73,7 +72,6 @@ class Omni:
             OmnijetError: the folder is no bundle, or is damaged.
         """
         opened = Bundle.open(os.fspath(bundle))
-        keep_heap_small()
         return Omni(opened, backend or OrtBackend(), context_limit)
 
     def generate(

@@ -14,7 +14,7 @@ from runtime.contract import Array
 from runtime.dit import DitTables, Past, Stretch, solve
 from runtime.errors import OmnijetError
 from runtime.solver import EXACT, Solver
-from runtime.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, VocoderStream
+from runtime.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
 from runtime.windows import GROWING, OFFICIAL, Window, Windows
 
 
@@ -39,7 +39,7 @@ PRESETS = {
     for preset in (
         SpeechPreset("exact", EXACT, GROWING, EXACT_CONTEXT),
         SpeechPreset("balanced", HEUN, GROWING, NEAR_CONTEXT),
-        SpeechPreset("fast", DPM, GROWING, NEAR_CONTEXT),
+        SpeechPreset("fast", DPM, GROWING, SHORT_CONTEXT),
         SpeechPreset("reference", EXACT, OFFICIAL, NEAR_CONTEXT, guess=False),
     )
 }

@@ -10,7 +10,7 @@ from runtime.contract import Array
 
 EXACT_CONTEXT = 28  # mel frames: nothing farther away reaches a sample
 NEAR_CONTEXT = 20  # what lies beyond changes a sample by less than f32 resolves
-AHEAD_CONTEXT = 12  # of guessed frames, which say no more from here on
+SHORT_CONTEXT = 12  # where what lies beyond matters less than a guess at the frames ahead errs
 FADE = 1  # frame over which a guess gives way to the truth, so that the join does not click
 
 
@@ -51,7 +51,7 @@ class VocoderStream:
         seen = self._mel
         if guessed:
             assert ahead is not None
-            seen = np.concatenate([seen, ahead[:, :AHEAD_CONTEXT]], axis=1)
+            seen = np.concatenate([seen, ahead[:, :SHORT_CONTEXT]], axis=1)
         wave = self._run(seen, last)
         hop = len(wave) // seen.shape[1]
         samples = wave[(self.voiced - first) * hop : (ready - first) * hop].copy()

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from runtime.commands.console import step_progress, whole_number
 from runtime.errors import OmnijetError
+from runtime.heap import keep_heap_small
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.profiling.machine import machine
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s")  # readings as they come, on stderr
     logging.getLogger("tests.endurance").setLevel(logging.INFO)
+    keep_heap_small()  # as a host that talks for long
     plan = Plan(args.turns, args.cancels, args.seed)
     try:
         omni = Omni.open(args.bundle, backend=OrtBackend(args.threads), context_limit=CONTEXT)
