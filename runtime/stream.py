@@ -2,7 +2,9 @@
 
 One worker runs Thinker and Talker in turns, the other makes sound of the codec tokens
 (DiT, vocoder). Bounded channels lie between them and to the reader: who is slow makes the
-others wait, nothing is lost. Cancelling ends both before their next graph call.
+others wait, nothing is lost. While the first sound is made the writer rests: somebody waits
+for it, and a machine's cores or memory bandwidth shared between the two would delay it.
+Cancelling ends both before their next graph call.
 """
 
 from __future__ import annotations
@@ -56,11 +58,14 @@ class Stream:
         self._events: Channel[Event] = Channel(EVENTS, cancellation)
         self._samples: list[Array] = []
         codes: Channel[int] = Channel(CODES, cancellation)
+        sounds: Channel[None] = Channel(1, cancellation)
+        dit = turn.omni.dims.dit
+        opening = preset.windows.opening(dit.block) // dit.repeats
         self.workers = Workers(
             cancellation,
             {
-                "write": partial(_write, turn, messages, self._events, codes),
-                "speak": partial(_speak, turn, preset, self._events, codes),
+                "write": partial(_write, turn, messages, self._events, codes, opening, sounds),
+                "speak": partial(_speak, turn, preset, self._events, codes, opening, sounds),
             },
         )
         # the workers know nothing of this object: once nobody holds it, they are told
@@ -120,9 +125,14 @@ class Stream:
 
 
 def _write(
-    turn: Turn, messages: Sequence[Message], events: Channel[Event], codes: Channel[int]
+    turn: Turn,
+    messages: Sequence[Message],
+    events: Channel[Event],
+    codes: Channel[int],
+    opening: int,
+    sounds: Channel[None],
 ) -> None:
-    """The first worker: Thinker and Talker."""
+    """The first worker: Thinker and Talker. After `opening` codes it waits until it sounds."""
     feed = TextFeed(turn.omni.tokenizer)
     try:
         for event in turn.events(messages):
@@ -131,6 +141,8 @@ def _write(
                     events.put(delta)
             else:
                 codes.put(event)
+                if len(turn.codes) == opening:
+                    sounds.take()
         if (delta := feed.rest()) is not None:
             events.put(delta)
     except Cancelled:
@@ -141,10 +153,27 @@ def _write(
         codes.end()
 
 
-def _speak(turn: Turn, preset: SpeechPreset, events: Channel[Event], codes: Channel[int]) -> None:
+def _speak(
+    turn: Turn,
+    preset: SpeechPreset,
+    events: Channel[Event],
+    codes: Channel[int],
+    opening: int,
+    sounds: Channel[None],
+) -> None:
     """The second worker: DiT and vocoder. It ends last."""
+
+    def batches() -> Iterator[list[int]]:
+        taken = 0
+        while batch := codes.take(CODES):
+            yield batch
+            # asked for more: what these codes sound like is with the reader
+            taken += len(batch)
+            if taken >= opening:
+                sounds.end()
+
     try:
-        for chunk in turn.sound(iter(lambda: codes.take(CODES), []), preset):
+        for chunk in turn.sound(batches(), preset):
             events.put(chunk)
     except Cancelled:
         events.end()

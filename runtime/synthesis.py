@@ -26,7 +26,7 @@ class SpeechPreset:
     solver: Solver
     windows: Windows
     context: int  # mel frames on each side of what the vocoder turns into sound
-    guess: bool = True  # the mel computed ahead serves as context: sound a fifth of a second sooner
+    guess: bool = True  # the mel computed ahead serves as context: sound 160 ms sooner
 
 
 # The nearest to the exact mel or wave at their work, of regular ones, on held-out replies of the

@@ -11,6 +11,7 @@ from runtime.contract import Array
 EXACT_CONTEXT = 28  # mel frames: nothing farther away reaches a sample
 NEAR_CONTEXT = 20  # what lies beyond changes a sample by less than f32 resolves
 SHORT_CONTEXT = 12  # where what lies beyond matters less than a guess at the frames ahead errs
+HELD = 4  # frames next to a guess, which it harms most: their sound waits for the truth
 FADE = 1  # frame over which a guess gives way to the truth, so that the join does not click
 
 
@@ -35,23 +36,23 @@ class VocoderStream:
 
     def push(self, mel: Array, ahead: Array | None = None, last: bool = False) -> Array:
         """f32[80, frames] -> f32[samples] that come out now: 240 for each frame with a full
-        context behind it, and for all with `last` or a guess.
+        context behind it, for all with `last`, for all but `HELD` with a guess.
 
         Args:
-            ahead: f32[80, frames], a guess at the frames to come. With one, no frame waits
-                for its context.
+            ahead: f32[80, frames], a guess at the frames to come, in place of the context.
         """
         self._mel = np.concatenate([self._mel, mel], axis=1)
         self.frames += mel.shape[1]
         guessed = ahead is not None and ahead.shape[1] > 0
-        ready = self.frames if last or guessed else self.frames - self.context
+        missing = 0 if last else HELD if guessed else self.context
+        ready = self.frames - missing
         if ready <= self.voiced:
             return np.empty(0, np.float32)
         first = self.frames - self._mel.shape[1]
         seen = self._mel
         if guessed:
             assert ahead is not None
-            seen = np.concatenate([seen, ahead[:, :SHORT_CONTEXT]], axis=1)
+            seen = np.concatenate([seen, ahead[:, : SHORT_CONTEXT - HELD]], axis=1)
         wave = self._run(seen, last)
         hop = len(wave) // seen.shape[1]
         samples = wave[(self.voiced - first) * hop : (ready - first) * hop].copy()

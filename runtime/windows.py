@@ -43,6 +43,10 @@ class Windows:
     def carries(self) -> bool:
         return self.past == 0
 
+    def opening(self, block: int) -> int:
+        """Frames that the first window needs, of which nothing sounds before."""
+        return block * (self.chunks[0] + self.ahead)
+
     def window(self, number: int, begin: int, known: int, block: int, last: bool) -> Window | None:
         """The window to compute now, or None while codes are missing.
 

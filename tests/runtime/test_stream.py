@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from runtime.pipeline import Omni
 from runtime.reply import PcmChunk, TextDelta
 from runtime.stream import Stream
 from runtime.synthesis import PRESETS
+from runtime.vocoder import EXACT_CONTEXT
 from tests.prompts import text, user
 
 QUESTION = user(text("Who are you, and what can you see and hear?"))
@@ -73,6 +75,28 @@ def test_sound_comes_before_the_last_code(omni: Omni) -> None:
     next(event for event in stream if isinstance(event, PcmChunk))
     assert len(stream.reply.codes) < 2999
     stream.cancel()
+
+
+def test_nobody_writes_while_the_first_sound_is_made(omni: Omni) -> None:
+    stream = omni.stream(QUESTION, preset="exact", **LIMITS)
+    list(stream)
+    spans = stream.reply.spans
+    begin = min(span.begin_ms for span in spans if span.stage == "dit")
+    end = min(span.end_ms for span in spans if span.stage == "vocoder")
+    written = [span for span in spans if span.stage.endswith("_decode")]
+    assert end > begin and written
+    assert not [span for span in written if begin < span.begin_ms < end]
+    assert sum(span.begin_ms >= end for span in written) > 40  # of 79 codes 24 came before
+
+
+def test_a_first_window_that_makes_no_sound_holds_nobody(
+    omni: Omni, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its 24 frames are all context."""
+    silent = replace(PRESETS["fast"], context=EXACT_CONTEXT, guess=False)
+    monkeypatch.setitem(PRESETS, "fast", silent)
+    stream = omni.stream(QUESTION, preset="fast", **LIMITS)
+    assert sum(e.samples.size for e in stream if isinstance(e, PcmChunk)) == 480 * 79
 
 
 @pytest.fixture

@@ -90,11 +90,11 @@ def test_no_codes_make_no_sound(graphs: SpeechGraphs, voice: Array) -> None:
     assert spoken(graphs, voice, EXACT, [], step=1) == []
 
 
-def test_a_quarter_of_a_second_sounds_after_24_codes(graphs: SpeechGraphs, voice: Array) -> None:
+def test_a_fifth_of_a_second_sounds_after_24_codes(graphs: SpeechGraphs, voice: Array) -> None:
     synthesis = Synthesis(graphs, voice, SEED, BALANCED)
     assert list(synthesis.push(codes_of(23))) == []
     (first,) = synthesis.push([7])
-    assert first.shape == (24 * 240,)
+    assert first.shape == (20 * 240,)
 
 
 def test_without_a_guess_frames_wait_for_their_context(graphs: SpeechGraphs, voice: Array) -> None:

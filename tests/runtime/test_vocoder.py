@@ -9,7 +9,7 @@ import pytest
 
 from runtime.bindings import Bindings
 from runtime.contract import Array
-from runtime.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
+from runtime.vocoder import EXACT_CONTEXT, HELD, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
 
 if TYPE_CHECKING:
     from runtime.pipeline import Omni
@@ -75,10 +75,10 @@ def test_a_wrong_guess_gives_way_over_one_frame(omni: Omni, vocoder: Bindings) -
     """From what it would have gone on with to the truth, so that the join does not click."""
     mel, wrong = mel_of(96), mel_of(24) - 1
     whole = omni.wave_of(mel)
-    guessed = omni.wave_of(np.concatenate([mel[:, :48], wrong[:, :SHORT_CONTEXT]], axis=1))
+    guessed = omni.wave_of(np.concatenate([mel[:, :48], wrong[:, : SHORT_CONTEXT - HELD]], axis=1))
     stream = VocoderStream(vocoder)
     pieces = [stream.push(mel[:, :48], wrong), stream.push(mel[:, 48:], last=True)]
-    wave, join, frame = np.concatenate(pieces), 48 * 240, 240
+    wave, join, frame = np.concatenate(pieces), (48 - HELD) * 240, 240
     peak = np.abs(whole).max()
     assert np.abs(guessed - whole[: guessed.size])[join : join + frame].max() > 1e-3 * peak
     share = (np.arange(frame) + 0.5) / frame
