@@ -16,6 +16,7 @@ FORBIDDEN = {
     "runtime": {"torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors",
                 "huggingface_hub", "export", "quantization", "engines", "nano", "omnijet"},
     "export": {"transformers", "quantization", "engines", "nano", "omnijet"},
+    "quantization": {"torch", "transformers", "safetensors", "huggingface_hub", "omnijet"},
     # neither torch nor what the wheel leaves out
     "nano/world": {"torch", "transformers", "export", "omnijet", "nano.training", "nano.config"},
     "nano/evaluation": {"torch", "transformers", "export", "omnijet", "nano.training",

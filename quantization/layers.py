@@ -1,0 +1,42 @@
+"""The layers of a graph that can be quantized: products with a weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A MatMul of an activation [..., inputs] with a weight [inputs, outputs].
+
+    Attributes:
+        name: of the weight, as the exporter named it: `decoder.layers.0.qkv.weight`.
+        activation: name of the value that is multiplied.
+    """
+
+    graph: str
+    name: str
+    activation: str
+    inputs: int
+    outputs: int
+
+    @property
+    def parameters(self) -> int:
+        return self.inputs * self.outputs
+
+
+def layers_of(model: ir.Model, graph: str) -> list[Layer]:
+    """In the order of the graph. Weights are not read."""
+    found = []
+    for node in model.graph:
+        if node.op_type != "MatMul":
+            continue
+        activation, weight = node.inputs
+        assert activation is not None and weight is not None
+        if weight.const_value is None or len(weight.const_value.shape) != 2:
+            continue
+        inputs, outputs = weight.const_value.shape.numpy()
+        found.append(Layer(graph, str(weight.name), str(activation.name), inputs, outputs))
+    return found
