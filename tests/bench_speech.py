@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.bundle or make(Path(scratch) / "speech", options.small)
         console = Console(width=120)
-        console.print(Bench(folder, options.codes).presets())
+        whole = Bench(folder, options.codes)
+        console.print(f"transformers: {whole.reference:.1f} s of work for a second of sound")
+        console.print(whole.presets())
         short = Bench(folder, min(options.codes, SHORT_CODES))
         console.print(short.solvers())
         console.print(short.schemes())
