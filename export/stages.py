@@ -15,14 +15,13 @@ from export.graph_file import write_graph
 from export.graph_modules import graph_modules, weight_bytes
 from export.modules.base import weight_sources
 from export.speech_tables import speech_tables
-from export.staging import staged_folder
+from export.staging import require_bundle, staged_folder
 from export.tables import write_embedding, write_table
 from export.texts import write_texts
 from export.trace_process import traced
 from export.voices import load_voices
 from runtime.contract import NUMPY_DTYPES, Precision, graph_contracts
 from runtime.dims import ModelDims
-from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
 from runtime.manifest import FILE_NAME, FileEntry, Manifest, TableEntry, VoiceEntry, hash_file
 
@@ -51,7 +50,7 @@ def export_bundle(
         OmnijetError: the checkpoint is not usable, or the disk is full.
     """
     if replace:
-        _require_bundle(target)
+        require_bundle(target)
     checkpoint = Checkpoint.open(source)
     dims = checkpoint.dims
     checkpoint.verify(dims)
@@ -101,17 +100,6 @@ def export_bundle(
         )
         manifest.write(folder)
     return manifest
-
-
-def _require_bundle(target: Path) -> None:
-    """Only a bundle is ever replaced: a mistyped path must not cost a folder of photos."""
-    if target.exists() and not (target / FILE_NAME).is_file():
-        raise OmnijetError(
-            "what would be replaced is not a bundle",
-            where=target,
-            expected=f"a folder with {FILE_NAME}, or nothing",
-            fix="choose another path, or delete it yourself",
-        )
 
 
 def _write_tables(

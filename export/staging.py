@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import OmnijetError
+from runtime.manifest import FILE_NAME
 
 
 @contextmanager
@@ -71,3 +72,14 @@ def _swap(staging: Path, target: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def require_bundle(target: Path) -> None:
+    """Only a bundle is ever replaced: a mistyped path must not cost a folder of photos."""
+    if target.exists() and not (target / FILE_NAME).is_file():
+        raise OmnijetError(
+            "what would be replaced is not a bundle",
+            where=target,
+            expected=f"a folder with {FILE_NAME}, or nothing",
+            fix="choose another path, or delete it yourself",
+        )

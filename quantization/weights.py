@@ -27,6 +27,13 @@ class BlockWeight:
     scales: Array
     zeros: Array | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """On disk, with scales of 16 bits."""
+        packed = (self.values.size * self.bits + 7) // 8
+        zeros = 0 if self.zeros is None else (self.zeros.size * self.bits + 7) // 8
+        return int(packed + zeros + 2 * self.scales.size)
+
     def dequantized(self) -> Array:
         """f32[inputs, outputs]."""
         blocks = self.values.reshape(-1, self.block, self.values.shape[1]).astype(np.float32)
@@ -48,6 +55,11 @@ class ChannelWeight:
     dtype: Literal["int8", "fp8"]
     values: Array
     scales: Array
+
+    @property
+    def nbytes(self) -> int:
+        """On disk, with scales of 16 bits."""
+        return int(self.values.nbytes + 2 * self.scales.size)
 
     def dequantized(self) -> Array:
         """f32[inputs, outputs]."""

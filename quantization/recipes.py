@@ -1,0 +1,160 @@
+"""Recipes: which layers become what. Data; `omnijet quantize` does the work.
+
+No rule names the vocoder, whose SnakeBeta falls silent in few bits, the layers that take mel
+frames in and hand velocities out, or anything but products with weights: norms, rotary
+positions, softmax and sampling keep the precision of the float bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from engines.targets import Numbers
+from quantization.layers import Layer
+from quantization.schemes import Scheme, Static, WeightOnly
+from runtime.errors import OmnijetError
+
+Form = Literal["standard", "cpu"]
+"""Of the graphs: standard Q/DQ, or as ONNX Runtime runs it fastest on a CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Patterns (`*`, `?`, `[...]`) of a graph and of a layer's name, and what becomes of them;
+    None: they stay as they are."""
+
+    graph: str
+    layers: str
+    scheme: Scheme | None
+
+    def matches(self, layer: Layer) -> bool:
+        return fnmatchcase(layer.graph, self.graph) and fnmatchcase(layer.name, self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The last rule that matches a layer decides; a layer that none matches stays.
+
+    Attributes:
+        purpose: in a line, for `--list`.
+    """
+
+    name: str
+    purpose: str
+    rules: tuple[Rule, ...]
+    form: Form = "standard"
+
+    def plan(self, layers: Sequence[Layer]) -> dict[Layer, Scheme]:
+        """What becomes of which layer.
+
+        Raises:
+            OmnijetError: a rule matches nothing; all such rules are named.
+        """
+        faults = [
+            f"{rule.graph}: {rule.layers}{_hint(rule, layers)}"
+            for rule in self.rules
+            if not any(map(rule.matches, layers))
+        ]
+        if faults:
+            raise OmnijetError(
+                f"{len(faults)} of {len(self.rules)} rules of a recipe match no layer",
+                where=f"recipe {self.name}",
+                expected="patterns of graphs and layers; `omnijet quantize BUNDLE --layers` lists",
+                got="\n            ".join(faults),
+            )
+        plan = {}
+        for layer in layers:
+            schemes = [rule.scheme for rule in self.rules if rule.matches(layer)]
+            if schemes and schemes[-1] is not None:
+                plan[layer] = schemes[-1]
+        return plan
+
+    @property
+    def needs(self) -> frozenset[Numbers]:
+        """What a target must compute with."""
+        schemes = [rule.scheme for rule in self.rules if rule.scheme is not None]
+        return frozenset(map(_numbers, schemes))
+
+
+def _numbers(scheme: Scheme) -> Numbers:
+    if isinstance(scheme, Static):
+        return scheme.dtype
+    return "int4 weights" if scheme.bits == 4 else "int8 weights"
+
+
+def _hint(rule: Rule, layers: Sequence[Layer]) -> str:
+    graphs = sorted({layer.graph for layer in layers})
+    if not any(fnmatchcase(graph, rule.graph) for graph in graphs):
+        near = get_close_matches(rule.graph, graphs, 1)
+        return f" (no such graph{f'; did you mean {near[0]!r}?' if near else ''})"
+    names = [layer.name for layer in layers if fnmatchcase(layer.graph, rule.graph)]
+    near = get_close_matches(rule.layers, names, 1, 0.4)
+    return f" (no such layer{f'; near is {near[0]!r}' if near else ''})"
+
+
+DECODERS = ("thinker_step", "talker_step")
+ENCODERS = ("audio_encoder", "vision_encoder")
+
+
+def _decoders(layers: Scheme, head: Scheme | None) -> tuple[Rule, ...]:
+    rules = [Rule(graph, "decoder.layers.*", layers) for graph in DECODERS]
+    return (*rules, *(Rule(graph, "head.weight", head) for graph in DECODERS))
+
+
+def _encoders(scheme: Scheme) -> tuple[Rule, ...]:
+    return (Rule("audio_encoder", "layers.*", scheme), Rule("vision_encoder", "blocks.*", scheme))
+
+
+def _dit(scheme: Scheme) -> tuple[Rule, ...]:
+    return (Rule("dit_step", "blocks.*", scheme),)
+
+
+def _static(dtype: Literal["int8", "fp8"]) -> tuple[Rule, ...]:
+    """Weights and activations. What the SwiGLU makes reaches hundreds in a few features: one
+    scale for all loses the rest, so that the layer that reads it keeps its activations."""
+    both = Static(dtype, "mse", migration=0.5)
+    return (
+        *_decoders(both, None),
+        *(Rule(graph, "*.down.weight", WeightOnly(8, 64)) for graph in DECODERS),
+        *_encoders(both),
+        *_dit(both),
+    )
+
+
+INT4 = WeightOnly(4, 64, scaling=True)
+INT8 = WeightOnly(8, 64)
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("orin-int4", "Orin, little memory: INT4 weights in Thinker and Talker, INT8 heads",
+               _decoders(INT4, INT8)),
+        Recipe("orin-int8", "Orin, long prompts: INT8 weights and activations, DiT too",
+               _static("int8")),
+        Recipe("ada-fp8", "Ada, Hopper, Blackwell: FP8 weights and activations", _static("fp8")),
+        Recipe("thor-fp8", "Thor: INT4 decoder weights, FP8 encoders and DiT",
+               (*_decoders(INT4, INT8), *_encoders(Static("fp8", "mse")),
+                *_dit(Static("fp8", "mse")))),
+        Recipe("cpu-int8", "x86-64 and ARM: INT8 weights, activations rounded as they come",
+               (*_decoders(INT8, INT8), *_encoders(WeightOnly(8, 32)), *_dit(INT8)), "cpu"),
+        Recipe("cpu-int4", "x86-64 and ARM, little memory: INT4 decoder weights, the rest INT8",
+               (*_decoders(WeightOnly(4, 32, scaling=True), INT8), *_encoders(WeightOnly(8, 32)),
+                *_dit(INT8)), "cpu"),
+    )
+}  # fmt: skip
+
+
+def recipe_named(name: str) -> Recipe:
+    """Raises `OmnijetError` if there is none."""
+    if name not in RECIPES:
+        near = get_close_matches(name, RECIPES, 1)
+        raise OmnijetError(
+            f"there is no recipe {name!r}",
+            expected="one of " + ", ".join(RECIPES),
+            fix=f"did you mean {near[0]!r}?" if near else None,
+        )
+    return RECIPES[name]

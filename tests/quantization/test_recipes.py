@@ -1,0 +1,95 @@
+"""Recipes as data: the last rule decides, typos are told, targets refuse what they lack."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from engines.targets import TARGETS
+from quantization.layers import Layer, layers_of
+from quantization.recipes import RECIPES, Recipe, Rule, recipe_named
+from quantization.schemes import Static, WeightOnly
+from runtime.bundle import Bundle
+from runtime.errors import OmnijetError
+
+INT4, INT8 = WeightOnly(4), WeightOnly(8)
+
+
+@pytest.fixture(scope="module")
+def layers(nano: tuple[Path, Path]) -> list[Layer]:
+    bundle = Bundle.open(nano[1])
+    return [
+        layer
+        for graph in bundle.manifest.graphs
+        for layer in layers_of(ir.load(bundle.graph(graph)), graph)
+    ]
+
+
+def test_layers_are_the_products_with_weights(layers: list[Layer]) -> None:
+    thinker = [layer for layer in layers if layer.graph == "thinker_step"]
+    assert len(thinker) % 4 == 1 and thinker[-1].name == "head.weight"
+    assert thinker[0].name == "decoder.layers.0.qkv.weight"
+    audio = [layer for layer in layers if layer.graph == "audio_encoder"]
+    assert len({layer.activation for layer in audio[:3]}) == 1  # q, k and v read the same
+    assert not [layer for layer in layers if layer.graph == "vocoder"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_named_recipes_match_a_real_bundle(layers: list[Layer], name: str) -> None:
+    plan = RECIPES[name].plan(layers)
+    assert plan
+    high = {layer.name for layer in layers if layer not in plan and layer.graph == "dit_step"}
+    assert {"input.weight", "output.weight"} <= high
+    assert {layer.graph for layer in plan} >= {"thinker_step", "talker_step"}
+
+
+def test_the_last_rule_decides(layers: list[Layer]) -> None:
+    recipe = Recipe(
+        "mine", "",
+        (Rule("thinker_step", "*", INT4), Rule("thinker_step", "*.down.weight", INT8),
+         Rule("thinker_step", "head.weight", None)),
+    )  # fmt: skip
+    plan = recipe.plan(layers)
+    assert {layer.graph for layer in plan} == {"thinker_step"}
+    assert "head.weight" not in {layer.name for layer in plan}
+    downs = {scheme for layer, scheme in plan.items() if layer.name.endswith("down.weight")}
+    others = {scheme for layer, scheme in plan.items() if not layer.name.endswith("down.weight")}
+    assert (downs, others) == ({INT8}, {INT4})
+
+
+def test_rules_that_match_nothing_are_all_told(layers: list[Layer]) -> None:
+    recipe = Recipe(
+        "mine", "",
+        (Rule("thinker_step", "decoder.layer.*", INT4), Rule("thinker_stop", "*", INT4),
+         Rule("dit_step", "*", INT8)),
+    )  # fmt: skip
+    with pytest.raises(OmnijetError, match="2 of 3 rules") as caught:
+        recipe.plan(layers)
+    assert "did you mean 'thinker_step'" in str(caught.value)
+    assert "decoder.layers." in str(caught.value)
+
+
+def test_what_a_target_must_compute_with() -> None:
+    assert RECIPES["orin-int4"].needs == {"int4 weights", "int8 weights"}
+    assert RECIPES["ada-fp8"].needs >= {"fp8"}
+    for name, targets in {
+        "orin-int4": ("orin-nano", "agx-orin"), "orin-int8": ("agx-orin",),
+        "ada-fp8": ("ada", "hopper", "blackwell"), "thor-fp8": ("thor",),
+        "cpu-int8": ("cpu",), "cpu-int4": ("cpu",),
+    }.items():  # fmt: skip
+        for target in targets:
+            assert RECIPES[name].needs <= TARGETS[target].numbers
+    assert not RECIPES["ada-fp8"].needs <= TARGETS["agx-orin"].numbers
+
+
+def test_an_unknown_recipe_names_the_near_one() -> None:
+    with pytest.raises(OmnijetError, match="did you mean 'orin-int4'"):
+        recipe_named("orin-in4")
+
+
+def test_schemes_say_what_they_are() -> None:
+    assert str(replace(INT4, scaling=True)) == "int4 weights, blocks of 64 AWQ"
+    assert "fp8" in str(Static("fp8")) and "0.5" in str(Static("int8", migration=0.5))
