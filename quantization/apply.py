@@ -6,7 +6,8 @@ import numpy as np
 
 from quantization.compensation import round_compensated
 from quantization.rounding import LARGEST, round_activation, round_blocks, round_channels
-from quantization.schemes import Scheme, Static
+from quantization.scaling import round_scaled
+from quantization.schemes import Scheme, Static, WeightOnly
 from quantization.statistics import Statistics
 from quantization.weights import Change, ChannelWeight
 from runtime.contract import Array
@@ -19,13 +20,16 @@ def change_of(
     """What becomes of a weight f32[inputs, outputs].
 
     Args:
-        stats: of the layer's activation, undivided; needed for 8-bit activations and
-            compensation.
+        stats: of the layer's activation, undivided; None will do where the scheme is not
+            calibrated.
         divisor: f32[inputs] of the activation, shared by all its layers; None divides nothing.
 
     Raises:
         OmnijetError: the scheme needs statistics and there are none, or numbers are not finite.
     """
+    if isinstance(scheme, WeightOnly) and scheme.scaling and not scheme.compensated:
+        sample = _needed(stats, scheme).sample
+        return Change(round_scaled(weight, sample, divisor, scheme), divisor)
     divided = weight if divisor is None else weight * divisor[:, None]
     if isinstance(scheme, Static):
         reach = _needed(stats, scheme).range_of(scheme.ranging, scheme.dtype, divisor)

@@ -45,8 +45,9 @@ class Grid:
         whole: Array = np.clip(nearest, self.low, self.high, out=nearest)
         return whole
 
-    def shrunk(self, weight: Array) -> Grid:
-        """The one of `SHRINKS` that is nearest to f32[block, outputs] in squared error."""
+    def shrunk(self, weight: Array, importance: Array | None = None) -> Grid:
+        """The one of `SHRINKS` that is nearest to f32[block, outputs] in squared error,
+        weighted by `importance` f32[block]."""
         best, least = self.scale, np.full_like(self.scale, np.inf)
         for shrink in SHRINKS:
             scale = np.maximum(self.scale * np.float32(shrink), np.float32(TINY))
@@ -54,7 +55,11 @@ class Grid:
             whole = np.rint(scaled)
             np.clip(whole, self.low, self.high, out=whole)
             whole -= scaled
-            error = np.einsum("io,io->o", whole, whole) * scale * scale
+            if importance is None:
+                error = np.einsum("io,io->o", whole, whole)
+            else:
+                error = importance @ np.square(whole, out=whole)
+            error *= scale * scale
             best = np.where(error < least, scale, best)
             np.minimum(error, least, out=least)
         return Grid(best, self.low, self.high)
@@ -80,20 +85,26 @@ def _positive(scale: Array) -> Array:
     return positive
 
 
-def best_range(weight: Array, scheme: WeightOnly) -> Grid:
+def best_range(weight: Array, scheme: WeightOnly, importance: Array | None = None) -> Grid:
     """Of a block f32[block, outputs]: of least squared error among shrunk ranges."""
-    return whole_range(weight, scheme).shrunk(weight)
+    return whole_range(weight, scheme).shrunk(weight, importance)
 
 
-def round_blocks(weight: Array, scheme: WeightOnly) -> BlockWeight:
-    """f32[inputs, outputs], each number to the nearest of its block's grid."""
+def round_blocks(weight: Array, scheme: WeightOnly, importance: Array | None = None) -> BlockWeight:
+    """f32[inputs, outputs], each number to the nearest of its block's grid.
+
+    Args:
+        importance: f32[inputs], positive: what a squared error at an input counts when ranges
+            are chosen, as its activation's mean square; None counts all alike.
+    """
     blocks = empty_blocks(weight, scheme)
     for start in range(0, weight.shape[0], scheme.block):
         rows = slice(start, start + scheme.block)
+        counts = None if importance is None else importance[rows]
         for first in range(0, weight.shape[1], COLUMNS):
             columns = slice(first, first + COLUMNS)
             part = np.ascontiguousarray(weight[rows, columns], dtype=np.float32)
-            grid = best_range(part, scheme)
+            grid = best_range(part, scheme, counts)
             store(blocks, start, columns, grid, grid.rounded(part))
     return blocks
 

@@ -1,4 +1,4 @@
-"""Weights that large activations meet, scaled up before they are rounded."""
+"""Weights that large activations meet, scaled up before they are rounded with an eye on them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from quantization.divisor import balanced
 from quantization.rounding import round_blocks
 from quantization.schemes import WeightOnly
 from quantization.statistics import Statistics, condensed
+from quantization.weights import BlockWeight
 from runtime.contract import Array
 
 STEPS = 20
@@ -16,11 +17,10 @@ RATIO = 1e-4  # features quieter than this part of the mean count as this loud
 
 
 def awq_divisor(weights: Array, stats: Statistics, scheme: WeightOnly) -> Array | None:
-    """f32[inputs], or None if no exponent beats plain rounding on the sample.
+    """f32[inputs], or None if no exponent beats alpha = 0 on the sample.
 
     Source: AWQ (Lin et al. 2023, arXiv:2306.00978), section 3.2: absmean ** alpha, alpha from 0
-    to 1, by squared error of the output. The paper's clipping is the rounding's own search of
-    ranges. Of a large layer every n-th output is searched.
+    to 1, by squared error of the output. Of a large layer every n-th output is searched.
 
     Args:
         weights: f32[inputs, outputs of all layers that share the activation].
@@ -45,9 +45,29 @@ def scaling(stats: Statistics, exponent: float) -> Array:
     return balanced(np.maximum(loudness, quietest) ** exponent, live, stats.absmax)
 
 
+def round_scaled(
+    weight: Array, sample: Array, divisor: Array | None, scheme: WeightOnly
+) -> BlockWeight:
+    """Rounds f32[inputs, outputs] with the divisor multiplied into it.
+
+    The paper's clipping, here in the choice of ranges: errors count by the mean square of the
+    divided activation, the diagonal of the output's squared error.
+    """
+    if divisor is None:
+        return round_blocks(weight, scheme, _mean_square(sample))
+    return round_blocks(weight * divisor[:, None], scheme, _mean_square(sample / divisor))
+
+
+def _mean_square(rows: Array) -> Array:
+    """f32[inputs]; an input that the sample never drives counts a little, lest its weights
+    be rounded to anything."""
+    squares = np.square(rows, dtype=np.float64).mean(axis=0)
+    importance: Array = np.maximum(squares, RATIO * squares.mean()).astype(np.float32)
+    return importance if importance.any() else np.ones_like(importance)
+
+
 def _output_error(rows: Array, weights: Array, divisor: Array | None, scheme: WeightOnly) -> float:
-    scaled = weights if divisor is None else weights * divisor[:, None]
-    rounded = round_blocks(scaled, scheme).dequantized()
+    rounded = round_scaled(weights, rows, divisor, scheme).dequantized()
     if divisor is not None:
         rounded /= divisor[:, None]
     difference = rows @ (rounded - weights)

@@ -34,6 +34,15 @@ def test_blocks_are_of_the_weight_that_took_the_divisor_in() -> None:
     assert change.divisor is DIVISOR and change.activation_scale is None
 
 
+def test_ranges_of_scaled_blocks_weigh_divided_rows() -> None:
+    scheme = WeightOnly(4, 32, scaling=True)
+    change = change_of(WEIGHT, scheme, STATS, DIVISOR)
+    squares = np.square(STATS.sample / DIVISOR).mean(axis=0)
+    expected = round_blocks(WEIGHT * DIVISOR[:, None], scheme, squares)
+    np.testing.assert_array_equal(blocks_of(change).scales, expected.scales)
+    assert not np.array_equal(expected.scales, round_blocks(WEIGHT, scheme).scales)
+
+
 def test_compensation_sees_divided_rows() -> None:
     scheme = WeightOnly(4, 32, symmetric=False, compensated=True)
     change = change_of(WEIGHT, scheme, STATS, DIVISOR)
@@ -85,7 +94,11 @@ def test_an_exact_change_has_no_noise() -> None:
     assert snr_db(weight * 0, Change(exact), rows) == -np.inf
 
 
-@pytest.mark.parametrize("scheme", [Static("int8"), WeightOnly(4, compensated=True)], ids=str)
+@pytest.mark.parametrize(
+    "scheme",
+    [Static("int8"), WeightOnly(4, compensated=True), WeightOnly(4, scaling=True)],
+    ids=str,
+)
 def test_a_scheme_that_needs_statistics_says_so(scheme: Scheme) -> None:
     with pytest.raises(OmnijetError, match="activations"):
         change_of(WEIGHT, scheme, None, None)

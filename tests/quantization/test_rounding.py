@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from quantization.rounding import SHRINKS, round_activation, round_blocks, round_channels
+from quantization.rounding import round_activation, round_blocks, round_channels
 from quantization.schemes import WeightOnly
 from runtime.errors import OmnijetError
 from tests.quantization.activations import weights
@@ -19,7 +19,7 @@ SCHEMES = [
 ]  # type: ignore[call-overload]
 
 
-def by_brute_force(block: np.ndarray, bits: int, symmetric: bool) -> float:
+def by_brute_force(block: np.ndarray, bits: int, symmetric: bool, counts: np.ndarray) -> float:
     """Least squared error of one column's block f64[block] over all shrunk ranges."""
     low, high = min(block.min(), 0.0), max(block.max(), 0.0)
     if symmetric:
@@ -29,23 +29,29 @@ def by_brute_force(block: np.ndarray, bits: int, symmetric: bool) -> float:
         whole = (high - low) / (2**bits - 1)
         codes = np.arange(2**bits) - round(-low / whole)
     errors = []
-    for shrink in SHRINKS:
+    for shrink in np.linspace(1.0, 0.7, 13):
         grid = codes * whole * shrink
-        errors.append((np.abs(block[:, None] - grid).min(axis=1) ** 2).sum())
+        errors.append(counts @ np.abs(block[:, None] - grid).min(axis=1) ** 2)
     return min(errors)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_blocks_are_as_good_as_brute_force(scheme: WeightOnly) -> None:
+def test_blocks_are_as_good_as_brute_force(scheme: WeightOnly, weighted: bool) -> None:
     weight = weights(128, 5) + np.float32(0.01)
     weight[:, 3] = np.abs(weight[:, 3]) + 1  # zero lies far outside of what is there
-    rounded = round_blocks(weight, scheme)
-    squares = (rounded.dequantized() - weight).astype(np.float64) ** 2
+    drawn = np.random.default_rng(2).lognormal(sigma=2, size=128)
+    counts = drawn.astype(np.float32) if weighted else np.ones(128, np.float32)
+    rounded = round_blocks(weight, scheme, counts if weighted else None)
+    squares = counts[:, None] * (rounded.dequantized() - weight).astype(np.float64) ** 2
     errors = squares.reshape(-1, scheme.block, 5).sum(axis=1)
     blocks = weight.astype(np.float64).reshape(-1, scheme.block, 5)
     best = [
-        [by_brute_force(blocks[index, :, o], scheme.bits, scheme.symmetric) for o in range(5)]
-        for index in range(len(blocks))
+        [
+            by_brute_force(block[:, output], scheme.bits, scheme.symmetric, count)
+            for output in range(5)
+        ]
+        for block, count in zip(blocks, counts.reshape(-1, scheme.block), strict=True)
     ]
     np.testing.assert_allclose(errors, best, rtol=1e-3)
 

@@ -24,15 +24,17 @@ def calibrated(rows: Array) -> Statistics:
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_planted_outliers_gain_a_decibel_on_rows_not_seen(symmetric: bool) -> None:
+def test_planted_outliers_gain_3_db_on_rows_not_seen(symmetric: bool) -> None:
     rows = correlated(256, outliers=3)
     stats, heldout = calibrated(rows(1024)), rows(256)
     weight, scheme = weights(256, 192), WeightOnly(4, 64, symmetric, scaling=True)
     divisor = awq_divisor(weight, stats, scheme)
     assert divisor is not None and divisor.dtype == np.float32
-    plain = snr_db(weight, change_of(weight, scheme, None, None), heldout)
-    scaled = snr_db(weight, change_of(weight, scheme, None, divisor), heldout)
-    assert scaled > plain + 1.0
+    nearest = WeightOnly(4, 64, symmetric)
+    plain = snr_db(weight, change_of(weight, nearest, None, None), heldout)
+    weighed = snr_db(weight, change_of(weight, scheme, stats, None), heldout)
+    scaled = snr_db(weight, change_of(weight, scheme, stats, divisor), heldout)
+    assert weighed > plain + 1 and scaled > plain + 3
     loud = np.argsort(stats.absmean)[-3:]
     assert divisor[loud].min() > np.median(divisor) * 1.5
 
@@ -42,7 +44,7 @@ def test_the_exponent_is_the_best_of_twenty() -> None:
     weight = weights(64, 48)
     sample = stats.sample
     snrs = [
-        snr_db(weight, change_of(weight, SCHEME, None, scaling.scaling(stats, step / 20)), sample)
+        snr_db(weight, change_of(weight, SCHEME, stats, scaling.scaling(stats, step / 20)), sample)
         for step in range(21)
     ]
     best = scaling.scaling(stats, int(np.argmax(snrs)) / 20)
