@@ -9,20 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import torch
 from torch import Tensor
 
 from export.modules.base import Source, load_source, shaped
+from export.weight_pages import INLINE_BYTES, PAGE, pwrite
 from runtime.errors import OmnijetError
 
-PAGE = 4096  # so that a runtime can map each tensor
 BLOCK_BYTES = 64 << 20
-INLINE_BYTES = 1024  # smaller tensors stay in the graph file
 F16_MAX = 65504.0
 
 TORCH_OF_IR = {
@@ -74,7 +72,7 @@ def write_weights(
                     value.const_value = ir.tensor(shaped(inline, shape, name).numpy(), name=name)
                 continue
             if source is None:  # a constant of the trace
-                _pwrite(descriptor, np.ascontiguousarray(tensor.numpy()), offset)
+                pwrite(descriptor, np.ascontiguousarray(tensor.numpy()), offset)
             else:
                 _write_source(descriptor, offset, source, reader, tensor.dtype, shape, name)
             value.const_value = ir.ExternalTensor(
@@ -117,20 +115,12 @@ def _write_source(
                 # A column band of [in, out]: one short run per input feature.
                 band = part.t().contiguous().numpy()
                 for row in range(width):
-                    _pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
+                    pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
         column += rows
 
 
 def _write(descriptor: int, offset: int, value: Tensor) -> None:
-    _pwrite(descriptor, value.contiguous().view(torch.uint8).reshape(-1).numpy(), offset)
-
-
-def _pwrite(descriptor: int, data: npt.NDArray[Any], offset: int) -> None:
-    """All of it: one call may write less, a nearly full disk for example."""
-    view = data.reshape(-1).view(np.uint8).data
-    done = os.pwrite(descriptor, view, offset)
-    while done < len(view):
-        done += os.pwrite(descriptor, view[done:], offset + done)
+    pwrite(descriptor, value.contiguous().view(torch.uint8).reshape(-1).numpy(), offset)
 
 
 def convert(value: Tensor, dtype: ir.DataType, name: str) -> Tensor:

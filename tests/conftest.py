@@ -11,6 +11,7 @@ import torch
 from filelock import FileLock
 
 if TYPE_CHECKING:
+    from runtime.contract import GraphContract
     from runtime.pipeline import Omni
 
 
@@ -63,3 +64,24 @@ def omni(nano: tuple[Path, Path]) -> Omni:
     from runtime.pipeline import Omni
 
     return Omni.open(nano[1], backend=OrtBackend(threads=1))
+
+
+@pytest.fixture(scope="session")
+def thinker_f16(
+    trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, GraphContract]:
+    """(graph file, contract) of the trained Thinker in f16."""
+    from export.checkpoint import Checkpoint
+    from export.graph_file import write_graph
+    from export.graph_modules import GRAPH_MODULES
+    from export.modules.base import weight_sources
+    from export.trace import trace
+    from runtime.contract import graph_contracts
+
+    checkpoint = Checkpoint.open(trained[0])
+    contract = graph_contracts(checkpoint.dims, "f16")["thinker_step"]
+    module = GRAPH_MODULES["thinker_step"](checkpoint.dims, "f16")
+    folder = tmp_path_factory.mktemp("f16")
+    model = trace(module, contract)
+    write_graph(model, weight_sources(module), contract, checkpoint, folder, lambda count: None)
+    return folder / "graphs" / "thinker_step.onnx", contract

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from export import weight_file
 from export.modules.base import Linear, Source, Sourced, load_source, weight_sources
-from export.weight_file import PAGE, write_weights
+from export.weight_file import write_weights
+from export.weight_pages import PAGE
 from runtime.contract import Precision
 from runtime.errors import OmnijetError
 

@@ -1,0 +1,271 @@
+"""The canonical graph as ONNX Runtime's CPU provider runs it best.
+
+Quantized products become the operators of ONNX Runtime that compute with integers. It has
+passes of its own for this, which run at every start: they transpose every weight again, take
+the accuracy of block weights from the session instead of the file, and leave products in floats
+whose activation several layers share or whose bias was fused before (ONNX Runtime 1.32).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from export.saved_graph import save_graph
+from export.weight_pages import WeightPages, packed
+from runtime.contract import Array, GraphContract
+from runtime.manifest import GraphEntry
+
+DOMAIN = "com.microsoft"
+BITS = {
+    ir.DataType.INT4: 4,
+    ir.DataType.UINT4: 4,
+    ir.DataType.INT8: 8,
+    ir.DataType.UINT8: 8,
+}
+SIGNED = {ir.DataType.INT4, ir.DataType.INT8}
+
+EXACT, IN_INT8 = 1, 4
+"""Accuracy levels of MatMulNBits: in f32, or with activations rounded to int8 block by block."""
+
+
+def lower(
+    source: Path,
+    contract: GraphContract,
+    target: Path,
+    parameters: int,
+    progress: Callable[[int], None],
+) -> GraphEntry:
+    """Writes the graph at `source` into folder `target`. Holds one layer's weight at a time.
+
+    Args:
+        target: folder of the new graph and its weight file, not that of the source.
+        parameters: of the source, for the entry.
+        progress: told the bytes of the tensors that go over unchanged.
+
+    Raises:
+        ContractError: the boundary differs.
+    """
+    model = ir.load(source)
+    target.mkdir(parents=True, exist_ok=True)
+    with WeightPages(target, f"{contract.name}.weights") as pages:
+        constants = Constants(model.graph, pages)
+        BlockProducts(constants, accuracy_levels(contract))(model)
+        IntegerProducts(constants)(model)
+        for name, value in model.graph.initializers.items():
+            if name not in constants.written and value.const_value is not None:
+                value.const_value = pages.copy(value.const_value)
+                progress(int(value.const_value.nbytes))
+    return save_graph(model, contract, target, parameters, domains=[DOMAIN])
+
+
+def accuracy_levels(contract: GraphContract) -> dict[int, int]:
+    """Bits of the weights -> accuracy level, by measurement (`python -m tests.bench_products`).
+
+    Of 4 bits, a product with one row is twice as fast in int8, one with 100 rows and more 15 %
+    slower than in f32; a graph with state decodes row by row. Of 8 bits f32 is 2 to 90 times
+    as slow. Rounding activations adds 5e-3 of a product to the 1e-1 that 4 bits cost.
+    """
+    return {4: IN_INT8 if contract.state else EXACT, 8: IN_INT8}
+
+
+class Constants:
+    """A graph's initializers while some are replaced by others in its new weight file."""
+
+    def __init__(self, graph: ir.Graph, pages: WeightPages) -> None:
+        self._graph = graph
+        self._pages = pages
+        self.written: set[str] = set()
+
+    def add(self, name: str, values: Array) -> ir.Value:
+        tensor = self._pages.add(name, values)
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(values.shape),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        self._graph.register_initializer(value)
+        self.written.add(name)
+        return value
+
+    def remove(self, node: ir.Node) -> None:
+        """The node, what quantized and dequantized for it alone, constants that nobody reads."""
+        inputs = [value for value in node.inputs if value is not None]
+        self._graph.remove(node, safe=True)
+        for value in inputs:
+            maker = value.producer()
+            if value.uses() or value.is_graph_output():
+                continue
+            if maker is not None and maker.op_type in ("DequantizeLinear", "QuantizeLinear"):
+                self.remove(maker)
+            elif value.is_initializer():
+                del self._graph.initializers[str(value.name)]
+
+
+class BlockProducts(ir.passes.InPlacePass):
+    """Promise: a MatMul whose weight is dequantized in blocks is one MatMulNBits."""
+
+    def __init__(self, constants: Constants, levels: Mapping[int, int]) -> None:
+        self._constants = constants
+        self._levels = levels
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        found = [node for node in model.graph if _blocks_of(node) is not None]
+        for node in found:
+            self._lower(model, node)
+        return ir.passes.PassResult(model, modified=bool(found))
+
+    def _lower(self, model: ir.Model, node: ir.Node) -> None:
+        weight = _blocks_of(node)
+        assert weight is not None
+        values = _tensor(weight.inputs[0])
+        name = str(values.name)
+        bits, block = BITS[values.dtype], weight.attributes["block_size"].as_int()
+        inputs, outputs = values.shape.numpy()
+        columns = _packed(values.numpy().T, bits)
+        # unsigned here: what has no zero points has its zero in the middle
+        if values.dtype in SIGNED:
+            columns ^= np.uint8(0x88 if bits == 4 else 0x80)
+        scales = np.ascontiguousarray(_tensor(weight.inputs[1]).numpy().T)
+        operands = [
+            self._constants.add(f"{name}.columns", columns.reshape(outputs, inputs // block, -1)),
+            self._constants.add(f"{name}.scales", scales),
+        ]
+        if len(weight.inputs) > 2:
+            assert values.dtype not in SIGNED, name
+            zeros = _packed(_tensor(weight.inputs[2]).numpy().T, bits)
+            operands.append(self._constants.add(f"{name}.zeros", zeros))
+        new = ir.node(
+            "MatMulNBits",
+            [node.inputs[0], *operands],
+            {
+                "K": inputs,
+                "N": outputs,
+                "bits": bits,
+                "block_size": block,
+                "accuracy_level": self._levels[bits],
+            },
+            domain=DOMAIN,
+            name=node.name,
+        )
+        _replace(model, node, new, new.outputs[0])
+        self._constants.remove(node)
+
+
+class IntegerProducts(ir.passes.InPlacePass):
+    """Promise: a MatMul of an activation and a weight, both int8, is one MatMulIntegerToFloat.
+
+    The activation becomes unsigned, as processors want the first operand of such products: 128
+    more, and 128 is its zero. The operator gives f32; an f16 graph gets a Cast behind it.
+    """
+
+    def __init__(self, constants: Constants) -> None:
+        self._constants = constants
+        self._quantized: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]] = {}
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        found = [node for node in model.graph if _integers_of(node) is not None]
+        for node in found:
+            self._lower(model, node)
+        return ir.passes.PassResult(model, modified=bool(found))
+
+    def _lower(self, model: ir.Model, node: ir.Node) -> None:
+        pair = _integers_of(node)
+        assert pair is not None
+        activation, weight = pair
+        values, name = weight.inputs[0], str(_tensor(weight.inputs[0]).name)
+        scales = _tensor(weight.inputs[1]).numpy().astype(np.float32)
+        signed = activation.inputs[0]
+        assert signed is not None
+        if signed not in self._quantized:
+            self._quantized[signed] = self._unsigned(model.graph, signed)
+        unsigned, scale, zero = self._quantized[signed]
+        new = ir.node(
+            "MatMulIntegerToFloat",
+            [unsigned, values, scale, self._constants.add(f"{name}.scales", scales), zero],
+            domain=DOMAIN,
+            name=node.name,
+        )
+        product = new.outputs[0]
+        product.name, product.type = f"{name}.product", ir.TensorType(ir.DataType.FLOAT)
+        product.shape = node.outputs[0].shape
+        if node.outputs[0].dtype == ir.DataType.FLOAT16:
+            model.graph.insert_before(node, new)
+            new = ir.node("Cast", [product], {"to": ir.DataType.FLOAT16}, name=f"{name}.cast")
+        _replace(model, node, new, new.outputs[0])
+        self._constants.remove(node)
+
+    def _unsigned(self, graph: ir.Graph, signed: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """The same activation as u8, its scale in f32, its zero."""
+        quantize = signed.producer()
+        assert quantize is not None
+        name = str(signed.name)
+        zero = self._constants.add(f"{name}.middle", np.array(128, np.uint8))
+        scale = _tensor(quantize.inputs[1]).numpy().astype(np.float32)
+        new = ir.node(
+            "QuantizeLinear", [*quantize.inputs[:2], zero], name=f"{quantize.name}.unsigned"
+        )
+        value = new.outputs[0]
+        value.name, value.shape = f"{name}.unsigned", signed.shape
+        value.type = ir.TensorType(ir.DataType.UINT8)
+        graph.insert_before(quantize, new)
+        return value, self._constants.add(f"{name}.scale", scale), zero
+
+
+def _blocks_of(node: ir.Node) -> ir.Node | None:
+    """What dequantizes the weight of this product, if in blocks."""
+    weight = _dequantized(node, 1)
+    if weight is None or "block_size" not in weight.attributes:
+        return None
+    return weight
+
+
+def _integers_of(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    """What dequantizes activation and weight of this product, if both are int8."""
+    activation, weight = _dequantized(node, 0), _dequantized(node, 1)
+    if activation is None or weight is None or "block_size" in weight.attributes:
+        return None
+    stored = (activation.inputs[0], weight.inputs[0])
+    if any(value is None or value.dtype != ir.DataType.INT8 for value in stored):
+        return None
+    quantize = stored[0].producer() if stored[0] is not None else None
+    if quantize is None or quantize.op_type != "QuantizeLinear" or not _is_constant(stored[1]):
+        return None
+    return activation, weight
+
+
+def _dequantized(node: ir.Node, index: int) -> ir.Node | None:
+    value = node.inputs[index] if node.op_type == "MatMul" else None
+    maker = value.producer() if value is not None else None
+    return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
+
+
+def _replace(model: ir.Model, old: ir.Node, new: ir.Node, result: ir.Value) -> None:
+    before = old.outputs[0]
+    result.name, result.shape, result.type = before.name, before.shape, before.type
+    model.opset_imports[DOMAIN] = 1
+    model.graph.insert_before(old, new)
+    ir.convenience.replace_all_uses_with(before, result, replace_graph_outputs=True)
+
+
+def _is_constant(value: ir.Value | None) -> bool:
+    return value is not None and value.const_value is not None
+
+
+def _tensor(value: ir.Value | None) -> ir.TensorProtocol:
+    assert value is not None and value.const_value is not None
+    return value.const_value
+
+
+def _packed(rows: Array, bits: int) -> Array:
+    """u8[rows, ceil(width * bits / 8)], each row from a byte of its own."""
+    rows = np.ascontiguousarray(rows).view(np.uint8)
+    if bits == 8:
+        return rows
+    if rows.shape[1] % 2:
+        rows = np.pad(rows, ((0, 0), (0, 1)))
+    return packed(rows).reshape(len(rows), -1)

@@ -1,0 +1,113 @@
+"""A graph's weight file while it is written: one tensor after the other, each on its own
+page. No torch here: whatever writes graphs writes them with this."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from runtime.errors import OmnijetError
+
+PAGE = 4096  # so that a runtime can map each tensor
+INLINE_BYTES = 1024  # smaller tensors stay in the graph file
+COPY_BYTES = 16 << 20
+
+
+class WeightPages:
+    """Tensors as they come, none of them kept in memory. A context manager."""
+
+    def __init__(self, folder: Path, file_name: str) -> None:
+        self._folder = folder
+        self._file_name = file_name
+        self._offset = 0
+        self._file = open(folder / file_name, "w+b", buffering=0)  # noqa: SIM115 (closes with us)
+
+    def __enter__(self) -> WeightPages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Fills the last page. Nothing can be added after."""
+        if not self._file.closed:
+            self._file.truncate(max(self._offset, PAGE))
+            self._file.close()
+
+    def add(
+        self, name: str, values: npt.NDArray[Any], dtype: ir.DataType | None = None
+    ) -> ir.TensorProtocol:
+        """The tensor as a graph holds it: a place in the file, or itself if it is small.
+
+        Args:
+            dtype: INT4 or UINT4 if the bytes of `values` stand for one number of 4 bits each.
+        """
+        dtype = ir.DataType.from_numpy(values.dtype) if dtype is None else dtype
+        shape = ir.Shape(values.shape)
+        stored = packed(values) if dtype.bitwidth == 4 else np.ascontiguousarray(values)
+        if stored.nbytes > INLINE_BYTES:
+            offset = self._reserve(stored.nbytes)
+            pwrite(self._file.fileno(), stored, offset)
+            return self._place(name, offset, stored.nbytes, dtype, shape)
+        if dtype.bitwidth == 4:
+            return ir.PackedTensor(stored, dtype, shape=shape, name=name)
+        return ir.tensor(stored.copy(), dtype=dtype, name=name)
+
+    def copy(self, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        """The same tensor in this file, copied in blocks; one in the graph file stays there."""
+        if not isinstance(tensor, ir.ExternalTensor):
+            return tensor
+        size = int(tensor.nbytes)
+        offset = self._reserve(size)
+        with open(tensor.path, "rb") as source:
+            source.seek(tensor.offset or 0)
+            for start in range(0, size, COPY_BYTES):
+                block = source.read(min(COPY_BYTES, size - start))
+                if len(block) < min(COPY_BYTES, size - start):
+                    raise OmnijetError(
+                        "a weight file ends before its last tensor",
+                        where=tensor.path,
+                        expected=f"{(tensor.offset or 0) + size} bytes or more",
+                        got=f"{os.path.getsize(tensor.path)} bytes",
+                        fix="run `omnijet check` on the bundle; export it again",
+                    )
+                pwrite(self._file.fileno(), np.frombuffer(block, np.uint8), offset + start)
+        return self._place(str(tensor.name), offset, size, tensor.dtype, tensor.shape)
+
+    def _reserve(self, size: int) -> int:
+        offset = self._offset
+        self._offset += -(-size // PAGE) * PAGE
+        return offset
+
+    def _place(
+        self, name: str, offset: int, size: int, dtype: ir.DataType, shape: Any
+    ) -> ir.ExternalTensor:
+        return ir.ExternalTensor(
+            self._file_name, offset, size, dtype, shape=shape, name=name, base_dir=self._folder
+        )
+
+
+def packed(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Numbers of 4 bits, one in each byte -> two in each, the first in the low half, u8[n / 2].
+
+    As ONNX stores INT4 and UINT4: along the last axis, rows without padding between.
+    """
+    flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    flat = flat & np.uint8(0x0F)
+    if flat.size % 2:
+        flat = np.append(flat, np.uint8(0))
+    result: npt.NDArray[np.uint8] = flat[0::2] | (flat[1::2] << np.uint8(4))
+    return result
+
+
+def pwrite(descriptor: int, data: npt.NDArray[Any], offset: int) -> None:
+    """All of it: one call may write less, a nearly full disk for example."""
+    view = data.reshape(-1).view(np.uint8).data
+    done = os.pwrite(descriptor, view, offset)
+    while done < len(view):
+        done += os.pwrite(descriptor, view[done:], offset + done)

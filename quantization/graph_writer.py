@@ -1,0 +1,296 @@
+"""A graph with quantized layers, in standard operators, written as its layers change.
+
+A weight becomes DequantizeLinear(integers), an activation of 8 bits passes through
+QuantizeLinear and DequantizeLinear (ONNX opset 24): what ONNX Runtime, TensorRT and
+TensorRT-RTX recognise as products in low precision. The boundary stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+from export.saved_graph import save_graph
+from export.weight_pages import WeightPages
+from quantization.layers import Layer, layers_of
+from quantization.weights import BlockWeight, Change, ChannelWeight
+from runtime.contract import Array, GraphContract
+from runtime.errors import OmnijetError
+from runtime.manifest import GraphEntry
+
+NORMS = ("RMSNormalization", "LayerNormalization")
+QUANTIZED = {"int8": np.dtype(np.int8), "fp8": np.dtype(ml_dtypes.float8_e4m3fn)}
+SMALLEST_F16 = 2.0**-24
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A product whose weight is replaced; what its activation needs waits for `finish`."""
+
+    node: ir.Node
+    divisor: Array | None
+    activation_scale: float | None
+    dtype: np.dtype[np.generic] | None  # of the quantized activation
+
+
+class GraphWriter:
+    """One graph, from a bundle's file to a new one. Holds one layer's weight at a time.
+
+    Args:
+        source: the graph file; its weight file is beside it.
+        target: folder of the new graph and its weight file, not that of the source.
+
+    Attributes:
+        layers: what can be changed, in the order of the graph.
+    """
+
+    def __init__(self, source: Path, contract: GraphContract, target: Path) -> None:
+        self._contract = contract
+        self._target = target
+        self._model = ir.load(source)
+        self.layers = layers_of(self._model, contract.name)
+        self._parameters = sum(
+            value.const_value.size
+            for value in self._model.graph.initializers.values()
+            if value.const_value is not None
+        )
+        self._changed: list[_Changed] = []
+        self._written: set[str] = set()
+        self._bytes = 0
+        target.mkdir(parents=True, exist_ok=True)
+        self._pages = WeightPages(target, f"{contract.name}.weights")
+
+    def read(self, layer: Layer) -> Array:
+        """The weight, f32[inputs, outputs]."""
+        tensor = self._weight(layer).const_value
+        assert tensor is not None
+        values: Array = tensor.numpy().astype(np.float32)  # a copy: the file's mapping goes
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor.release()
+        return values
+
+    def change(self, layer: Layer, change: Change) -> None:
+        """Writes the new weight and puts it in the place of the old.
+
+        Raises:
+            OmnijetError: a scale does not fit the activation's dtype.
+        """
+        old = self._weight(layer)
+        ((node, _),) = old.uses()
+        weight = change.weight
+        dtype = _float_dtype(node.inputs[0])
+        attributes: dict[str, int] = {"axis": 1}
+        if isinstance(weight, BlockWeight):
+            attributes = {"axis": 0, "block_size": weight.block}
+        assert weight.values.shape == (layer.inputs, layer.outputs), layer
+        new = ir.node(
+            "DequantizeLinear",
+            [
+                self._initializer(layer.name, weight.values, _stored(weight)),
+                self._initializer(f"{layer.name}.scale", _fitting(weight.scales, dtype, layer)),
+                *self._zero_points(layer, weight),
+            ],
+            attributes,
+            name=f"{layer.name}.dequantize",
+        )
+        _describe(new, f"{layer.name}.dequantized", dtype, old.shape)
+        self._model.graph.insert_before(node, new)
+        node.replace_input_with(1, new.outputs[0])
+        activation = None if isinstance(weight, BlockWeight) else QUANTIZED[weight.dtype]
+        assert change.activation_scale is None or activation is not None, layer
+        self._changed.append(_Changed(node, change.divisor, change.activation_scale, activation))
+
+    def finish(self, progress: Callable[[int], None]) -> GraphEntry:
+        """Writes all else, checks the file and tells what it is.
+
+        Args:
+            progress: told the bytes copied.
+
+        Raises:
+            ContractError: the boundary differs.
+        """
+        for value, products in _by_activation(self._changed):
+            self._rewrite_activation(value, products)
+        for name, value in self._model.graph.initializers.items():
+            if name not in self._written and value.const_value is not None:
+                value.const_value = self._pages.copy(value.const_value)
+                progress(int(value.const_value.nbytes))
+        self._pages.close()
+        return save_graph(self._model, self._contract, self._target, self._parameters)
+
+    def _weight(self, layer: Layer) -> ir.Value:
+        assert layer.name not in self._written, f"{layer.name} is changed already"
+        return self._model.graph.initializers[layer.name]
+
+    def _zero_points(self, layer: Layer, weight: BlockWeight | ChannelWeight) -> list[ir.Value]:
+        """Symmetric weights have none of their own. An omitted one is zero."""
+        if isinstance(weight, ChannelWeight) or weight.zeros is None:
+            return []
+        return [self._initializer(f"{layer.name}.zero", weight.zeros, _stored(weight))]
+
+    def _initializer(self, name: str, values: Array, dtype: ir.DataType | None = None) -> ir.Value:
+        """Registers the value, in the place of one of this name."""
+        graph = self._model.graph
+        graph.initializers.pop(name, None)
+        tensor = self._pages.add(name, values, dtype)
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(values.shape),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        graph.register_initializer(value)
+        self._written.add(name)
+        return value
+
+    def _rewrite_activation(self, value: ir.Value, products: Sequence[_Changed]) -> None:
+        """One division for all products with the same divisor, one pair of QuantizeLinear and
+        DequantizeLinear for all with the same scale."""
+        for index, same in enumerate(_grouped(products, _divisor_key)):
+            divided = value
+            if (divisor := same[0].divisor) is not None:
+                readers = [product.node for product in same]
+                divided = self._divide(value, divisor, readers, f"{value.name}.divided.{index}")
+            for place, pair in enumerate(_grouped(same, _scale_key)):
+                quantized = divided
+                if pair[0].activation_scale is not None:
+                    name = f"{value.name}.{index}.{place}"
+                    quantized = self._quantize(divided, pair[0], name)
+                for product in pair:
+                    product.node.replace_input_with(0, quantized)
+
+    def _divide(
+        self, value: ir.Value, divisor: Array, readers: Sequence[ir.Node], name: str
+    ) -> ir.Value:
+        """value / divisor for these readers: in the norm that makes the value, if nobody else
+        reads it, before a cast to f16, or as a product of its own."""
+        node = value.producer()
+        if node is not None and not _has_other_readers(value, readers):
+            if node.op_type == "Cast":
+                wide = node.inputs[0]
+                assert wide is not None
+                node.replace_input_with(0, self._divide(wide, divisor, [node], name))
+                return value
+            if node.op_type in NORMS and self._fold(node, divisor):
+                return value
+        dtype = _float_dtype(value)
+        factor = self._initializer(f"{name}.factor", _checked(1 / divisor, dtype, name))
+        new = ir.node("Mul", [value, factor], name=name)
+        _describe(new, f"{name}.value", dtype, value.shape)
+        self._insert(new, value)
+        return new.outputs[0]
+
+    def _fold(self, norm: ir.Node, divisor: Array) -> bool:
+        """Divides what the norm multiplies and adds, if those are weights of this norm alone."""
+        vectors = [value for value in norm.inputs[1:] if value is not None]
+        if any(value.const_value is None or len(value.uses()) != 1 for value in vectors):
+            return False
+        for index, value in enumerate(norm.inputs):
+            if index == 0 or value is None:
+                continue
+            tensor, name = value.const_value, str(value.name)
+            assert tensor is not None
+            vector = tensor.numpy().astype(np.float32) / divisor
+            new = self._initializer(name, _checked(vector, tensor.dtype.numpy(), name))
+            norm.replace_input_with(index, new)
+        return True
+
+    def _quantize(self, value: ir.Value, product: _Changed, name: str) -> ir.Value:
+        assert product.activation_scale is not None and product.dtype is not None
+        dtype = _float_dtype(value)
+        step = np.array(product.activation_scale, np.float32)
+        scale = self._initializer(f"{name}.scale", _checked(step, dtype, name))
+        zero = self._initializer(f"{name}.zero", np.zeros((), product.dtype))
+        quantize = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.quantize")
+        _describe(quantize, f"{name}.quantized", product.dtype, value.shape)
+        dequantize = ir.node(
+            "DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}.dequantize"
+        )
+        _describe(dequantize, f"{name}.dequantized", dtype, value.shape)
+        self._insert(quantize, value)
+        self._model.graph.insert_after(quantize, dequantize)
+        return dequantize.outputs[0]
+
+    def _insert(self, new: ir.Node, value: ir.Value) -> None:
+        """Right behind the value's producer: before whatever reads it."""
+        if (producer := value.producer()) is not None:
+            self._model.graph.insert_after(producer, new)
+        else:
+            self._model.graph.insert_before(self._model.graph[0], new)
+
+
+def _by_activation(changed: Iterable[_Changed]) -> list[tuple[ir.Value, list[_Changed]]]:
+    found: dict[ir.Value, list[_Changed]] = {}
+    for product in changed:
+        value = product.node.inputs[0]
+        assert value is not None
+        found.setdefault(value, []).append(product)
+    return list(found.items())
+
+
+def _grouped(
+    products: Sequence[_Changed], key: Callable[[_Changed], object]
+) -> list[list[_Changed]]:
+    found: dict[object, list[_Changed]] = {}
+    for product in products:
+        found.setdefault(key(product), []).append(product)
+    return list(found.values())
+
+
+def _divisor_key(product: _Changed) -> object:
+    return None if product.divisor is None else product.divisor.tobytes()
+
+
+def _scale_key(product: _Changed) -> object:
+    return product.activation_scale, product.dtype
+
+
+def _has_other_readers(value: ir.Value, readers: Sequence[ir.Node]) -> bool:
+    return value.is_graph_output() or any(node not in readers for node in value.consumers())
+
+
+def _stored(weight: BlockWeight | ChannelWeight) -> ir.DataType | None:
+    """What the bytes of the values are, where numpy's dtype does not say it."""
+    if isinstance(weight, ChannelWeight) or weight.bits == 8:
+        return None
+    return ir.DataType.INT4 if weight.zeros is None else ir.DataType.UINT4
+
+
+def _float_dtype(value: ir.Value | None) -> np.dtype[np.generic]:
+    assert value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16), value
+    return value.dtype.numpy()
+
+
+def _describe(
+    node: ir.Node, name: str, dtype: np.dtype[np.generic], shape: ir.Shape | None
+) -> None:
+    value = node.outputs[0]
+    value.name, value.shape = name, shape
+    value.type = ir.TensorType(ir.DataType.from_numpy(dtype))
+
+
+def _fitting(scales: Array, dtype: np.dtype[np.generic], layer: Layer) -> Array:
+    """A scale that f16 would round to zero becomes its smallest number: what it stood for
+    was at most 448 times 3e-8."""
+    if dtype == np.float16:
+        scales = np.maximum(scales, SMALLEST_F16)
+    return _checked(scales, dtype, layer.name)
+
+
+def _checked(values: Array, dtype: np.dtype[np.generic], where: str) -> Array:
+    with np.errstate(over="ignore", divide="ignore"):
+        result: Array = np.asarray(values).astype(dtype)
+    if not np.isfinite(result).all() or (values.ndim == 0 and not result > 0):
+        raise OmnijetError(
+            f"a scale does not fit {dtype}",
+            where=where,
+            expected="finite scales, that of an activation above zero",
+            got=f"{np.min(values):g} to {np.max(values):g}",
+            fix="leave this layer as it is, or quantize a bundle exported with --dtype f32",
+        )
+    return result

@@ -1,0 +1,246 @@
+"""Graphs to quantize, inputs to feed them, and what a quantized graph must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from quantization.graph_writer import GraphWriter
+from quantization.layers import Layer
+from quantization.weights import BlockWeight, Change, ChannelWeight
+from runtime.contract import NUMPY_DTYPES, Array, GraphContract
+
+SIZES = {
+    "chunks": 2, "tokens": 21, "cells": 8, "windows": 3, "rows": 5, "capacity": 16,
+    "branches": 2, "blocks": 3, "frames": 23,
+}  # fmt: skip
+FP8_MAX = 448.0
+
+
+def feeds(contract: GraphContract, seed: int = 0) -> dict[str, Array]:
+    """Random inputs, indices in range, masks that see almost everything."""
+    random = np.random.default_rng(seed)
+    shapes = {spec.name: spec.shape(SIZES) for spec in contract.inputs}
+    result: dict[str, Array] = {}
+    for spec in contract.inputs:
+        shape = shapes[spec.name]
+        if spec.dtype == "i64":
+            result[spec.name] = random.integers(0, _rows_behind(spec.name, shapes), shape)
+        elif spec.dtype == "bool":
+            result[spec.name] = random.random(shape) > 0.1
+            result[spec.name][..., 0] = True
+        elif spec.name in ("cos", "sin"):
+            angles = random.random(shape) * np.pi
+            result[spec.name] = getattr(np, spec.name)(angles).astype(np.float32)
+        else:
+            result[spec.name] = random.standard_normal(shape).astype(NUMPY_DTYPES[spec.dtype])
+    return result
+
+
+def _rows_behind(index: str, shapes: dict[str, tuple[int, ...]]) -> int:
+    """How many rows an index may choose from."""
+    if index == "pool_rows":
+        return shapes["key_mask"][0] * shapes["key_mask"][-1]
+    if index == "window_rows":
+        return shapes["patches"][0]
+    if index == "window_slots":
+        return int(np.prod(shapes["window_rows"]))
+    if index == "commit":
+        return shapes["mask_self"][0]
+    assert index == "write_index", index
+    return shapes["mask"][-1] - shapes["mask"][-2]
+
+
+def run(path: Path, inputs: dict[str, Array], *, optimize: bool, level: str = "1") -> list[Array]:
+    """All outputs in ONNX Runtime. `level`: accuracy of products with block weights that the
+    file does not state itself; 1 computes in f32."""
+    return session(path, optimize=optimize, level=level).run(None, inputs)
+
+
+def session(path: Path, *, optimize: bool, level: str = "1", saved: Path | None = None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", level)
+    if saved is not None:
+        options.optimized_model_filepath = str(saved)
+    if not optimize:
+        disabled = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = disabled
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def error(found: list[Array], wanted: list[Array]) -> float:
+    """Largest root-mean-square error of an output, relative to it."""
+    assert len(found) == len(wanted)
+    worst = 0.0
+    for a, b in zip(found, wanted, strict=True):
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        assert np.isfinite(a).all() and a.shape == b.shape and b.std() > 0
+        worst = max(worst, float(np.sqrt(np.mean((a - b) ** 2) / np.mean(b**2))))
+    return worst
+
+
+def blocks(weight: Array, bits: Any, block: Any, symmetric: bool) -> BlockWeight:
+    """Plain rounding."""
+    parts = weight.reshape(-1, block, weight.shape[1])
+    if symmetric:
+        top = 2 ** (bits - 1) - 1
+        scales = _in_f16(np.maximum(np.abs(parts).max(axis=1), 1e-4) / top)
+        values = np.clip(np.rint(parts / scales[:, None]), -top - 1, top).astype(np.int8)
+        return BlockWeight(bits, block, values.reshape(weight.shape), scales)
+    top = 2**bits - 1
+    low, high = np.minimum(parts.min(axis=1), 0), np.maximum(parts.max(axis=1), 0)
+    scales = _in_f16(np.maximum(high - low, 1e-4) / top)
+    zeros = np.clip(np.rint(-low / scales), 0, top)
+    values = np.clip(np.rint(parts / scales[:, None]) + zeros[:, None], 0, top).astype(np.uint8)
+    return BlockWeight(bits, block, values.reshape(weight.shape), scales, zeros.astype(np.uint8))
+
+
+def channels(weight: Array, dtype: Any) -> ChannelWeight:
+    """Plain rounding."""
+    top = 127 if dtype == "int8" else FP8_MAX
+    scales = _in_f16(np.maximum(np.abs(weight).max(axis=0), 1e-4) / top)
+    ratio = np.clip(weight / scales, -top, top)
+    if dtype == "int8":
+        return ChannelWeight("int8", np.rint(ratio).astype(np.int8), scales)
+    return ChannelWeight("fp8", ratio.astype(ml_dtypes.float8_e4m3fn), scales)
+
+
+def _in_f16(scales: Array) -> Array:
+    """So that f32 and f16 graphs have the same."""
+    return np.asarray(scales, np.float16).astype(np.float32)
+
+
+def activations(
+    source: Path, layers: Sequence[Layer], inputs: dict[str, Array]
+) -> dict[str, Array]:
+    """What each layer's activation is on these inputs: [rows, inputs], by name."""
+    names = list(dict.fromkeys(layer.activation for layer in layers))
+    model = onnx.load(source)
+    known = {value.name for value in model.graph.input}
+    for name in names:
+        if name not in known:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    ready = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    found = {name: inputs[name] for name in names if name in known}
+    wanted = [name for name in names if name not in known]
+    found.update(zip(wanted, ready.run(wanted, inputs), strict=True))
+    return {name: x.reshape(-1, x.shape[-1]).astype(np.float32) for name, x in found.items()}
+
+
+def plain_change(
+    weight: Array, kind: str, divisor: Array | None, activation: Array
+) -> Change | None:
+    """Kinds: `int4`, `int4z` (zero points), `int8`, `int8z`, `w8a8`, `fp8`. None if the layer
+    does not divide into blocks. `activation`: values it has, undivided."""
+    if divisor is not None:
+        weight = weight * divisor[:, None]
+        activation = activation / divisor
+    if kind in ("w8a8", "fp8"):
+        dtype, top = ("int8", 127) if kind == "w8a8" else ("fp8", FP8_MAX)
+        scale = float(_in_f16(np.abs(activation).max() / top))
+        return Change(channels(weight, dtype), divisor, scale)
+    if len(weight) % 32:
+        return None
+    return Change(blocks(weight, int(kind[3]), 32, not kind.endswith("z")), divisor)
+
+
+def divisors(layers: Sequence[Layer]) -> dict[str, Array]:
+    """By activation: layers that share one share its divisor. Powers of two are exact."""
+    random = np.random.default_rng(0)
+    return {
+        layer.activation: np.float32(2) ** random.integers(-2, 3, layer.inputs) for layer in layers
+    }
+
+
+def quantize(
+    source: Path,
+    contract: GraphContract,
+    target: Path,
+    kind: str,
+    divided: bool,
+    layers: slice = slice(None),
+) -> dict[str, tuple[Layer, Change]]:
+    """Every layer of these that can be, plainly, into folder `target`."""
+    writer = GraphWriter(source, contract, target)
+    dividing = divisors(writer.layers)
+    seen = activations(source, writer.layers, feeds(contract))
+    changes = {}
+    for layer in writer.layers[layers]:
+        weight = writer.read(layer)
+        assert weight.shape == (layer.inputs, layer.outputs) and weight.dtype == np.float32
+        divisor = dividing[layer.activation] if divided else None
+        change = plain_change(weight, kind, divisor, seen[layer.activation])
+        if change is not None:
+            writer.change(layer, change)
+            changes[layer.name] = layer, change
+    assert changes
+    entry = writer.finish(lambda count: None)
+    assert entry.file == f"{target.name}/{contract.name}.onnx" and entry.opset == 24
+    assert entry.weight_bytes == (target / f"{contract.name}.weights").stat().st_size
+    return changes
+
+
+def write_reference(source: Path, target: Path, changes: dict[str, tuple[Layer, Change]]) -> None:
+    """The source graph with f32 or f16 weights that are what the changes stand for, divided
+    back, and activations rounded in plain arithmetic. No DequantizeLinear in it."""
+    model = ir.load(source)
+    graph = model.graph
+    for name, (_, change) in changes.items():
+        value = graph.initializers[name]
+        ((node, _),) = value.uses()
+        dtype = value.dtype.numpy()
+        divisor = np.float32(1) if change.divisor is None else change.divisor[:, None]
+        dense = (change.weight.dequantized() / divisor).astype(dtype)
+        value.const_value = ir.tensor(dense, name=name)
+        if change.activation_scale is not None:
+            fp8 = change.weight.dtype == "fp8"
+            rounded = _round(graph, node, change.activation_scale, change.divisor, fp8, dtype)
+            node.replace_input_with(0, rounded)
+    for value in graph.initializers.values():
+        value.const_value = ir.tensor(value.const_value.numpy().copy(), name=value.name)
+    ir.save(model, target)
+
+
+def _round(
+    graph: ir.Graph, node: ir.Node, scale: float, divisor: Array | None, fp8: bool, dtype: Any
+) -> ir.Value:
+    """round(x / divisor / scale) * scale * divisor in f32, of the node's activation x."""
+    prefix = f"{node.inputs[1].name}.reference"
+    made: list[ir.Node] = []
+
+    def constant(array: Any) -> ir.Value:
+        name = f"{prefix}.{len(made)}.{len(graph.initializers)}"
+        tensor = ir.tensor(np.asarray(array, np.float32), name=name)
+        value = ir.Value(name=name, const_value=tensor, shape=tensor.shape,
+                         type=ir.TensorType(tensor.dtype))  # fmt: skip
+        graph.register_initializer(value)
+        return value
+
+    def op(kind: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
+        made.append(ir.node(kind, inputs, attributes, name=f"{prefix}.{len(made)}"))
+        made[-1].outputs[0].name = f"{prefix}.{len(made)}.value"
+        return made[-1].outputs[0]
+
+    wide = ir.DataType.FLOAT.value
+    step = np.float32(np.asarray(scale, dtype)) * (1 if divisor is None else divisor)
+    value = op("Div", op("Cast", node.inputs[0], to=wide), constant(step))
+    if fp8:
+        value = op("Cast", op("Cast", value, to=ir.DataType.FLOAT8E4M3FN.value), to=wide)
+    else:
+        value = op("Clip", op("Round", value), constant(-128), constant(127))
+    value = op("Cast", op("Mul", value, constant(step)), to=ir.DataType.from_numpy(dtype).value)
+    for new in made:
+        graph.insert_before(node, new)
+    return value
