@@ -11,7 +11,9 @@ import onnx_ir as ir
 
 from export import ops
 from export.modules.base import Source
-from export.weight_file import RowReader, write_weights
+from export.packed import Plan
+from export.packed_graph import carry_packed
+from export.weight_file import RowReader, Runs, write_weights
 from runtime.contract import FoundTensor, GraphContract, verify
 from runtime.manifest import GraphEntry
 
@@ -30,6 +32,7 @@ def write_graph(
     reader: RowReader,
     folder: Path,
     progress: Callable[[int], None],
+    packed: Plan | None = None,
 ) -> GraphEntry:
     """Writes `folder/graphs/NAME.onnx` and its weights beside it.
 
@@ -37,12 +40,14 @@ def write_graph(
         model: traced, without weights.
         sources: where each weight comes from.
         progress: told the bytes written.
+        packed: weights that the checkpoint holds packed, carried as they are.
     """
     graphs = folder / "graphs"
     graphs.mkdir(exist_ok=True)
     path = graphs / f"{contract.name}.onnx"
     weights = f"{contract.name}.weights"
-    parameters = write_weights(model, sources, reader, graphs, weights, progress)
+    everything: dict[str, Source | Runs] = {**sources, **carry_packed(model, packed or {})}
+    parameters = write_weights(model, everything, reader, graphs, weights, progress)
     ir.save(model, path)
     check_graph(path, contract)
     histogram = Counter(node.op_type for node in model.graph)
