@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from export.config import read_dims
+from export.config import packing_of, read_dims
 from export.layout import TensorLayout, checkpoint_layout
-from export.shard import TORCH_DTYPES, Entry, read_header, read_tensor
+from export.packing import Packing, packed_layers, packed_layout
+from export.shard import FLOAT_DTYPES, TORCH_DTYPES, Entry, read_header, read_tensor
 from runtime.dims import ModelDims
 from runtime.errors import OmnijetError
 
@@ -36,18 +37,21 @@ class Checkpoint:
     Attributes:
         folder: where it lies.
         dims: the model's facts.
+        packing: how quantized layers are packed; None if the configuration names none.
     """
 
     def __init__(
         self,
         folder: Path,
         dims: ModelDims,
+        packing: Packing | None,
         entries: dict[str, Entry],
         faults: Sequence[str],
         lost: dict[str, str],
     ) -> None:
         self.folder = folder
         self.dims = dims
+        self.packing = packing
         self._entries = entries
         self._faults = tuple(faults)  # of files, found while opening
         self._lost = lost  # keys of weight files that cannot be read, with the file's name
@@ -92,7 +96,7 @@ class Checkpoint:
                     f"{INDEX}: {len(absent)} of {len(keys)} weights not in {name}: {listing}"
                 )
                 lost.update(dict.fromkeys(absent, name))
-        return Checkpoint(folder, dims, entries, faults, lost)
+        return Checkpoint(folder, dims, packing_of(config), entries, faults, lost)
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder.
@@ -138,8 +142,17 @@ class Checkpoint:
                 shape, wrong dtype, and weight that nothing reads.
         """
         layout = checkpoint_layout(dims)
+        unfit: list[str] = []
+        stored = self.keys() | self._lost.keys()
+        if self.packing is not None:
+            layout, misfits = packed_layout(layout, stored, self.packing)
+            if misfits:
+                group = self.packing.group
+                unfit = [f"{len(misfits)} layers are no whole groups of {group}: {_names(misfits)}"]
+        elif packed := packed_layers(stored, layout):
+            unfit = [f"{len(packed)} layers are packed, but {CONFIG} has no quantization_config"]
         missing = [f"{name} is missing" for name in missing_files(self.folder)]
-        faults = [*missing, *self._faults, *self._differences(layout)]
+        faults = [*missing, *self._faults, *unfit, *self._differences(layout)]
         if faults:
             count = f"{len(faults)} fault" + "s" * (len(faults) > 1)
             raise OmnijetError(
@@ -159,8 +172,9 @@ class Checkpoint:
             entry = entries.get(key)
             if entry is None:
                 continue
-            if entry.dtype not in TORCH_DTYPES:
-                dtypes.append(f"{key} is {entry.dtype}")
+            known = ["i32"] if wanted.dtype == "i32" else list(FLOAT_DTYPES)
+            if entry.dtype not in known:
+                dtypes.append(f"{key} is {entry.dtype}, not {' or '.join(known)}")
             elif wanted.dtype == "f32" and entry.dtype != "f32":
                 narrow.append(key)
             if entry.shape != wanted.shape:
@@ -171,7 +185,7 @@ class Checkpoint:
         kinds = {
             f"of {total} weights missing": missing,
             f"of {total} weights have a wrong shape": shapes,
-            f"of {total} weights have a dtype other than {', '.join(TORCH_DTYPES)}": dtypes,
+            f"of {total} weights have a foreign dtype": dtypes,
             f"of {len(entries)} stored weights belong to no part of the model": unused,
         }
         return [f"{len(found)} {kind}: {_names(found)}" for kind, found in kinds.items() if found]

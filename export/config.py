@@ -12,6 +12,7 @@ from typing import Any
 
 from export.config_section import Section
 from export.config_speech import read_dit, read_ecapa, read_vocoder
+from export.packing import Packing, read_packing
 from runtime.dims import (
     AudioEncoderDims,
     CodecIds,
@@ -65,13 +66,24 @@ def read_dims(
     return dims
 
 
+def packing_of(config: dict[str, Any]) -> Packing | None:
+    """How the layers of a checkpoint are packed; None if they are float.
+
+    Args:
+        config: a `config.json` in which `read_dims` found no fault.
+    """
+    root = Section(config, "", [])
+    return read_packing(root, root.child("thinker_config"))
+
+
 def _model(root: Section, generation: Section) -> ModelDims:
     thinker, talker = root.child("thinker_config"), root.child("talker_config")
     token2wav = root.child("token2wav_config")
     text = thinker.child("text_config")
     audio, vision = thinker.child("audio_config"), thinker.child("vision_config")
     dit, vocoder = token2wav.child("dit_config"), token2wav.child("bigvgan_config")
-    for section in (root, thinker, talker, token2wav, text, audio, vision):
+    read_packing(root, thinker)  # here for its faults alone
+    for section in (talker, token2wav, text, audio, vision):
         if section.raw("quantization_config") is not None:
             section.fault("quantization_config", "none: full-precision weights", "one")
     for section in (thinker, talker, text, audio, vision):

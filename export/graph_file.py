@@ -8,8 +8,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from export.modules.base import Source
+from export.packed import Plan
+from export.packed_graph import carry_packed
 from export.saved_graph import save_graph
-from export.weight_file import RowReader, write_weights
+from export.weight_file import RowReader, Runs, write_weights
 from runtime.contract import GraphContract
 from runtime.manifest import GraphEntry
 
@@ -21,6 +23,7 @@ def write_graph(
     reader: RowReader,
     folder: Path,
     progress: Callable[[int], None],
+    packed: Plan | None = None,
 ) -> GraphEntry:
     """Writes `folder/graphs/NAME.onnx` and its weights beside it.
 
@@ -28,9 +31,11 @@ def write_graph(
         model: traced, without weights.
         sources: where each weight comes from.
         progress: told the bytes written.
+        packed: weights that the checkpoint holds packed, carried as they are.
     """
     graphs = folder / "graphs"
     graphs.mkdir(exist_ok=True)
     weights = f"{contract.name}.weights"
-    parameters = write_weights(model, sources, reader, graphs, weights, progress)
+    everything: dict[str, Source | Runs] = {**sources, **carry_packed(model, packed or {})}
+    parameters = write_weights(model, everything, reader, graphs, weights, progress)
     return save_graph(model, contract, graphs, parameters)

@@ -12,6 +12,7 @@ from export.modules.decoder import TalkerStep, ThinkerStep
 from export.modules.dit import DitStep
 from export.modules.vision_encoder import VisionEncoder
 from export.modules.vocoder import Vocoder
+from export.packed import Plan
 from runtime.contract import Precision
 from runtime.dims import ModelDims
 
@@ -30,7 +31,15 @@ def graph_modules(dims: ModelDims, precision: Precision) -> dict[str, nn.Module]
     return {name: make(dims, precision) for name, make in GRAPH_MODULES.items()}
 
 
-def weight_bytes(module: nn.Module) -> int:
-    """Bytes of a graph's weights."""
-    parameters = (module.get_parameter(name) for name in weight_sources(module))
-    return sum(value.numel() * value.element_size() for value in parameters)
+def weight_bytes(module: nn.Module, packed: Plan | None = None) -> int:
+    """Bytes of a graph's weights; `packed` are those that are written packed."""
+    total = 0
+    for name in weight_sources(module):
+        value = module.get_parameter(name)
+        parts = (packed or {}).get(name)
+        total += (
+            value.numel() * value.element_size()
+            if parts is None
+            else sum(part.nbytes(value.element_size()) for part in parts)
+        )
+    return total

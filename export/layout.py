@@ -21,7 +21,7 @@ from runtime.dims import (
     VocoderDims,
 )
 
-StoredDType = Literal["bf16", "f16", "f32"]
+StoredDType = Literal["bf16", "f16", "f32", "i32"]
 Named = tuple[str, tuple[int, ...]]
 
 AUDIO = "thinker.audio_tower"

@@ -21,11 +21,13 @@ _LONGEST_HEADER = 100_000_000  # bytes; the limit of the format's own library
 _LFS_POINTER = b"version https://git-lfs"
 _AGAIN = "download the checkpoint again"
 
-TORCH_DTYPES: dict[str, torch.dtype] = {
+FLOAT_DTYPES: dict[str, torch.dtype] = {
     "bf16": torch.bfloat16,
     "f16": torch.float16,
     "f32": torch.float32,
 }
+TORCH_DTYPES = {**FLOAT_DTYPES, "i32": torch.int32}
+"""Whole numbers are packed weights."""
 
 
 @dataclass(frozen=True, slots=True)

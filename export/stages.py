@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from export.checkpoint import Checkpoint
 from export.graph_file import write_graph
 from export.graph_modules import graph_modules, weight_bytes
 from export.modules.base import weight_sources
+from export.packed import Plan
+from export.packed_plan import packed_plan
+from export.packing import Packing
 from export.speech_tables import speech_tables
 from export.staging import require_bundle, staged_folder
 from export.tables import write_embedding, write_table
@@ -57,9 +60,12 @@ def export_bundle(
     voices = load_voices(source / "spk_dict.pt", dims)
     facts = PreprocessorFacts.from_preprocessor_config(checkpoint.json("preprocessor_config.json"))
     modules = graph_modules(dims, precision)
-    needed = sum(map(weight_bytes, modules.values())) + _table_bytes(dims, precision)
+    sources = {name: weight_sources(module) for name, module in modules.items()}
+    packed = packed_plan(checkpoint, sources)
+    sizes = {name: weight_bytes(module, packed[name]) for name, module in modules.items()}
+    needed = sum(sizes.values()) + _table_bytes(dims, precision)
     # the largest first: its weights are written while the others are traced
-    order = sorted(modules, key=lambda name: -weight_bytes(modules[name]))
+    order = sorted(modules, key=lambda name: -sizes[name])
     contracts = graph_contracts(dims, precision)
     with (
         staged_folder(target, replace=replace, needed_bytes=int(1.02 * needed)) as folder,
@@ -81,8 +87,9 @@ def export_bundle(
         advance(_table_bytes(dims, precision))
         graphs = {}
         for name, model in arriving:
-            sources = weight_sources(modules[name])
-            graphs[name] = write_graph(model, sources, contracts[name], checkpoint, folder, advance)
+            graphs[name] = write_graph(
+                model, sources[name], contracts[name], checkpoint, folder, advance, packed[name]
+            )
             if len(graphs) < len(order):
                 progress("tracing graphs", min(done, needed), needed)
         write_texts(source, folder)
@@ -97,6 +104,7 @@ def export_bundle(
             files=_hash_files(folder, progress),
             versions=_versions(),
             provenance=_provenance(checkpoint),
+            quantization=_quantization(checkpoint.packing, packed),
         )
         manifest.write(folder)
     return manifest
@@ -148,6 +156,22 @@ def _versions() -> dict[str, str]:
     for package in packages:
         found[package] = version(package)
     return found
+
+
+def _quantization(packing: Packing | None, packed: Mapping[str, Plan]) -> dict[str, Any]:
+    """What the checkpoint brought along; empty for floats."""
+    layers = {name: len(plan) for name, plan in packed.items() if plan}
+    if packing is None or not layers:
+        return {}
+    parts = [part for plan in packed.values() for weight in plan.values() for part in weight]
+    return {
+        "recipe": f"{packing.method} checkpoint",
+        "bits": packing.bits,
+        "block": packing.group,
+        "zero_points": not all(part.symmetric for part in parts),
+        "sorted_inputs": any(part.order is not None for part in parts),
+        "layers": layers,
+    }
 
 
 def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -7,7 +7,7 @@ transposed if its graph wants [in, out], and written in place with `pwrite`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -37,9 +37,19 @@ class RowReader(Protocol):
     def rows(self, key: str, start: int, stop: int) -> Tensor: ...
 
 
+class Runs(Protocol):
+    """A tensor that comes as runs of bytes, in any order."""
+
+    @property
+    def parameters(self) -> int: ...
+
+    def runs(self, reader: RowReader) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yields (offset in the tensor, data)."""
+
+
 def write_weights(
     model: ir.Model,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, Source | Runs],
     reader: RowReader,
     folder: Path,
     file_name: str,
@@ -63,18 +73,23 @@ def write_weights(
             assert tensor is not None and value.shape is not None
             shape = value.shape.numpy()
             source = sources.get(name)
-            if source is not None:
+            if isinstance(source, Source):
                 parameters += int(np.prod(shape))
+            elif source is not None:
+                parameters += source.parameters
             size = int(tensor.nbytes)
-            if size <= INLINE_BYTES:
+            if size <= INLINE_BYTES and (source is None or isinstance(source, Source)):
                 if source is not None:
                     inline = convert(load_source(source, reader), tensor.dtype, name)
                     value.const_value = ir.tensor(shaped(inline, shape, name).numpy(), name=name)
                 continue
             if source is None:  # a constant of the trace
                 pwrite(descriptor, np.ascontiguousarray(tensor.numpy()), offset)
-            else:
+            elif isinstance(source, Source):
                 _write_source(descriptor, offset, source, reader, tensor.dtype, shape, name)
+            else:
+                for start, data in source.runs(reader):
+                    pwrite(descriptor, np.ascontiguousarray(data), offset + start)
             value.const_value = ir.ExternalTensor(
                 file_name, offset, size, tensor.dtype, shape=value.shape, name=name, base_dir=folder
             )

@@ -74,6 +74,8 @@ class Manifest:
     files: dict[str, FileEntry]
     versions: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
+    """What the graphs hold other than floats, with its recipe; empty if nothing."""
 
     @property
     def contracts(self) -> dict[str, GraphContract]:
@@ -125,7 +127,8 @@ def _parse(data: Any, path: Path) -> Manifest:
             fix="install a newer omnijet" if newer else "export the bundle again",
         )
     try:
-        manifest: Manifest = build(Manifest, data)
+        # bundles that were written before it hold floats
+        manifest: Manifest = build(Manifest, {"quantization": {}, **data})
         _check_files(manifest)
     except ValueError as error:
         raise OmnijetError(

@@ -31,6 +31,8 @@ def run(args: Namespace) -> int:
         print_json(_facts(manifest, names))
         return 0
     print_table(_graph_table(manifest, names))
+    if manifest.quantization:
+        print_table(_quantization_table(manifest.quantization))
     for name in names:
         print_table(_boundary_table(manifest.contracts[name]))
     if only is None:
@@ -71,6 +73,7 @@ def _facts(manifest: Manifest, names: list[str]) -> dict[str, Any]:
         "precision": manifest.precision,
         "versions": manifest.versions,
         "provenance": manifest.provenance,
+        "quantization": manifest.quantization,
         "voices": list(manifest.voices),
         "graphs": graphs,
         "tables": {
@@ -101,6 +104,15 @@ def _graph_table(manifest: Manifest, names: list[str]) -> Table:
             size_text(entry.weight_bytes),
             ops + (f", {more} more kinds" if more > 0 else ""),
         )
+    return table
+
+
+def _quantization_table(quantization: dict[str, Any]) -> Table:
+    table = Table("", "", title="quantization", show_header=False)
+    for key, value in quantization.items():
+        named = value.items() if isinstance(value, dict) else ()
+        shown = ", ".join(f"{name} {item}" for name, item in named) or str(value)
+        table.add_row(key.replace("_", " "), shown)
     return table
 
 
