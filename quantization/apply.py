@@ -1,0 +1,61 @@
+"""One layer's change under a scheme, and what it does to the layer's output."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quantization.compensation import round_compensated
+from quantization.rounding import LARGEST, round_activation, round_blocks, round_channels
+from quantization.schemes import Scheme, Static
+from quantization.statistics import Statistics
+from quantization.weights import Change, ChannelWeight
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+
+
+def change_of(
+    weight: Array, scheme: Scheme, stats: Statistics | None, divisor: Array | None
+) -> Change:
+    """What becomes of a weight f32[inputs, outputs].
+
+    Args:
+        stats: of the layer's activation, undivided; needed for 8-bit activations and
+            compensation.
+        divisor: f32[inputs] of the activation, shared by all its layers; None divides nothing.
+
+    Raises:
+        OmnijetError: the scheme needs statistics and there are none, or numbers are not finite.
+    """
+    divided = weight if divisor is None else weight * divisor[:, None]
+    if isinstance(scheme, Static):
+        reach = _needed(stats, scheme).range_of(scheme.ranging, scheme.dtype, divisor)
+        scale = reach / LARGEST[scheme.dtype]
+        return Change(round_channels(divided, scheme.dtype), divisor, scale)
+    if not scheme.compensated:
+        return Change(round_blocks(divided, scheme), divisor)
+    rows = _needed(stats, scheme).sample
+    rows = rows if divisor is None else rows / divisor
+    return Change(round_compensated(divided, rows, scheme), divisor)
+
+
+def snr_db(weight: Array, change: Change, sample: Array) -> float:
+    """Of the changed layer's output against the product `sample` f32[rows, inputs] @ `weight`,
+    with the rounding of activations; infinite if nothing differs."""
+    rows = sample if change.divisor is None else sample / change.divisor
+    if change.activation_scale is not None:
+        assert isinstance(change.weight, ChannelWeight)
+        rows = round_activation(rows, change.weight.dtype, change.activation_scale)
+    exact = sample @ weight
+    difference = rows @ change.weight.dequantized() - exact
+    noise = float(np.vdot(difference, difference))
+    signal = float(np.vdot(exact, exact))
+    if noise == 0:
+        return np.inf
+    return float(10 * np.log10(signal / noise)) if signal else -np.inf
+
+
+def _needed(stats: Statistics | None, scheme: Scheme) -> Statistics:
+    if stats is None:
+        raise OmnijetError("this scheme needs to know the activations", expected="statistics",
+                           got=str(scheme), fix="calibrate before quantizing")  # fmt: skip
+    return stats

@@ -1,0 +1,31 @@
+"""Divisors of an activation that weights take in, kept to what 16-bit floats can hold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.contract import Array
+
+SMALLEST = 1e-5
+LARGEST_ACTIVATION = 16384.0  # a quarter of f16's largest
+
+
+def balanced(divisor: Array, live: Array, absmax: Array) -> Array:
+    """A common factor changes no rounding: it is chosen so that nothing overflows.
+
+    Args:
+        divisor: f32[inputs], positive where `live`.
+        live: bool[inputs]; the others are divided by 1.
+        absmax: f32[inputs], largest magnitudes of the activation.
+
+    Returns:
+        f32[inputs] of geometric mean 1 where live, from 1e-5 to 1e5; more if the activation
+        would else reach beyond `LARGEST_ACTIVATION`.
+    """
+    result = np.ones(len(divisor), np.float64)
+    if live.any():
+        logs = np.log(divisor[live].astype(np.float64))
+        result[live] = np.exp(np.clip(logs - logs.mean(), np.log(SMALLEST), -np.log(SMALLEST)))
+        result *= max(1.0, float((absmax / result).max()) / max(LARGEST_ACTIVATION, absmax.max()))
+    balanced: Array = result.astype(np.float32)
+    return balanced

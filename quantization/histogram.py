@@ -1,0 +1,59 @@
+"""Magnitudes counted in even bins whose range grows by doubling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runtime.contract import Array
+
+LOG_BINS = 14
+BINS = 1 << LOG_BINS
+LOWEST = -100  # 2**-100 is as good as zero, and 2**(14 + 100) is a number in f32
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Bins and range are powers of two: a number falls into one bin exactly, and two bins
+    into one when the range doubles. So counts depend on what was seen, not on the order.
+
+    Attributes:
+        exponent: bins reach from 0 to 2**exponent, which no number seen reaches.
+        counts: i64[BINS].
+    """
+
+    exponent: int = LOWEST
+    counts: Array = field(default_factory=lambda: np.zeros(BINS, np.int64))
+
+    @property
+    def bin_width(self) -> float:
+        return math.ldexp(1.0, self.exponent - LOG_BINS)
+
+    @property
+    def used(self) -> int:
+        """Bins up to the last that counted something."""
+        filled = np.flatnonzero(self.counts)
+        return int(filled[-1]) + 1 if len(filled) else 0
+
+    def add(self, magnitudes: Array) -> None:
+        """f32[...], finite, none negative."""
+        self._reach(math.frexp(float(magnitudes.max(initial=0)))[1] if magnitudes.any() else LOWEST)
+        scaled = magnitudes * np.float32(math.ldexp(1.0, LOG_BINS - self.exponent))
+        self.counts += np.bincount(scaled.astype(np.intp).ravel(), minlength=BINS)
+
+    def merge(self, other: Histogram) -> None:
+        self._reach(other.exponent)
+        grown = Histogram(other.exponent, other.counts.copy())
+        grown._reach(self.exponent)
+        self.counts += grown.counts
+
+    def _reach(self, exponent: int) -> None:
+        shift = min(exponent - self.exponent, LOG_BINS)
+        if shift <= 0:
+            return
+        joined = self.counts.reshape(-1, 1 << shift).sum(axis=1)
+        self.counts[:] = 0
+        self.counts[: len(joined)] = joined
+        self.exponent = exponent

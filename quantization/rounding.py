@@ -1,0 +1,177 @@
+"""Rounding to a grid: weights in blocks or by channel, activations as a graph rounds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import ml_dtypes
+import numpy as np
+
+from quantization.schemes import WeightOnly
+from quantization.weights import BlockWeight, ChannelWeight
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+
+Dtype = Literal["int8", "fp8"]
+
+LARGEST: dict[Dtype, float] = {"int8": 127.0, "fp8": 448.0}
+"""Magnitude that a range's end is mapped to; E4M3 has no larger finite number."""
+
+SHRINKS = tuple(np.linspace(1.0, 0.7, 13).tolist())
+"""Parts of a block's range that are tried: clipping few weights can round the rest finer."""
+
+COLUMNS = 1024  # of a block at once: 64 x 1024 numbers stay in the cache
+
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The numbers that a block of weights can become: scale * (low ... high).
+
+    Attributes:
+        scale: f32[outputs], positive.
+        low, high: f32[outputs], whole numbers, low <= 0 <= high.
+    """
+
+    scale: Array
+    low: Array
+    high: Array
+
+    def rounded(self, weight: Array) -> Array:
+        """f32[..., outputs] -> whole numbers f32[..., outputs], nearest, ties to even."""
+        nearest = np.rint(weight / self.scale)
+        whole: Array = np.clip(nearest, self.low, self.high, out=nearest)
+        return whole
+
+    def shrunk(self, weight: Array) -> Grid:
+        """The one of `SHRINKS` that is nearest to f32[block, outputs] in squared error."""
+        best, least = self.scale, np.full_like(self.scale, np.inf)
+        for shrink in SHRINKS:
+            scale = np.maximum(self.scale * np.float32(shrink), np.float32(TINY))
+            scaled = weight * (1 / scale)
+            whole = np.rint(scaled)
+            np.clip(whole, self.low, self.high, out=whole)
+            whole -= scaled
+            error = np.einsum("io,io->o", whole, whole) * scale * scale
+            best = np.where(error < least, scale, best)
+            np.minimum(error, least, out=least)
+        return Grid(best, self.low, self.high)
+
+
+def whole_range(weight: Array, scheme: WeightOnly) -> Grid:
+    """Of a block f32[block, outputs]: from its least to its largest number, and always zero."""
+    least = np.minimum(weight.min(axis=0), np.float32(0))
+    largest = np.maximum(weight.max(axis=0), np.float32(0))
+    levels = np.float32(2**scheme.bits - 1)
+    if scheme.symmetric:
+        low, high = (np.float32(end) for end in ((-8, 7) if scheme.bits == 4 else (-127, 127)))
+        scale = _positive(np.maximum(least / low, largest / high))
+        return Grid(scale, np.full_like(scale, low), np.full_like(scale, high))
+    scale = _positive(largest / levels - least / levels)
+    lows = np.clip(np.rint(least / scale), -levels, 0)
+    return Grid(scale, lows, lows + levels)
+
+
+def _positive(scale: Array) -> Array:
+    """1 for a range of zeros, or of numbers too small to divide by."""
+    positive: Array = np.where(scale < TINY, np.float32(1), scale)
+    return positive
+
+
+def best_range(weight: Array, scheme: WeightOnly) -> Grid:
+    """Of a block f32[block, outputs]: of least squared error among shrunk ranges."""
+    return whole_range(weight, scheme).shrunk(weight)
+
+
+def round_blocks(weight: Array, scheme: WeightOnly) -> BlockWeight:
+    """f32[inputs, outputs], each number to the nearest of its block's grid."""
+    blocks = empty_blocks(weight, scheme)
+    for start in range(0, weight.shape[0], scheme.block):
+        rows = slice(start, start + scheme.block)
+        for first in range(0, weight.shape[1], COLUMNS):
+            columns = slice(first, first + COLUMNS)
+            part = np.ascontiguousarray(weight[rows, columns], dtype=np.float32)
+            grid = best_range(part, scheme)
+            store(blocks, start, columns, grid, grid.rounded(part))
+    return blocks
+
+
+def empty_blocks(weight: Array, scheme: WeightOnly) -> BlockWeight:
+    """Room for a weight's blocks, once it is known that it has some and is finite.
+
+    Raises:
+        OmnijetError: inputs are no multiple of the block, or numbers are not finite.
+    """
+    inputs, outputs = weight.shape
+    if inputs % scheme.block:
+        raise OmnijetError("a weight's inputs do not fall into whole blocks",
+                           expected=f"a multiple of {scheme.block} inputs", got=inputs,
+                           fix="choose a smaller block, or leave this layer as it is")  # fmt: skip
+    require_finite(weight)
+    count = inputs // scheme.block
+    return BlockWeight(
+        bits=scheme.bits,
+        block=scheme.block,
+        values=np.empty((inputs, outputs), np.int8 if scheme.symmetric else np.uint8),
+        scales=np.empty((count, outputs), np.float32),
+        zeros=None if scheme.symmetric else np.empty((count, outputs), np.uint8),
+    )
+
+
+def store(blocks: BlockWeight, start: int, columns: slice, grid: Grid, whole: Array) -> None:
+    """Rows `start` and on of `blocks` become `whole` (f32[<= block, columns]) of `grid`."""
+    index = start // blocks.block
+    blocks.scales[index, columns] = grid.scale
+    if blocks.zeros is not None:
+        blocks.zeros[index, columns] = -grid.low
+        whole = whole - grid.low
+    blocks.values[start : start + len(whole), columns] = whole
+
+
+def round_channels(weight: Array, dtype: Dtype) -> ChannelWeight:
+    """f32[inputs, outputs]; the largest of an output becomes the dtype's largest."""
+    require_finite(weight)
+    absmax = np.maximum(weight.max(axis=0), -weight.min(axis=0)).astype(np.float32)
+    scales = _positive(absmax / np.float32(LARGEST[dtype]))
+    values = np.empty(weight.shape, np.int8 if dtype == "int8" else ml_dtypes.float8_e4m3fn)
+    for first in range(0, len(weight), 64):
+        part = weight[first : first + 64] / scales
+        values[first : first + 64] = on_grid(part, dtype)
+    return ChannelWeight(dtype, values, scales)
+
+
+def on_grid(scaled: Array, dtype: Dtype) -> Array:
+    """f32 in units of the scale -> i8 or E4M3; what is too large saturates."""
+    largest = np.float32(LARGEST[dtype])
+    limited = np.clip(scaled, -largest, largest)
+    if dtype == "int8":
+        rounded: Array = np.rint(limited, out=limited).astype(np.int8)
+    else:
+        rounded = limited.astype(ml_dtypes.float8_e4m3fn)
+    return rounded
+
+
+def round_activation(rows: Array, dtype: Dtype, scale: float) -> Array:
+    """f32[...] as QuantizeLinear and DequantizeLinear leave it: int8 reaches down to -128."""
+    scaled = rows / np.float32(scale)
+    if dtype == "int8":
+        rounded = np.clip(np.rint(scaled), -128, 127)
+    else:
+        rounded = on_grid(scaled, dtype).astype(np.float32)
+    product: Array = rounded * np.float32(scale)
+    return product
+
+
+def require_finite(weight: Array) -> None:
+    """Of f32[inputs, outputs]; the OmnijetError names the first number that is not."""
+    # few rows at once: the mask of a whole layer is memory for nothing
+    for first in range(0, len(weight), 64):
+        finite = np.isfinite(weight[first : first + 64])
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0].tolist()
+            raise OmnijetError("a weight is not finite",
+                               where=f"input {first + row}, output {column}",
+                               expected="finite numbers", got=weight[first + row, column],
+                               fix="export again, and compare the checkpoint's tensor")  # fmt: skip

@@ -1,0 +1,80 @@
+"""AWQ's divisor: louder features round finer, and only where that helps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from quantization import scaling
+from quantization.apply import change_of, snr_db
+from quantization.scaling import awq_divisor
+from quantization.schemes import WeightOnly
+from quantization.statistics import Statistics
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+from tests.quantization.activations import correlated, weights
+
+SCHEME = WeightOnly(4, 64, scaling=True)
+
+
+def calibrated(rows: Array) -> Statistics:
+    stats = Statistics(rows.shape[1], 0)
+    stats.update(rows)
+    return stats
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_planted_outliers_gain_a_decibel_on_rows_not_seen(symmetric: bool) -> None:
+    rows = correlated(256, outliers=3)
+    stats, heldout = calibrated(rows(1024)), rows(256)
+    weight, scheme = weights(256, 192), WeightOnly(4, 64, symmetric, scaling=True)
+    divisor = awq_divisor(weight, stats, scheme)
+    assert divisor is not None and divisor.dtype == np.float32
+    plain = snr_db(weight, change_of(weight, scheme, None, None), heldout)
+    scaled = snr_db(weight, change_of(weight, scheme, None, divisor), heldout)
+    assert scaled > plain + 1.0
+    loud = np.argsort(stats.absmean)[-3:]
+    assert divisor[loud].min() > np.median(divisor) * 1.5
+
+
+def test_the_exponent_is_the_best_of_twenty() -> None:
+    stats = calibrated(correlated(64, outliers=1)(300))
+    weight = weights(64, 48)
+    sample = stats.sample
+    snrs = [
+        snr_db(weight, change_of(weight, SCHEME, None, scaling.scaling(stats, step / 20)), sample)
+        for step in range(21)
+    ]
+    best = scaling.scaling(stats, int(np.argmax(snrs)) / 20)
+    np.testing.assert_array_equal(awq_divisor(weight, stats, SCHEME), best)
+
+
+def test_nothing_is_scaled_where_nothing_is_gained() -> None:
+    """Weights that are on the grid already round to themselves only as they are."""
+    grid = np.random.default_rng(0).integers(-8, 8, (128, 32)).astype(np.float32)
+    grid[::64] = -8
+    stats = calibrated(correlated(128, outliers=2)(300))
+    assert awq_divisor(grid, stats, SCHEME) is None
+
+
+def test_silent_and_overflowing_features_leave_finite_divisors() -> None:
+    rows = correlated(128, outliers=2)(300)
+    rows[:, 5] = 0
+    rows[:, 6] = 1e-30
+    rows[:, 7] *= 1e4
+    divisor = scaling.scaling(calibrated(rows), 1.0)
+    assert np.isfinite(divisor).all() and (divisor > 0).all()
+    assert np.abs(rows / divisor).max() < 65504
+    assert divisor.min() >= 1e-5
+
+
+def test_a_part_of_a_large_layer_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats, weight = calibrated(correlated(64, outliers=1)(300)), weights(64, 64)
+    part = awq_divisor(weight[:, ::4], stats, SCHEME)
+    monkeypatch.setattr(scaling, "SEARCHED", 64 * 16)
+    np.testing.assert_array_equal(awq_divisor(weight, stats, SCHEME), part)
+
+
+def test_without_rows_there_is_nothing_to_search() -> None:
+    with pytest.raises(OmnijetError, match="no rows"):
+        awq_divisor(weights(64, 4), Statistics(64, 0), SCHEME)
