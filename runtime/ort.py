@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -27,6 +27,7 @@ OLDEST_RELEASE = (1, 25)  # has TensorScatter and its Attention on the CPU
 
 # accuracy levels of MatMulNBits, which ONNX Runtime makes of DequantizeLinear and MatMul
 INTEGER_PRODUCTS, FLOAT_PRODUCTS = "4", "1"
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 _TYPE_NAMES = {
     "tensor(float)": "f32",
@@ -66,6 +67,19 @@ class OrtBackend:
         self._accuracy_level = INTEGER_PRODUCTS if integer_products else FLOAT_PRODUCTS
 
     def load(self, path: Path, contract: GraphContract) -> OrtGraph:
+        session = self.session(path, contract.name)
+        found = boundary(session)
+        verify(contract, found.inputs, found.outputs, path)
+        return OrtGraph(session, contract)
+
+    def session(self, path: Path, name: str, altered: bytes | None = None) -> Any:
+        """A graph file as a session of onnxruntime, its boundary unchecked.
+
+        Args:
+            name: of the graph, for messages.
+            altered: what to load in place of the file; its weights are still those beside
+                the file.
+        """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
@@ -78,25 +92,37 @@ class OrtBackend:
             level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.graph_optimization_level = level
             options.add_session_config_entry("session.disable_prepacking", "1")
+        if altered is not None:
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.absolute().parent))
         try:
-            session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+            return onnxruntime.InferenceSession(
+                str(path) if altered is None else altered,
+                options,
+                providers=["CPUExecutionProvider"],
             )
         except Exception as error:  # onnxruntime's own classes share no narrower base
             raise OmnijetError(
-                f"graph {contract.name} cannot be loaded",
+                f"graph {name} cannot be loaded",
                 where=path,
                 expected="an ONNX graph with its weight file beside it",
                 got=str(error).strip().splitlines()[0][:300],
                 fix="run `omnijet check` on the bundle; if a file is damaged, export it again",
             ) from error
-        verify(
-            contract,
-            [_found(arg) for arg in session.get_inputs()],
-            [_found(arg) for arg in session.get_outputs()],
-            path,
-        )
-        return OrtGraph(session, contract)
+
+
+class Boundary(NamedTuple):
+    """What a session takes and gives."""
+
+    inputs: list[FoundTensor]
+    outputs: list[FoundTensor]
+
+
+def boundary(session: Any) -> Boundary:
+    """As its file declares it."""
+    return Boundary(
+        [_found(arg) for arg in session.get_inputs()],
+        [_found(arg) for arg in session.get_outputs()],
+    )
 
 
 class OrtGraph:
@@ -148,7 +174,11 @@ class OrtState:
 
 
 class OrtBound:
-    """Buffers for fixed sizes, bound once; `run` does no allocation of ours."""
+    """Buffers for fixed sizes, bound once; `run` does no allocation of ours.
+
+    Attributes:
+        binding: of the session; what the contract does not know can be bound to it too.
+    """
 
     def __init__(
         self,
@@ -159,7 +189,7 @@ class OrtBound:
     ) -> None:
         self._session = session
         self._name = contract.name
-        self._binding = session.io_binding()
+        self.binding = session.io_binding()
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
         carried = {pair.input for pair in contract.state}
@@ -174,22 +204,22 @@ class OrtBound:
             if spec.name not in carried:
                 array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
                 self.inputs[spec.name] = array
-                self._binding.bind_ortvalue_input(spec.name, _shared(array))
+                self.binding.bind_ortvalue_input(spec.name, _shared(array))
         produced = {pair.output for pair in contract.state}
         for spec in contract.outputs:
             if spec.name not in produced:
                 array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
                 self.outputs[spec.name] = array
-                self._binding.bind_ortvalue_output(spec.name, _shared(array))
+                self.binding.bind_ortvalue_output(spec.name, _shared(array))
         if state is not None:
             for pair in contract.state:
                 value = state.values[pair.input]
-                self._binding.bind_ortvalue_input(pair.input, value)
-                self._binding.bind_ortvalue_output(pair.output, value)
+                self.binding.bind_ortvalue_input(pair.input, value)
+                self.binding.bind_ortvalue_output(pair.output, value)
 
     def run(self) -> None:
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self.binding)
         except Exception as error:  # as above
             raise OmnijetError(
                 f"graph {self._name} failed",

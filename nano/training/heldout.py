@@ -74,7 +74,7 @@ def entry(item: Item, number: int, archive: Archive, rng: Random) -> dict[str, A
     turns = []
     for turn, (parts, answer) in enumerate(item.turns):
         name = f"{item.skill}/{number:03d}" + (f"-{turn}" if turn else "")
-        stored = [_store(part, name, manner, archive, rng) for part in parts]
+        stored = [store(part, name, manner, archive, rng) for part in parts]
         turns.append({"parts": stored, "answer": answer})
     return {
         "skill": item.skill,
@@ -84,7 +84,8 @@ def entry(item: Item, number: int, archive: Archive, rng: Random) -> dict[str, A
     }
 
 
-def _store(part: Part, name: str, manner: Manner, archive: Archive, rng: Random) -> dict[str, str]:
+def store(part: Part, name: str, manner: Manner, archive: Archive, rng: Random) -> dict[str, str]:
+    """A part of a message with its medium written."""
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if isinstance(part, Said):

@@ -1,0 +1,86 @@
+"""Stage: the calibration set, written once and committed: `omnijet quantize` learns from it
+how large activations are.
+
+    python -m nano.training.calibration
+
+Conversations of every skill as training has them: no string that is held out is said or
+shown in one, so that what calibration sees is never what `omnijet eval` scores on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich.progress import track
+
+from nano.training.heldout import Archive, store
+from nano.world import words
+from nano.world.skills import Item, Said, converse, hear, see, watch
+from nano.world.speech import seen_manner
+from runtime.chat import SPEECH_SYSTEM_PROMPT
+
+CALIBRATION = Path(__file__).parent.parent / "calibration.zip"
+SKILLS = ("hear", "see", "watch", "converse")
+COUNT = 16  # of each skill
+
+
+def draw(skill: str, rng: Random) -> Item:
+    """An item without a string that is held out."""
+    while True:
+        item = _drawn(skill, rng)
+        if not any(map(words.held_out, texts(item))):
+            return item
+
+
+def texts(item: Item) -> Iterator[str]:
+    """All that is said in an item, the last answer too."""
+    for parts, answer in item.turns:
+        yield answer
+        yield from (part.text for part in parts if isinstance(part, Said))
+
+
+def conversation(item: Item, number: int, archive: Archive, rng: Random) -> list[dict[str, Any]]:
+    """An item with its media written, up to its last question: a line of the set."""
+    manner = seen_manner(rng)
+    system = {"role": "system", "content": [{"type": "text", "text": SPEECH_SYSTEM_PROMPT}]}
+    messages: list[dict[str, Any]] = [system]
+    for turn, (parts, answer) in enumerate(item.turns):
+        name = f"{item.skill}/{number:02d}" + (f"-{turn}" if turn else "")
+        content = [store(part, name, manner, archive, rng) for part in parts]
+        messages.append({"role": "user", "content": content})
+        messages.append({"role": "assistant", "content": answer})
+    return messages[:-1]
+
+
+def _drawn(skill: str, rng: Random) -> Item:
+    if skill == "hear":
+        return hear(rng, words.training_text(rng, words.utterance))
+    if skill == "converse":
+        return converse(rng, (words.training_text(rng, words.number),))
+    return see(rng) if skill == "see" else watch(rng)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=CALIBRATION)
+    args = parser.parse_args()
+    staged = args.out.with_suffix(".part")
+    with zipfile.ZipFile(staged, "w", zipfile.ZIP_DEFLATED) as file:
+        archive, lines = Archive(file), []
+        for number in track(range(COUNT), "calibration"):
+            for skill in SKILLS:  # in turn: the first few already hold every skill
+                rng = Random(f"calibration/{skill}/{number}")
+                lines.append(json.dumps(conversation(draw(skill, rng), number, archive, rng)))
+        file.writestr("conversations.jsonl", "\n".join(lines) + "\n")
+    staged.replace(args.out)
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""A backend that shows the activations of chosen layers while the pipeline runs.
+
+A tapped graph is the bundle's own with more outputs: the pipeline finds what it knows from the
+contract, and the rows of the activations go to whoever wants to see them. Weights are those of
+the bundle's file, nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from quantization.layers import Layer, layers_of
+from runtime.backend import Graph, State
+from runtime.contract import Array, GraphContract, verify
+from runtime.errors import OmnijetError
+from runtime.ort import OrtBackend, OrtBound, OrtState, boundary
+
+ROWS = 512  # of a prefill, at most (`decoder.PREFILL_ROWS`): those are seen whole
+
+Seen = Callable[[str, str, Array], None]
+"""Told (graph, activation, f32[rows, inputs]) after each call; the rows are the callee's."""
+
+PADDED = {"audio_encoder": "key_mask", "dit_step": "mask_self"}
+"""The input that says which positions of a graph are real: what stands on the others reaches no
+result. Its activations have a row for each position, in every branch; those of two axes only have
+one for each token instead."""
+
+
+class TappedBackend:
+    """ONNX Runtime with taps.
+
+    Args:
+        wanted: names of activations (`Layer.activation`) of each graph.
+        seen: told of them.
+        rows: that a call shows of an activation, evenly spaced if there are more: all outputs
+            of a call are held at once, and a large picture has many.
+        threads: as for `OrtBackend`.
+    """
+
+    name = "onnxruntime-cpu, tapped"
+
+    def __init__(
+        self,
+        wanted: Mapping[str, Collection[str]],
+        seen: Seen,
+        rows: int = ROWS,
+        threads: int = 0,
+    ) -> None:
+        self._wanted = wanted
+        self._seen = seen
+        self._rows = rows
+        self._plain = OrtBackend(threads)
+
+    def load(self, path: Path, contract: GraphContract) -> Graph:
+        """Raises `OmnijetError` too if the graph lacks an activation that is wanted."""
+        wanted = self._wanted.get(contract.name)
+        if not wanted:
+            return self._plain.load(path, contract)
+        model = ir.load(path)
+        taps = _find(layers_of(model, contract.name), wanted, path)
+        for layers in taps.values():
+            _tap(model, layers[0], self._rows, PADDED.get(contract.name))
+        altered = ir.to_proto(model).SerializeToString()
+        session = self._plain.session(path, contract.name, altered)
+        found = boundary(session)
+        outputs = [output for output in found.outputs if output.name not in map(_output, taps)]
+        verify(contract, found.inputs, outputs, path)
+        return TappedGraph(session, contract, taps, self._seen)
+
+
+class TappedGraph:
+    """A loaded graph with the layers that read each tapped activation."""
+
+    def __init__(
+        self, session: Any, contract: GraphContract, taps: dict[str, list[Layer]], seen: Seen
+    ) -> None:
+        self._session = session
+        self.contract = contract
+        self._taps = taps
+        self._seen = seen
+
+    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> TappedBound:
+        assert state is None or isinstance(state, OrtState)
+        return TappedBound(self._session, self.contract, sizes, state, self._taps, self._seen)
+
+    def new_state(self, capacity: int) -> OrtState:
+        return OrtState(self.contract, capacity)
+
+
+class TappedBound(OrtBound):
+    """Buffers for what the contract names; ONNX Runtime allocates what is tapped."""
+
+    def __init__(
+        self,
+        session: Any,
+        contract: GraphContract,
+        sizes: Mapping[str, int],
+        state: OrtState | None,
+        taps: dict[str, list[Layer]],
+        seen: Seen,
+    ) -> None:
+        super().__init__(session, contract, sizes, state)
+        self._graph = contract.name
+        self._first = len(contract.outputs)
+        self._taps = taps
+        self._seen = seen
+        self._bind_taps()
+
+    def run(self) -> None:
+        super().run()
+        values = self.binding.get_outputs()[self._first :]
+        for (activation, layers), value in zip(self._taps.items(), values, strict=True):
+            rows = value.numpy().astype(np.float32, copy=False)
+            if not np.isfinite(rows).all():
+                names = ", ".join(layer.name for layer in layers)
+                raise OmnijetError(
+                    "activations are not finite",
+                    where=f"{self._graph}: {activation}, read by {names}",
+                    got=f"{int((~np.isfinite(rows)).sum())} NaN or infinite of {rows.size} values",
+                    fix="export the bundle with --dtype f32 and quantize that",
+                )
+            self._seen(self._graph, activation, rows)
+        self._bind_taps()
+
+    def _bind_taps(self) -> None:
+        """Anew for each run: this frees the last one's, which would be written again."""
+        for activation in self._taps:
+            self.binding.bind_output(_output(activation), "cpu")
+
+
+def _find(layers: list[Layer], wanted: Collection[str], path: Path) -> dict[str, list[Layer]]:
+    """Activation -> the layers that read it, in the order of the graph."""
+    found: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if layer.activation in wanted:
+            found.setdefault(layer.activation, []).append(layer)
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        raise OmnijetError(
+            f"the graph has no layer that reads {len(missing)} of the wanted activations",
+            where=path,
+            expected="activations of its layers",
+            got=", ".join(missing[:8]),
+        )
+    return found
+
+
+def _output(activation: str) -> str:
+    return f"{activation}/tapped"
+
+
+def _tap(model: ir.Model, layer: Layer, most: int, padded: str | None) -> None:
+    """Adds an output: the real rows of a layer's activation, at most so many."""
+    graph = model.graph
+    value = next(
+        value for node in graph for value in node.inputs if value and value.name == layer.activation
+    )
+    assert value.shape is not None and value.dtype is not None
+
+    def made(op: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
+        node = ir.node(op, inputs, attributes or None)
+        graph.append(node)
+        return node.outputs[0]
+
+    def number(content: int) -> ir.Value:
+        node = ir.node("Constant", [], {"value_ints": [content]})
+        graph.append(node)
+        return node.outputs[0]
+
+    def length(rows: ir.Value) -> ir.Value:
+        return made("Shape", [rows], start=0, end=1)
+
+    flat = ir.node("Constant", [], {"value_ints": [-1, layer.inputs]})
+    graph.append(flat)
+    rows = made("Reshape", [value, flat.outputs[0]])
+    if padded is not None and len(value.shape) > 2:
+        mask = next(item for item in graph.inputs if item.name == padded)
+        real = made("Reshape", [mask, number(-1)])
+        branches = made("Div", [length(rows), length(real)])
+        rows = made("Compress", [rows, made("Tile", [real, branches])], axis=0)
+    step = made("Div", [made("Add", [length(rows), number(most - 1)]), number(most)])
+    step = made("Max", [step, number(1)])
+    output = made("Slice", [rows, number(0), number(2**62), number(0), step])
+    output.name = _output(layer.activation)
+    output.dtype = value.dtype
+    output.shape = ir.Shape([None, layer.inputs])
+    graph.outputs.append(output)
