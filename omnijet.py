@@ -84,6 +84,9 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "export": Verb("export.command", "turn a checkpoint into a bundle", extra="export"),
+    "quantize": Verb(
+        "quantization.command", "integers or FP8 for floats, by a recipe", extra="quantize"
+    ),
     "check": Verb("runtime.commands.check", "verify a bundle's files and contracts"),
     "inspect": Verb("runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"),
     "run": Verb("runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
@@ -164,7 +167,13 @@ def _import(verb: Verb, name: str) -> Any:
     try:
         return importlib.import_module(verb.module)
     except ModuleNotFoundError as error:
-        if verb.extra is None or (error.name or "").split(".")[0] in ("export", "nano", "runtime"):
+        if verb.extra is None or (error.name or "").split(".")[0] in (
+            "engines",
+            "export",
+            "nano",
+            "quantization",
+            "runtime",
+        ):
             raise
         raise OmnijetError(
             f"`omnijet {name}` needs more than the runtime",

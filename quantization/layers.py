@@ -14,6 +14,7 @@ class Layer:
     Attributes:
         name: of the weight, as the exporter named it: `decoder.layers.0.qkv.weight`.
         activation: name of the value that is multiplied.
+        itemsize: bytes of a number of the float weight.
     """
 
     graph: str
@@ -21,6 +22,11 @@ class Layer:
     activation: str
     inputs: int
     outputs: int
+    itemsize: int = 4
+
+    @property
+    def float_bytes(self) -> int:
+        return self.parameters * self.itemsize
 
     @property
     def parameters(self) -> int:
@@ -38,5 +44,8 @@ def layers_of(model: ir.Model, graph: str) -> list[Layer]:
         if weight.const_value is None or len(weight.const_value.shape) != 2:
             continue
         inputs, outputs = weight.const_value.shape.numpy()
-        found.append(Layer(graph, str(weight.name), str(activation.name), inputs, outputs))
+        itemsize = int(weight.const_value.dtype.itemsize)
+        found.append(
+            Layer(graph, str(weight.name), str(activation.name), inputs, outputs, itemsize)
+        )
     return found

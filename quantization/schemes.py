@@ -33,6 +33,11 @@ class WeightOnly:
         """Whether it must know the activations."""
         return self.scaling or self.compensated
 
+    def bytes_of(self, parameters: int) -> int:
+        """Of a weight with whole blocks; scales take 16 bits."""
+        zeros = 0 if self.symmetric else self.bits
+        return (parameters * self.bits + parameters // self.block * (16 + zeros)) // 8
+
     def __str__(self) -> str:
         extra = [name for name, on in (("zero points", not self.symmetric), ("AWQ", self.scaling),
                                        ("GPTQ", self.compensated)) if on]  # fmt: skip

@@ -1,0 +1,79 @@
+"""Independent measurements at the same time: in processes of this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from runtime.errors import OmnijetError
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+Run = Callable[[Callable[[Given], Found], Sequence[Given]], Iterator[tuple[int, Found]]]
+"""Runs a function on each; yields (which, result) as they come."""
+
+
+@contextmanager
+def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
+    """Fresh processes, by default one for each core. What is run must be importable."""
+    with ProcessPoolExecutor(count or os.cpu_count(), get_context("spawn")) as pool:
+
+        def run(
+            work: Callable[[Given], Found], each: Sequence[Given]
+        ) -> Iterator[tuple[int, Found]]:
+            futures = {pool.submit(work, given): number for number, given in enumerate(each)}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+        yield run
+
+
+@contextmanager
+def ray_cluster(address: str) -> Iterator[Run[Any, Any]]:
+    """Tasks of one core each. Its machines must see bundle and scratch folder at the same paths,
+    and have omnijet installed.
+
+    Args:
+        address: `ray://HOST:PORT`, `HOST:PORT`, `auto`, or `local` for a cluster on this machine.
+
+    Raises:
+        OmnijetError: ray is not installed, or nothing answers.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise OmnijetError(
+            "trials on a cluster need Ray",
+            expected="the extra [ray]",
+            got=f"no module named {error.name}",
+            fix='pip install "omnijet[ray]", or leave --ray out',
+        ) from error
+    try:
+        ray.init(address, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise OmnijetError(
+            "the Ray cluster cannot be reached",
+            where=address,
+            expected="the address of a running cluster",
+            got=str(error).splitlines()[0],
+            fix="start it with `ray start --head`, or leave --ray out",
+        ) from error
+
+    def run(work: Callable[[Given], Found], each: Sequence[Given]) -> Iterator[tuple[int, Found]]:
+        task = ray.remote(num_cpus=1)(work)
+        waiting = {task.remote(given): number for number, given in enumerate(each)}
+        while waiting:
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            yield waiting.pop(done), ray.get(done)
+
+    try:
+        yield run
+    finally:
+        ray.shutdown()

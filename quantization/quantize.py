@@ -1,0 +1,270 @@
+"""From a float bundle to a quantized one: plan, calibrate, then graph after graph."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from engines.lowering.cpu import lower
+from engines.targets import Target
+from export.staging import require_bundle, staged_folder
+from quantization.apply import change_of, snr_db
+from quantization.calibration import calibrate
+from quantization.calibration_state import Place
+from quantization.graph_writer import GraphWriter
+from quantization.layers import Layer, layers_of
+from quantization.migration import smooth_divisor
+from quantization.recipes import Recipe
+from quantization.scaling import awq_divisor
+from quantization.schemes import Scheme, Static, WeightOnly
+from quantization.statistics import Statistics
+from runtime.bundle import Bundle
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+from runtime.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, done, of how many)."""
+Plan = Mapping[Layer, Scheme]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a bundle is calibrated on.
+
+    Attributes:
+        data: see `open_conversations`; None is the set that comes along.
+        seed: of all draws.
+        state: where a run that was cut goes on; None: it begins anew.
+    """
+
+    data: Path | None = None
+    seed: int = 0
+    state: Path | None = None
+
+
+def bundle_layers(bundle: Bundle) -> list[Layer]:
+    """Of all graphs."""
+    return [
+        layer
+        for graph in bundle.manifest.graphs
+        for layer in layers_of(ir.load(bundle.graph(graph)), graph)
+    ]
+
+
+def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Plan:
+    """What becomes of which layer of a float bundle; layers whose width no block divides stay.
+
+    Raises:
+        OmnijetError: the bundle is quantized already, the target cannot compute with what the
+            recipe makes, or a rule matches no layer.
+    """
+    if bundle.manifest.quantization:
+        raise OmnijetError(
+            "the bundle is quantized already",
+            where=bundle.folder,
+            expected="a float bundle, as `omnijet export` writes it",
+            got=f"one of recipe {bundle.manifest.quantization.get('recipe')}",
+            fix="quantize the bundle that it was made of",
+        )
+    if target is not None:
+        _check_target(recipe, target)
+    plan = recipe.plan(bundle_layers(bundle))
+    return {layer: scheme for layer, scheme in plan.items() if _divides(layer, scheme)}
+
+
+def _divides(layer: Layer, scheme: Scheme) -> bool:
+    return isinstance(scheme, Static) or layer.inputs % scheme.block == 0
+
+
+def _check_target(recipe: Recipe, target: Target) -> None:
+    from quantization.recipes import RECIPES
+
+    if lacking := sorted(recipe.needs - target.numbers):
+        able = [one.name for one in RECIPES.values() if one.needs <= target.numbers]
+        raise OmnijetError(
+            f"{target.title} cannot run recipe {recipe.name}",
+            where=f"target {target.name}"
+            + (f", SM{target.compute_capability}" if target.compute_capability else ""),
+            expected="products of floats or " + ", ".join(sorted(target.numbers)),
+            got=", ".join(lacking),
+            fix="use --recipe " + " or ".join(able),
+        )
+
+
+def quantize_bundle(
+    source: Path,
+    target: Path,
+    recipe: Recipe,
+    plan: Plan,
+    calibration: Calibration | None,
+    *,
+    force: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> Manifest:
+    """Writes `target`, whole or not at all. Memory is that of the largest layer, and in
+    calibration that of the float model.
+
+    Args:
+        plan: of `plan_for`.
+        calibration: None: nothing is asked of the model. Weights alone are rounded, without
+            scaling and compensation.
+
+    Raises:
+        OmnijetError: the plan needs a calibration, its data are not usable, or the disk is full.
+    """
+    bundle = Bundle.open(source)
+    if force:
+        require_bundle(target)
+    if calibration is None:
+        plan = {layer: uncalibrated(layer, scheme) for layer, scheme in plan.items()}
+    with staged_folder(target, replace=force, needed_bytes=_bytes(bundle)) as folder:
+        seen = _statistics(bundle, plan, calibration, progress)
+        graphs, report = {}, {}
+        rounding = _Rounding(plan, seen, progress)
+        for name, entry in bundle.manifest.graphs.items():
+            mine = [layer for layer in plan if layer.graph == name]
+            if not mine:
+                graphs[name] = entry
+                continue
+            written = folder / "graphs" if recipe.form == "standard" else folder / "unlowered"
+            graphs[name], report[name] = rounding.graph(bundle, name, written)
+            if recipe.form == "cpu":
+                contract, parameters = bundle.manifest.contracts[name], graphs[name].parameters
+                graphs[name] = lower(
+                    folder / graphs[name].file, contract, folder / "graphs", parameters, _ignore
+                )
+                shutil.rmtree(written)
+        _copy_rest(bundle, folder, progress)
+        manifest = replace(
+            bundle.manifest,
+            graphs=graphs,
+            files=_hashes(folder),
+            quantization={
+                "recipe": recipe.name,
+                "form": recipe.form,
+                "source": str(source.resolve()),
+                "source_manifest_sha256": hash_file(source / FILE_NAME).sha256,
+                "calibration": None
+                if calibration is None
+                else {
+                    "data": "built in" if calibration.data is None else calibration.data.name,
+                    "seed": calibration.seed,
+                },
+                "layers": report,
+            },
+        )
+        manifest.write(folder)
+    return manifest
+
+
+def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:
+    """What can be had without knowing activations. Raises `OmnijetError` if nothing."""
+    if isinstance(scheme, Static):
+        raise OmnijetError(
+            "activations are rounded to ranges that only a calibration knows",
+            where=f"{layer.graph}: {layer.name}",
+            expected="calibration data, or a recipe that rounds weights alone",
+            got=str(scheme),
+            fix="pass --data, or --recipe orin-int4",
+        )
+    return replace(scheme, scaling=False, compensated=False)
+
+
+def _statistics(
+    bundle: Bundle, plan: Plan, calibration: Calibration | None, progress: Progress
+) -> Mapping[Place, Statistics]:
+    wanted: defaultdict[str, set[str]] = defaultdict(set)
+    for layer in plan:
+        # also where the scheme needs none: the error of each layer is told
+        wanted[layer.graph].add(layer.activation)
+    if calibration is None or not wanted:
+        return {}
+    return calibrate(
+        bundle.folder,
+        wanted,
+        calibration.data,
+        seed=calibration.seed,
+        state_path=calibration.state,
+        progress=lambda done, total: progress("calibrating", done, total),
+    )
+
+
+class _Rounding:
+    """Graph after graph, with one bar for all layers."""
+
+    def __init__(self, plan: Plan, seen: Mapping[Place, Statistics], progress: Progress) -> None:
+        self._plan, self._seen, self._progress = plan, seen, progress
+        self._done = 0
+
+    def graph(
+        self, bundle: Bundle, name: str, graphs: Path
+    ) -> tuple[GraphEntry, dict[str, dict[str, Any]]]:
+        """Writes one graph into a folder; tells what became of each layer."""
+        writer = GraphWriter(bundle.graph(name), bundle.manifest.contracts[name], graphs)
+        groups: defaultdict[tuple[str, Scheme], list[Layer]] = defaultdict(list)
+        for layer, scheme in self._plan.items():
+            if layer.graph == name:
+                groups[layer.activation, scheme].append(layer)
+        report = {}
+        for (activation, scheme), layers in groups.items():
+            stats = self._seen.get((name, activation))
+            divisor = self._divisor([writer.read(layer) for layer in layers], scheme, stats)
+            for layer in layers:
+                weight = writer.read(layer)
+                change = change_of(weight, scheme, stats, divisor)
+                report[layer.name] = {
+                    "scheme": str(scheme),
+                    "snr_db": None if stats is None else snr_db(weight, change, stats.sample),
+                    "bytes": change.weight.nbytes,
+                    "float_bytes": layer.float_bytes,
+                }
+                writer.change(layer, change)
+                self._done += 1
+                self._progress("quantizing layers", self._done, len(self._plan))
+        return writer.finish(_ignore), report
+
+    @staticmethod
+    def _divisor(weights: list[Array], scheme: Scheme, stats: Statistics | None) -> Array | None:
+        """Common to all layers that read one activation."""
+        if stats is None:
+            return None
+        if isinstance(scheme, WeightOnly):
+            if not scheme.scaling:
+                return None
+            return awq_divisor(np.concatenate(weights, axis=1), stats, scheme)
+        if scheme.migration is None:
+            return None
+        largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
+        return smooth_divisor(largest, stats, scheme.migration)
+
+
+def _ignore(count: int) -> None:
+    """The layers' bar says enough."""
+
+
+def _bytes(bundle: Bundle) -> int:
+    """Room on the disk that is enough in any case."""
+    return sum(entry.bytes for entry in bundle.manifest.files.values())
+
+
+def _copy_rest(bundle: Bundle, folder: Path, progress: Progress) -> None:
+    """All files that were not written anew."""
+    changed = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    rest = [name for name in bundle.manifest.files if name not in changed]
+    for done, name in enumerate(rest, start=1):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.folder / name, folder / name)
+        progress("copying files", done, len(rest))
+
+
+def _hashes(folder: Path) -> dict[str, Any]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
