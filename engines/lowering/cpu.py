@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from engines.lowering.constants import Constants
 from export.saved_graph import save_graph
 from export.weight_pages import WeightPages, packed
 from runtime.contract import Array, GraphContract
@@ -55,10 +56,7 @@ def lower(
         constants = Constants(model.graph, pages)
         BlockProducts(constants, accuracy_levels(contract))(model)
         IntegerProducts(constants)(model)
-        for name, value in model.graph.initializers.items():
-            if name not in constants.written and value.const_value is not None:
-                value.const_value = pages.copy(value.const_value)
-                progress(int(value.const_value.nbytes))
+        constants.copy_rest(progress)
     return save_graph(model, contract, target, parameters, domains=[DOMAIN])
 
 
@@ -70,40 +68,6 @@ def accuracy_levels(contract: GraphContract) -> dict[int, int]:
     as slow. Rounding activations adds 5e-3 of a product to the 1e-1 that 4 bits cost.
     """
     return {4: IN_INT8 if contract.state else EXACT, 8: IN_INT8}
-
-
-class Constants:
-    """A graph's initializers while some are replaced by others in its new weight file."""
-
-    def __init__(self, graph: ir.Graph, pages: WeightPages) -> None:
-        self._graph = graph
-        self._pages = pages
-        self.written: set[str] = set()
-
-    def add(self, name: str, values: Array) -> ir.Value:
-        tensor = self._pages.add(name, values)
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(values.shape),
-            type=ir.TensorType(tensor.dtype),
-            const_value=tensor,
-        )
-        self._graph.register_initializer(value)
-        self.written.add(name)
-        return value
-
-    def remove(self, node: ir.Node) -> None:
-        """The node, what quantized and dequantized for it alone, constants that nobody reads."""
-        inputs = [value for value in node.inputs if value is not None]
-        self._graph.remove(node, safe=True)
-        for value in inputs:
-            maker = value.producer()
-            if value.uses() or value.is_graph_output():
-                continue
-            if maker is not None and maker.op_type in ("DequantizeLinear", "QuantizeLinear"):
-                self.remove(maker)
-            elif value.is_initializer():
-                del self._graph.initializers[str(value.name)]
 
 
 class BlockProducts(ir.passes.InPlacePass):

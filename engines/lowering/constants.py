@@ -1,0 +1,51 @@
+"""The initializers of a graph that a lowering rewrites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from export.weight_pages import WeightPages
+from runtime.contract import Array
+
+
+class Constants:
+    """A graph's initializers while some are replaced by others in its new weight file."""
+
+    def __init__(self, graph: ir.Graph, pages: WeightPages) -> None:
+        self._graph = graph
+        self._pages = pages
+        self._written: set[str] = set()
+
+    def add(self, name: str, values: Array) -> ir.Value:
+        tensor = self._pages.add(name, values)
+        value = ir.Value(
+            name=name,
+            shape=ir.Shape(values.shape),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
+        )
+        self._graph.register_initializer(value)
+        self._written.add(name)
+        return value
+
+    def remove(self, node: ir.Node) -> None:
+        """The node, what quantized and dequantized for it alone, constants that nobody reads."""
+        inputs = [value for value in node.inputs if value is not None]
+        self._graph.remove(node, safe=True)
+        for value in inputs:
+            maker = value.producer()
+            if value.uses() or value.is_graph_output():
+                continue
+            if maker is not None and maker.op_type in ("DequantizeLinear", "QuantizeLinear"):
+                self.remove(maker)
+            elif value.is_initializer():
+                del self._graph.initializers[str(value.name)]
+
+    def copy_rest(self, progress: Callable[[int], None]) -> None:
+        """All that was not replaced goes over as it is. `progress` is told the bytes."""
+        for name, value in self._graph.initializers.items():
+            if name not in self._written and value.const_value is not None:
+                value.const_value = self._pages.copy(value.const_value)
+                progress(int(value.const_value.nbytes))
