@@ -1,21 +1,23 @@
 """How a quantized checkpoint packs its layers: what `quantization_config` says of it, and the
 tensors that follow.
 
-Read in Qwen2.5-Omni-7B-AWQ and -GPTQ-Int4 and their kind, where the Linear layers of the
-Thinker's decoder are packed and all else is float. A layer [inputs, outputs] becomes 32-bit
-words of 4-bit numbers, the first in the lowest bits, and a float scale and a zero point for
-each group of input features: weight = (number - zero point) * scale.
+For checkpoints such as Qwen2.5-Omni-7B-AWQ and -GPTQ-Int4, where the Linear layers of the
+Thinker's decoder are packed and all else is float; the Talker's may be, too. A layer [inputs,
+outputs] becomes 32-bit words of 4-bit numbers, the first in the lowest bits, and a float scale
+and a zero point for each group of input features: weight = (number - zero point) * scale.
 
 AWQ, version "gemm" (AutoAWQ, `awq/modules/linear/gemm.py`, `awq/utils/packing_utils.py`):
   qweight i32[inputs, outputs / 8], qzeros i32[groups, outputs / 8], scales f16[groups, outputs];
   the outputs of a word lie in it in the order 0, 2, 4, 6, 1, 3, 5, 7.
-  Which layers: `awq/models/qwen2_5_omni.py`; the configuration: `awq/models/_config.py`.
+  Which layers: `awq/models/qwen2_5_omni.py` (pull request 759); the configuration:
+  `awq/models/_config.py`.
 GPTQ (AutoGPTQ and GPTQModel, `qlinear_torch.py`: `pack` and `forward`):
   qweight i32[inputs / 8, outputs], packed along the inputs; qzeros i32[groups, outputs / 8] in
   plain order; scales; g_idx i32[inputs], the group of each input feature. The format "gptq"
   stores zero points less one, "gptq_v2" stores them as they are (GPTQModel, `utils/model.py`:
-  `convert_gptq_v1_to_v2_format_module`). All-zero biases are written for layers that have none
-  (vLLM skips them by the words "extra bias for GPTQ models").
+  `convert_gptq_v1_to_v2_format_module`). Some packers write all-zero biases for layers that have
+  none (vLLM skips them as "extra bias for GPTQ models"). Which layers, for Qwen2.5-Omni:
+  `gptqmodel/models/definitions/base_qwen2_5_omni.py`.
 """
 
 from __future__ import annotations

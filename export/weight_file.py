@@ -19,6 +19,7 @@ from torch import Tensor
 
 from export.modules.base import Source, load_source, shaped
 from export.weight_pages import INLINE_BYTES, PAGE, pwrite
+from runtime.contract import Array
 from runtime.errors import OmnijetError
 
 BLOCK_BYTES = 64 << 20
@@ -44,7 +45,7 @@ class Runs(Protocol):
     @property
     def parameters(self) -> int: ...
 
-    def runs(self, reader: RowReader) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def runs(self, reader: RowReader) -> Iterator[tuple[int, Array]]:
         """Yields (offset in the tensor, data)."""
 
 

@@ -45,8 +45,10 @@ class OrtBackend:
         optimize: False loads without graph optimisation and weight packing: slow to run,
             but quick and small to load. `omnijet check` uses it.
         integer_products: whether activations are rounded to 8 bits, each block of a row with a
-            scale of its own, where they meet weights of 4 or 8 bits. False multiplies floats:
-            exact, at half the speed. Graphs of floats do not change.
+            scale of its own, where they meet weights of 4 or 8 bits. That moves a product by 0.5 %,
+            by 2 % beside outliers of 30 times the rest, where rounding the weights to 4 bits has
+            moved it by 5 to 10 %. False multiplies floats: exact, at half the speed. Graphs of
+            floats do not change.
     """
 
     name = "onnxruntime-cpu"

@@ -19,7 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-LAYERS = re.compile(r"thinker\.model\.layers\.\d+\.(self_attn|mlp)\.(\w+)_proj\.weight")
+LAYERS = re.compile(
+    r"(?P<part>thinker|talker)\.model\.layers\.\d+\.(?:self_attn|mlp)\.(?P<name>\w+)_proj\.weight"
+)
 AWQ_PLACES = (0, 2, 4, 6, 1, 3, 5, 7)
 READS = {"q": "attention", "k": "attention", "v": "attention", "o": "o", "gate": "mlp",
          "up": "mlp", "down": "down"}  # fmt: skip
@@ -37,6 +39,7 @@ class Recipe:
     sort: str = ""  # input features by importance: "together" where they are one activation
     author: str = ""
     least_zero: int = 0
+    parts: tuple[str, ...] = ("thinker",)
 
     def config(self) -> dict[str, Any]:
         if self.method == "awq":
@@ -62,7 +65,10 @@ def pack_checkpoint(source: Path, target: Path, recipe: Recipe) -> dict[str, Ten
     config["quantization_config"] = recipe.config()
     (target / "config.json").write_text(json.dumps(config))
     stands_for = {}
-    for key in [key for key in tensors if LAYERS.fullmatch(key)]:
+    for key in list(tensors):
+        layer = LAYERS.fullmatch(key)
+        if layer is None or layer["part"] not in recipe.parts:
+            continue
         packed, stands_for[key] = pack(key, tensors.pop(key).float().numpy(), recipe)
         tensors.update({key.replace("weight", part): value for part, value in packed.items()})
     save_file(tensors, target / "model.safetensors")
@@ -75,7 +81,7 @@ def pack(key: str, weight: Any, recipe: Recipe) -> tuple[Mapping[str, Tensor], T
     most = 2**recipe.bits - 1
     group_of = np.arange(inputs) // recipe.group
     if recipe.sort:
-        layer, name = key.split(".")[3], LAYERS.fullmatch(key)[2]  # type: ignore[index]
+        layer, name = key.split(".")[3], LAYERS.fullmatch(key)["name"]  # type: ignore[index]
         seed = f"{layer} {READS[name] if recipe.sort == 'together' else name}".encode()
         importance = np.random.default_rng(list(seed)).permutation(inputs)
         group_of[importance] = np.arange(inputs) // recipe.group

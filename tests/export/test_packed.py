@@ -34,7 +34,10 @@ from tests.reference import load_reference, model_inputs, reference_reply
 GROUP = 16  # divides every width of both tiny models
 CASES = {
     "nano, AWQ": ("nano", Recipe("awq", GROUP)),
-    "nano, GPTQ, symmetric": ("nano", Recipe("gptq", GROUP, symmetric=True)),
+    "nano, GPTQ, symmetric, of both decoders": (
+        "nano",
+        Recipe("gptq", GROUP, symmetric=True, parts=("thinker", "talker")),
+    ),
     "7B quirks, AWQ": ("nano_7b", Recipe("awq", GROUP)),
     "7B quirks, GPTQ, sorted": ("nano_7b", Recipe("gptq", GROUP, sort="together", least_zero=1)),
 }
@@ -171,7 +174,9 @@ def test_the_manifest_says_so(case: Case, capsys: pytest.CaptureFixture[str]) ->
         "block": GROUP,
         "zero_points": not case.recipe.symmetric,
         "sorted_inputs": bool(case.recipe.sort),
-        "layers": {"thinker_step": 4 * case.omni.dims.thinker.layers},
+        "layers": {
+            f"{part}_step": 4 * getattr(case.omni.dims, part).layers for part in case.recipe.parts
+        },
     }
     assert not Manifest.read(case.floats).quantization
     assert omnijet.main(["inspect", str(case.bundle), "--format", "json"]) == 0
