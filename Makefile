@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 BUNDLE ?= build/demo/bundle
 
-.PHONY: demo test lint types bench check-full endurance nano heldout clean
+.PHONY: demo test lint types bench check-full endurance nano heldout calibration clean
 
 # torch first and pinned: a range would pull whatever is newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -53,6 +53,10 @@ nano: $(STAMP)
 # The held-out set anew, for a new codec or a new world: scores before and after do not compare.
 heldout: $(STAMP)
 	$(BIN)/python -m nano.training.heldout
+
+# The calibration set anew, for a new world or other voices.
+calibration: $(STAMP)
+	$(BIN)/python -m nano.training.calibration
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -109,7 +109,12 @@ def calibrate(
 @dataclass(slots=True)
 class Measuring:
     """Rows on their way into statistics. Few of them, those of decoding, wait for more: an
-    update with one costs as much as with many."""
+    update with one costs as much as with many.
+
+    Attributes:
+        seed: of their samples.
+        waiting: f32[rows, inputs] each, fewer than `GATHERED` rows together.
+    """
 
     statistics: dict[Place, Statistics]
     seed: int
@@ -144,11 +149,12 @@ def _answer(
 ) -> None:
     """Runs as much of the pipeline as the wanted graphs need; voices take turns."""
     voices = sorted(omni.bundle.manifest.voices)
+    speech = "talker_step" in names or "dit_step" in names
     options = Options.of(
         voice=voices[number % len(voices)],
-        speech="talker_step" in names or "dit_step" in names,
+        speech=speech,
         seed=seed + number,
-        max_text_tokens=limits.text_tokens,
+        max_text_tokens=limits.text_tokens if speech or "thinker_step" in names else 1,
         max_codes=limits.codes,
     )
     turn = omni.turn(options, Clock())
