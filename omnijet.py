@@ -84,7 +84,7 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "export": Verb("export.command", "turn a checkpoint into a bundle", extra="export"),
-    "check": Verb("runtime.commands.check", "verify a bundle's files and contracts"),
+    "check": Verb("quantization.check_command", "verify a bundle; what quantization did to it"),
     "inspect": Verb("runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"),
     "run": Verb("runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
     "bench": Verb("runtime.commands.bench", "time the stages of a bundle on this machine"),
