@@ -87,7 +87,7 @@ VERBS: dict[str, Verb] = {
     "quantize": Verb(
         "quantization.command", "integers or FP8 for floats, by a recipe", extra="quantize"
     ),
-    "check": Verb("runtime.commands.check", "verify a bundle's files and contracts"),
+    "check": Verb("quantization.check_command", "verify a bundle; what quantization did to it"),
     "inspect": Verb("runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"),
     "run": Verb("runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
     "bench": Verb("runtime.commands.bench", "time the stages of a bundle on this machine"),

@@ -52,9 +52,17 @@ class ShuffledTime(Omni):
 def understanding(
     omni: Omni, items: Sequence[Asked], report: Report
 ) -> tuple[list[Score], list[Failure]]:
-    """Exact match of each skill; hearing by seen and unseen manners (voice, speed and pitch) too,
-    watching with its time ids shuffled too."""
-    scores: list[Score] = []
+    """Exact match of each row of `answers`."""
+    rows, failures = answers(omni, items, report)
+    return [exact_match(name, right) for name, right in rows.items()], failures
+
+
+def answers(
+    omni: Omni, items: Sequence[Asked], report: Report
+) -> tuple[dict[str, list[bool]], list[Failure]]:
+    """Whether each item of each skill was right; hearing by seen and unseen manners (voice, speed
+    and pitch) too, watching with its time ids shuffled too."""
+    rows: dict[str, list[bool]] = {}
     failures: list[Failure] = []
 
     def ask(row: str, model: Omni, asked: Sequence[Asked]) -> list[bool]:
@@ -75,14 +83,13 @@ def understanding(
         asked = [item for item in items if item.skill == skill]
         if not asked:
             continue
-        right = ask(skill, omni, asked)
-        scores.append(exact_match(skill, right))
+        right = rows[skill] = ask(skill, omni, asked)
         if skill == "hear":
             for name, unseen in (("seen", False), ("unseen", True)):
                 those = [ok for ok, item in zip(right, asked, strict=True) if item.unseen == unseen]
                 if those:
-                    scores.append(exact_match(f"hear, {name} manners", those))
+                    rows[f"hear, {name} manners"] = those
         if skill == "watch":
             shuffled = ShuffledTime(omni.bundle, omni.backend, omni.context_limit)
-            scores.append(exact_match(SHUFFLED, ask(SHUFFLED, shuffled, asked)))
-    return scores, [failure for failure in failures if failure.row != SHUFFLED]
+            rows[SHUFFLED] = ask(SHUFFLED, shuffled, asked)
+    return rows, [failure for failure in failures if failure.row != SHUFFLED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nano.evaluation.answers import LONGEST_TEXT, Failure, Report
 from nano.evaluation.heldout import Asked
@@ -18,13 +19,29 @@ STAGES = ("original audio", "its mel, vocoded", "its codes, DiT and vocoder", RE
 LONGEST_CODES = 600  # 12 s: no answer is as long
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Word edits of each reply, and how many words it should have had."""
+
+    errors: list[int]
+    words: list[int]
+
+
 def speech(
     omni: Omni, items: Sequence[Asked], greedy: bool, report: Report
 ) -> tuple[list[Score], list[Failure]]:
-    """Word error rates of every stage, over all replies and per voice."""
+    """Word error rates of each row of `heard`."""
+    rows, failures = heard(omni, items, greedy, report)
+    return [word_error_rate(name, row.errors, row.words) for name, row in rows.items()], failures
+
+
+def heard(
+    omni: Omni, items: Sequence[Asked], greedy: bool, report: Report
+) -> tuple[dict[str, Heard], list[Failure]]:
+    """What was misheard at every stage, of all replies and per voice."""
     asked = [item for item in items if item.skill == "speak"]
     if not asked:
-        return [], []
+        return {}, []
     recogniser = Recogniser()
     errors: dict[str, list[int]] = {stage: [] for stage in STAGES}
     failures = []
@@ -32,24 +49,21 @@ def speech(
         report("speak", done, len(asked))
         wanted = item.answer.split()
         for stage, (sound, rate) in _stages(omni, item, greedy).items():
-            heard = recogniser.words(sound, rate)
-            errors[stage].append(word_errors(wanted, heard))
-            if stage == REPLY and heard != wanted:
-                failures.append(Failure("speak", item.number, item.answer, " ".join(heard)))
+            got = recogniser.words(sound, rate)
+            errors[stage].append(word_errors(wanted, got))
+            if stage == REPLY and got != wanted:
+                failures.append(Failure("speak", item.number, item.answer, " ".join(got)))
     report("speak", len(asked), len(asked))
-    scores = []
+    rows = {}
     voices = sorted({str(item.voice) for item in asked})
     for stage in STAGES:
         for voice in (None, *(voices if len(voices) > 1 else ())):
             chosen = [n for n, item in enumerate(asked) if voice in (None, item.voice)]
-            scores.append(
-                word_error_rate(
-                    f"speak, {stage}" + (f", {voice}" if voice else ""),
-                    [errors[stage][number] for number in chosen],
-                    [len(asked[number].answer.split()) for number in chosen],
-                )
+            rows[f"speak, {stage}" + (f", {voice}" if voice else "")] = Heard(
+                [errors[stage][number] for number in chosen],
+                [len(asked[number].answer.split()) for number in chosen],
             )
-    return scores, failures
+    return rows, failures
 
 
 def _stages(omni: Omni, item: Asked, greedy: bool) -> dict[str, tuple[Array, int]]:

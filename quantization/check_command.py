@@ -1,0 +1,183 @@
+"""`omnijet check BUNDLE`, and with `--fidelity` what quantization did to it.
+
+All that the second needs is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.bundle import Bundle, check_files
+from runtime.commands import check
+from runtime.commands.console import (
+    byte_progress,
+    print_json,
+    print_table,
+    step_progress,
+    whole_number,
+)
+from runtime.errors import OmnijetError
+
+if TYPE_CHECKING:
+    from nano.evaluation.heldout import Asked
+    from quantization.fidelity import Fidelity, Report
+
+ITEMS = 4  # conversations of each skill
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    check.add_arguments(parser)
+    parser.add_argument(
+        "--fidelity", action="store_true",
+        help="compare a quantized bundle with the float one it was made from; "
+        "exit code 1 if it is beyond the tolerances",
+    )  # fmt: skip
+    group = parser.add_argument_group("with --fidelity")
+    group.add_argument(
+        "--float", type=Path, metavar="BUNDLE", dest="float_bundle",
+        help="the float bundle, if it is not where it was",
+    )  # fmt: skip
+    group.add_argument("--gate", type=Path, metavar="FILE", help="JSON file of tolerances")
+    group.add_argument(
+        "--data", type=Path, metavar="PATH",
+        help="conversations (JSONL) or a folder of media, instead of Omnijet-nano's held-out set",
+    )  # fmt: skip
+    group.add_argument(
+        "--items", type=whole_number(1), metavar="N",
+        help=f"most conversations: of each skill ({ITEMS}), or of the data (all); scores, too",
+    )  # fmt: skip
+    group.add_argument(
+        "--steps", type=whole_number(1), metavar="N",
+        help="steps that Thinker and Talker must stay finite together",
+    )  # fmt: skip
+    group.add_argument(
+        "--scores", action="store_true",
+        help="also all scores of `omnijet eval`, of both bundles of Omnijet-nano (minutes)",
+    )  # fmt: skip
+    group.add_argument("--html", type=Path, metavar="FILE", help="write a page there")
+
+
+def run(args: Namespace) -> int:
+    """Exit codes: 0 as it should be, 1 beyond the tolerances, 2 a fault to mend."""
+    if not args.fidelity:
+        _refuse_options(args)
+        return check.run(args)
+    return _run_fidelity(args)
+
+
+def _refuse_options(args: Namespace) -> None:
+    """An option that would do nothing is a mistake."""
+    options = {
+        "--float": args.float_bundle, "--gate": args.gate, "--data": args.data,
+        "--items": args.items, "--steps": args.steps, "--scores": args.scores or None,
+        "--html": args.html,
+    }  # fmt: skip
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise OmnijetError(
+            "options of the fidelity check without it",
+            got=", ".join(given),
+            fix="add --fidelity",
+        )
+
+
+def _run_fidelity(args: Namespace) -> int:
+    from quantization.fidelity_report import html, tables, to_json
+    from quantization.float_bundle import float_bundle
+    from quantization.gate import default_gate, faults, judge, read_gate
+    from runtime.wav import check_writable, write_whole
+
+    # every mistake is told before the first minute of work
+    gate = default_gate() if args.gate is None else read_gate(args.gate)
+    if args.html is not None:
+        check_writable(args.html)
+    quantized = Bundle.open(args.bundle)
+    reference = float_bundle(quantized, args.float_bundle)
+    _check_hashes(quantized)
+    fidelity = _measured(reference, quantized, args)
+    judgements = judge(fidelity, gate)
+    found = faults(fidelity, judgements)
+    if args.html is not None:
+        write_whole(args.html, html(fidelity, judgements).encode())
+    if args.format == "json":
+        print_json(to_json(fidelity, judgements))
+        return 1 if found else 0
+    for table in tables(fidelity, judgements):
+        print_table(table)
+    for fault in found:
+        print(f"FAILED {fault}")
+    print("FAILED" if found else "PASSED")
+    return 1 if found else 0
+
+
+def _check_hashes(bundle: Bundle) -> None:
+    total = sum(entry.bytes for entry in bundle.manifest.files.values())
+    with byte_progress() as progress:
+        task = progress.add_task("hashing", total=total)
+        faults = check_files(bundle, lambda count: progress.advance(task, count))
+    if faults:
+        raise OmnijetError(
+            "files of the bundle are not as written",
+            where=bundle.folder,
+            got="\n            ".join(faults),
+            fix="copy the bundle again, or quantize again",
+        )
+
+
+def _measured(reference: Bundle, quantized: Bundle, args: Namespace) -> Fidelity:
+    from dataclasses import replace
+
+    from nano.evaluation.heldout import open_set
+    from nano.evaluation.recogniser import Recogniser
+    from quantization.fidelity import measure
+    from quantization.fidelity_scores import score_changes
+
+    if args.scores:
+        Recogniser()  # told now, if there is none
+    with _reporting() as report:
+        with _conversations(args) as conversations:
+            fidelity = measure(reference, quantized, conversations, steps=args.steps, report=report)
+        if args.scores:
+            with open_set() as items:
+                asked = _first(items, args.items or len(items))
+                changes = score_changes(reference, quantized, asked, report)
+            fidelity = replace(fidelity, scores=changes)
+    return fidelity
+
+
+@contextmanager
+def _conversations(args: Namespace) -> Iterator[list[list[dict[str, Any]]]]:
+    """What the bundles are compared on, while its media lie where the messages say."""
+    if args.data is None:
+        from nano.evaluation.heldout import open_set
+
+        with open_set() as items:
+            yield [list(item.messages) for item in _first(items, args.items or ITEMS)]
+        return
+    from quantization.conversations import open_conversations
+
+    with open_conversations(args.data) as found:
+        yield [item.messages for item in found.items[: args.items]]
+
+
+def _first(items: Sequence[Asked], count: int) -> list[Asked]:
+    """So many of each skill."""
+    return [item for item in items if item.number < count]
+
+
+@contextmanager
+def _reporting() -> Iterator[Report]:
+    """A progress bar for each kind of work."""
+    with step_progress() as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done)
+
+        yield report

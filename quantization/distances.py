@@ -1,0 +1,120 @@
+"""How far two results of the same work are apart: distributions, signals, finiteness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from runtime.contract import Array
+
+EQUAL_DB = 200.0
+"""Stands for no difference at all: more than f32 can resolve, and a number that JSON has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Next-token distributions of both bundles after the same rows, over `steps` steps.
+
+    Attributes:
+        not_finite: steps at which the quantized logits hold a NaN or an infinity; the other
+            figures leave them out, and are NaN if no step is left.
+        top1: share of steps at which the most likely token is the same.
+        kl_mean, kl_p99, kl_most: KL(float || quantized), nats a step.
+        float_perplexity, perplexity: of the tokens that the float bundle chose.
+    """
+
+    steps: int
+    not_finite: int
+    top1: float
+    kl_mean: float
+    kl_p99: float
+    kl_most: float
+    float_perplexity: float
+    perplexity: float
+
+    @property
+    def perplexity_ratio(self) -> float:
+        return self.perplexity / self.float_perplexity
+
+
+@dataclass(slots=True)
+class AgreementSum:
+    """Gathers steps into an `Agreement`."""
+
+    not_finite: int = 0
+    _same: list[bool] = field(default_factory=list)
+    _kl: list[float] = field(default_factory=list)
+    _losses: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, reference: Array, other: Array, tokens: Sequence[int]) -> None:
+        """Logits f32[steps, vocab] of both, and what the reference chose."""
+        for row, seen, token in zip(reference, other, tokens, strict=True):
+            if not (np.isfinite(row).all() and np.isfinite(seen).all()):
+                self.not_finite += 1
+                continue
+            first, second = log_softmax(row), log_softmax(seen)
+            self._same.append(int(first.argmax()) == int(second.argmax()))
+            self._kl.append(max(0.0, float(np.exp(first) @ (first - second))))
+            self._losses.append((-float(first[token]), -float(second[token])))
+
+    def agreement(self) -> Agreement | None:
+        """None if there was no step."""
+        steps = len(self._kl) + self.not_finite
+        if not steps:
+            return None
+        if not self._kl:
+            return Agreement(steps, self.not_finite, *[math.nan] * 6)
+        before, after = np.exp(np.mean(self._losses, axis=0))
+        return Agreement(
+            steps,
+            self.not_finite,
+            float(np.mean(self._same)),
+            float(np.mean(self._kl)),
+            float(np.percentile(self._kl, 99)),
+            max(self._kl),
+            float(before),
+            float(after),
+        )
+
+
+@dataclass(slots=True)
+class Noise:
+    """Gathers a signal and what another differs from it by."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    count: int = 0
+
+    def add(self, reference: Array, other: Array) -> None:
+        """Of equal shapes."""
+        wanted = reference.astype(np.float64)
+        with np.errstate(all="ignore"):  # what is not finite shows in the sum
+            self.signal += float(np.square(wanted).sum())
+            self.noise += float(np.square(other - wanted).sum())
+        self.count += wanted.size
+
+    @property
+    def snr_db(self) -> float | None:
+        """Signal to noise over all that was added; NaN if something was not finite, None if
+        nothing was added."""
+        return snr_db(self.signal, self.noise) if self.count else None
+
+
+def snr_db(signal: float, noise: float) -> float:
+    """10 log10 of signal over noise power, at most `EQUAL_DB` either way."""
+    if not (math.isfinite(signal) and math.isfinite(noise)):
+        return math.nan
+    if noise == 0:
+        return EQUAL_DB
+    ratio = 10 * math.log10(signal / noise) if signal else -EQUAL_DB
+    return max(-EQUAL_DB, min(EQUAL_DB, ratio))
+
+
+def log_softmax(logits: Array) -> Array:
+    """f64[vocab]."""
+    shifted = logits.astype(np.float64) - float(logits.max())
+    logarithm: Array = shifted - np.log(np.exp(shifted).sum())
+    return logarithm

@@ -1,0 +1,84 @@
+"""Which float bundle a quantized one was made from, and whether it still is that one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.bundle import Bundle
+from runtime.errors import OmnijetError
+from runtime.manifest import FILE_NAME, hash_file
+
+_log = logging.getLogger(__name__)
+
+
+def float_bundle(quantized: Bundle, given: Path | None) -> Bundle:
+    """The given one, or else the one that the manifest names.
+
+    Raises:
+        OmnijetError: there is none, it has changed since, or it is of another model.
+    """
+    facts = quantized.manifest.quantization
+    found = _recorded(quantized) if given is None else Bundle.open(given)
+    if given is not None and _is_other(found, facts):
+        _log.warning("%s is not the bundle that %s was made from", given, quantized.folder)
+    faults = list(_differences("dims", quantized.manifest.dims, found.manifest.dims))
+    if faults:
+        raise OmnijetError(
+            f"the bundles are of different models ({len(faults)} differences)",
+            where=found.folder,
+            expected=f"the dimensions of {quantized.folder}",
+            got="\n            ".join(faults),
+            fix="name the bundle it was made from with --float BUNDLE",
+        )
+    return found
+
+
+def _recorded(quantized: Bundle) -> Bundle:
+    facts, path = quantized.manifest.quantization, quantized.folder / FILE_NAME
+    source = facts.get("source")
+    if not isinstance(source, str):
+        raise OmnijetError(
+            "the bundle does not say which float bundle it was made from",
+            where=path,
+            expected="a quantized bundle",
+            got="one that is not quantized" if not facts else "no quantization.source",
+            fix="name the bundle to compare with: --float BUNDLE",
+        )
+    if not (Path(source) / FILE_NAME).is_file():
+        raise OmnijetError(
+            "the float bundle that this one was made from is not there",
+            where=path,
+            expected=f"a bundle at {source}",
+            got="no such folder" if not Path(source).exists() else f"no {FILE_NAME} in it",
+            fix="say where it is now: --float BUNDLE",
+        )
+    found = Bundle.open(source)
+    if _is_other(found, facts):
+        raise OmnijetError(
+            "the float bundle has changed since this one was made from it",
+            where=source,
+            expected=f"{FILE_NAME} with sha256 {facts.get('source_manifest_sha256')}",
+            got=hash_file(found.folder / FILE_NAME).sha256,
+            fix="quantize again, or compare with what is there now: --float BUNDLE",
+        )
+    return found
+
+
+def _is_other(found: Bundle, facts: dict[str, Any]) -> bool:
+    """Whether its manifest, which holds the hash of every file, is not the recorded one."""
+    recorded = facts.get("source_manifest_sha256")
+    return recorded not in (None, hash_file(found.folder / FILE_NAME).sha256)
+
+
+def _differences(where: str, wanted: Any, got: Any) -> Iterator[str]:
+    """Lines that name each field in which two facts differ."""
+    if is_dataclass(wanted):
+        for field in fields(wanted):
+            ours, theirs = getattr(wanted, field.name), getattr(got, field.name)
+            yield from _differences(f"{where}.{field.name}", ours, theirs)
+    elif wanted != got:
+        yield f"{where}: {got}, not {wanted}"

@@ -1,0 +1,178 @@
+"""One bundle's replies, and another's logits on the same tokens: teacher forcing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from runtime.contract import Array
+from runtime.media_rows import media_rows
+from runtime.messages import parse_messages
+from runtime.pipeline import Omni
+from runtime.prompt import Prompt, build_prompt
+from runtime.sampling import Sampler
+from runtime.talker import TALKER_SAMPLING, prompt_rows
+from runtime.thinker import THINKER_SAMPLING
+
+Messages = Sequence[dict[str, Any]]
+
+MAX_TEXT_TOKENS = 64
+MAX_CODES = 200  # 4 s of speech
+SEED = 0  # of the Talker's draws and of the DiT's noise
+
+
+class Recorder(Sampler):
+    """Keeps the logits it is shown, and chooses as it is told.
+
+    Attributes:
+        logits: f32[vocab] of each step.
+        tokens: what was chosen.
+    """
+
+    def __init__(self, choose: Callable[[Array], int]) -> None:
+        self._choose = choose
+        self.logits: list[Array] = []
+        self.tokens: list[int] = []
+
+    def __call__(self, logits: Array) -> int:
+        self.logits.append(logits.copy())
+        # what is not finite is told later: nothing can be drawn from it now
+        numbers = logits if np.isfinite(logits).all() else np.zeros_like(logits)
+        self.tokens.append(self._choose(numbers))
+        return self.tokens[-1]
+
+    @staticmethod
+    def forced(tokens: Sequence[int]) -> Recorder:
+        """Chooses the given tokens whatever the logits are."""
+        following = iter(tokens)
+        return Recorder(lambda logits: next(following))
+
+    def stacked(self) -> Array:
+        """f32[steps, vocab]."""
+        return np.stack(self.logits)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fed:
+    """A conversation as the Thinker reads it.
+
+    Attributes:
+        embeds: f32[n, hidden].
+        heard, seen: encoder features f32[tokens, hidden]; None without sounds or pictures.
+        positions: i64[3, n].
+    """
+
+    prompt: Prompt
+    embeds: Array
+    heard: Array | None
+    seen: Array | None
+    positions: Array
+    delta: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """What a Thinker wrote, or made of what another wrote.
+
+    Attributes:
+        tokens: the end token included.
+        logits: f32[steps, vocab] from which each was chosen.
+        prompt_rows: f32[n, width], what the Talker reads of the prompt.
+        reply_rows: f32[steps - 1, width], what it reads of the tokens.
+    """
+
+    tokens: list[int]
+    logits: Array
+    prompt_rows: Array
+    reply_rows: list[Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spoken:
+    """Codec tokens, the one that ended them included, and the logits f32[steps, vocab]."""
+
+    drawn: list[int]
+    logits: Array
+    codes: list[int]
+
+
+def feed(omni: Omni, messages: Messages) -> Fed:
+    """Lays a conversation out and encodes its media.
+
+    Raises:
+        OmnijetError: messages or media are unusable.
+    """
+    prompt = build_prompt(
+        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.facts,
+        use_audio_in_video=True, chat_template=omni.chat_template,
+    )  # fmt: skip
+    features: dict[int, list[Array]] = {}
+    for medium in media_rows(prompt, omni.dims):
+        if medium.grid is None:
+            made = omni.ears.encode([medium.content])
+        else:
+            made = omni.eyes.encode(medium.content, medium.grid)
+        features.setdefault(medium.token, []).append(made)
+    joined = {token: np.concatenate(parts) for token, parts in features.items()}
+    tokens = omni.dims.tokens
+    seen = [joined[token] for token in (tokens.image, tokens.video) if token in joined]
+    positions, delta = omni.positions(prompt, prompt.input_ids)
+    return Fed(
+        prompt,
+        omni.thinker.merge(prompt.input_ids, joined),
+        joined.get(tokens.audio),
+        np.concatenate(seen) if seen else None,
+        positions,
+        delta,
+    )
+
+
+def write(omni: Omni, fed: Fed, tokens: Sequence[int] | None = None) -> Written:
+    """The Thinker's most likely reply, or what it makes of the given tokens."""
+    thinker = omni.thinker
+    context = thinker.decoder.start(fed.prompt.input_ids.size)
+    prefill = thinker.prefill(context, fed.embeds, fed.positions, fed.delta)
+    if tokens is None:
+        greedy = Sampler(THINKER_SAMPLING, omni.dims.thinker.vocab, (), np.random.default_rng(0))
+        recorder, most = Recorder(greedy), MAX_TEXT_TOKENS
+    else:
+        recorder, most = Recorder.forced(tokens), len(tokens)
+    steps = list(thinker.generate(prefill, recorder, most))
+    rows = prompt_rows(fed.embeds, prefill.hidden, fed.prompt.input_ids, omni.dims.tokens)
+    return Written(
+        recorder.tokens,
+        recorder.stacked(),
+        rows,
+        [step.reply_row for step in steps if step.reply_row is not None],
+    )
+
+
+def speak(
+    omni: Omni, fed: Fed, written: Written, voice: str | None, drawn: Sequence[int] | None = None
+) -> Spoken | None:
+    """What the Talker says of a reply, drawn as in a conversation, or what it makes of the
+    given codes. A reply of a single token is not spoken: None."""
+    if not written.reply_rows:
+        return None
+    talker = omni.talker
+    length = fed.prompt.input_ids.size
+    _, mark = omni.bundle.voice_id(voice)
+    first, *following = written.reply_rows
+    rows = np.concatenate([written.prompt_rows, talker.opening_rows(mark, first)])
+    ids = np.append(fed.prompt.input_ids, [mark, written.tokens[0]])
+    positions, delta = omni.positions(fed.prompt, ids)
+    context = talker.decoder.start(len(rows))
+    if drawn is None:
+        sampling = replace(TALKER_SAMPLING, suppress=(omni.dims.codec.bos,))
+        drawing = talker.sampler(sampling, length, np.random.default_rng(SEED))
+        recorder, most = Recorder(drawing), MAX_CODES
+    else:
+        recorder, most = Recorder.forced(drawn), len(drawn)
+    logits = talker.prefill(context, rows, positions)
+    texts = chain(following, talker.end_marks())
+    codes = list(talker.generate(context, logits, texts, delta, recorder, most))
+    return Spoken(recorder.tokens, recorder.stacked(), codes)

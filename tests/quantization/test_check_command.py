@@ -1,0 +1,62 @@
+"""`omnijet check` without `--fidelity` is what it was, and asks for nothing more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import omnijet
+from tests.command import Capture
+
+ROOT = Path(__file__).parents[2]
+OPTIONAL = ("torch", "onnx", "onnx_ir", "ml_dtypes", "onnxscript", "pocketsphinx", "transformers")
+
+
+def loaded_without_extras(statement: str) -> set[str]:
+    """Modules after a statement, in a process that has the base install alone."""
+    code = (
+        f"import sys, json\nfor name in {OPTIONAL!r}: sys.modules[name] = None\n"
+        f"{statement}\nprint(json.dumps([n for n, m in sys.modules.items() if m is not None]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+def test_plain_check_loads_nothing_of_the_fidelity_check(nano: tuple[Path, Path]) -> None:
+    command = ["check", str(nano[1]), "--format", "json"]
+    loaded = loaded_without_extras(f"import omnijet; assert omnijet.main({command!r}) == 0")
+    assert "runtime.commands.check" in loaded
+    ours = {name for name in loaded if name.startswith(("quantization", "nano", "engines"))}
+    assert ours == {"quantization", "quantization.check_command"}
+    assert "runtime.pipeline" not in loaded
+
+
+def test_the_fidelity_check_needs_the_base_install_alone() -> None:
+    loaded = loaded_without_extras(
+        "import quantization.fidelity_report, quantization.fidelity_scores, "
+        "quantization.float_bundle"
+    )
+    assert "runtime.pipeline" in loaded
+
+
+def test_plain_check_prints_what_the_runtime_prints(
+    nano: tuple[Path, Path], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert omnijet.main(["check", str(nano[1])]) == 0
+    ours = capsys.readouterr().out
+    alone = omnijet.Verb("runtime.commands.check", "")
+    monkeypatch.setitem(omnijet.VERBS, "check", alone)
+    assert omnijet.main(["check", str(nano[1])]) == 0
+    assert capsys.readouterr().out == ours and "PASSED" in ours
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: Capture) -> None:
+    for options in ([], ["--fidelity"]):
+        assert omnijet.main(["check", str(tmp_path), *options]) == 2
+        assert "not an omnijet bundle" in capsys.readouterr().err
