@@ -24,13 +24,8 @@ def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iter
             or the disk lacks `needed_bytes`.
     """
     parent = target.absolute().parent
-    if target.exists() and not replace:
-        raise OmnijetError(
-            "the output folder exists already",
-            where=target,
-            expected="a path that does not exist",
-            fix="choose another path, delete it, or pass --force",
-        )
+    if not replace:
+        require_absent(target)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=parent))
@@ -72,6 +67,17 @@ def _swap(staging: Path, target: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def require_absent(target: Path) -> None:
+    """Nothing is overwritten unasked."""
+    if target.exists():
+        raise OmnijetError(
+            "the output folder exists already",
+            where=target,
+            expected="a path that does not exist",
+            fix="choose another path, delete it, or pass --force",
+        )
 
 
 def require_bundle(target: Path) -> None:

@@ -3,18 +3,37 @@ pipeline."""
 
 from __future__ import annotations
 
+import tempfile
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from engines.targets import TARGETS
-from quantization.quantize import Calibration, bundle_layers, plan_for, quantize_bundle
+from export.staging import require_absent, require_bundle
+from quantization.calibration_state import Place
+from quantization.conversations import open_conversations
+from quantization.layers import Layer
+from quantization.parallel import processes, ray_cluster
+from quantization.quantize import (
+    Calibration,
+    Progress,
+    bundle_layers,
+    plan_for,
+    quantize_bundle,
+    require_float,
+    statistics_of,
+)
 from quantization.recipes import RECIPES, recipe_named
+from quantization.search import Budget, Found, search
+from quantization.statistics import Statistics
+from quantization.trials import Bench
 from runtime.bundle import Bundle
-from runtime.commands.console import print_table, size_text, step_progress
+from runtime.commands.console import print_table, size_text, step_progress, whole_number
 from runtime.errors import OmnijetError
 from runtime.manifest import Manifest
 
@@ -25,6 +44,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a float bundle")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder to write")
     parser.add_argument("--recipe", metavar="R", help=", ".join(RECIPES))
+    parser.add_argument(
+        "--budget",
+        metavar="B",
+        help="in place of a recipe, the cheapest mix of INT4, INT8 and float weights in Thinker "
+        "and Talker: bytes=1.7GB at most, or fidelity=0.99 at least (share of steps with the "
+        "float bundle's most likely token)",
+    )
+    parser.add_argument(
+        "--items", type=whole_number(1), default=16, metavar="N",
+        help="conversations on which mixes are tried; default 16",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="try mixes on a Ray cluster that sees the same files"
+    )
+    parser.add_argument(
+        "--scratch", type=Path, metavar="FOLDER", help="of the trials; on a cluster, a shared one"
+    )
     parser.add_argument(
         "--target", choices=TARGETS, help="refuse a recipe that this machine cannot run"
     )
@@ -49,29 +85,70 @@ def run(args: Namespace) -> int:
     if args.layers:
         print_table(_layers(bundle))
         return 0
-    if args.recipe is None or args.out is None:
+    if args.out is None or (args.recipe is None) == (args.budget is None):
         raise OmnijetError(
             "nothing says what to make",
-            expected="omnijet quantize BUNDLE OUT --recipe R",
+            expected="omnijet quantize BUNDLE OUT, with --recipe R or with --budget B",
             fix="`omnijet quantize BUNDLE --list` shows the recipes",
         )
-    recipe = recipe_named(args.recipe)
-    plan = plan_for(bundle, recipe, TARGETS[args.target] if args.target else None)
+    require_float(bundle)
+    (require_bundle if args.force else require_absent)(args.out)
     with step_progress() as progress:
         tasks: dict[str, Any] = {}
 
         def report(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)
+                tasks[what] = progress.add_task(what, total=total or None)
+            progress.update(tasks[what], completed=done)
 
-        manifest = quantize_bundle(
-            args.bundle, args.out, recipe, plan, _calibration(args), force=args.force,
-            progress=report,
-        )  # fmt: skip
+        manifest = _quantized(bundle, args, report)
     print_table(_summary(bundle.manifest, manifest))
     print(f"next: omnijet check {args.out} --fidelity")
     return 0
+
+
+def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
+    calibration = _calibration(args)
+    facts: dict[str, Any] = {"calibration": None}
+    seen: Mapping[Place, Statistics] = {}
+    recipe, layers = None, bundle_layers(bundle)
+    if args.recipe is not None:
+        recipe = recipe_named(args.recipe)
+        layers = list(plan_for(bundle, recipe, TARGETS.get(args.target)))
+    if calibration is not None:
+        seen = statistics_of(bundle, layers, calibration, progress)
+        data = "built in" if calibration.data is None else calibration.data.name
+        facts = {"calibration": {"data": data, "seed": calibration.seed}}
+    if recipe is None:
+        budget = Budget.parse(args.budget)
+        found = _searched(args, budget, layers, seen, calibration, progress)
+        recipe = found.recipe(f"budget {args.budget}")
+        facts["budget"] = {"bytes": found.mix.bytes, **asdict(found.outcome)}
+    plan = plan_for(bundle, recipe, TARGETS.get(args.target))
+    return quantize_bundle(
+        args.bundle, args.out, recipe, plan, seen, facts=facts, force=args.force, progress=progress
+    )
+
+
+def _searched(
+    args: Namespace, budget: Budget, layers: Sequence[Layer], seen: Mapping[Place, Statistics],
+    calibration: Calibration | None, progress: Progress,
+) -> Found:  # fmt: skip
+    if calibration is None:
+        raise OmnijetError(
+            "a budget needs to know the activations",
+            where=f"--data {NO_DATA}",
+            fix="leave --data out, or give data of your own",
+        )
+    parallel = processes() if args.ray is None else ray_cluster(args.ray)
+    with (
+        tempfile.TemporaryDirectory(prefix="omnijet-", dir=args.scratch) as scratch,
+        open_conversations(calibration.data) as conversations,
+        parallel as run,
+    ):
+        bench = Bench(args.bundle.absolute(), Path(scratch))
+        bench.prepare([one.messages for one in conversations.items[: args.items]], seen)
+        return search(bench, layers, budget, run, progress)
 
 
 def _calibration(args: Namespace) -> Calibration | None:

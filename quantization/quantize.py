@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from quantization.calibration_state import Place
 from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer, layers_of
 from quantization.migration import smooth_divisor
-from quantization.recipes import Recipe
+from quantization.recipes import RECIPES, Recipe
 from quantization.scaling import awq_divisor
 from quantization.schemes import Scheme, Static, WeightOnly
 from quantization.statistics import Statistics
@@ -59,13 +59,8 @@ def bundle_layers(bundle: Bundle) -> list[Layer]:
     ]
 
 
-def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Plan:
-    """What becomes of which layer of a float bundle; layers whose width no block divides stay.
-
-    Raises:
-        OmnijetError: the bundle is quantized already, the target cannot compute with what the
-            recipe makes, or a rule matches no layer.
-    """
+def require_float(bundle: Bundle) -> None:
+    """Nothing is rounded twice. Raises `OmnijetError`."""
     if bundle.manifest.quantization:
         raise OmnijetError(
             "the bundle is quantized already",
@@ -74,6 +69,16 @@ def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Pl
             got=f"one of recipe {bundle.manifest.quantization.get('recipe')}",
             fix="quantize the bundle that it was made of",
         )
+
+
+def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Plan:
+    """What becomes of which layer of a float bundle; layers whose width no block divides stay.
+
+    Raises:
+        OmnijetError: the bundle is quantized already, the target cannot compute with what the
+            recipe makes, or a rule matches no layer.
+    """
+    require_float(bundle)
     if target is not None:
         _check_target(recipe, target)
     plan = recipe.plan(bundle_layers(bundle))
@@ -85,8 +90,6 @@ def _divides(layer: Layer, scheme: Scheme) -> bool:
 
 
 def _check_target(recipe: Recipe, target: Target) -> None:
-    from quantization.recipes import RECIPES
-
     if lacking := sorted(recipe.needs - target.numbers):
         able = [one.name for one in RECIPES.values() if one.needs <= target.numbers]
         raise OmnijetError(
@@ -104,34 +107,33 @@ def quantize_bundle(
     target: Path,
     recipe: Recipe,
     plan: Plan,
-    calibration: Calibration | None,
+    seen: Mapping[Place, Statistics],
     *,
+    facts: Mapping[str, Any] | None = None,
     force: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Manifest:
-    """Writes `target`, whole or not at all. Memory is that of the largest layer, and in
-    calibration that of the float model.
+    """Writes `target`, whole or not at all. Memory is that of the largest layer.
 
     Args:
         plan: of `plan_for`.
-        calibration: None: nothing is asked of the model. Weights alone are rounded, without
-            scaling and compensation.
+        seen: of `statistics_of`; empty: weights alone are rounded, without scaling and
+            compensation.
+        facts: for the manifest.
 
     Raises:
-        OmnijetError: the plan needs a calibration, its data are not usable, or the disk is full.
+        OmnijetError: the plan needs to know activations, or the disk is full.
     """
     bundle = Bundle.open(source)
     if force:
         require_bundle(target)
-    if calibration is None:
+    if not seen:
         plan = {layer: uncalibrated(layer, scheme) for layer, scheme in plan.items()}
     with staged_folder(target, replace=force, needed_bytes=_bytes(bundle)) as folder:
-        seen = _statistics(bundle, plan, calibration, progress)
         graphs, report = {}, {}
         rounding = _Rounding(plan, seen, progress)
         for name, entry in bundle.manifest.graphs.items():
-            mine = [layer for layer in plan if layer.graph == name]
-            if not mine:
+            if not any(layer.graph == name for layer in plan):
                 graphs[name] = entry
                 continue
             written = folder / "graphs" if recipe.form == "standard" else folder / "unlowered"
@@ -152,12 +154,7 @@ def quantize_bundle(
                 "form": recipe.form,
                 "source": str(source.resolve()),
                 "source_manifest_sha256": hash_file(source / FILE_NAME).sha256,
-                "calibration": None
-                if calibration is None
-                else {
-                    "data": "built in" if calibration.data is None else calibration.data.name,
-                    "seed": calibration.seed,
-                },
+                **(facts or {}),
                 "layers": report,
             },
         )
@@ -178,15 +175,17 @@ def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:
     return replace(scheme, scaling=False, compensated=False)
 
 
-def _statistics(
-    bundle: Bundle, plan: Plan, calibration: Calibration | None, progress: Progress
+def statistics_of(
+    bundle: Bundle, layers: Iterable[Layer], calibration: Calibration, progress: Progress
 ) -> Mapping[Place, Statistics]:
+    """What the activations of these layers are while the float bundle answers.
+
+    Raises:
+        OmnijetError: the data are not usable.
+    """
     wanted: defaultdict[str, set[str]] = defaultdict(set)
-    for layer in plan:
-        # also where the scheme needs none: the error of each layer is told
+    for layer in layers:
         wanted[layer.graph].add(layer.activation)
-    if calibration is None or not wanted:
-        return {}
     return calibrate(
         bundle.folder,
         wanted,

@@ -78,7 +78,6 @@ def search(
     layers: Sequence[Layer],
     budget: Budget,
     run: Run[Any, Any],
-    float_bytes: Callable[[Layer], int],
     progress: Progress = lambda what, done, total: None,
 ) -> Found:
     """Raises `OmnijetError` if no mix keeps the budget; it tells how near one comes."""
@@ -95,7 +94,7 @@ def search(
         progress("measuring layers", done, len(trials))
     offers: defaultdict[Layer, list[Choice]] = defaultdict(list)
     for layer in decoders:
-        offers[layer].append(Choice(None, float_bytes(layer), 0.0))
+        offers[layer].append(Choice(None, layer.float_bytes, 0.0))
     for (layer, scheme), harm in zip(trials, harms, strict=True):
         offers[layer].append(Choice(scheme, scheme.bytes_of(layer.parameters), harm))
     mixes = frontier(offers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pickle
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,11 +78,14 @@ class Bench:
             np.savez(path, allow_pickle=False, **statistics.to_arrays())
 
     def run(self, plan: Mapping[Layer, Scheme], threads: int = 0) -> Outcome:
-        """The outcome of one mix; of one with no layer, of the float bundle itself."""
+        """The outcome of one mix."""
         omni = Omni.open(self.bundle, backend=_Rounded(self._weights(plan), threads))
+        return self.outcome_of(omni, {layer.graph for layer in plan})
+
+    def outcome_of(self, omni: Omni, touched: Collection[str]) -> Outcome:
+        """Of a model of which these graphs may differ from the float bundle's."""
         leads: list[Lead] = pickle.loads((self.folder / "leads").read_bytes())
         thinker, talker = AgreementSum(), AgreementSum()
-        touched = {layer.graph for layer in plan}
         for lead in leads:
             if THINKER in touched:
                 written = write(omni, lead.fed, lead.written.tokens)

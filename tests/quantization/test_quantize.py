@@ -1,0 +1,221 @@
+"""Whole bundles: written by every recipe, checked, asked; faults leave nothing behind."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import omnijet
+from quantization.calibration_state import Place
+from quantization.conversations import BUILT_IN, LINES, open_conversations
+from quantization.layers import Layer
+from quantization.parallel import processes
+from quantization.quantize import (
+    Calibration,
+    bundle_layers,
+    plan_for,
+    quantize_bundle,
+    statistics_of,
+)
+from quantization.recipes import RECIPES, Recipe, Rule
+from quantization.schemes import WeightOnly
+from quantization.search import Budget, search
+from quantization.statistics import Statistics
+from quantization.trials import Bench
+from runtime.bundle import Bundle
+from runtime.errors import OmnijetError
+from runtime.manifest import FILE_NAME
+from runtime.ort import OrtBackend
+from runtime.pipeline import Omni
+from tests.command import Capture, refused
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four conversations of the built-in set, one of each kind."""
+    folder = tmp_path_factory.mktemp("data")
+    with zipfile.ZipFile(BUILT_IN) as file:
+        file.extractall(folder)
+    few = folder / "few.jsonl"
+    lines = (folder / LINES).read_text().splitlines()
+    few.write_text("\n".join(lines[:4]) + "\n")
+    return few
+
+
+@pytest.fixture
+def question(data: Path) -> Iterator[list[dict[str, Any]]]:
+    """Something that is heard."""
+    with open_conversations(data) as conversations:
+        yield conversations.items[0].messages
+
+
+@pytest.fixture(scope="module")
+def seen(trained: tuple[Path, Path], data: Path) -> Mapping[Place, Statistics]:
+    bundle = Bundle.open(trained[1])
+    return statistics_of(bundle, bundle_layers(bundle), Calibration(data), lambda *report: None)
+
+
+def made(source: Path, target: Path, recipe: Recipe, seen: Mapping[Place, Statistics]) -> Omni:
+    bundle = Bundle.open(source)
+    quantize_bundle(source, target, recipe, plan_for(bundle, recipe), seen)
+    return Omni.open(target, backend=OrtBackend(threads=1))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_writes_a_bundle_that_answers(
+    trained: tuple[Path, Path], seen: Mapping[Place, Statistics], tmp_path: Path, capsys: Capture,
+    question: list[dict[str, Any]], name: str,
+) -> None:  # fmt: skip
+    omni = made(trained[1], tmp_path / "out", RECIPES[name], seen)
+    manifest = omni.bundle.manifest
+    before = Bundle.open(trained[1]).manifest
+    layers = manifest.quantization["layers"]
+    assert manifest.quantization["recipe"] == name and layers["thinker_step"]
+    quality = [one["snr_db"] for graph in layers.values() for one in graph.values()]
+    assert min(quality) > 8 and np.median(quality) > 15
+    for graph, some in layers.items():
+        saved = sum(one["float_bytes"] - one["bytes"] for one in some.values())
+        smaller = before.graphs[graph].weight_bytes - manifest.graphs[graph].weight_bytes
+        assert saved > 0 and smaller > 0.6 * saved  # pages, and scales in f32
+    greedy = {"greedy": True, "seed": 1, "max_text_tokens": 12, "max_codes": 40}
+    reply = omni.generate(question, **greedy)
+    expected = Omni.open(trained[1], backend=OrtBackend(threads=1)).generate(question, **greedy)
+    assert reply.text == expected.text
+    assert np.isfinite(reply.audio).all() and reply.audio.std() > 0.1 * expected.audio.std() > 0
+    assert omnijet.main(["check", str(tmp_path / "out")]) == 0
+    assert "PASSED" in capsys.readouterr().out
+
+
+def test_weights_alone_need_no_data(
+    trained: tuple[Path, Path], question: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    omni = made(trained[1], tmp_path / "out", RECIPES["orin-int4"], {})
+    schemes = {
+        one["scheme"] for one in omni.bundle.manifest.quantization["layers"]["talker_step"].values()
+    }
+    assert schemes == {"int4 weights, blocks of 64", "int8 weights, blocks of 64"}
+    assert omni.generate(question, speech=False, max_text_tokens=12).text
+
+
+def test_the_command_and_its_check(
+    trained: tuple[Path, Path], data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = str(tmp_path / "out")
+    command = ["quantize", str(trained[1]), out, "--recipe", "orin-int4", "--data", str(data)]
+    assert omnijet.main(command) == 0
+    said = capsys.readouterr().out
+    assert "thinker_step" in said and "check" in said
+    assert omnijet.main(["check", out, "--fidelity", "--items", "1", "--steps", "9"]) == 0
+    assert "PASSED" in capsys.readouterr().out
+    assert "already" in refused(capsys, "quantize", out, tmp_path / "again", "--recipe", "cpu-int8")
+    assert "exists" in refused(capsys, *command)
+
+
+def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
+    bundle, out = trained[1], tmp_path / "out"
+    assert "did you mean" in refused(capsys, "quantize", bundle, out, "--recipe", "orin-int5")
+    said = refused(
+        capsys, "quantize", bundle, out, "--recipe", "ada-fp8", "--target", "agx-orin"
+    )  # fmt: skip
+    assert "SM87" in said and "fp8" in said and "orin-int8" in said
+    for data in ("none", str(tmp_path / "nowhere.jsonl")):
+        refused(capsys, "quantize", bundle, out, "--recipe", "orin-int8", "--data", data)
+    refused(capsys, "quantize", bundle, out)
+    refused(capsys, "quantize", bundle, out, "--budget", "bytes=none")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_left_of_a_run_that_was_cut(
+    trained: tuple[Path, Path], seen: Mapping[Place, Statistics], tmp_path: Path
+) -> None:
+    def cut(what: str, done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    bundle, recipe = Bundle.open(trained[1]), RECIPES["cpu-int4"]
+    with pytest.raises(KeyboardInterrupt):
+        quantize_bundle(
+            trained[1], tmp_path / "out", recipe, plan_for(bundle, recipe), seen, progress=cut
+        )
+    assert not list(tmp_path.iterdir())
+    assert (trained[1] / FILE_NAME).is_file()
+
+
+@pytest.fixture(scope="module")
+def bench(
+    trained: tuple[Path, Path], data: Path, seen: Mapping[Place, Statistics],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Bench:  # fmt: skip
+    bench = Bench(trained[1], tmp_path_factory.mktemp("bench"))
+    with open_conversations(data) as conversations:
+        bench.prepare([one.messages for one in conversations.items[:2]], seen)
+    return bench
+
+
+def thinker_layers(bundle: Path, count: int) -> list[Layer]:
+    return [one for one in bundle_layers(Bundle.open(bundle)) if one.graph == "thinker_step"][
+        :count
+    ]
+
+
+def test_a_trial_is_what_the_bundle_does(
+    trained: tuple[Path, Path], bench: Bench, seen: Mapping[Place, Statistics], tmp_path: Path
+) -> None:
+    """Weights rounded in memory have the outcome of those in a quantized graph."""
+    scheme = WeightOnly(4, 64, scaling=True)
+    plan = {layer: scheme for layer in thinker_layers(trained[1], 8)}
+    recipe = Recipe("mine", "", tuple(Rule(one.graph, one.name, scheme) for one in plan))
+    quantize_bundle(trained[1], tmp_path / "out", recipe, plan, seen)
+    written = Bench(tmp_path / "out", bench.folder)
+    exact = OrtBackend(threads=1, integer_products=False)
+    outcome, again = bench.run(plan, threads=1), written.outcome_of(Omni.open(
+        tmp_path / "out", backend=exact), {"thinker_step"})  # fmt: skip
+    assert outcome.harm > 1e-7
+    assert again.harm == pytest.approx(outcome.harm, rel=1e-2)
+    nothing = bench.run({}, threads=1)
+    assert (nothing.harm, nothing.agreement) == (0.0, 1.0)
+
+
+def test_a_budget_spends_its_bytes_where_they_matter(
+    trained: tuple[Path, Path], bench: Bench
+) -> None:
+    layers = thinker_layers(trained[1], 2)
+    whole = sum(layer.float_bytes for layer in layers)
+    with processes(2) as run:
+        found = search(bench, layers, Budget("bytes", 0.6 * whole), run)
+    assert 0 < found.mix.bytes <= 0.6 * whole and found.mix.plan
+    assert found.outcome.agreement > 0.9
+    recipe = found.recipe("budget")
+    assert recipe.plan(bundle_layers(Bundle.open(trained[1]))) == found.mix.plan
+
+    def in_turn(work: object, each: list[object]) -> object:
+        return ((number, work(one)) for number, one in enumerate(each))
+
+    kept = search(bench, layers, Budget("fidelity", 1.0), in_turn)
+    assert kept.outcome.agreement == 1.0 and kept.mix.bytes <= whole
+    with pytest.raises(OmnijetError, match="no mix"):
+        search(bench, layers, Budget("bytes", 10), in_turn)
+
+
+def test_budgets_are_read() -> None:
+    assert Budget.parse("bytes=1.5GB") == Budget("bytes", 1.5e9)
+    assert Budget.parse("fidelity=0.99") == Budget("fidelity", 0.99)
+    for text_ in ("fidelity=1.2", "bytes=-1", "byte=3", "bytes", "fidelity=nan"):
+        with pytest.raises(OmnijetError, match="budget"):
+            Budget.parse(text_)
+
+
+def test_more_bytes_never_harm_more(trained: tuple[Path, Path], bench: Bench) -> None:
+    """Of one layer: what the search relies on."""
+    (layer,) = thinker_layers(trained[1], 1)
+    harms = [
+        bench.run({layer: scheme}, threads=1).harm
+        for scheme in (WeightOnly(8, 64), WeightOnly(4, 32, scaling=True), WeightOnly(4, 128))
+    ]
+    assert all(less < more for less, more in pairwise(harms))
