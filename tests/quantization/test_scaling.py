@@ -65,7 +65,11 @@ def test_silent_and_overflowing_features_leave_finite_divisors() -> None:
     rows[:, 5] = 0
     rows[:, 6] = 1e-30
     rows[:, 7] *= 1e4
-    divisor = scaling.scaling(calibrated(rows), 1.0)
+    stats = calibrated(rows)
+    divisor = scaling.scaling(stats, 1.0)
+    loudness = stats.absmean
+    quietest = 1e-4 * loudness.mean() / loudness.max()
+    assert divisor[6] / divisor.max() == pytest.approx(quietest, rel=1e-3)
     assert np.isfinite(divisor).all() and (divisor > 0).all()
     assert np.abs(rows / divisor).max() < 65504
     assert divisor.min() >= 1e-5
