@@ -44,7 +44,10 @@ def change_of(
 
 def snr_db(weight: Array, change: Change, sample: Array) -> float:
     """Of the changed layer's output against the product `sample` f32[rows, inputs] @ `weight`,
-    with the rounding of activations; infinite if nothing differs."""
+    with the rounding of activations; infinite if nothing differs.
+
+    Of compensated weights it flatters on the rows they were compensated for: give others.
+    """
     rows = sample if change.divisor is None else sample / change.divisor
     if change.activation_scale is not None:
         assert isinstance(change.weight, ChannelWeight)

@@ -33,6 +33,10 @@ def round_compensated(weight: Array, sample: Array, scheme: WeightOnly) -> Block
     Inputs are rounded in their order. The range of a block is chosen from its weights as
     compensated when it is reached. Inputs that the sample never drives round to nearest; so do
     all if it drives none. Beside the weight it holds a few arrays f32[rows, inputs + outputs].
+
+    What it gains on the sample says little: rows that are few or unlike the rest are learned by
+    heart. With independent features and half as many rows as inputs it loses 4.5 dB against
+    rounding to nearest on rows not seen, where it gains 5.7 on the sample.
     """
     blocks = empty_blocks(weight, scheme)
     rows = condensed(sample)

@@ -140,7 +140,7 @@ class Statistics:
         self.absmax[:] = arrays["absmax"]
         self._total[:] = arrays["total"]
         self.histogram = Histogram(int(arrays["exponent"]), np.array(arrays["counts"]))
-        self._hashes = np.array(arrays["hashes"])
+        self._hashes = arrays["hashes"]
         self._rows[: len(self._hashes)] = arrays["rows"]
         return self
 

@@ -7,7 +7,8 @@ import pytest
 
 from quantization import scaling
 from quantization.apply import change_of, snr_db
-from quantization.scaling import awq_divisor
+from quantization.rounding import round_blocks
+from quantization.scaling import awq_divisor, round_scaled
 from quantization.schemes import WeightOnly
 from quantization.statistics import Statistics
 from runtime.contract import Array
@@ -64,10 +65,25 @@ def test_silent_and_overflowing_features_leave_finite_divisors() -> None:
     rows[:, 5] = 0
     rows[:, 6] = 1e-30
     rows[:, 7] *= 1e4
-    divisor = scaling.scaling(calibrated(rows), 1.0)
+    stats = calibrated(rows)
+    divisor = scaling.scaling(stats, 1.0)
+    loudness = stats.absmean
+    quietest = 1e-4 * loudness.mean() / loudness.max()
+    assert divisor[6] / divisor.max() == pytest.approx(quietest, rel=1e-3)
     assert np.isfinite(divisor).all() and (divisor > 0).all()
     assert np.abs(rows / divisor).max() < 65504
     assert divisor.min() >= 1e-5
+
+
+def test_blocks_that_are_never_driven_get_the_ranges_of_plain_rounding() -> None:
+    rows, weight = correlated(192, outliers=2)(100), weights(192, 48)
+    rows[:, 64:128] = 0
+    nearest = round_blocks(weight, SCHEME)
+    scaled = round_scaled(weight, rows, None, SCHEME)
+    same = (scaled.scales == nearest.scales).all(axis=1)
+    assert same.tolist() == [False, True, False]
+    silent = round_scaled(weight, np.zeros_like(rows), None, SCHEME)
+    np.testing.assert_array_equal(silent.scales, nearest.scales)
 
 
 def test_a_part_of_a_large_layer_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
