@@ -205,3 +205,15 @@ def test_a_shorter_weight_file_is_an_error(trained: tuple[Path, Path], tmp_path:
 
 def _count(model: ir.Model, op_type: str) -> int:
     return sum(node.op_type == op_type for node in model.graph)
+
+
+def test_norms_with_one_weight_keep_it(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    original = trained[1] / "graphs" / "audio_encoder.onnx"
+    (tmp_path / "audio_encoder.weights").write_bytes(original.with_suffix(".weights").read_bytes())
+    model = ir.load(original)
+    first, second = [node for node in model.graph if node.op_type == "LayerNormalization"][:2]
+    second.replace_input_with(1, first.inputs[1])
+    source = tmp_path / "audio_encoder.onnx"
+    ir.save(model, source)
+    contract = Manifest.read(trained[1]).contracts["audio_encoder"]
+    compare(source, contract, tmp_path, "int8", True, 1e-5)
