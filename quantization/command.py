@@ -111,8 +111,10 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
     calibration = _calibration(args)
     facts: dict[str, Any] = {"calibration": None}
     seen: Mapping[Place, Statistics] = {}
-    recipe, layers = None, bundle_layers(bundle)
-    if args.recipe is not None:
+    budget, recipe, layers = None, None, bundle_layers(bundle)
+    if args.recipe is None:
+        budget = Budget.parse(args.budget)
+    else:
         recipe = recipe_named(args.recipe)
         layers = list(plan_for(bundle, recipe, TARGETS.get(args.target)))
     if calibration is not None:
@@ -120,7 +122,7 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
         data = "built in" if calibration.data is None else calibration.data.name
         facts = {"calibration": {"data": data, "seed": calibration.seed}}
     if recipe is None:
-        budget = Budget.parse(args.budget)
+        assert budget is not None
         found = _searched(args, budget, layers, seen, calibration, progress)
         recipe = found.recipe(f"budget {args.budget}")
         facts["budget"] = {"bytes": found.mix.bytes, **asdict(found.outcome)}

@@ -96,8 +96,9 @@ def _hint(rule: Rule, layers: Sequence[Layer]) -> str:
     return f" (no such layer{f'; near is {near[0]!r}' if near else ''})"
 
 
+INT4 = WeightOnly(4, 64, scaling=True)
+INT8 = WeightOnly(8, 64)
 DECODERS = ("thinker_step", "talker_step")
-ENCODERS = ("audio_encoder", "vision_encoder")
 
 
 def _decoders(layers: Scheme, head: Scheme | None) -> tuple[Rule, ...]:
@@ -116,17 +117,14 @@ def _dit(scheme: Scheme) -> tuple[Rule, ...]:
 def _static(dtype: Literal["int8", "fp8"]) -> tuple[Rule, ...]:
     """Weights and activations. What the SwiGLU makes reaches hundreds in a few features: one
     scale for all loses the rest, so that the layer that reads it keeps its activations."""
-    both = Static(dtype, "mse", migration=0.5)
+    moved, plain = Static(dtype, "max", migration=0.5), Static(dtype, "max")
     return (
-        *_decoders(both, None),
-        *(Rule(graph, "*.down.weight", WeightOnly(8, 64)) for graph in DECODERS),
-        *_encoders(both),
-        *_dit(both),
+        *_decoders(moved, None),
+        *(Rule(graph, "*.down.weight", INT8) for graph in DECODERS),
+        *_encoders(plain),
+        *_dit(moved),
     )
 
-
-INT4 = WeightOnly(4, 64, scaling=True)
-INT8 = WeightOnly(8, 64)
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -137,13 +135,11 @@ RECIPES: Mapping[str, Recipe] = {
                _static("int8")),
         Recipe("ada-fp8", "Ada, Hopper, Blackwell: FP8 weights and activations", _static("fp8")),
         Recipe("thor-fp8", "Thor: INT4 decoder weights, FP8 encoders and DiT",
-               (*_decoders(INT4, INT8), *_encoders(Static("fp8", "mse")),
-                *_dit(Static("fp8", "mse")))),
-        Recipe("cpu-int8", "x86-64 and ARM: INT8 weights, activations rounded as they come",
-               (*_decoders(INT8, INT8), *_encoders(WeightOnly(8, 32)), *_dit(INT8)), "cpu"),
+               (*_static("fp8"), *_decoders(INT4, INT8))),
+        Recipe("cpu-int8", "x86-64 and ARM: INT8 weights and activations, DiT too",
+               _static("int8"), "cpu"),
         Recipe("cpu-int4", "x86-64 and ARM, little memory: INT4 decoder weights, the rest INT8",
-               (*_decoders(WeightOnly(4, 32, scaling=True), INT8), *_encoders(WeightOnly(8, 32)),
-                *_dit(INT8)), "cpu"),
+               (*_static("int8"), *_decoders(WeightOnly(4, 32, scaling=True), INT8)), "cpu"),
     )
 }  # fmt: skip
 

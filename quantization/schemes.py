@@ -55,7 +55,7 @@ class Static:
     """
 
     dtype: Literal["int8", "fp8"]
-    ranging: Ranging = "percentile"
+    ranging: Ranging = "max"
     migration: float | None = None
 
     @property
