@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -56,18 +57,20 @@ def ray_cluster(address: str) -> Iterator[Run[Any, Any]]:
             fix='pip install "omnijet[ray]", or leave --ray out',
         ) from error
     try:
+        _knock(address)
         ray.init(address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise OmnijetError(
             "the Ray cluster cannot be reached",
             where=address,
             expected="the address of a running cluster",
-            got=str(error).splitlines()[0],
+            got=(str(error).splitlines() or [type(error).__name__])[0],
             fix="start it with `ray start --head`, or leave --ray out",
         ) from error
 
     def run(work: Callable[[Given], Found], each: Sequence[Given]) -> Iterator[tuple[int, Found]]:
-        task = ray.remote(num_cpus=1)(work)
+        # it takes functions alone, and a bound or partial one is none to it
+        task: Any = ray.remote(num_cpus=1)(lambda given: work(given))
         waiting = {task.remote(given): number for number, given in enumerate(each)}
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
@@ -77,3 +80,11 @@ def ray_cluster(address: str) -> Iterator[Run[Any, Any]]:
         yield run
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Whether anything listens: Ray itself waits for minutes, then ends the process. Raises
+    `OSError`."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()

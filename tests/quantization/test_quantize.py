@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 import omnijet
 from quantization.calibration_state import Place
-from quantization.conversations import BUILT_IN, LINES, open_conversations
+from quantization.conversations import open_conversations
 from quantization.layers import Layer
 from quantization.parallel import processes
 from quantization.quantize import (
@@ -33,26 +31,29 @@ from runtime.errors import OmnijetError
 from runtime.manifest import FILE_NAME
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
+from runtime.reply import Reply
 from tests.command import Capture, refused
+from tests.quantization.few import few_conversations
+
+SHORT = {"greedy": True, "seed": 1, "max_text_tokens": 12, "max_codes": 40}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four conversations of the built-in set, one of each kind."""
-    folder = tmp_path_factory.mktemp("data")
-    with zipfile.ZipFile(BUILT_IN) as file:
-        file.extractall(folder)
-    few = folder / "few.jsonl"
-    lines = (folder / LINES).read_text().splitlines()
-    few.write_text("\n".join(lines[:4]) + "\n")
-    return few
+    return few_conversations(tmp_path_factory.mktemp("data"), 4)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def question(data: Path) -> Iterator[list[dict[str, Any]]]:
     """Something that is heard."""
     with open_conversations(data) as conversations:
         yield conversations.items[0].messages
+
+
+@pytest.fixture(scope="module")
+def expected(trained: tuple[Path, Path], question: list[dict[str, Any]]) -> Reply:
+    """Of the float bundle."""
+    return Omni.open(trained[1], backend=OrtBackend(threads=1)).generate(question, **SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def made(source: Path, target: Path, recipe: Recipe, seen: Mapping[Place, Statis
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_writes_a_bundle_that_answers(
     trained: tuple[Path, Path], seen: Mapping[Place, Statistics], tmp_path: Path, capsys: Capture,
-    question: list[dict[str, Any]], name: str,
+    question: list[dict[str, Any]], expected: Reply, name: str,
 ) -> None:  # fmt: skip
     omni = made(trained[1], tmp_path / "out", RECIPES[name], seen)
     manifest = omni.bundle.manifest
@@ -83,9 +84,7 @@ def test_every_recipe_writes_a_bundle_that_answers(
         saved = sum(one["float_bytes"] - one["bytes"] for one in some.values())
         smaller = before.graphs[graph].weight_bytes - manifest.graphs[graph].weight_bytes
         assert saved > 0 and smaller > 0.6 * saved  # pages, and scales in f32
-    greedy = {"greedy": True, "seed": 1, "max_text_tokens": 12, "max_codes": 40}
-    reply = omni.generate(question, **greedy)
-    expected = Omni.open(trained[1], backend=OrtBackend(threads=1)).generate(question, **greedy)
+    reply = omni.generate(question, **SHORT)
     assert reply.text == expected.text
     assert np.isfinite(reply.audio).all() and reply.audio.std() > 0.1 * expected.audio.std() > 0
     assert omnijet.main(["check", str(tmp_path / "out")]) == 0
@@ -209,13 +208,3 @@ def test_budgets_are_read() -> None:
     for text_ in ("fidelity=1.2", "bytes=-1", "byte=3", "bytes", "fidelity=nan"):
         with pytest.raises(OmnijetError, match="budget"):
             Budget.parse(text_)
-
-
-def test_more_bytes_never_harm_more(trained: tuple[Path, Path], bench: Bench) -> None:
-    """Of one layer: what the search relies on."""
-    (layer,) = thinker_layers(trained[1], 1)
-    harms = [
-        bench.run({layer: scheme}, threads=1).harm
-        for scheme in (WeightOnly(8, 64), WeightOnly(4, 32, scaling=True), WeightOnly(4, 128))
-    ]
-    assert all(less < more for less, more in pairwise(harms))

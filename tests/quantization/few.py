@@ -1,0 +1,18 @@
+"""A few conversations of the built-in set: the first four are one of each kind."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from quantization.conversations import BUILT_IN, LINES
+
+
+def few_conversations(folder: Path, count: int) -> Path:
+    """A JSONL file of them, media beside it."""
+    with zipfile.ZipFile(BUILT_IN) as file:
+        file.extractall(folder)
+    few = folder / "few.jsonl"
+    lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
+    few.write_text("\n".join(lines[:count]) + "\n", encoding="utf-8")
+    return few
