@@ -215,7 +215,7 @@ class _Rounding:
         report = {}
         for (activation, scheme), layers in groups.items():
             stats = self._seen.get((name, activation))
-            divisor = self._divisor([writer.read(layer) for layer in layers], scheme, stats)
+            divisor = common_divisor([writer.read(layer) for layer in layers], scheme, stats)
             for layer in layers:
                 weight = writer.read(layer)
                 change = change_of(weight, scheme, stats, divisor)
@@ -230,19 +230,23 @@ class _Rounding:
                 self._progress("quantizing layers", self._done, len(self._plan))
         return writer.finish(_ignore), report
 
-    @staticmethod
-    def _divisor(weights: list[Array], scheme: Scheme, stats: Statistics | None) -> Array | None:
-        """Common to all layers that read one activation."""
-        if stats is None:
+
+def common_divisor(weights: list[Array], scheme: Scheme, stats: Statistics | None) -> Array | None:
+    """Of all layers that read one activation: f32[inputs], or None.
+
+    Args:
+        weights: f32[inputs, outputs of each layer].
+    """
+    if stats is None:
+        return None
+    if isinstance(scheme, WeightOnly):
+        if not scheme.scaling:
             return None
-        if isinstance(scheme, WeightOnly):
-            if not scheme.scaling:
-                return None
-            return awq_divisor(np.concatenate(weights, axis=1), stats, scheme)
-        if scheme.migration is None:
-            return None
-        largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
-        return smooth_divisor(largest, stats, scheme.migration)
+        return awq_divisor(np.concatenate(weights, axis=1), stats, scheme)
+    if scheme.migration is None:
+        return None
+    largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
+    return smooth_divisor(largest, stats, scheme.migration)
 
 
 def _ignore(count: int) -> None:
