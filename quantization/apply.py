@@ -6,12 +6,17 @@ import numpy as np
 
 from quantization.compensation import round_compensated
 from quantization.rounding import LARGEST, round_activation, round_blocks, round_channels
-from quantization.scaling import round_scaled
+from quantization.scaling import SEARCHED, round_scaled
 from quantization.schemes import Scheme, Static, WeightOnly
 from quantization.statistics import Statistics
 from quantization.weights import Change, ChannelWeight
 from runtime.contract import Array
 from runtime.errors import OmnijetError
+
+ROWS = 64  # of the sample, that scales of channels are chosen by
+HEADROOM = {"int8": 1.0, "fp8": 4.0}
+"""Times the range that an activation may reach before it saturates. Floats lose nothing by a power
+of two, and what is met later may be larger than all that calibration saw."""
 
 
 def change_of(
@@ -32,14 +37,32 @@ def change_of(
         return Change(round_scaled(weight, sample, divisor, scheme), divisor)
     divided = weight if divisor is None else weight * divisor[:, None]
     if isinstance(scheme, Static):
-        reach = _needed(stats, scheme).range_of(scheme.ranging, scheme.dtype, divisor)
-        scale = reach / LARGEST[scheme.dtype]
-        return Change(round_channels(divided, scheme.dtype), divisor, scale)
+        stats = _needed(stats, scheme)
+        reach = stats.range_of(scheme.ranging, scheme.dtype, divisor)
+        scale = HEADROOM[scheme.dtype] * reach / LARGEST[scheme.dtype]
+        rows = stats.sample[:ROWS] if divisor is None else stats.sample[:ROWS] / divisor
+        return Change(round_channels(divided, scheme.dtype, rows), divisor, scale)
     if not scheme.compensated:
         return Change(round_blocks(divided, scheme), divisor)
     rows = _needed(stats, scheme).sample
     rows = rows if divisor is None else rows / divisor
     return Change(round_compensated(divided, rows, scheme), divisor)
+
+
+def worth_moving(weights: Array, scheme: Static, stats: Statistics, divisor: Array) -> Array | None:
+    """The divisor, or None if outputs are nearer without it on the sample. FP8 is as fine for
+    small numbers as for large ones, and often gains nothing.
+
+    Args:
+        weights: f32[inputs, outputs of all layers that share the activation]; of a large layer
+            every n-th output is tried.
+    """
+    part = np.ascontiguousarray(weights[:, :: max(1, weights.size // SEARCHED)])
+    moved, plain = (
+        snr_db(part, change_of(part, scheme, stats, tried), stats.sample)
+        for tried in (divisor, None)
+    )
+    return divisor if moved > plain else None
 
 
 def snr_db(weight: Array, change: Change, sample: Array) -> float:

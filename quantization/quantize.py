@@ -15,7 +15,7 @@ import onnx_ir as ir
 from engines.lowering.cpu import lower
 from engines.targets import Target
 from export.staging import require_bundle, staged_folder
-from quantization.apply import change_of, snr_db
+from quantization.apply import change_of, snr_db, worth_moving
 from quantization.calibration import calibrate
 from quantization.calibration_state import Place
 from quantization.graph_writer import GraphWriter
@@ -246,7 +246,8 @@ def common_divisor(weights: list[Array], scheme: Scheme, stats: Statistics | Non
     if scheme.migration is None:
         return None
     largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
-    return smooth_divisor(largest, stats, scheme.migration)
+    divisor = smooth_divisor(largest, stats, scheme.migration)
+    return worth_moving(np.concatenate(weights, axis=1), scheme, stats, divisor)
 
 
 def _ignore(count: int) -> None:

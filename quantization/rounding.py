@@ -18,8 +18,12 @@ Dtype = Literal["int8", "fp8"]
 LARGEST: dict[Dtype, float] = {"int8": 127.0, "fp8": 448.0}
 """Magnitude that a range's end is mapped to; E4M3 has no larger finite number."""
 
-SHRINKS = tuple(np.linspace(1.0, 0.7, 13).tolist())
+SHRINKS = tuple(np.linspace(1.0, 0.5, 21).tolist())
 """Parts of a block's range that are tried: clipping few weights can round the rest finer."""
+
+OCTAVE = tuple((2.0 ** (np.arange(8) / 8)).tolist())
+"""Multiples of an FP8 scale that are tried: nothing is clipped, but numbers fall to other places
+between two powers of two, where the grid is up to twice as fine or as coarse."""
 
 COLUMNS = 1024  # of a block at once: 64 x 1024 numbers stay in the cache
 
@@ -45,9 +49,9 @@ class Grid:
         whole: Array = np.clip(nearest, self.low, self.high, out=nearest)
         return whole
 
-    def shrunk(self, weight: Array, importance: Array | None = None) -> Grid:
-        """The one of `SHRINKS` that is nearest to f32[block, outputs] in squared error,
-        weighted by `importance` f32[block]."""
+    def shrunk(self, weight: Array, moments: Array | None = None) -> Grid:
+        """The one of `SHRINKS` with the least squared error of f32[block, outputs], or of its
+        product with rows whose second moments are f32[block, block]."""
         best, least = self.scale, np.full_like(self.scale, np.inf)
         for shrink in SHRINKS:
             scale = np.maximum(self.scale * np.float32(shrink), np.float32(TINY))
@@ -55,10 +59,8 @@ class Grid:
             whole = np.rint(scaled)
             np.clip(whole, self.low, self.high, out=whole)
             whole -= scaled
-            if importance is None:
-                error = np.einsum("io,io->o", whole, whole)
-            else:
-                error = importance @ np.square(whole, out=whole)
+            heard = whole if moments is None else moments @ whole
+            error = np.einsum("io,io->o", heard, whole)
             error *= scale * scale
             best = np.where(error < least, scale, best)
             np.minimum(error, least, out=least)
@@ -85,26 +87,26 @@ def _positive(scale: Array) -> Array:
     return positive
 
 
-def best_range(weight: Array, scheme: WeightOnly, importance: Array | None = None) -> Grid:
+def best_range(weight: Array, scheme: WeightOnly, moments: Array | None = None) -> Grid:
     """Of a block f32[block, outputs]: of least squared error among shrunk ranges."""
-    return whole_range(weight, scheme).shrunk(weight, importance)
+    return whole_range(weight, scheme).shrunk(weight, moments)
 
 
-def round_blocks(weight: Array, scheme: WeightOnly, importance: Array | None = None) -> BlockWeight:
+def round_blocks(weight: Array, scheme: WeightOnly, moments: Array | None = None) -> BlockWeight:
     """f32[inputs, outputs], each number to the nearest of its block's grid.
 
     Args:
-        importance: f32[inputs], positive: what a squared error at an input counts when ranges
-            are chosen, as its activation's mean square; None counts all alike.
+        moments: f32[inputs / block, block, block], second moments of the activation's features
+            in each block, by which errors count when ranges are chosen; None counts all alike.
     """
     blocks = empty_blocks(weight, scheme)
     for start in range(0, weight.shape[0], scheme.block):
         rows = slice(start, start + scheme.block)
-        counts = None if importance is None else importance[rows]
+        counted = None if moments is None else moments[start // scheme.block]
         for first in range(0, weight.shape[1], COLUMNS):
             columns = slice(first, first + COLUMNS)
             part = np.ascontiguousarray(weight[rows, columns], dtype=np.float32)
-            grid = best_range(part, scheme, counts)
+            grid = best_range(part, scheme, counted)
             store(blocks, start, columns, grid, grid.rounded(part))
     return blocks
 
@@ -141,16 +143,38 @@ def store(blocks: BlockWeight, start: int, columns: slice, grid: Grid, whole: Ar
     blocks.values[start : start + len(whole), columns] = whole
 
 
-def round_channels(weight: Array, dtype: Dtype) -> ChannelWeight:
-    """f32[inputs, outputs]; the largest of an output becomes the dtype's largest."""
+def round_channels(weight: Array, dtype: Dtype, rows: Array | None = None) -> ChannelWeight:
+    """f32[inputs, outputs]; the largest of an output becomes the dtype's largest.
+
+    Args:
+        rows: f32[rows, inputs] of the activation: FP8 scales are then the multiple of that which
+            is best for the product. Between integers all places are alike.
+    """
     require_finite(weight)
+    values = np.empty(weight.shape, np.int8 if dtype == "int8" else ml_dtypes.float8_e4m3fn)
     absmax = np.maximum(weight.max(axis=0), -weight.min(axis=0)).astype(np.float32)
     scales = _positive(absmax / np.float32(LARGEST[dtype]))
-    values = np.empty(weight.shape, np.int8 if dtype == "int8" else ml_dtypes.float8_e4m3fn)
-    for first in range(0, len(weight), 64):
-        part = weight[first : first + 64] / scales
-        values[first : first + 64] = on_grid(part, dtype)
+    for first in range(0, weight.shape[1], COLUMNS):
+        columns = slice(first, first + COLUMNS)
+        part = np.ascontiguousarray(weight[:, columns], dtype=np.float32)
+        if dtype == "fp8" and rows is not None:
+            scales[columns] = _best_place(part, scales[columns], rows)
+        values[:, columns] = on_grid(part / scales[columns], dtype)
     return ChannelWeight(dtype, values, scales)
+
+
+def _best_place(weight: Array, scales: Array, rows: Array) -> Array:
+    """f32[outputs]: of `OCTAVE` the multiples of least squared error of `rows` @ f32[inputs,
+    outputs]."""
+    best, least = scales, np.full_like(scales, np.inf)
+    for multiple in OCTAVE:
+        tried = scales * np.float32(multiple)
+        lost = on_grid(weight / tried, "fp8").astype(np.float32) * tried - weight
+        heard = rows @ lost
+        error = np.einsum("ro,ro->o", heard, heard)
+        best = np.where(error < least, tried, best)
+        np.minimum(error, least, out=least)
+    return best
 
 
 def on_grid(scaled: Array, dtype: Dtype) -> Array:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantization.apply import change_of, snr_db
+from quantization import apply, quantize
+from quantization.apply import change_of, snr_db, worth_moving
 from quantization.compensation import round_compensated
+from quantization.migration import smooth_divisor
+from quantization.quantize import common_divisor
 from quantization.rounding import round_blocks, round_channels
 from quantization.schemes import Scheme, Static, WeightOnly
 from quantization.statistics import Statistics
@@ -34,12 +37,14 @@ def test_blocks_are_of_the_weight_that_took_the_divisor_in() -> None:
     assert change.divisor is DIVISOR and change.activation_scale is None
 
 
-def test_ranges_of_scaled_blocks_weigh_divided_rows() -> None:
+def test_ranges_of_scaled_blocks_are_those_of_divided_rows() -> None:
     scheme = WeightOnly(4, 32, scaling=True)
     change = change_of(WEIGHT, scheme, STATS, DIVISOR)
-    squares = np.square(STATS.sample / DIVISOR).mean(axis=0)
-    expected = round_blocks(WEIGHT * DIVISOR[:, None], scheme, squares)
-    np.testing.assert_array_equal(blocks_of(change).scales, expected.scales)
+    rows = (STATS.sample / DIVISOR).astype(np.float64).reshape(STATS.count, -1, 32)
+    moments = np.einsum("rbi,rbj->bij", rows, rows) / STATS.count
+    expected = round_blocks(WEIGHT * DIVISOR[:, None], scheme, moments.astype(np.float32))
+    same = blocks_of(change).scales == expected.scales
+    assert same.mean() > 0.99  # each feature counts a ten-thousandth more
     assert not np.array_equal(expected.scales, round_blocks(WEIGHT, scheme).scales)
 
 
@@ -53,11 +58,35 @@ def test_compensation_sees_divided_rows() -> None:
 @pytest.mark.parametrize("scheme", [Static("int8", "mse"), Static("fp8", "max")], ids=str)
 def test_activations_get_the_scale_of_their_range(scheme: Static) -> None:
     change = change_of(WEIGHT, scheme, STATS, DIVISOR)
-    largest = {"int8": 127, "fp8": 448}[scheme.dtype]
+    largest = {"int8": 127, "fp8": 448 / 4}[scheme.dtype]
     reach = STATS.range_of(scheme.ranging, scheme.dtype, DIVISOR)
     assert change.activation_scale == pytest.approx(reach / largest)
-    expected = round_channels(WEIGHT * DIVISOR[:, None], scheme.dtype)
+    rows = STATS.sample[: apply.ROWS] / DIVISOR
+    expected = round_channels(WEIGHT * DIVISOR[:, None], scheme.dtype, rows)
     np.testing.assert_array_equal(change.weight.values, expected.values)
+
+
+def test_fp8_activations_may_grow_fourfold_before_they_saturate() -> None:
+    change = change_of(WEIGHT, Static("fp8", "max"), STATS, None)
+    seen = snr_db(WEIGHT, change, ROWS)
+    assert snr_db(WEIGHT, change, ROWS * 4) == pytest.approx(seen, abs=0.5)
+    assert snr_db(WEIGHT, change, ROWS * 16) < seen - 5
+
+
+def test_activations_move_into_weights_only_where_outputs_gain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    divisor = smooth_divisor(np.abs(WEIGHT).max(axis=1), STATS, 0.5)
+    int8 = Static("int8", "max", 0.5)
+    assert worth_moving(WEIGHT, int8, STATS, divisor) is divisor
+    assert worth_moving(WEIGHT, int8, STATS, 1 / divisor) is None
+    # of a large layer every n-th output decides: here those that lose
+    weight = WEIGHT.copy()
+    weight[:, ::4] *= 1e-3
+    weight[STATS.absmax.argmax(), ::4] = 1
+    assert worth_moving(weight, int8, STATS, divisor) is divisor
+    monkeypatch.setattr(apply, "SEARCHED", 128 * 12)
+    assert worth_moving(weight, int8, STATS, divisor) is None
 
 
 def test_snr_is_that_of_the_changed_product_written_out() -> None:
@@ -104,3 +133,16 @@ def test_a_scheme_that_needs_statistics_says_so(scheme: Scheme) -> None:
         change_of(WEIGHT, scheme, None, None)
     with pytest.raises(OmnijetError, match="no rows"):
         change_of(WEIGHT, scheme, Statistics(128, 0), None)
+
+
+def test_layers_of_one_activation_share_a_divisor_that_serves_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers, int8 = [WEIGHT, 3 * weights(128, 16, seed=5)], Static("int8", "max", 0.5)
+    largest = np.maximum(*(np.abs(weight).max(axis=1) for weight in layers))
+    expected = smooth_divisor(largest, STATS, 0.5)
+    np.testing.assert_array_equal(common_divisor(layers, int8, STATS), expected)
+    monkeypatch.setattr(quantize, "smooth_divisor", lambda *_: 1 / expected)
+    assert common_divisor(layers, int8, STATS) is None
+    assert common_divisor(layers, Static("int8"), STATS) is None
+    assert common_divisor(layers, WeightOnly(4), STATS) is None

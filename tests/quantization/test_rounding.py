@@ -11,7 +11,7 @@ import pytest
 from quantization.rounding import round_activation, round_blocks, round_channels
 from quantization.schemes import WeightOnly
 from runtime.errors import OmnijetError
-from tests.quantization.activations import weights
+from tests.quantization.activations import correlated, weights
 
 SCHEMES = [
     WeightOnly(bits, block, symmetric)
@@ -19,8 +19,8 @@ SCHEMES = [
 ]  # type: ignore[call-overload]
 
 
-def by_brute_force(block: np.ndarray, bits: int, symmetric: bool, counts: np.ndarray) -> float:
-    """Least squared error of one column's block f64[block] over all shrunk ranges."""
+def by_brute_force(block: np.ndarray, bits: int, symmetric: bool, moments: np.ndarray) -> float:
+    """Least error of one column's block f64[block] over all shrunk ranges."""
     low, high = min(block.min(), 0.0), max(block.max(), 0.0)
     if symmetric:
         codes = np.arange(-8, 8) if bits == 4 else np.arange(-127, 128)
@@ -29,29 +29,34 @@ def by_brute_force(block: np.ndarray, bits: int, symmetric: bool, counts: np.nda
         whole = (high - low) / (2**bits - 1)
         codes = np.arange(2**bits) - round(-low / whole)
     errors = []
-    for shrink in np.linspace(1.0, 0.7, 13):
+    for shrink in np.linspace(1.0, 0.5, 21):
         grid = codes * whole * shrink
-        errors.append(counts @ np.abs(block[:, None] - grid).min(axis=1) ** 2)
+        lost = grid[np.abs(block[:, None] - grid).argmin(axis=1)] - block
+        errors.append(lost @ moments @ lost)
     return min(errors)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("heard", [False, True])
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_blocks_are_as_good_as_brute_force(scheme: WeightOnly, weighted: bool) -> None:
+def test_blocks_are_as_good_as_brute_force(scheme: WeightOnly, heard: bool) -> None:
     weight = weights(128, 5) + np.float32(0.01)
     weight[:, 3] = np.abs(weight[:, 3]) + 1  # zero lies far outside of what is there
-    drawn = np.random.default_rng(2).lognormal(sigma=2, size=128)
-    counts = drawn.astype(np.float32) if weighted else np.ones(128, np.float32)
-    rounded = round_blocks(weight, scheme, counts if weighted else None)
-    squares = counts[:, None] * (rounded.dequantized() - weight).astype(np.float64) ** 2
-    errors = squares.reshape(-1, scheme.block, 5).sum(axis=1)
-    blocks = weight.astype(np.float64).reshape(-1, scheme.block, 5)
+    block = scheme.block
+    moments = np.broadcast_to(np.eye(block), (128 // block, block, block))
+    if heard:  # correlated, of a mean that is not zero, and of uneven loudness
+        rows = correlated(128, outliers=2)(300) + 1
+        blocks = rows.reshape(300, -1, block).astype(np.float64)
+        moments = np.einsum("rbi,rbj->bij", blocks, blocks) / 300
+    rounded = round_blocks(weight, scheme, moments.astype(np.float32) if heard else None)
+    lost = (rounded.dequantized() - weight.astype(np.float64)).reshape(-1, block, 5)
+    errors = np.einsum("bio,bij,bjo->bo", lost, moments, lost)
+    wanted = weight.astype(np.float64).reshape(-1, block, 5)
     best = [
         [
-            by_brute_force(block[:, output], scheme.bits, scheme.symmetric, count)
+            by_brute_force(wanted[index, :, output], scheme.bits, scheme.symmetric, moments[index])
             for output in range(5)
         ]
-        for block, count in zip(blocks, counts.reshape(-1, scheme.block), strict=True)
+        for index in range(len(wanted))
     ]
     np.testing.assert_allclose(errors, best, rtol=1e-3)
 
@@ -135,6 +140,22 @@ def test_fp8_channels_round_to_nearest() -> None:
     error = np.abs(channels.dequantized().astype(np.float64) - weight)
     np.testing.assert_allclose(error, nearest.min(axis=-1), atol=1e-8)
     assert np.abs(channels.values.astype(np.float32)).max(axis=0).tolist() == [448] * 6
+
+
+def test_fp8_channels_take_the_best_place_between_two_powers_of_two() -> None:
+    weight, rows = weights(96, 7), correlated(96, outliers=2)(64)
+    rounded, plain = round_channels(weight, "fp8", rows), round_channels(weight, "fp8")
+    places = 2.0 ** (np.arange(8) / 8)
+    errors = []
+    for place in places:
+        scales = plain.scales * np.float32(place)
+        there = (weight / scales).astype(ml_dtypes.float8_e4m3fn).astype(np.float32) * scales
+        errors.append(np.square(rows @ (there - weight)).sum(axis=0))
+    chosen = places[np.argmin(errors, axis=0)]
+    np.testing.assert_allclose(rounded.scales / plain.scales, chosen, rtol=1e-5)
+    assert len(set(chosen)) > 2
+    whole = round_channels(weight, "int8", rows)
+    np.testing.assert_array_equal(whole.scales, round_channels(weight, "int8").scales)
 
 
 def test_activations_saturate_as_the_graph_does() -> None:

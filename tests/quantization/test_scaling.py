@@ -8,7 +8,7 @@ import pytest
 from quantization import scaling
 from quantization.apply import change_of, snr_db
 from quantization.rounding import round_blocks
-from quantization.scaling import awq_divisor, round_scaled
+from quantization.scaling import awq_divisor, reaches, round_scaled
 from quantization.schemes import WeightOnly
 from quantization.statistics import Statistics
 from runtime.contract import Array
@@ -40,16 +40,40 @@ def test_planted_outliers_gain_3_db_on_rows_not_seen(symmetric: bool) -> None:
     assert divisor[loud].min() > np.median(divisor) * 1.5
 
 
-def test_the_exponent_is_the_best_of_twenty() -> None:
+def test_the_exponent_is_the_best_of_eleven() -> None:
     stats = calibrated(correlated(64, outliers=1)(300))
     weight = weights(64, 48)
-    sample = stats.sample
+    reach = reaches(weight, 64)
+    divisors = [scaling.scaling(stats, reach, step / 10) for step in range(11)]
     snrs = [
-        snr_db(weight, change_of(weight, SCHEME, stats, scaling.scaling(stats, step / 20)), sample)
-        for step in range(21)
+        snr_db(weight, change_of(weight, SCHEME, stats, divisor), stats.sample)
+        for divisor in divisors
     ]
-    best = scaling.scaling(stats, int(np.argmax(snrs)) / 20)
+    best = divisors[int(np.argmax(snrs))]
     np.testing.assert_array_equal(awq_divisor(weight, stats, SCHEME), best)
+    assert len({round(snr, 3) for snr in snrs}) == 11
+
+
+def test_the_reach_of_an_input_is_its_part_of_its_blocks_ranges() -> None:
+    weight = weights(96, 40)
+    weight[:32, 3] = 0
+    expected = [
+        np.mean([
+            abs(weight[index, output]) / (np.abs(weight[start : start + 32, output]).max() or 1)
+            for output in range(40)
+        ])
+        for start in range(0, 96, 32)
+        for index in range(start, start + 32)
+    ]  # fmt: skip
+    np.testing.assert_allclose(reaches(weight, 32), expected, rtol=1e-5)
+
+
+def test_exponents_go_from_the_weights_to_the_activations() -> None:
+    stats = calibrated(correlated(64, outliers=1)(300))
+    reach = reaches(weights(64, 48), 64)
+    even, loud = scaling.scaling(stats, reach, 0.0), scaling.scaling(stats, reach, 1.0)
+    np.testing.assert_allclose(even * reach, (even * reach)[0], rtol=1e-5)
+    np.testing.assert_allclose(loud / stats.absmean, (loud / stats.absmean)[0], rtol=1e-5)
 
 
 def test_nothing_is_scaled_where_nothing_is_gained() -> None:
@@ -66,7 +90,7 @@ def test_silent_and_overflowing_features_leave_finite_divisors() -> None:
     rows[:, 6] = 1e-30
     rows[:, 7] *= 1e4
     stats = calibrated(rows)
-    divisor = scaling.scaling(stats, 1.0)
+    divisor = scaling.scaling(stats, np.ones(128, np.float32), 1.0)
     loudness = stats.absmean
     quietest = 1e-4 * loudness.mean() / loudness.max()
     assert divisor[6] / divisor.max() == pytest.approx(quietest, rel=1e-3)
