@@ -24,7 +24,7 @@ from runtime.errors import OmnijetError
 
 if TYPE_CHECKING:
     from nano.evaluation.heldout import Asked
-    from quantization.fidelity import Fidelity, Report
+    from quantization.fidelity.measure import Fidelity, Report
 
 ITEMS = 4  # conversations of each skill
 
@@ -86,9 +86,9 @@ def _refuse_options(args: Namespace) -> None:
 
 
 def _run_fidelity(args: Namespace) -> int:
-    from quantization.fidelity_report import html, tables, to_json
-    from quantization.float_bundle import float_bundle
-    from quantization.gate import default_gate, faults, judge, read_gate
+    from quantization.fidelity.float_bundle import float_bundle
+    from quantization.fidelity.gate import default_gate, faults, judge, read_gate
+    from quantization.fidelity.report import html, tables, to_json
     from runtime.wav import check_writable, write_whole
 
     # every mistake is told before the first minute of work
@@ -133,8 +133,8 @@ def _measured(reference: Bundle, quantized: Bundle, args: Namespace) -> Fidelity
 
     from nano.evaluation.heldout import open_set
     from nano.evaluation.recogniser import Recogniser
-    from quantization.fidelity import measure
-    from quantization.fidelity_scores import score_changes
+    from quantization.fidelity.measure import measure
+    from quantization.fidelity.scores import score_changes
 
     if args.scores:
         Recogniser()  # told now, if there is none
@@ -158,7 +158,7 @@ def _conversations(args: Namespace) -> Iterator[list[list[dict[str, Any]]]]:
         with open_set() as items:
             yield [list(item.messages) for item in _first(items, args.items or ITEMS)]
         return
-    from quantization.conversations import open_conversations
+    from quantization.calibration.conversations import open_conversations
 
     with open_conversations(args.data) as found:
         yield [item.messages for item in found.items[: args.items]]

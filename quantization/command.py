@@ -15,10 +15,13 @@ from rich.table import Table
 
 from engines.targets import TARGETS
 from export.staging import require_absent, require_bundle
-from quantization.calibration_state import Place
-from quantization.conversations import open_conversations
+from quantization.budget.parallel import processes, ray_cluster
+from quantization.budget.search import Budget, Found, search
+from quantization.budget.trials import Bench
+from quantization.calibration.conversations import open_conversations
+from quantization.calibration.state import Place
 from quantization.layers import Layer
-from quantization.parallel import processes, ray_cluster
+from quantization.numerics.statistics import Statistics
 from quantization.quantize import (
     Calibration,
     Progress,
@@ -29,9 +32,6 @@ from quantization.quantize import (
     statistics_of,
 )
 from quantization.recipes import RECIPES, recipe_named
-from quantization.search import Budget, Found, search
-from quantization.statistics import Statistics
-from quantization.trials import Bench
 from runtime.bundle import Bundle
 from runtime.commands.console import print_table, size_text, step_progress, whole_number
 from runtime.errors import OmnijetError

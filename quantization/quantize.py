@@ -15,16 +15,16 @@ import onnx_ir as ir
 from engines.lowering.cpu import lower
 from engines.targets import Target
 from export.staging import require_bundle, staged_folder
-from quantization.apply import change_of, snr_db, worth_moving
-from quantization.calibration import calibrate
-from quantization.calibration_state import Place
+from quantization.calibration.calibrate import calibrate
+from quantization.calibration.state import Place
 from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer, layers_of
-from quantization.migration import smooth_divisor
+from quantization.numerics.apply import change_of, snr_db, worth_moving
+from quantization.numerics.migration import smooth_divisor
+from quantization.numerics.scaling import awq_divisor
+from quantization.numerics.statistics import Statistics
 from quantization.recipes import RECIPES, Recipe
-from quantization.scaling import awq_divisor
 from quantization.schemes import Scheme, Static, WeightOnly
-from quantization.statistics import Statistics
 from runtime.bundle import Bundle
 from runtime.contract import Array
 from runtime.errors import OmnijetError

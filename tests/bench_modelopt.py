@@ -40,14 +40,14 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
-from quantization.apply import change_of, snr_db
-from quantization.calibration import Limits, calibrate
-from quantization.conversations import open_conversations
+from quantization.calibration.calibrate import Limits, calibrate
+from quantization.calibration.conversations import open_conversations
 from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer
+from quantization.numerics.apply import change_of, snr_db
+from quantization.numerics.statistics import Statistics
 from quantization.quantize import bundle_layers, common_divisor
 from quantization.schemes import Scheme, Static, WeightOnly
-from quantization.statistics import Statistics
 from runtime.bundle import Bundle
 from runtime.commands.bench import machine
 from runtime.contract import Array

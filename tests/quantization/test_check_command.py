@@ -39,8 +39,8 @@ def test_plain_check_loads_nothing_of_the_fidelity_check(nano: tuple[Path, Path]
 
 def test_the_fidelity_check_needs_the_base_install_alone() -> None:
     loaded = loaded_without_extras(
-        "import quantization.fidelity_report, quantization.fidelity_scores, "
-        "quantization.float_bundle"
+        "import quantization.fidelity.report, quantization.fidelity.scores, "
+        "quantization.fidelity.float_bundle"
     )
     assert "runtime.pipeline" in loaded
 

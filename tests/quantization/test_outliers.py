@@ -11,13 +11,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from quantization.calibration_state import Place
-from quantization.conversations import open_conversations
+from quantization.budget.trials import Bench
+from quantization.calibration.conversations import open_conversations
+from quantization.calibration.state import Place
 from quantization.layers import layers_of
+from quantization.numerics.statistics import Statistics
 from quantization.quantize import Calibration, bundle_layers, statistics_of
 from quantization.schemes import WeightOnly
-from quantization.statistics import Statistics
-from quantization.trials import Bench
 from runtime.bundle import Bundle
 from tests.quantization.few import few_conversations
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 import omnijet
-from quantization.calibration_state import Place
-from quantization.conversations import open_conversations
+from quantization.budget.parallel import processes
+from quantization.budget.search import Budget, search
+from quantization.budget.trials import Bench
+from quantization.calibration.conversations import open_conversations
+from quantization.calibration.state import Place
 from quantization.layers import Layer
-from quantization.parallel import processes
+from quantization.numerics.statistics import Statistics
 from quantization.quantize import (
     Calibration,
     bundle_layers,
@@ -23,9 +26,6 @@ from quantization.quantize import (
 )
 from quantization.recipes import RECIPES, Recipe, Rule
 from quantization.schemes import WeightOnly
-from quantization.search import Budget, search
-from quantization.statistics import Statistics
-from quantization.trials import Bench
 from runtime.bundle import Bundle
 from runtime.errors import OmnijetError
 from runtime.manifest import FILE_NAME

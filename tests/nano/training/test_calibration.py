@@ -9,7 +9,7 @@ from random import Random
 from nano.training import calibration, heldout
 from nano.world import words
 from nano.world.skills import Item
-from quantization.conversations import BUILT_IN
+from quantization.calibration.conversations import BUILT_IN
 
 
 def calibrated() -> Iterator[Item]:

@@ -1,0 +1,132 @@
+"""`--budget`: each layer's sensitivity measured, then the cheapest mix that keeps the budget."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from quantization.budget.frontier import Choice, Mix, frontier, smallest_that
+from quantization.budget.parallel import Run
+from quantization.budget.trials import DECODERS, Bench, Outcome
+from quantization.layers import Layer
+from quantization.recipes import Recipe, Rule
+from quantization.schemes import WeightOnly
+from runtime.errors import OmnijetError
+
+OFFERED = (WeightOnly(8, 64), WeightOnly(4, 32, scaling=True), WeightOnly(4, 64, scaling=True))
+"""What a layer may become, besides staying."""
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, done, of how many)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What must be kept.
+
+    Attributes:
+        kind: `bytes`: weights of Thinker and Talker together are at most this many;
+            `fidelity`: at this share of steps, at least, the most likely token is the float
+            bundle's, text and codec tokens each.
+    """
+
+    kind: Literal["bytes", "fidelity"]
+    limit: float
+
+    @staticmethod
+    def parse(text: str) -> Budget:
+        """`bytes=1.7e9`, `bytes=1.7GB`, `fidelity=0.99`. Raises `OmnijetError`."""
+        kind, _, value = text.partition("=")
+        factor = 1.0
+        for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+            if kind == "bytes" and value.endswith(unit):
+                value, factor = value.removesuffix(unit), size
+        try:
+            limit = float(value) * factor
+        except ValueError:
+            limit = -1.0
+        if kind == "bytes" and 0 < limit < float("inf"):
+            return Budget("bytes", limit)
+        if kind == "fidelity" and 0 < limit <= 1:
+            return Budget("fidelity", limit)
+        raise OmnijetError(
+            "the budget cannot be read",
+            where="--budget",
+            expected="bytes=1.7GB, or fidelity=0.99 (a share of steps, up to 1)",
+            got=text,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The mix that was chosen, and what it really does."""
+
+    mix: Mix
+    outcome: Outcome
+
+    def recipe(self, name: str) -> Recipe:
+        """Its layers by name."""
+        rules = [Rule(layer.graph, layer.name, scheme) for layer, scheme in self.mix.plan.items()]
+        return Recipe(name, "of a budget", tuple(rules))
+
+
+def search(
+    bench: Bench,
+    layers: Sequence[Layer],
+    budget: Budget,
+    run: Run[Any, Any],
+    progress: Progress = lambda what, done, total: None,
+) -> Found:
+    """Raises `OmnijetError` if no mix keeps the budget; it tells how near one comes."""
+    decoders = [layer for layer in layers if layer.graph in DECODERS]
+    trials = [
+        (layer, scheme) for layer in decoders for scheme in OFFERED
+        if layer.inputs % scheme.block == 0
+    ]  # fmt: skip
+    plans = [{layer: scheme} for layer, scheme in trials]
+    harms = [0.0] * len(trials)
+    progress("measuring layers", 0, len(trials))
+    for done, (number, outcome) in enumerate(run(partial(_alone, bench), plans), start=1):
+        harms[number] = outcome.harm
+        progress("measuring layers", done, len(trials))
+    offers: defaultdict[Layer, list[Choice]] = defaultdict(list)
+    for layer in decoders:
+        offers[layer].append(Choice(None, layer.float_bytes, 0.0))
+    for (layer, scheme), harm in zip(trials, harms, strict=True):
+        offers[layer].append(Choice(scheme, scheme.bytes_of(layer.parameters), harm))
+    mixes = frontier(offers)
+    if budget.kind == "bytes":
+        chosen = next((mix for mix in mixes if mix.bytes <= budget.limit), None)
+        if chosen is None:
+            raise _nothing_fits(budget, f"{mixes[-1].bytes:,} bytes with every layer at its least")
+        return Found(chosen, bench.run(chosen.plan))
+    outcomes: dict[int, Outcome] = {}
+
+    def keeps(mix: Mix) -> bool:
+        outcomes[mix.bytes] = bench.run(mix.plan)
+        progress("measuring mixes", len(outcomes), 0)
+        return outcomes[mix.bytes].agreement >= budget.limit
+
+    chosen = smallest_that(mixes, keeps)
+    if chosen is None:
+        got = f"{outcomes[mixes[0].bytes].agreement:.4f} with the layers as they are"
+        raise _nothing_fits(budget, got)
+    return Found(chosen, outcomes[chosen.bytes])
+
+
+def _alone(bench: Bench, plan: dict[Layer, WeightOnly]) -> Outcome:
+    """A trial among others: with one core."""
+    return bench.run(plan, threads=1)
+
+
+def _nothing_fits(budget: Budget, got: str) -> OmnijetError:
+    return OmnijetError(
+        "no mix of precisions keeps the budget",
+        where="--budget",
+        expected=f"{budget.kind}={budget.limit:g}",
+        got=got,
+        fix="allow more",
+    )

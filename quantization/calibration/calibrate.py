@@ -1,0 +1,237 @@
+"""Calibration: what activations are while a bundle answers conversations.
+
+Every conversation runs through the whole pipeline in the bundle's own precision: the Talker
+reads what the Thinker really wrote, the DiT solves the flow for the Talker's own codes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from quantization.calibration.conversations import Conversation, Conversations, open_conversations
+from quantization.calibration.state import CalibrationState, Place
+from quantization.calibration.taps import ROWS, TappedBackend
+from quantization.numerics.statistics import Statistics
+from runtime.clock import Clock
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+from runtime.manifest import FILE_NAME, hash_file
+from runtime.messages import parse_messages
+from runtime.options import Options
+from runtime.pipeline import Omni
+from runtime.prompt import Prompt, build_prompt
+
+SAVED_EVERY = 8  # conversations
+GATHERED = 64  # rows
+
+Progress = Callable[[int, int], None]
+"""Told (conversations done, conversations in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of each conversation is run.
+
+    Attributes:
+        text_tokens, codes: of a reply; codes are 50 a second.
+        rows: that one call of a graph shows of an activation, evenly spaced if there are more.
+    """
+
+    text_tokens: int = 128
+    codes: int = 256
+    rows: int = ROWS
+
+
+def calibrate(
+    bundle: str | Path,
+    wanted: Mapping[str, Collection[str]],
+    data: str | Path | None = None,
+    *,
+    seed: int = 0,
+    state_path: Path | None = None,
+    progress: Progress = lambda done, total: None,
+    limits: Limits | None = None,
+    threads: int = 0,
+) -> dict[Place, Statistics]:
+    """Runs the conversations and measures activations. Same arguments, same statistics.
+
+    Args:
+        wanted: names of activations (`Layer.activation`) of each graph.
+        data: see `open_conversations`; None is the built-in set.
+        seed: of all draws, the Talker's and the statistics'.
+        state_path: where the state is kept; a run that was cut goes on from there.
+        threads: of ONNX Runtime; 0 lets it choose.
+
+    Raises:
+        OmnijetError: the data or a medium in it cannot be used (all faults at once, before
+            the work begins), nothing in it reaches a graph, or activations are not finite.
+    """
+    limits = limits or Limits()
+    names = {graph: tuple(sorted(set(wanted[graph]))) for graph in sorted(wanted) if wanted[graph]}
+    measuring = Measuring({}, seed)
+    backend = TappedBackend(names, measuring.see, limits.rows, threads)
+    omni = Omni.open(bundle, backend=backend)
+    with open_conversations(None if data is None else Path(data)) as conversations:
+        _check(omni, conversations, names)
+        key = _key(omni, conversations, names, seed, limits)
+        state = CalibrationState(key)
+        if state_path is not None:
+            state = CalibrationState.resume(state_path, key)
+        measuring.statistics = state.statistics
+        total = len(conversations.items)
+        progress(state.done, total)
+        for number in range(state.done, total):
+            _answer(omni, conversations.items[number], number, names, seed, limits)
+            measuring.settle()
+            state.done = number + 1
+            if state_path is not None and (state.done % SAVED_EVERY == 0 or state.done == total):
+                state.save(state_path)
+            progress(state.done, total)
+    missing = [(graph, name) for graph in names for name in names[graph]]
+    missing = [place for place in missing if place not in state.statistics]
+    if missing:
+        raise OmnijetError(
+            f"calibration never saw {len(missing)} activations",
+            where=conversations.source,
+            expected="conversations that are answered in more than one token",
+            got=", ".join(f"{graph}: {name}" for graph, name in missing[:8]),
+            fix="calibrate with other conversations",
+        )
+    return state.statistics
+
+
+@dataclass(slots=True)
+class Measuring:
+    """Rows on their way into statistics. Few of them, those of decoding, wait for more: an
+    update with one costs as much as with many.
+
+    Attributes:
+        seed: of their samples.
+        waiting: f32[rows, inputs] each, fewer than `GATHERED` rows together.
+    """
+
+    statistics: dict[Place, Statistics]
+    seed: int
+    waiting: dict[Place, list[Array]] = field(default_factory=dict)
+
+    def see(self, graph: str, activation: str, rows: Array) -> None:
+        """f32[rows, inputs]."""
+        waiting = self.waiting.setdefault((graph, activation), [])
+        waiting.append(rows)
+        if sum(map(len, waiting)) >= GATHERED:
+            self._update((graph, activation))
+
+    def settle(self) -> None:
+        """Nothing waits any more."""
+        for place in list(self.waiting):
+            self._update(place)
+
+    def _update(self, place: Place) -> None:
+        rows = np.concatenate(self.waiting.pop(place))
+        if place not in self.statistics:
+            self.statistics[place] = Statistics(rows.shape[1], self.seed)
+        self.statistics[place].update(rows)
+
+
+def _answer(
+    omni: Omni,
+    conversation: Conversation,
+    number: int,
+    names: Mapping[str, Collection[str]],
+    seed: int,
+    limits: Limits,
+) -> None:
+    """Runs as much of the pipeline as the wanted graphs need; voices take turns."""
+    voices = sorted(omni.bundle.manifest.voices)
+    speech = "talker_step" in names or "dit_step" in names
+    options = Options.of(
+        voice=voices[number % len(voices)],
+        speech=speech,
+        seed=seed + number,
+        max_text_tokens=limits.text_tokens if speech or "thinker_step" in names else 1,
+        max_codes=limits.codes,
+    )
+    turn = omni.turn(options, Clock())
+    try:
+        for _ in turn.events(parse_messages(conversation.messages)):
+            pass
+        if turn.codes and "dit_step" in names:
+            omni.mel_of(turn.codes, voice=turn.voice, seed=seed + number)
+    except OmnijetError as error:
+        where = conversation.name if error.where is None else f"{conversation.name}: {error.where}"
+        raise OmnijetError(
+            error.what, where=where, expected=error.expected, got=error.got, fix=error.fix
+        ) from error
+
+
+# -- before the work begins ---------------------------------------------------------------
+
+
+def _check(omni: Omni, conversations: Conversations, names: Mapping[str, Collection[str]]) -> None:
+    """Every medium can be read, every prompt fits, and every encoder has work."""
+    faults: list[str] = []
+    heard = sighted = False
+    for conversation in conversations.items:
+        try:
+            prompt = _prompt(omni, conversation)
+        except OmnijetError as error:
+            facts = [str(fact) for fact in (error.where, error.what, error.got) if fact is not None]
+            faults.append(f"{conversation.name}: {': '.join(facts)}")
+            continue
+        heard = heard or bool(prompt.audios)
+        sighted = sighted or bool(prompt.images or prompt.videos)
+        if prompt.input_ids.size + 3 > omni.context_limit:
+            faults.append(f"{conversation.name}: {prompt.input_ids.size} tokens, too long")
+    if faults:
+        raise OmnijetError(
+            f"{len(faults)} of {len(conversations.items)} conversations cannot be used",
+            where=conversations.source,
+            got="\n            ".join(faults),
+            fix="mend them or leave them out",
+        )
+    for graph, reached, medium in (
+        ("audio_encoder", heard, "sound"),
+        ("vision_encoder", sighted, "picture or clip"),
+    ):
+        if graph in names and not reached:
+            raise OmnijetError(
+                f"nothing in the calibration data reaches {graph}",
+                where=conversations.source,
+                expected=f"at least one {medium}",
+                fix="calibrate with other conversations, or leave this graph as it is",
+            )
+
+
+def _prompt(omni: Omni, conversation: Conversation) -> Prompt:
+    return build_prompt(
+        parse_messages(conversation.messages),
+        omni.tokenizer,
+        omni.dims.tokens,
+        omni.facts,
+        use_audio_in_video=True,
+        chat_template=omni.chat_template,
+    )
+
+
+def _key(
+    omni: Omni,
+    conversations: Conversations,
+    names: Mapping[str, Collection[str]],
+    seed: int,
+    limits: Limits,
+) -> str:
+    """sha256 of all that the statistics depend on. The manifest has the hashes of all files."""
+    facts = {
+        "bundle": hash_file(omni.bundle.folder / FILE_NAME).sha256,
+        "data": conversations.digest,
+        "wanted": names,
+        "seed": seed,
+        "limits": asdict(limits),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

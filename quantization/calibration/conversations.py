@@ -1,0 +1,222 @@
+"""Calibration data: the conversations during which activations are measured.
+
+A JSONL file holds one conversation a line, its messages as `Omni.generate` takes them; media are
+paths from the folder of the file. A folder of media is one conversation for each. The built-in
+set is such a JSONL file with its media, zipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from runtime.chat import SPEECH_SYSTEM_PROMPT
+from runtime.errors import OmnijetError
+from runtime.files import is_address
+from runtime.manifest import hash_file
+from runtime.messages import parse_messages
+
+_log = logging.getLogger(__name__)
+
+BUILT_IN = Path(__file__).parents[2] / "nano" / "calibration.zip"
+LINES = "conversations.jsonl"
+ENDINGS = {
+    "audio": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"),
+    "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    "video": (".mp4", ".mkv", ".mov", ".webm", ".avi"),
+}
+ASKED = {
+    "audio": "What do you hear?",
+    "image": "Describe this picture.",
+    "video": "Describe this clip.",
+}
+"""What a medium of a folder is asked with."""
+
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What `zipfile` raises on a damaged, encrypted or foreign archive."""
+
+Messages = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages up to a last question, media as paths.
+
+    Attributes:
+        name: where it comes from, for messages.
+    """
+
+    name: str
+    messages: Messages
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """All of one source.
+
+    Attributes:
+        digest: sha256 over texts and contents of media, not over their paths.
+    """
+
+    source: Path
+    items: tuple[Conversation, ...]
+    digest: str
+
+
+@contextmanager
+def open_conversations(source: Path | None = None) -> Iterator[Conversations]:
+    """Yields them while their media lie where the messages say.
+
+    Args:
+        source: a JSONL file, a folder of media, or a zip file like the built-in one; None is
+            the built-in one.
+
+    Raises:
+        OmnijetError: there is no such file, nothing is in it, or lines are broken: all of them.
+    """
+    source = BUILT_IN if source is None else source
+    if source.is_dir():
+        yield _gathered(source, _of_media(source))
+    elif source.suffix == ".zip":
+        with TemporaryDirectory(prefix="omnijet-calibration-") as folder:
+            try:
+                with zipfile.ZipFile(source) as file:
+                    file.extractall(folder)
+                made = _of_lines(Path(folder) / LINES, source)
+            except UNREADABLE as error:
+                raise OmnijetError(
+                    "the calibration set cannot be read",
+                    where=source,
+                    expected=f"a zip file with {LINES}",
+                    got=error,
+                    fix="use nano/calibration.zip of the repository, or data of your own",
+                ) from error
+            yield _gathered(source, made)
+    else:
+        try:
+            made = _of_lines(source, source)
+        except (OSError, UnicodeDecodeError) as error:
+            raise OmnijetError(
+                "the calibration data cannot be read",
+                where=source,
+                expected="a JSONL file of conversations in UTF-8, or a folder of media",
+                got=error,
+            ) from error
+        yield _gathered(source, made)
+
+
+def _gathered(source: Path, items: list[Conversation]) -> Conversations:
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(json.dumps(_described(item.messages), sort_keys=True).encode())
+    return Conversations(source, tuple(items), digest.hexdigest())
+
+
+# -- a folder of media --------------------------------------------------------------------
+
+
+def _of_media(folder: Path) -> list[Conversation]:
+    kinds = {ending: kind for kind, endings in ENDINGS.items() for ending in endings}
+    made, others = [], 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        kind = kinds.get(path.suffix.lower())
+        if kind is None:
+            others += 1
+            continue
+        content = [{"type": kind, kind: str(path)}, {"type": "text", "text": ASKED[kind]}]
+        system = {"role": "system", "content": [{"type": "text", "text": SPEECH_SYSTEM_PROMPT}]}
+        made.append(Conversation(str(path), [system, {"role": "user", "content": content}]))
+    if not made:
+        raise OmnijetError(
+            "there is no medium in the folder",
+            where=folder,
+            expected="files that end in " + ", ".join(kinds),
+            got="no file" if not others else f"{others} other files",
+        )
+    if others:
+        _log.warning("%s: %d files are no media, by their names", folder, others)
+    return made
+
+
+# -- a JSONL file -------------------------------------------------------------------------
+
+
+def _of_lines(path: Path, where: Path) -> list[Conversation]:
+    """`where` is the file that the user knows."""
+    made, faults = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            messages = _located(json.loads(line), path.absolute().parent)
+            _check(messages)
+        except (ValueError, RecursionError) as error:
+            faults.append(f"line {number}: {error}")
+        else:
+            made.append(Conversation(f"line {number}", messages))
+    if faults:
+        raise OmnijetError(
+            f"conversations cannot be used ({len(faults)} of {len(faults) + len(made)})",
+            where=where,
+            expected='[{"role": "user", "content": [...]}] in each line',
+            got="\n            ".join(faults),
+        )
+    if not made:
+        raise OmnijetError("there is no conversation in the file", where=where, got="no line")
+    return made
+
+
+def _check(messages: Any) -> None:
+    """Raises `ValueError` that says all that is wrong."""
+    try:
+        parsed = parse_messages(messages)
+    except OmnijetError as error:
+        raise ValueError("; ".join(part.strip() for part in str(error.got).split("\n"))) from error
+    if parsed[-1].role != "user":
+        raise ValueError(f"the last message is the {parsed[-1].role}'s, not a question")
+
+
+def _located(messages: Any, folder: Path) -> Any:
+    """The same messages with their media's paths from anywhere; of any other shape, too."""
+
+    def path(value: str) -> str:
+        return value if is_address(value) else str(folder / value)
+
+    return _with_media(messages, path)
+
+
+def _described(messages: Messages) -> Any:
+    """The same messages with their media's contents for paths."""
+    return _with_media(messages, lambda value: hash_file(Path(value)).sha256)
+
+
+def _with_media(messages: Any, change: Callable[[str], str]) -> Any:
+    if not isinstance(messages, list):
+        return messages
+    return [
+        {**message, "content": [_part(part, change) for part in message["content"]]}
+        if isinstance(message, dict) and isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
+
+
+def _part(part: Any, change: Callable[[str], str]) -> Any:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str) or kind not in ENDINGS or kind not in part:
+        return part
+    value = part[kind]
+    if isinstance(value, list):  # the frames of a clip
+        return {**part, kind: [change(item) if isinstance(item, str) else item for item in value]}
+    return {**part, kind: change(value)} if isinstance(value, str) else part

@@ -1,0 +1,47 @@
+"""Every score of `omnijet eval`, of both bundles, with the difference item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nano.evaluation.answers import Report, answers
+from nano.evaluation.heldout import Asked
+from nano.evaluation.paired import ScoreChange, paired_match, paired_word_errors
+from nano.evaluation.scores import exact_match, word_error_rate
+from nano.evaluation.speech import Heard, heard
+from quantization.fidelity.measure import exact_backend
+from runtime.bundle import Bundle
+from runtime.pipeline import Omni
+
+
+def score_changes(
+    reference: Bundle, quantized: Bundle, items: Sequence[Asked], report: Report
+) -> tuple[ScoreChange, ...]:
+    """Float first. Speech is drawn with the same seeds."""
+    right, spoken = [], []
+    for name, bundle in (("float", reference), ("quantized", quantized)):
+        omni = Omni(bundle, exact_backend())
+
+        def told(what: str, done: int, total: int, name: str = name) -> None:
+            report(f"{name}: {what}", done, total)
+
+        right.append(answers(omni, items, told)[0])
+        spoken.append(heard(omni, items, False, told)[0])
+    return (
+        *(_matches(name, were, right[1][name]) for name, were in right[0].items()),
+        *(_errors(name, were, spoken[1][name]) for name, were in spoken[0].items()),
+    )
+
+
+def _matches(name: str, were: Sequence[bool], are: Sequence[bool]) -> ScoreChange:
+    return paired_match(exact_match(name, were), exact_match(name, are), were, are)
+
+
+def _errors(name: str, were: Heard, are: Heard) -> ScoreChange:
+    return paired_word_errors(
+        word_error_rate(name, were.errors, were.words),
+        word_error_rate(name, are.errors, are.words),
+        were.errors,
+        are.errors,
+        were.words,
+    )

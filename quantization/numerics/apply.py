@@ -1,0 +1,91 @@
+"""One layer's change under a scheme, and what it does to the layer's output."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quantization.numerics.compensation import round_compensated
+from quantization.numerics.rounding import LARGEST, round_activation, round_blocks, round_channels
+from quantization.numerics.scaling import SEARCHED, round_scaled
+from quantization.numerics.statistics import Statistics
+from quantization.schemes import Scheme, Static, WeightOnly
+from quantization.weights import Change, ChannelWeight
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+
+ROWS = 64  # of the sample, that scales of channels are chosen by
+HEADROOM = {"int8": 1.0, "fp8": 4.0}
+"""Times the range that an activation may reach before it saturates. Floats lose nothing by a power
+of two, and what is met later may be larger than all that calibration saw."""
+
+
+def change_of(
+    weight: Array, scheme: Scheme, stats: Statistics | None, divisor: Array | None
+) -> Change:
+    """What becomes of a weight f32[inputs, outputs].
+
+    Args:
+        stats: of the layer's activation, undivided; None will do where the scheme is not
+            calibrated.
+        divisor: f32[inputs] of the activation, shared by all its layers; None divides nothing.
+
+    Raises:
+        OmnijetError: the scheme needs statistics and there are none, or numbers are not finite.
+    """
+    if isinstance(scheme, WeightOnly) and scheme.scaling and not scheme.compensated:
+        sample = _needed(stats, scheme).sample
+        return Change(round_scaled(weight, sample, divisor, scheme), divisor)
+    divided = weight if divisor is None else weight * divisor[:, None]
+    if isinstance(scheme, Static):
+        stats = _needed(stats, scheme)
+        reach = stats.range_of(scheme.ranging, scheme.dtype, divisor)
+        scale = HEADROOM[scheme.dtype] * reach / LARGEST[scheme.dtype]
+        rows = stats.sample[:ROWS] if divisor is None else stats.sample[:ROWS] / divisor
+        return Change(round_channels(divided, scheme.dtype, rows), divisor, scale)
+    if not scheme.compensated:
+        return Change(round_blocks(divided, scheme), divisor)
+    rows = _needed(stats, scheme).sample
+    rows = rows if divisor is None else rows / divisor
+    return Change(round_compensated(divided, rows, scheme), divisor)
+
+
+def worth_moving(weights: Array, scheme: Static, stats: Statistics, divisor: Array) -> Array | None:
+    """The divisor, or None if outputs are nearer without it on the sample. FP8 is as fine for
+    small numbers as for large ones, and often gains nothing.
+
+    Args:
+        weights: f32[inputs, outputs of all layers that share the activation]; of a large layer
+            every n-th output is tried.
+    """
+    part = np.ascontiguousarray(weights[:, :: max(1, weights.size // SEARCHED)])
+    moved, plain = (
+        snr_db(part, change_of(part, scheme, stats, tried), stats.sample)
+        for tried in (divisor, None)
+    )
+    return divisor if moved > plain else None
+
+
+def snr_db(weight: Array, change: Change, sample: Array) -> float:
+    """Of the changed layer's output against the product `sample` f32[rows, inputs] @ `weight`,
+    with the rounding of activations; infinite if nothing differs.
+
+    Of compensated weights it flatters on the rows they were compensated for: give others.
+    """
+    rows = sample if change.divisor is None else sample / change.divisor
+    if change.activation_scale is not None:
+        assert isinstance(change.weight, ChannelWeight)
+        rows = round_activation(rows, change.weight.dtype, change.activation_scale)
+    exact = sample @ weight
+    difference = rows @ change.weight.dequantized() - exact
+    noise = float(np.vdot(difference, difference))
+    signal = float(np.vdot(exact, exact))
+    if noise == 0:
+        return np.inf
+    return float(10 * np.log10(signal / noise)) if signal else -np.inf
+
+
+def _needed(stats: Statistics | None, scheme: Scheme) -> Statistics:
+    if stats is None:
+        raise OmnijetError("this scheme needs to know the activations", expected="statistics",
+                           got=str(scheme), fix="calibrate before quantizing")  # fmt: skip
+    return stats

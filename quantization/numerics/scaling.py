@@ -1,0 +1,90 @@
+"""Weights that large activations meet, scaled up before they are rounded with an eye on them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quantization.numerics.divisor import balanced
+from quantization.numerics.rounding import TINY, round_blocks
+from quantization.numerics.statistics import Statistics, condensed
+from quantization.schemes import WeightOnly
+from quantization.weights import BlockWeight
+from runtime.contract import Array
+
+STEPS = 10
+SEARCHED = 1 << 20  # weights that are rounded for each exponent
+RATIO = 1e-4  # features quieter than this part of the mean count as this loud
+
+
+def awq_divisor(weights: Array, stats: Statistics, scheme: WeightOnly) -> Array | None:
+    """f32[inputs], or None if no exponent beats plain rounding on the sample.
+
+    Source: AWQ (Lin et al. 2023, arXiv:2306.00978), section 3.2, with the weights in the search
+    as the authors' code has it: exponents from 0 to 1, by squared error of the output. Of a large
+    layer every n-th output is searched.
+
+    Args:
+        weights: f32[inputs, outputs of all layers that share the activation].
+    """
+    rows = condensed(stats.sample)
+    every = max(1, weights.size // SEARCHED)
+    weights = np.ascontiguousarray(weights[:, ::every], dtype=np.float32)
+    reach = reaches(weights, scheme.block)
+    best, least = None, _output_error(rows, weights, None, scheme)
+    for step in range(STEPS + 1):
+        divisor = scaling(stats, reach, step / STEPS)
+        error = _output_error(rows, weights, divisor, scheme)
+        if error < least:
+            best, least = divisor, error
+    return best
+
+
+def reaches(weights: Array, block: int) -> Array:
+    """f32[inputs], 0 to 1: how far the weights of an input reach into their blocks' ranges, the
+    mean over outputs."""
+    total: Array = np.zeros(len(weights), np.float32)
+    for start in range(0, len(weights), block):
+        part = np.abs(weights[start : start + block])
+        total[start : start + block] = (part / np.maximum(part.max(axis=0), TINY)).mean(axis=1)
+    return total
+
+
+def scaling(stats: Statistics, reach: Array, exponent: float) -> Array:
+    """f32[inputs]: absmean ** exponent / reach ** (1 - exponent)."""
+    loudness = stats.absmean
+    live = (loudness > 0) & (reach > 0)
+    quietest = RATIO * float(loudness.mean())
+    heard = np.maximum(loudness, quietest) ** exponent
+    return balanced(heard / np.maximum(reach, RATIO) ** (1 - exponent), live, stats.absmax)
+
+
+def round_scaled(
+    weight: Array, sample: Array, divisor: Array | None, scheme: WeightOnly
+) -> BlockWeight:
+    """Rounds f32[inputs, outputs] with the divisor multiplied into it.
+
+    The paper's clipping, here in the choice of ranges: of least squared error of what a block
+    adds to the output.
+    """
+    if divisor is None:
+        return round_blocks(weight, scheme, _moments(sample, scheme.block))
+    return round_blocks(weight * divisor[:, None], scheme, _moments(sample / divisor, scheme.block))
+
+
+def _moments(rows: Array, block: int) -> Array:
+    """f32[inputs / block, block, block] of rows f32[rows, inputs]; each input counts a little by
+    itself, lest the weights of one that the sample never drives be rounded to anything."""
+    blocks = rows[:, : rows.shape[1] // block * block].reshape(len(rows), -1, block)
+    moments: Array = np.einsum("rbi,rbj->bij", blocks, blocks, optimize=True) / len(rows)
+    diagonal = np.einsum("bii->bi", moments)
+    mean = float(diagonal.mean())
+    diagonal += RATIO * mean if mean else 1
+    return moments
+
+
+def _output_error(rows: Array, weights: Array, divisor: Array | None, scheme: WeightOnly) -> float:
+    rounded = round_scaled(weights, rows, divisor, scheme).dequantized()
+    if divisor is not None:
+        rounded /= divisor[:, None]
+    difference = rows @ (rounded - weights)
+    return float(np.vdot(difference, difference))

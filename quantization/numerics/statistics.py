@@ -1,0 +1,199 @@
+"""What calibration keeps of an activation: a few vectors, a histogram, a sample of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from quantization.numerics import ranging as ranges
+from quantization.numerics.histogram import Histogram
+from quantization.numerics.rounding import Dtype
+from quantization.schemes import Ranging
+from runtime.contract import Array
+from runtime.errors import OmnijetError
+
+SAMPLE_ROWS = 512
+CHUNK = 1 << 20  # numbers worked on at once
+
+
+class Statistics:
+    """Of the rows f32[inputs] that one activation was, in memory that does not grow.
+
+    A row enters the sample if a hash of the seed and its number is among the smallest. Count,
+    absmax, histogram and sample are therefore the same however rows were split into updates;
+    absmean is to the last bits of an f64 sum.
+
+    Attributes:
+        inputs: features of a row.
+        count: rows seen.
+        absmax: f32[inputs], largest magnitude of each feature.
+        histogram: of all magnitudes together.
+    """
+
+    def __init__(self, inputs: int, seed: int, *, sample_rows: int = SAMPLE_ROWS) -> None:
+        self.inputs = inputs
+        self.seed = seed % 2**64
+        self.count = 0
+        self.absmax: Array = np.zeros(inputs, np.float32)
+        self.histogram = Histogram()
+        self._total: Array = np.zeros(inputs, np.float64)
+        self._rows: Array = np.empty((sample_rows, inputs), np.float32)
+        self._hashes: Array = np.empty(0, np.uint64)  # of the rows held, in the order of `_rows`
+
+    @property
+    def absmean(self) -> Array:
+        """f32[inputs], mean magnitude of each feature."""
+        self._require_rows()
+        mean: Array = (self._total / self.count).astype(np.float32)
+        return mean
+
+    @property
+    def sample(self) -> Array:
+        """f32[min(count, sample rows), inputs], drawn evenly from all rows."""
+        self._require_rows()
+        rows: Array = self._rows[np.argsort(self._hashes)]
+        return rows
+
+    def update(self, rows: Array) -> None:
+        """f16 or f32 [rows, inputs]. Statistics are as they were if it raises.
+
+        Raises:
+            OmnijetError: rows of another width, or not finite.
+        """
+        self._require_sound(rows)
+        step = max(1, CHUNK // self.inputs)
+        for first in range(0, len(rows), step):
+            self._add(rows[first : first + step].astype(np.float32))
+
+    def _add(self, rows: Array) -> None:
+        numbers = np.arange(self.count, self.count + len(rows), dtype=np.uint64)
+        self._draw(rows, _hashed(self.seed, numbers))
+        self.count += len(rows)
+        magnitudes = np.abs(rows)
+        np.maximum(self.absmax, magnitudes.max(axis=0), out=self.absmax)
+        self._total += magnitudes.sum(axis=0, dtype=np.float64)
+        self.histogram.add(magnitudes)
+
+    def merge(self, other: Statistics) -> None:
+        """Takes in what `other` saw of other rows.
+
+        A row keeps its hash. Give the parts of one calibration different seeds, so that their
+        samples are drawn independently.
+        """
+        if other.inputs != self.inputs:
+            raise OmnijetError("statistics of different activations cannot be merged",
+                               expected=f"{self.inputs} inputs", got=other.inputs)  # fmt: skip
+        self._draw(other._rows[: len(other._hashes)], other._hashes)
+        self.count += other.count
+        np.maximum(self.absmax, other.absmax, out=self.absmax)
+        self._total += other._total
+        self.histogram.merge(other.histogram)
+
+    def range_of(self, ranging: Ranging, dtype: Dtype, divisor: Array | None = None) -> float:
+        """Largest magnitude to represent, positive; 1 if only zeros were seen.
+
+        Args:
+            divisor: f32[inputs], by which rows will be divided. All but `max` then look at the
+                sample alone.
+        """
+        self._require_rows()
+        divided = self.absmax if divisor is None else self.absmax / divisor
+        largest = float(divided.max())
+        if largest == 0:
+            return 1.0
+        if ranging == "max":
+            return largest
+        histogram = self.histogram
+        if divisor is not None:
+            histogram = Histogram()
+            histogram.add(np.abs(self.sample / divisor).astype(np.float32))
+        match ranging:
+            case "percentile":
+                reach = ranges.percentile_range(histogram)
+            case "mse":
+                reach = ranges.mse_range(histogram, dtype)
+            case "entropy":
+                reach = ranges.entropy_range(histogram, dtype)
+        return min(reach, largest)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """All that `from_arrays` needs to go on as if it had never stopped."""
+        held = len(self._hashes)
+        return {
+            "seed": np.array(self.seed, np.uint64),
+            "count": np.array(self.count, np.int64),
+            "absmax": self.absmax.copy(),
+            "total": self._total.copy(),
+            "exponent": np.array(self.histogram.exponent, np.int64),
+            "counts": self.histogram.counts.copy(),
+            "sample_rows": np.array(len(self._rows), np.int64),
+            "rows": self._rows[:held].copy(),
+            "hashes": self._hashes.copy(),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Statistics:
+        self = cls(len(arrays["absmax"]), int(arrays["seed"]),
+                   sample_rows=int(arrays["sample_rows"]))  # fmt: skip
+        self.count = int(arrays["count"])
+        self.absmax[:] = arrays["absmax"]
+        self._total[:] = arrays["total"]
+        self.histogram = Histogram(int(arrays["exponent"]), np.array(arrays["counts"]))
+        self._hashes = arrays["hashes"]
+        self._rows[: len(self._hashes)] = arrays["rows"]
+        return self
+
+    def _draw(self, rows: Array, hashes: Array) -> None:
+        """Holds those of the rows held and `rows` that have the smallest hashes."""
+        held = len(self._hashes)
+        order = np.argsort(np.concatenate([self._hashes, hashes]), kind="stable")
+        winners = order[: len(self._rows)]
+        entering = winners[winners >= held] - held
+        leaving = np.setdiff1d(np.arange(held), winners)
+        slots = np.concatenate([leaving, np.arange(held, len(self._rows))])[: len(entering)]
+        grown = np.empty(len(winners), np.uint64)
+        grown[:held] = self._hashes
+        grown[slots] = hashes[entering]
+        self._hashes = grown
+        self._rows[slots] = rows[entering]
+
+    def _require_rows(self) -> None:
+        if self.count == 0:
+            raise OmnijetError("calibration saw no rows of an activation",
+                               expected="at least one row", got=0,
+                               fix="calibrate with data that runs this graph")  # fmt: skip
+
+    def _require_sound(self, rows: Array) -> None:
+        if rows.ndim != 2 or rows.shape[1] != self.inputs:
+            raise OmnijetError("rows of an activation have another shape",
+                               expected=f"[rows, {self.inputs}]", got=list(rows.shape))  # fmt: skip
+        finite = np.isfinite(rows)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0].tolist()
+            raise OmnijetError("an activation is not finite",
+                               where=f"row {self.count + row}, input {column}",
+                               expected="finite numbers", got=rows[row, column],
+                               fix="calibrate on the f32 bundle: f16 may overflow")  # fmt: skip
+
+
+def condensed(rows: Array) -> Array:
+    """f32[rows, inputs] -> f32[<= inputs, inputs] of the same Gram matrix, so that any product
+    with a weight has the same squared sum."""
+    if len(rows) <= rows.shape[1]:
+        return rows
+    _, triangle = np.linalg.qr(rows)
+    return triangle
+
+
+def _hashed(seed: int, numbers: Array) -> Array:
+    """u64[n]: SplitMix64 (Steele, Lea, Flood 2014) of a seed's own stream."""
+    state = _mixed(np.array([seed], np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+    return _mixed(state + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _mixed(state: Array) -> Array:
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: Array = state ^ (state >> np.uint64(31))
+    return mixed

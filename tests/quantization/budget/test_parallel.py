@@ -1,0 +1,39 @@
+"""Measurements at the same time: in processes, and on a cluster of two workers."""
+
+from __future__ import annotations
+
+import operator
+
+import pytest
+
+from quantization.budget.parallel import processes, ray_cluster
+from runtime.errors import OmnijetError
+
+NUMBERS = [3, -1, 4, -1, 5]
+
+
+def test_processes_do_all_of_it() -> None:
+    with processes(2) as run:
+        assert dict(run(operator.neg, NUMBERS)) == dict(enumerate([-3, 1, -4, 1, -5]))
+
+
+def reciprocal(number: int) -> float:
+    return 1 / number
+
+
+def test_a_fault_in_a_process_is_told() -> None:
+    with processes(2) as run, pytest.raises(ZeroDivisionError):
+        list(run(reciprocal, [1, 0]))
+
+
+def test_a_cluster_of_two_workers_does_all_of_it() -> None:
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    with ray_cluster("local") as run:
+        assert dict(run(operator.neg, NUMBERS)) == dict(enumerate([-3, 1, -4, 1, -5]))
+        with pytest.raises(ZeroDivisionError):
+            list(run(reciprocal, [1, 0]))
+
+
+def test_a_cluster_that_does_not_answer_is_told() -> None:
+    with pytest.raises(OmnijetError, match="cannot be reached"), ray_cluster("127.0.0.1:1"):
+        pass

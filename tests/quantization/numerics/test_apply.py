@@ -1,0 +1,149 @@
+"""A layer's change is what its scheme says, and its SNR what the layer's output shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from quantization import quantize
+from quantization.numerics import apply
+from quantization.numerics.apply import change_of, snr_db, worth_moving
+from quantization.numerics.compensation import round_compensated
+from quantization.numerics.migration import smooth_divisor
+from quantization.numerics.rounding import round_blocks, round_channels
+from quantization.numerics.statistics import Statistics
+from quantization.quantize import common_divisor
+from quantization.schemes import Scheme, Static, WeightOnly
+from quantization.weights import BlockWeight, Change
+from runtime.errors import OmnijetError
+from tests.quantization.activations import correlated, weights
+
+ROWS = correlated(128, outliers=2)(400)
+WEIGHT = weights(128, 48)
+DIVISOR = np.geomspace(0.3, 3, 128).astype(np.float32)
+STATS = Statistics(128, 0)
+STATS.update(ROWS)
+
+
+def blocks_of(change: Change) -> BlockWeight:
+    assert isinstance(change.weight, BlockWeight)
+    return change.weight
+
+
+def test_blocks_are_of_the_weight_that_took_the_divisor_in() -> None:
+    scheme = WeightOnly(4, 32)
+    change = change_of(WEIGHT, scheme, None, DIVISOR)
+    expected = round_blocks(WEIGHT * DIVISOR[:, None], scheme)
+    np.testing.assert_array_equal(blocks_of(change).values, expected.values)
+    assert change.divisor is DIVISOR and change.activation_scale is None
+
+
+def test_ranges_of_scaled_blocks_are_those_of_divided_rows() -> None:
+    scheme = WeightOnly(4, 32, scaling=True)
+    change = change_of(WEIGHT, scheme, STATS, DIVISOR)
+    rows = (STATS.sample / DIVISOR).astype(np.float64).reshape(STATS.count, -1, 32)
+    moments = np.einsum("rbi,rbj->bij", rows, rows) / STATS.count
+    expected = round_blocks(WEIGHT * DIVISOR[:, None], scheme, moments.astype(np.float32))
+    same = blocks_of(change).scales == expected.scales
+    assert same.mean() > 0.99  # each feature counts a ten-thousandth more
+    assert not np.array_equal(expected.scales, round_blocks(WEIGHT, scheme).scales)
+
+
+def test_compensation_sees_divided_rows() -> None:
+    scheme = WeightOnly(4, 32, symmetric=False, compensated=True)
+    change = change_of(WEIGHT, scheme, STATS, DIVISOR)
+    expected = round_compensated(WEIGHT * DIVISOR[:, None], STATS.sample / DIVISOR, scheme)
+    np.testing.assert_array_equal(blocks_of(change).values, expected.values)
+
+
+@pytest.mark.parametrize("scheme", [Static("int8", "mse"), Static("fp8", "max")], ids=str)
+def test_activations_get_the_scale_of_their_range(scheme: Static) -> None:
+    change = change_of(WEIGHT, scheme, STATS, DIVISOR)
+    largest = {"int8": 127, "fp8": 448 / 4}[scheme.dtype]
+    reach = STATS.range_of(scheme.ranging, scheme.dtype, DIVISOR)
+    assert change.activation_scale == pytest.approx(reach / largest)
+    rows = STATS.sample[: apply.ROWS] / DIVISOR
+    expected = round_channels(WEIGHT * DIVISOR[:, None], scheme.dtype, rows)
+    np.testing.assert_array_equal(change.weight.values, expected.values)
+
+
+def test_fp8_activations_may_grow_fourfold_before_they_saturate() -> None:
+    change = change_of(WEIGHT, Static("fp8", "max"), STATS, None)
+    seen = snr_db(WEIGHT, change, ROWS)
+    assert snr_db(WEIGHT, change, ROWS * 4) == pytest.approx(seen, abs=0.5)
+    assert snr_db(WEIGHT, change, ROWS * 16) < seen - 5
+
+
+def test_activations_move_into_weights_only_where_outputs_gain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    divisor = smooth_divisor(np.abs(WEIGHT).max(axis=1), STATS, 0.5)
+    int8 = Static("int8", "max", 0.5)
+    assert worth_moving(WEIGHT, int8, STATS, divisor) is divisor
+    assert worth_moving(WEIGHT, int8, STATS, 1 / divisor) is None
+    # of a large layer every n-th output decides: here those that lose
+    weight = WEIGHT.copy()
+    weight[:, ::4] *= 1e-3
+    weight[STATS.absmax.argmax(), ::4] = 1
+    assert worth_moving(weight, int8, STATS, divisor) is divisor
+    monkeypatch.setattr(apply, "SEARCHED", 128 * 12)
+    assert worth_moving(weight, int8, STATS, divisor) is None
+
+
+def test_snr_is_that_of_the_changed_product_written_out() -> None:
+    change = change_of(WEIGHT, Static("int8", "max"), STATS, DIVISOR)
+    assert change.activation_scale is not None
+    step = change.activation_scale
+    rows = np.clip(np.rint(ROWS / DIVISOR / step), -128, 127) * step
+    exact = ROWS.astype(np.float64) @ WEIGHT
+    noise = rows @ change.weight.dequantized() - exact
+    expected = 10 * np.log10((exact**2).sum() / (noise**2).sum())
+    assert snr_db(WEIGHT, change, ROWS) == pytest.approx(expected, abs=0.01)
+    assert 10 < expected < 45
+
+
+def test_schemes_rank_as_they_must() -> None:
+    snrs = [
+        snr_db(WEIGHT, change_of(WEIGHT, scheme, STATS, None), ROWS)
+        for scheme in (
+            WeightOnly(4, 128),
+            WeightOnly(4, 32),
+            WeightOnly(4, 32, compensated=True),
+            WeightOnly(8, 128),
+            WeightOnly(8, 32),
+        )
+    ]
+    assert snrs == sorted(snrs)
+
+
+def test_an_exact_change_has_no_noise() -> None:
+    weight = np.full((32, 3), 2.0, np.float32)
+    rows = np.ones((4, 32), np.float32)
+    exact = round_blocks(weight, WeightOnly(8, 32))
+    assert snr_db(exact.dequantized(), Change(exact), rows) == np.inf
+    assert snr_db(weight * 0, Change(exact), rows) == -np.inf
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [Static("int8"), WeightOnly(4, compensated=True), WeightOnly(4, scaling=True)],
+    ids=str,
+)
+def test_a_scheme_that_needs_statistics_says_so(scheme: Scheme) -> None:
+    with pytest.raises(OmnijetError, match="activations"):
+        change_of(WEIGHT, scheme, None, None)
+    with pytest.raises(OmnijetError, match="no rows"):
+        change_of(WEIGHT, scheme, Statistics(128, 0), None)
+
+
+def test_layers_of_one_activation_share_a_divisor_that_serves_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers, int8 = [WEIGHT, 3 * weights(128, 16, seed=5)], Static("int8", "max", 0.5)
+    largest = np.maximum(*(np.abs(weight).max(axis=1) for weight in layers))
+    expected = smooth_divisor(largest, STATS, 0.5)
+    np.testing.assert_array_equal(common_divisor(layers, int8, STATS), expected)
+    monkeypatch.setattr(quantize, "smooth_divisor", lambda *_: 1 / expected)
+    assert common_divisor(layers, int8, STATS) is None
+    assert common_divisor(layers, Static("int8"), STATS) is None
+    assert common_divisor(layers, WeightOnly(4), STATS) is None
