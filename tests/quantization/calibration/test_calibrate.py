@@ -22,7 +22,7 @@ from runtime.options import Options
 from runtime.pipeline import Omni
 from runtime.turn import Turn
 
-MEDIA = Path(__file__).parent.parent / "media"
+MEDIA = Path(__file__).parents[2] / "media"
 LIMITS = Limits(text_tokens=4, codes=9)
 WANTED = {
     "audio_encoder": ["layer_norm"], "vision_encoder": ["patches"], "thinker_step": ["rms_norm"],

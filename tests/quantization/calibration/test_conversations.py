@@ -19,7 +19,7 @@ from nano.world import words
 from quantization.calibration.conversations import BUILT_IN, open_conversations
 from runtime.errors import OmnijetError
 
-MEDIA = Path(__file__).parent.parent / "media"
+MEDIA = Path(__file__).parents[2] / "media"
 HELLO = [{"role": "user", "content": "Hello"}]
 PICTURE = [{"role": "user", "content": [{"type": "image", "image": "pictures/cat.png"}]}]
 

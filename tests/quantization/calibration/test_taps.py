@@ -24,7 +24,7 @@ from runtime.pipeline import Omni
 from runtime.prompt import build_prompt
 from runtime.thinker import TextStep
 
-MEDIA = Path(__file__).parent.parent / "media"
+MEDIA = Path(__file__).parents[2] / "media"
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step")
 MESSAGES = [
     {"role": "user", "content": [{"type": "image", "image": str(MEDIA / "drawing.png")},
