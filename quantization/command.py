@@ -127,9 +127,12 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
         recipe = found.recipe(f"budget {args.budget}")
         facts["budget"] = {"bytes": found.mix.bytes, **asdict(found.outcome)}
     plan = plan_for(bundle, recipe, TARGETS.get(args.target))
-    return quantize_bundle(
+    manifest = quantize_bundle(
         args.bundle, args.out, recipe, plan, seen, facts=facts, force=args.force, progress=progress
     )
+    if calibration is not None and calibration.state is not None:
+        calibration.state.unlink(missing_ok=True)
+    return manifest
 
 
 def _searched(

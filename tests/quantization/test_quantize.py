@@ -110,6 +110,7 @@ def test_the_command_and_its_check(
     assert omnijet.main(command) == 0
     said = capsys.readouterr().out
     assert "thinker_step" in said and "check" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # the calibration's state is gone
     assert omnijet.main(["check", out, "--fidelity", "--items", "1", "--steps", "9"]) == 0
     assert "PASSED" in capsys.readouterr().out
     assert "already" in refused(capsys, "quantize", out, tmp_path / "again", "--recipe", "cpu-int8")
