@@ -17,7 +17,7 @@ from engines.targets import TARGETS
 from export.staging import require_absent, require_bundle
 from quantization.budget.parallel import processes, ray_cluster
 from quantization.budget.search import Budget, Found, search
-from quantization.budget.trials import Bench
+from quantization.budget.trials import DECODERS, Bench
 from quantization.calibration.conversations import open_conversations
 from quantization.calibration.state import Place
 from quantization.layers import Layer
@@ -28,6 +28,7 @@ from quantization.quantize import (
     bundle_layers,
     plan_for,
     quantize_bundle,
+    require_apart,
     require_float,
     statistics_of,
 )
@@ -36,6 +37,7 @@ from runtime.bundle import Bundle
 from runtime.commands.console import print_table, size_text, step_progress, whole_number
 from runtime.errors import OmnijetError
 from runtime.manifest import Manifest
+from runtime.wav import check_writable
 
 NO_DATA = "none"
 
@@ -48,12 +50,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--budget",
         metavar="B",
         help="in place of a recipe, the cheapest mix of INT4, INT8 and float weights in Thinker "
-        "and Talker: bytes=1.7GB at most, or fidelity=0.99 at least (share of steps with the "
+        "and Talker: bytes=2.5GB at most, or fidelity=0.99 at least (share of steps with the "
         "float bundle's most likely token)",
     )
     parser.add_argument(
         "--items", type=whole_number(1), default=16, metavar="N",
-        help="conversations on which mixes are tried; default 16",
+        help="conversations of the calibration's on which mixes are tried; default 16",
     )  # fmt: skip
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="try mixes on a Ray cluster that sees the same files"
@@ -85,14 +87,22 @@ def run(args: Namespace) -> int:
     if args.layers:
         print_table(_layers(bundle))
         return 0
-    if args.out is None or (args.recipe is None) == (args.budget is None):
+    if args.recipe is not None and args.budget is not None:
+        raise OmnijetError(
+            "a recipe and a budget cannot both decide", got="--recipe and --budget",
+            fix="give one of them",
+        )  # fmt: skip
+    if args.out is None or (args.recipe is None and args.budget is None):
         raise OmnijetError(
             "nothing says what to make",
             expected="omnijet quantize BUNDLE OUT, with --recipe R or with --budget B",
             fix="`omnijet quantize BUNDLE --list` shows the recipes",
         )
     require_float(bundle)
+    require_apart(args.bundle, args.out)
     (require_bundle if args.force else require_absent)(args.out)
+    args.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    check_writable(args.out.absolute().with_name(f".{args.out.name}.writable"))
     with step_progress() as progress:
         tasks: dict[str, Any] = {}
 
@@ -114,6 +124,8 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
     budget, recipe, layers = None, None, bundle_layers(bundle)
     if args.recipe is None:
         budget = Budget.parse(args.budget)
+        layers = [layer for layer in layers if layer.graph in DECODERS]
+        _check_trials(args)
     else:
         recipe = recipe_named(args.recipe)
         layers = list(plan_for(bundle, recipe, TARGETS.get(args.target)))
@@ -122,7 +134,7 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
         data = "built in" if calibration.data is None else calibration.data.name
         facts = {"calibration": {"data": data, "seed": calibration.seed}}
     if recipe is None:
-        assert budget is not None
+        assert budget is not None and calibration is not None
         found = _searched(args, budget, layers, seen, calibration, progress)
         recipe = found.recipe(f"budget {args.budget}")
         facts["budget"] = {"bytes": found.mix.bytes, **asdict(found.outcome)}
@@ -135,16 +147,31 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
     return manifest
 
 
-def _searched(
-    args: Namespace, budget: Budget, layers: Sequence[Layer], seen: Mapping[Place, Statistics],
-    calibration: Calibration | None, progress: Progress,
-) -> Found:  # fmt: skip
-    if calibration is None:
+def _check_trials(args: Namespace) -> None:
+    """What would be told after the calibration is told before it."""
+    if args.data == NO_DATA:
         raise OmnijetError(
             "a budget needs to know the activations",
             where=f"--data {NO_DATA}",
             fix="leave --data out, or give data of your own",
         )
+    if args.scratch is not None and not args.scratch.is_dir():
+        raise OmnijetError("the scratch folder is not there", where=args.scratch)
+    if args.ray is not None:
+        if args.ray != "local" and args.scratch is None:
+            raise OmnijetError(
+                "the machines of a cluster must see what is tried",
+                where="--ray",
+                expected="--scratch FOLDER, on a disk that all of them share",
+            )
+        with ray_cluster(args.ray):
+            pass
+
+
+def _searched(
+    args: Namespace, budget: Budget, layers: Sequence[Layer], seen: Mapping[Place, Statistics],
+    calibration: Calibration, progress: Progress,
+) -> Found:  # fmt: skip
     parallel = processes() if args.ray is None else ray_cluster(args.ray)
     with (
         tempfile.TemporaryDirectory(prefix="omnijet-", dir=args.scratch) as scratch,
@@ -160,7 +187,7 @@ def _calibration(args: Namespace) -> Calibration | None:
     if args.data == NO_DATA:
         return None
     data = None if args.data is None else Path(args.data)
-    # beside the bundle, so that a run that was cut is found by the next
+    # beside OUT, so that a run that was cut is found by the next
     state = args.out.absolute().parent / f".{args.out.name}.calibration.npz"
     return Calibration(data, args.seed, state)
 
@@ -168,7 +195,7 @@ def _calibration(args: Namespace) -> Calibration | None:
 def _recipes() -> Table:
     table = Table("recipe", "for", "runs on")
     for recipe in RECIPES.values():
-        able = [name for name, target in TARGETS.items() if recipe.needs <= target.numbers]
+        able = [name for name, target in TARGETS.items() if recipe.runs_on(target)]
         table.add_row(recipe.name, recipe.purpose, ", ".join(able))
     return table
 

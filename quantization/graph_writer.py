@@ -179,7 +179,10 @@ class GraphWriter:
             if node.op_type in NORMS and self._fold(node, divisor):
                 return value
         dtype = _float_dtype(value)
-        factor = self._initializer(f"{name}.factor", _checked(1 / divisor, dtype, name))
+        factors = _checked(1 / divisor, dtype, name)
+        if not factors.all():  # a feature would fall silent
+            raise _unfit(1 / divisor, dtype, name)
+        factor = self._initializer(f"{name}.factor", factors)
         new = ir.node("Mul", [value, factor], name=name)
         _describe(new, f"{name}.value", dtype, value.shape)
         self._insert(new, value)
@@ -286,11 +289,15 @@ def _checked(values: Array, dtype: np.dtype[np.generic], where: str) -> Array:
     with np.errstate(over="ignore", divide="ignore"):
         result: Array = np.asarray(values).astype(dtype)
     if not np.isfinite(result).all() or (values.ndim == 0 and not result > 0):
-        raise OmnijetError(
-            f"a scale does not fit {dtype}",
-            where=where,
-            expected="finite scales, that of an activation above zero",
-            got=f"{np.min(values):g} to {np.max(values):g}",
-            fix="leave this layer as it is, or quantize a bundle exported with --dtype f32",
-        )
+        raise _unfit(values, dtype, where)
     return result
+
+
+def _unfit(values: Array, dtype: np.dtype[np.generic], where: str) -> OmnijetError:
+    return OmnijetError(
+        f"a scale does not fit {dtype}",
+        where=where,
+        expected="finite scales, that of an activation above zero",
+        got=f"{np.min(values):g} to {np.max(values):g}",
+        fix="leave this layer as it is, or quantize a bundle exported with --dtype f32",
+    )

@@ -71,6 +71,18 @@ def require_float(bundle: Bundle) -> None:
         )
 
 
+def require_apart(source: Path, target: Path) -> None:
+    """A float bundle is neither replaced nor written into. Raises `OmnijetError`."""
+    bundle, out = source.resolve(), target.resolve()
+    if bundle == out or bundle in out.parents or out in bundle.parents:
+        raise OmnijetError(
+            "the quantized bundle would lie in the float one, or in its place",
+            where=target,
+            expected=f"a folder apart from {source}",
+            fix="choose another path",
+        )
+
+
 def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Plan:
     """What becomes of which layer of a float bundle; layers whose width no block divides stay.
 
@@ -90,8 +102,10 @@ def _divides(layer: Layer, scheme: Scheme) -> bool:
 
 
 def _check_target(recipe: Recipe, target: Target) -> None:
-    if lacking := sorted(recipe.needs - target.numbers):
-        able = [one.name for one in RECIPES.values() if one.needs <= target.numbers]
+    if not recipe.runs_on(target):
+        lacking: list[str] = sorted(recipe.needs - target.numbers)
+        lacking = lacking or ["operators of ONNX Runtime's CPU"]
+        able = [one.name for one in RECIPES.values() if one.runs_on(target)]
         raise OmnijetError(
             f"{target.title} cannot run recipe {recipe.name}",
             where=f"target {target.name}"
@@ -113,7 +127,7 @@ def quantize_bundle(
     force: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Manifest:
-    """Writes `target`, whole or not at all. Memory is that of the largest layer.
+    """Writes `target`, whole or not at all. Memory is that of the largest layer, besides `seen`.
 
     Args:
         plan: of `plan_for`.
@@ -125,6 +139,7 @@ def quantize_bundle(
         OmnijetError: the plan needs to know activations, or the disk is full.
     """
     bundle = Bundle.open(source)
+    require_apart(source, target)
     if force:
         require_bundle(target)
     if not seen:
@@ -222,7 +237,7 @@ class _Rounding:
                 report[layer.name] = {
                     "scheme": str(scheme),
                     "snr_db": None if stats is None else snr_db(weight, change, stats.sample),
-                    "bytes": change.weight.nbytes,
+                    "bytes": change.weight.stored_bytes(layer.itemsize),
                     "float_bytes": layer.float_bytes,
                 }
                 writer.change(layer, change)

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from engines.targets import Numbers
+from engines.targets import Numbers, Target
 from quantization.layers import Layer
 from quantization.schemes import Scheme, Static, WeightOnly
 from runtime.errors import OmnijetError
@@ -72,6 +72,11 @@ class Recipe:
             if schemes and schemes[-1] is not None:
                 plan[layer] = schemes[-1]
         return plan
+
+    def runs_on(self, target: Target) -> bool:
+        """Whether it has the numbers, and the operators, that the recipe makes."""
+        for_cpu = target.compute_capability is None
+        return self.needs <= target.numbers and (for_cpu or self.form == "standard")
 
     @property
     def needs(self) -> frozenset[Numbers]:

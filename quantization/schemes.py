@@ -33,10 +33,10 @@ class WeightOnly:
         """Whether it must know the activations."""
         return self.scaling or self.compensated
 
-    def bytes_of(self, parameters: int) -> int:
-        """Of a weight with whole blocks; scales take 16 bits."""
+    def bytes_of(self, parameters: int, itemsize: int) -> int:
+        """Of a weight with whole blocks and scales of so many bytes."""
         zeros = 0 if self.symmetric else self.bits
-        return (parameters * self.bits + parameters // self.block * (16 + zeros)) // 8
+        return (parameters * self.bits + parameters // self.block * (8 * itemsize + zeros)) // 8
 
     def __str__(self) -> str:
         extra = [name for name, on in (("zero points", not self.symmetric), ("AWQ", self.scaling),

@@ -27,12 +27,11 @@ class BlockWeight:
     scales: Array
     zeros: Array | None = None
 
-    @property
-    def nbytes(self) -> int:
-        """On disk, with scales of 16 bits."""
+    def stored_bytes(self, itemsize: int) -> int:
+        """On disk, with scales of so many bytes."""
         packed = (self.values.size * self.bits + 7) // 8
         zeros = 0 if self.zeros is None else (self.zeros.size * self.bits + 7) // 8
-        return int(packed + zeros + 2 * self.scales.size)
+        return int(packed + zeros + itemsize * self.scales.size)
 
     def dequantized(self) -> Array:
         """f32[inputs, outputs]."""
@@ -56,10 +55,9 @@ class ChannelWeight:
     values: Array
     scales: Array
 
-    @property
-    def nbytes(self) -> int:
-        """On disk, with scales of 16 bits."""
-        return int(self.values.nbytes + 2 * self.scales.size)
+    def stored_bytes(self, itemsize: int) -> int:
+        """On disk, with scales of so many bytes."""
+        return int(self.values.nbytes + itemsize * self.scales.size)
 
     def dequantized(self) -> Array:
         """f32[inputs, outputs]."""

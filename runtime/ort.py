@@ -74,13 +74,21 @@ class OrtBackend:
         verify(contract, found.inputs, found.outputs, path)
         return OrtGraph(session, contract)
 
-    def session(self, path: Path, name: str, altered: bytes | None = None) -> Any:
+    def session(
+        self,
+        path: Path,
+        name: str,
+        altered: bytes | None = None,
+        weights: Mapping[str, Array] | None = None,
+    ) -> Any:
         """A graph file as a session of onnxruntime, its boundary unchecked.
 
         Args:
             name: of the graph, for messages.
             altered: what to load in place of the file; its weights are still those beside
                 the file.
+            weights: in place of those of these names in the weight file; they must live as
+                long as the session.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -94,6 +102,9 @@ class OrtBackend:
             level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.graph_optimization_level = level
             options.add_session_config_entry("session.disable_prepacking", "1")
+        if weights:
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in weights.values()]
+            options.add_external_initializers(list(weights), values)
         if altered is not None:
             options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.absolute().parent))
         try:

@@ -181,3 +181,5 @@ def _speak(
         events.end(failure)
     else:
         events.end()
+    finally:
+        sounds.end()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -20,7 +20,8 @@ Run = Callable[[Callable[[Given], Found], Sequence[Given]], Iterator[tuple[int, 
 
 @contextmanager
 def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
-    """Fresh processes, by default one for each core. What is run must be importable."""
+    """Fresh processes, by default one for each core, for one run. What is run must be
+    importable."""
     with ProcessPoolExecutor(count or os.cpu_count(), get_context("spawn")) as pool:
 
         def run(
@@ -30,6 +31,13 @@ def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
+            except BrokenExecutor as error:
+                raise OmnijetError(
+                    "a process of the trials ended before its result",
+                    expected="memory for the float model in each of them",
+                    got=str(error),
+                    fix="close other programs, or spread the trials over machines with --ray",
+                ) from error
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 

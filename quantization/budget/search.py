@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Budget:
 
     @staticmethod
     def parse(text: str) -> Budget:
-        """`bytes=1.7e9`, `bytes=1.7GB`, `fidelity=0.99`. Raises `OmnijetError`."""
+        """`bytes=2.5e9`, `bytes=2.5GB`, `fidelity=0.99`. Raises `OmnijetError`."""
         kind, _, value = text.partition("=")
         factor = 1.0
         for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -55,7 +56,7 @@ class Budget:
         raise OmnijetError(
             "the budget cannot be read",
             where="--budget",
-            expected="bytes=1.7GB, or fidelity=0.99 (a share of steps, up to 1)",
+            expected="bytes=2.5GB, or fidelity=0.99 (a share of steps, up to 1)",
             got=text,
         )
 
@@ -86,6 +87,8 @@ def search(
         (layer, scheme) for layer in decoders for scheme in OFFERED
         if layer.inputs % scheme.block == 0
     ]  # fmt: skip
+    if budget.kind == "bytes":
+        _require_reach(budget, decoders, trials)
     plans = [{layer: scheme} for layer, scheme in trials]
     harms = [0.0] * len(trials)
     progress("measuring layers", 0, len(trials))
@@ -96,7 +99,8 @@ def search(
     for layer in decoders:
         offers[layer].append(Choice(None, layer.float_bytes, 0.0))
     for (layer, scheme), harm in zip(trials, harms, strict=True):
-        offers[layer].append(Choice(scheme, scheme.bytes_of(layer.parameters), harm))
+        if math.isfinite(harm):
+            offers[layer].append(Choice(scheme, _bytes(layer, scheme), harm))
     mixes = frontier(offers)
     if budget.kind == "bytes":
         chosen = next((mix for mix in mixes if mix.bytes <= budget.limit), None)
@@ -117,8 +121,23 @@ def search(
     return Found(chosen, outcomes[chosen.bytes])
 
 
+def _bytes(layer: Layer, scheme: WeightOnly) -> int:
+    return scheme.bytes_of(layer.parameters, layer.itemsize)
+
+
+def _require_reach(
+    budget: Budget, layers: Sequence[Layer], trials: Sequence[tuple[Layer, WeightOnly]]
+) -> None:
+    """Before anything is measured: the fewest bytes are known."""
+    least = {layer: layer.float_bytes for layer in layers}
+    for layer, scheme in trials:
+        least[layer] = min(least[layer], _bytes(layer, scheme))
+    if (fewest := sum(least.values())) > budget.limit:
+        raise _nothing_fits(budget, f"{fewest:,} bytes with every layer at its least")
+
+
 def _alone(bench: Bench, plan: dict[Layer, WeightOnly]) -> Outcome:
-    """A trial among others: with one core."""
+    """A trial among others: ONNX Runtime takes one core."""
     return bench.run(plan, threads=1)
 
 

@@ -20,6 +20,7 @@ from quantization.numerics.scaling import awq_divisor
 from quantization.numerics.statistics import Statistics
 from quantization.schemes import Scheme, WeightOnly
 from runtime.contract import Array, GraphContract, verify
+from runtime.errors import OmnijetError
 from runtime.ort import OrtBackend, OrtGraph, boundary
 from runtime.pipeline import Omni
 
@@ -65,13 +66,23 @@ class Bench:
         self, conversations: Sequence[list[dict[str, object]]],
         seen: Mapping[tuple[str, str], Statistics],
     ) -> None:  # fmt: skip
-        """Lets the float bundle answer and writes what trials read."""
+        """Lets the float bundle answer and writes what trials read.
+
+        Raises:
+            OmnijetError: a conversation cannot be used, or nothing is said in any.
+        """
         omni = Omni.open(self.bundle)
         leads = []
         for messages in conversations:
             fed = feed(omni, messages)
             written = write(omni, fed)
             leads.append(Lead(fed, written, speak(omni, fed, written, None)))
+        if all(lead.spoken is None for lead in leads):
+            raise OmnijetError(
+                "nothing is said in the conversations on which mixes are tried",
+                expected="an answer of two tokens or more",
+                fix="try more of them with --items, or give others with --data",
+            )
         (self.folder / "leads").write_bytes(pickle.dumps(leads))
         for (graph, activation), statistics in seen.items():
             path = self._statistics(graph, activation)
@@ -108,6 +119,7 @@ class Bench:
         made: defaultdict[str, dict[str, Array]] = defaultdict(dict)
         for (graph, activation, scheme), layers in groups.items():
             assert isinstance(scheme, WeightOnly)
+            half = layers[0].itemsize == 2
             floats = _floats(self.bundle / "graphs" / f"{graph}.onnx", layers)
             seen = None
             if scheme.calibrated:
@@ -118,7 +130,8 @@ class Bench:
                 divisor = awq_divisor(np.concatenate(list(floats.values()), axis=1), seen, scheme)
             for name, weight in floats.items():
                 rounded = change_of(weight, scheme, seen, divisor).weight.dequantized()
-                made[graph][name] = rounded if divisor is None else rounded / divisor[:, None]
+                effective = rounded if divisor is None else rounded / divisor[:, None]
+                made[graph][name] = effective.astype(np.float16 if half else np.float32)
         return made
 
     def _statistics(self, graph: str, activation: str) -> Path:
@@ -143,15 +156,7 @@ class _Rounded(OrtBackend):
         self._weights = weights
 
     def load(self, path: Path, contract: GraphContract) -> OrtGraph:
-        if contract.name not in self._weights:
-            return super().load(path, contract)
-        model = ir.load(path)
-        for name, weight in self._weights[contract.name].items():
-            value = model.graph.initializers[name]
-            assert value.const_value is not None
-            dtype = value.const_value.dtype
-            value.const_value = ir.tensor(weight.astype(dtype.numpy()), name=name)
-        session = self.session(path, contract.name, ir.to_proto(model).SerializeToString())
+        session = self.session(path, contract.name, weights=self._weights.get(contract.name))
         found = boundary(session)
         verify(contract, found.inputs, found.outputs, path)
         return OrtGraph(session, contract)

@@ -44,9 +44,13 @@ class CalibrationState:
             for name, array in self.statistics[place].to_arrays().items():
                 arrays[f"{number}/{name}"] = array
         staged = path.with_name(f"{path.name}.part")
-        with staged.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        os.replace(staged, path)
+        try:
+            with staged.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            os.replace(staged, path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
 
     @staticmethod
     def resume(path: Path, key: str) -> CalibrationState:

@@ -282,11 +282,21 @@ class _Entry:
     float_bytes: int
 
 
+def _is_measured(entry: Any) -> bool:
+    return not (isinstance(entry, dict) and entry.get("snr_db", 0) is None)
+
+
 def _layers(quantized: Bundle) -> tuple[LayerFidelity, ...]:
     """Worst first. Raises `OmnijetError` if the manifest's figures are damaged."""
     recorded = quantized.manifest.quantization.get("layers", {})
     if isinstance(recorded, dict):  # of a packed checkpoint's layers there is but their number
         recorded = {name: found for name, found in recorded.items() if not isinstance(found, int)}
+    # without calibration nobody measured them
+    recorded = {
+        graph: {name: entry for name, entry in layers.items() if _is_measured(entry)}
+        if isinstance(layers, dict) else layers
+        for graph, layers in recorded.items()
+    } if isinstance(recorded, dict) else recorded  # fmt: skip
     try:
         entries: dict[str, dict[str, _Entry]] = build(dict[str, dict[str, _Entry]], recorded)
     except ValueError as error:

@@ -99,6 +99,8 @@ def test_weights_alone_need_no_data(
         one["scheme"] for one in omni.bundle.manifest.quantization["layers"]["talker_step"].values()
     }
     assert schemes == {"int4 weights, blocks of 64", "int8 weights, blocks of 64"}
+    # its layers' errors are not known, all else is
+    assert omnijet.main(["check", str(tmp_path / "out"), "--fidelity", "--items", "1"]) == 0
     assert omni.generate(question, speech=False, max_text_tokens=12).text
 
 
@@ -126,6 +128,13 @@ def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> 
     assert "SM87" in said and "fp8" in said and "orin-int8" in said
     for data in ("none", str(tmp_path / "nowhere.jsonl")):
         refused(capsys, "quantize", bundle, out, "--recipe", "orin-int8", "--data", data)
+    said = refused(capsys, "quantize", bundle, out, "--recipe", "cpu-int8", "--target", "thor")
+    assert "ONNX Runtime" in said and "thor-fp8" in said
+    for place in (bundle, bundle / "out", bundle.parent):  # the float bundle stays what it is
+        options = ("--recipe", "orin-int4", "--data", "none", "--force")
+        assert "in the float one" in refused(capsys, "quantize", bundle, place, *options)
+    refused(capsys, "quantize", bundle, out, "--recipe", "orin-int4", "--budget", "bytes=2GB")
+    refused(capsys, "quantize", bundle, out, "--budget", "bytes=2GB", "--ray", "127.0.0.1:1")
     refused(capsys, "quantize", bundle, out)
     refused(capsys, "quantize", bundle, out, "--budget", "bytes=none")
     assert not list(tmp_path.iterdir())
@@ -199,8 +208,8 @@ def test_a_budget_spends_its_bytes_where_they_matter(
 
     kept = search(bench, layers, Budget("fidelity", 1.0), in_turn)
     assert kept.outcome.agreement == 1.0 and kept.mix.bytes <= whole
-    with pytest.raises(OmnijetError, match="no mix"):
-        search(bench, layers, Budget("bytes", 10), in_turn)
+    with pytest.raises(OmnijetError, match="no mix"):  # known before anything is tried
+        search(bench, layers, Budget("bytes", 10), pytest.fail)
 
 
 def test_budgets_are_read() -> None:
