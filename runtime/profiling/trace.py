@@ -85,7 +85,9 @@ def read(text: str, where: object) -> list[Track]:
             got=error,
             fix="measure again with `omnijet profile BUNDLE --out FOLDER`",
         ) from error
-    names = {e.pid: e.args.get("name", "") for e in events if e.name == "process_name"}
+    # a stage or mark may be called so as well
+    named = [e for e in events if e.name == "process_name" and e.ph == "M"]
+    names = {e.pid: e.args.get("name", "") for e in named}
     return [
         Track(
             name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runtime.clock import Span
@@ -25,6 +25,7 @@ _TRACKS = st.lists(
 
 
 @given(_TRACKS)
+@example([trace.Track("a name", (), {"process_name": 0.0})])
 def test_a_trace_comes_back(tracks: list[trace.Track]) -> None:
     back = trace.read(trace.write(tracks), "memory")
     assert [(t.name, list(t.marks), [s.stage for s in t.spans]) for t in back] == [
