@@ -233,7 +233,7 @@ class _Rounding:
             divisor = common_divisor([writer.read(layer) for layer in layers], scheme, stats)
             for layer in layers:
                 weight = writer.read(layer)
-                change = change_of(weight, scheme, stats, divisor)
+                change = change_of(weight, scheme, stats, divisor, half=layer.itemsize == 2)
                 report[layer.name] = {
                     "scheme": str(scheme),
                     "snr_db": None if stats is None else snr_db(weight, change, stats.sample),

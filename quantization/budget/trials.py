@@ -129,7 +129,7 @@ class Bench:
             if scheme.scaling and seen is not None:
                 divisor = awq_divisor(np.concatenate(list(floats.values()), axis=1), seen, scheme)
             for name, weight in floats.items():
-                rounded = change_of(weight, scheme, seen, divisor).weight.dequantized()
+                rounded = change_of(weight, scheme, seen, divisor, half).weight.dequantized()
                 effective = rounded if divisor is None else rounded / divisor[:, None]
                 made[graph][name] = effective.astype(np.float16 if half else np.float32)
         return made

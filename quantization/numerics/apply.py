@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from quantization.numerics.compensation import round_compensated
-from quantization.numerics.rounding import LARGEST, round_activation, round_blocks, round_channels
+from quantization.numerics.rounding import (
+    LARGEST,
+    Half,
+    round_activation,
+    round_blocks,
+    round_channels,
+    stored,
+)
 from quantization.numerics.scaling import SEARCHED, round_scaled
 from quantization.numerics.statistics import Statistics
 from quantization.schemes import Scheme, Static, WeightOnly
@@ -20,7 +27,11 @@ of two, and what is met later may be larger than all that calibration saw."""
 
 
 def change_of(
-    weight: Array, scheme: Scheme, stats: Statistics | None, divisor: Array | None
+    weight: Array,
+    scheme: Scheme,
+    stats: Statistics | None,
+    divisor: Array | None,
+    half: Half = False,
 ) -> Change:
     """What becomes of a weight f32[inputs, outputs].
 
@@ -28,25 +39,27 @@ def change_of(
         stats: of the layer's activation, undivided; None will do where the scheme is not
             calibrated.
         divisor: f32[inputs] of the activation, shared by all its layers; None divides nothing.
+        half: scales are stored in f16, as in a graph of f16.
 
     Raises:
         OmnijetError: the scheme needs statistics and there are none, or numbers are not finite.
     """
     if isinstance(scheme, WeightOnly) and scheme.scaling and not scheme.compensated:
         sample = _needed(stats, scheme).sample
-        return Change(round_scaled(weight, sample, divisor, scheme), divisor)
+        return Change(round_scaled(weight, sample, divisor, scheme, half), divisor)
     divided = weight if divisor is None else weight * divisor[:, None]
     if isinstance(scheme, Static):
         stats = _needed(stats, scheme)
         reach = stats.range_of(scheme.ranging, scheme.dtype, divisor)
-        scale = HEADROOM[scheme.dtype] * reach / LARGEST[scheme.dtype]
+        step = np.array(HEADROOM[scheme.dtype] * reach / LARGEST[scheme.dtype], np.float32)
+        scale = float(stored(step, half))
         rows = stats.sample[:ROWS] if divisor is None else stats.sample[:ROWS] / divisor
-        return Change(round_channels(divided, scheme.dtype, rows), divisor, scale)
+        return Change(round_channels(divided, scheme.dtype, rows, half), divisor, scale)
     if not scheme.compensated:
-        return Change(round_blocks(divided, scheme), divisor)
+        return Change(round_blocks(divided, scheme, half=half), divisor)
     rows = _needed(stats, scheme).sample
     rows = rows if divisor is None else rows / divisor
-    return Change(round_compensated(divided, rows, scheme), divisor)
+    return Change(round_compensated(divided, rows, scheme, half), divisor)
 
 
 def worth_moving(weights: Array, scheme: Static, stats: Statistics, divisor: Array) -> Array | None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quantization.numerics.rounding import Grid, best_range, empty_blocks, round_blocks, store
+from quantization.numerics.rounding import Grid, Half, best_range, empty_blocks, round_blocks, store
 from quantization.numerics.statistics import condensed
 from quantization.schemes import WeightOnly
 from quantization.weights import BlockWeight
@@ -27,7 +27,9 @@ LAZY = 128  # columns that are compensated together
 EAGER = 32  # columns of those that follow each other at once
 
 
-def round_compensated(weight: Array, sample: Array, scheme: WeightOnly) -> BlockWeight:
+def round_compensated(
+    weight: Array, sample: Array, scheme: WeightOnly, half: Half = False
+) -> BlockWeight:
     """f32[inputs, outputs] -> of least squared error of `sample` f32[rows, inputs] times it.
 
     Inputs are rounded in their order. The range of a block is chosen from its weights as
@@ -42,12 +44,12 @@ def round_compensated(weight: Array, sample: Array, scheme: WeightOnly) -> Block
     rows = condensed(sample)
     energy = float(np.vdot(rows, rows))
     if energy == 0:
-        return round_blocks(weight, scheme)
+        return round_blocks(weight, scheme, half=half)
     lost = np.zeros((len(rows), weight.shape[1]), np.float32)
     for start, spread, triangle in _hessians(rows, DAMPING * energy / rows.shape[1]):
         stop = start + len(triangle)
         wanted = weight[start:stop] + spread.T @ lost
-        kept = _round_lazily(wanted, triangle, scheme, blocks, start)
+        kept = _round_lazily(wanted, triangle, scheme, blocks, start, half)
         lost += rows[:, start:stop] @ (weight[start:stop] - kept)
     return blocks
 
@@ -71,7 +73,12 @@ def _hessians(rows: Array, damping: float) -> Iterator[tuple[int, Array, Array]]
 
 
 def _round_lazily(
-    wanted: Array, triangle: Array, scheme: WeightOnly, blocks: BlockWeight, start: int
+    wanted: Array,
+    triangle: Array,
+    scheme: WeightOnly,
+    blocks: BlockWeight,
+    start: int,
+    half: Half,
 ) -> Array:
     """Rounds f32[columns, outputs] into `blocks` from input `start`; what they became.
 
@@ -83,7 +90,7 @@ def _round_lazily(
     for first in range(0, len(wanted), EAGER):
         last = first + EAGER
         if (start + first) % scheme.block == 0:
-            grid = best_range(wanted[first : first + scheme.block], scheme)
+            grid = best_range(wanted[first : first + scheme.block], scheme, half=half)
         assert grid is not None  # the first column of a lazy block begins one of the scheme's
         whole = np.empty_like(wanted[first:last])
         errors = np.empty_like(whole)

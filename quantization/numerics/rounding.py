@@ -28,6 +28,10 @@ between two powers of two, where the grid is up to twice as fine or as coarse.""
 COLUMNS = 1024  # of a block at once: 64 x 1024 numbers stay in the cache
 
 TINY = float(np.finfo(np.float32).tiny)
+SMALLEST_HALF = 2.0**-24
+
+Half = bool
+"""Whether scales are stored in f16: they are rounded to it before numbers are chosen for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,27 @@ def _positive(scale: Array) -> Array:
     return positive
 
 
-def best_range(weight: Array, scheme: WeightOnly, moments: Array | None = None) -> Grid:
+def stored(scale: Array, half: Half) -> Array:
+    """f32[...], as the graph will hold it."""
+    if not half:
+        return scale
+    with np.errstate(over="ignore"):  # what is too large for f16 is refused where it is written
+        kept = np.maximum(scale, np.float32(SMALLEST_HALF)).astype(np.float16)
+    rounded: Array = np.where(np.isfinite(kept), kept.astype(np.float32), scale)
+    return rounded
+
+
+def best_range(
+    weight: Array, scheme: WeightOnly, moments: Array | None = None, half: Half = False
+) -> Grid:
     """Of a block f32[block, outputs]: of least squared error among shrunk ranges."""
-    return whole_range(weight, scheme).shrunk(weight, moments)
+    grid = whole_range(weight, scheme).shrunk(weight, moments)
+    return Grid(stored(grid.scale, half), grid.low, grid.high)
 
 
-def round_blocks(weight: Array, scheme: WeightOnly, moments: Array | None = None) -> BlockWeight:
+def round_blocks(
+    weight: Array, scheme: WeightOnly, moments: Array | None = None, half: Half = False
+) -> BlockWeight:
     """f32[inputs, outputs], each number to the nearest of its block's grid.
 
     Args:
@@ -106,7 +125,7 @@ def round_blocks(weight: Array, scheme: WeightOnly, moments: Array | None = None
         for first in range(0, weight.shape[1], COLUMNS):
             columns = slice(first, first + COLUMNS)
             part = np.ascontiguousarray(weight[rows, columns], dtype=np.float32)
-            grid = best_range(part, scheme, counted)
+            grid = best_range(part, scheme, counted, half)
             store(blocks, start, columns, grid, grid.rounded(part))
     return blocks
 
@@ -143,7 +162,9 @@ def store(blocks: BlockWeight, start: int, columns: slice, grid: Grid, whole: Ar
     blocks.values[start : start + len(whole), columns] = whole
 
 
-def round_channels(weight: Array, dtype: Dtype, rows: Array | None = None) -> ChannelWeight:
+def round_channels(
+    weight: Array, dtype: Dtype, rows: Array | None = None, half: Half = False
+) -> ChannelWeight:
     """f32[inputs, outputs]; the largest of an output becomes the dtype's largest.
 
     Args:
@@ -159,6 +180,7 @@ def round_channels(weight: Array, dtype: Dtype, rows: Array | None = None) -> Ch
         part = np.ascontiguousarray(weight[:, columns], dtype=np.float32)
         if dtype == "fp8" and rows is not None:
             scales[columns] = _best_place(part, scales[columns], rows)
+        scales[columns] = stored(scales[columns], half)
         values[:, columns] = on_grid(part / scales[columns], dtype)
     return ChannelWeight(dtype, values, scales)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from quantization.numerics.divisor import balanced
-from quantization.numerics.rounding import TINY, round_blocks
+from quantization.numerics.rounding import TINY, Half, round_blocks
 from quantization.numerics.statistics import Statistics, condensed
 from quantization.schemes import WeightOnly
 from quantization.weights import BlockWeight
@@ -59,16 +59,16 @@ def scaling(stats: Statistics, reach: Array, exponent: float) -> Array:
 
 
 def round_scaled(
-    weight: Array, sample: Array, divisor: Array | None, scheme: WeightOnly
+    weight: Array, sample: Array, divisor: Array | None, scheme: WeightOnly, half: Half = False
 ) -> BlockWeight:
     """Rounds f32[inputs, outputs] with the divisor multiplied into it.
 
     The paper's clipping, here in the choice of ranges: of least squared error of what a block
     adds to the output.
     """
-    if divisor is None:
-        return round_blocks(weight, scheme, _moments(sample, scheme.block))
-    return round_blocks(weight * divisor[:, None], scheme, _moments(sample / divisor, scheme.block))
+    if divisor is not None:
+        weight, sample = weight * divisor[:, None], sample / divisor
+    return round_blocks(weight, scheme, _moments(sample, scheme.block), half)
 
 
 def _moments(rows: Array, block: int) -> Array:
