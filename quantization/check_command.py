@@ -17,14 +17,14 @@ from runtime.commands.console import (
     byte_progress,
     print_json,
     print_table,
-    step_progress,
+    stage_progress,
     whole_number,
 )
 from runtime.errors import OmnijetError
 
 if TYPE_CHECKING:
     from nano.evaluation.heldout import Asked
-    from quantization.fidelity.measure import Fidelity, Report
+    from quantization.fidelity.measure import Fidelity
 
 ITEMS = 4  # conversations of each skill
 
@@ -138,7 +138,7 @@ def _measured(reference: Bundle, quantized: Bundle, args: Namespace) -> Fidelity
 
     if args.scores:
         Recogniser()  # told now, if there is none
-    with _reporting() as report:
+    with stage_progress() as report:
         with _conversations(args) as conversations:
             fidelity = measure(reference, quantized, conversations, steps=args.steps, report=report)
         if args.scores:
@@ -167,17 +167,3 @@ def _conversations(args: Namespace) -> Iterator[list[list[dict[str, Any]]]]:
 def _first(items: Sequence[Asked], count: int) -> list[Asked]:
     """So many of each skill."""
     return [item for item in items if item.number < count]
-
-
-@contextmanager
-def _reporting() -> Iterator[Report]:
-    """A progress bar for each kind of work."""
-    with step_progress() as progress:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done)
-
-        yield report

@@ -34,7 +34,7 @@ from quantization.quantize import (
 )
 from quantization.recipes import RECIPES, recipe_named
 from runtime.bundle import Bundle
-from runtime.commands.console import print_table, size_text, step_progress, whole_number
+from runtime.commands.console import print_table, size_text, stage_progress, whole_number
 from runtime.errors import OmnijetError
 from runtime.manifest import Manifest
 from runtime.wav import check_writable
@@ -103,14 +103,7 @@ def run(args: Namespace) -> int:
     (require_bundle if args.force else require_absent)(args.out)
     args.out.absolute().parent.mkdir(parents=True, exist_ok=True)
     check_writable(args.out.absolute().with_name(f".{args.out.name}.writable"))
-    with step_progress() as progress:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total or None)
-            progress.update(tasks[what], completed=done)
-
+    with stage_progress() as report:
         manifest = _quantized(bundle, args, report)
     print_table(_summary(bundle.manifest, manifest))
     print(f"next: omnijet check {args.out} --fidelity")

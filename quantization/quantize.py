@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from engines.lowering.cpu import lower
@@ -19,14 +18,11 @@ from quantization.calibration.calibrate import calibrate
 from quantization.calibration.state import Place
 from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer, layers_of
-from quantization.numerics.apply import change_of, snr_db, worth_moving
-from quantization.numerics.migration import smooth_divisor
-from quantization.numerics.scaling import awq_divisor
+from quantization.numerics.apply import change_of, common_divisor, snr_db
 from quantization.numerics.statistics import Statistics
 from quantization.recipes import RECIPES, Recipe
-from quantization.schemes import Scheme, Static, WeightOnly
+from quantization.schemes import Scheme, Static
 from runtime.bundle import Bundle
-from runtime.contract import Array
 from runtime.errors import OmnijetError
 from runtime.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
 
@@ -127,7 +123,8 @@ def quantize_bundle(
     force: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Manifest:
-    """Writes `target`, whole or not at all. Memory is that of the largest layer, besides `seen`.
+    """Writes `target`, whole or not at all. Memory is that of the largest layers
+    that share an activation, besides `seen`.
 
     Args:
         plan: of `plan_for`.
@@ -230,9 +227,9 @@ class _Rounding:
         report = {}
         for (activation, scheme), layers in groups.items():
             stats = self._seen.get((name, activation))
-            divisor = common_divisor([writer.read(layer) for layer in layers], scheme, stats)
-            for layer in layers:
-                weight = writer.read(layer)
+            weights = [writer.read(layer) for layer in layers]
+            divisor = common_divisor(weights, scheme, stats)
+            for layer, weight in zip(layers, weights, strict=True):
                 change = change_of(weight, scheme, stats, divisor, half=layer.itemsize == 2)
                 report[layer.name] = {
                     "scheme": str(scheme),
@@ -244,25 +241,6 @@ class _Rounding:
                 self._done += 1
                 self._progress("quantizing layers", self._done, len(self._plan))
         return writer.finish(_ignore), report
-
-
-def common_divisor(weights: list[Array], scheme: Scheme, stats: Statistics | None) -> Array | None:
-    """Of all layers that read one activation: f32[inputs], or None.
-
-    Args:
-        weights: f32[inputs, outputs of each layer].
-    """
-    if stats is None:
-        return None
-    if isinstance(scheme, WeightOnly):
-        if not scheme.scaling:
-            return None
-        return awq_divisor(np.concatenate(weights, axis=1), stats, scheme)
-    if scheme.migration is None:
-        return None
-    largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
-    divisor = smooth_divisor(largest, stats, scheme.migration)
-    return worth_moving(np.concatenate(weights, axis=1), scheme, stats, divisor)
 
 
 def _ignore(count: int) -> None:

@@ -23,7 +23,7 @@ from runtime.memory import Memory
 from runtime.messages import Message, parse_messages
 from runtime.options import Options, whole
 from runtime.ort import OrtBackend
-from runtime.prompt import Prompt
+from runtime.prompt import Prompt, build_prompt
 from runtime.reply import Reply
 from runtime.session import Session
 from runtime.stream import Stream
@@ -200,6 +200,17 @@ class Omni:
             return wave
 
     # -- parts ----------------------------------------------------------------------
+
+    def prompt(self, messages: Sequence[Message], *, use_audio_in_video: bool = True) -> Prompt:
+        """Lays a conversation out: text in the template, media read.
+
+        Raises:
+            OmnijetError: a medium is unusable.
+        """
+        return build_prompt(
+            messages, self.tokenizer, self.dims.tokens, self.facts,
+            use_audio_in_video=use_audio_in_video, chat_template=self.chat_template,
+        )  # fmt: skip
 
     def positions(self, prompt: Prompt, ids: Array) -> tuple[Array, int]:
         """TMRoPE of a prompt: i64[3, L], delta."""

@@ -18,7 +18,7 @@ from runtime.memory import Memory
 from runtime.memory import marks as row_marks
 from runtime.messages import Message
 from runtime.options import Options
-from runtime.prompt import Prompt, build_prompt
+from runtime.prompt import Prompt
 from runtime.reply import PcmChunk, Reply
 from runtime.sampling import Sampler
 from runtime.synthesis import SpeechPreset, Synthesis
@@ -155,16 +155,9 @@ class Turn:
         return prompt
 
     def _prompt(self, messages: Sequence[Message]) -> Prompt:
-        omni = self.omni
         self.check()  # media take their time
-        return build_prompt(
-            messages,
-            omni.tokenizer,
-            omni.dims.tokens,
-            omni.facts,
-            use_audio_in_video=self.options.use_audio_in_video,
-            chat_template=omni.chat_template,
-        )
+        video_sound = self.options.use_audio_in_video
+        return self.omni.prompt(messages, use_audio_in_video=video_sound)
 
     def _shortened(self, messages: Sequence[Message], prompt: Prompt) -> Prompt:
         """Without the fewest of the oldest questions and answers that must go; at worst the

@@ -44,9 +44,9 @@ from quantization.calibration.calibrate import Limits, calibrate
 from quantization.calibration.conversations import open_conversations
 from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer
-from quantization.numerics.apply import change_of, snr_db
+from quantization.numerics.apply import change_of, common_divisor, snr_db
 from quantization.numerics.statistics import Statistics
-from quantization.quantize import bundle_layers, common_divisor
+from quantization.quantize import bundle_layers
 from quantization.schemes import Scheme, Static, WeightOnly
 from runtime.bundle import Bundle
 from runtime.commands.bench import machine

@@ -37,7 +37,7 @@ from runtime.contract import Array
 from runtime.messages import parse_messages
 from runtime.pipeline import Omni
 from runtime.profiling.machine import machine
-from runtime.prompt import Prompt, build_prompt
+from runtime.prompt import Prompt
 from runtime.reply import PcmChunk, Reply
 from runtime.synthesis import PRESETS
 from runtime.talker import TALKER_SAMPLING
@@ -91,11 +91,7 @@ class Ours:
 
     def prompt(self) -> Prompt:
         """The question as the reference is asked it."""
-        omni = self.omni
-        return build_prompt(
-            parse_messages(self.question), omni.tokenizer, omni.dims.tokens, omni.facts,
-            use_audio_in_video=True, chat_template=omni.chat_template,
-        )  # fmt: skip
+        return self.omni.prompt(parse_messages(self.question))
 
     def options(self, length: tuple[int, int]) -> dict[str, Any]:
         return {

@@ -23,7 +23,7 @@ from rich.table import Table
 
 import omnijet
 from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.commands.run import stage_progress
+from runtime.commands.console import stage_progress
 from runtime.pipeline import Omni
 from runtime.reply import Reply
 from runtime.wav import write_wav

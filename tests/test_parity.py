@@ -17,7 +17,7 @@ from runtime.messages import parse_messages
 from runtime.options import Options
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
-from runtime.prompt import Prompt, build_prompt
+from runtime.prompt import Prompt
 from tests.prompts import Messages, conversations, write_clips
 from tests.reference import load_reference, model_inputs, reference_reply
 
@@ -48,14 +48,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 
 def prompt_of(omni: Omni, messages: Messages) -> Prompt:
-    return build_prompt(
-        parse_messages(messages),
-        omni.tokenizer,
-        omni.dims.tokens,
-        omni.facts,
-        use_audio_in_video=True,
-        chat_template=omni.chat_template,
-    )
+    return omni.prompt(parse_messages(messages))
 
 
 def relative_error(got: Array, expected: torch.Tensor) -> float:

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.progress import TaskID
 from rich.table import Table
 
 from nano.evaluation.answers import Failure, understanding
@@ -24,7 +23,7 @@ from runtime.commands.console import (
     add_format,
     print_json,
     print_table,
-    step_progress,
+    stage_progress,
     whole_number,
 )
 from runtime.errors import OmnijetError
@@ -106,14 +105,7 @@ def _check_speech(omni: Omni, chosen: Sequence[Asked]) -> None:
 
 
 def _score(omni: Omni, chosen: list[Asked], greedy: bool) -> tuple[list[Score], list[Failure]]:
-    with step_progress() as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done)
-
+    with stage_progress() as report:
         scores, failures = understanding(omni, chosen, report)
         spoken, misheard = speech(omni, chosen, greedy, report)
     return scores + spoken, failures + misheard

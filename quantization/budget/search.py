@@ -106,7 +106,10 @@ def search(
         chosen = next((mix for mix in mixes if mix.bytes <= budget.limit), None)
         if chosen is None:
             raise _nothing_fits(budget, f"{mixes[-1].bytes:,} bytes with every layer at its least")
-        return Found(chosen, bench.run(chosen.plan))
+        outcome = bench.run(chosen.plan)
+        if not math.isfinite(outcome.harm):
+            raise _nothing_fits(budget, "logits that are not finite")
+        return Found(chosen, outcome)
     outcomes: dict[int, Outcome] = {}
 
     def keeps(mix: Mix) -> bool:

@@ -15,8 +15,7 @@ import onnx_ir as ir
 from quantization.fidelity.distances import AgreementSum
 from quantization.fidelity.following import Fed, Spoken, Written, feed, speak, write
 from quantization.layers import Layer
-from quantization.numerics.apply import change_of
-from quantization.numerics.scaling import awq_divisor
+from quantization.numerics.apply import change_of, common_divisor
 from quantization.numerics.statistics import Statistics
 from quantization.schemes import Scheme, WeightOnly
 from runtime.contract import Array, GraphContract, verify
@@ -125,9 +124,7 @@ class Bench:
             if scheme.calibrated:
                 with np.load(self._statistics(graph, activation)) as arrays:
                     seen = Statistics.from_arrays(dict(arrays))
-            divisor = None
-            if scheme.scaling and seen is not None:
-                divisor = awq_divisor(np.concatenate(list(floats.values()), axis=1), seen, scheme)
+            divisor = common_divisor(list(floats.values()), scheme, seen)
             for name, weight in floats.items():
                 rounded = change_of(weight, scheme, seen, divisor, half).weight.dequantized()
                 effective = rounded if divisor is None else rounded / divisor[:, None]

@@ -25,7 +25,6 @@ from runtime.manifest import FILE_NAME, hash_file
 from runtime.messages import parse_messages
 from runtime.options import Options
 from runtime.pipeline import Omni
-from runtime.prompt import Prompt, build_prompt
 
 SAVED_EVERY = 8  # conversations
 GATHERED = 64  # rows
@@ -179,7 +178,7 @@ def _check(omni: Omni, conversations: Conversations, names: Mapping[str, Collect
     heard = sighted = False
     for conversation in conversations.items:
         try:
-            prompt = _prompt(omni, conversation)
+            prompt = omni.prompt(parse_messages(conversation.messages))
         except OmnijetError as error:
             facts = [str(fact) for fact in (error.where, error.what, error.got) if fact is not None]
             faults.append(f"{conversation.name}: {': '.join(facts)}")
@@ -206,17 +205,6 @@ def _check(omni: Omni, conversations: Conversations, names: Mapping[str, Collect
                 expected=f"at least one {medium}",
                 fix="calibrate with other conversations, or leave this graph as it is",
             )
-
-
-def _prompt(omni: Omni, conversation: Conversation) -> Prompt:
-    return build_prompt(
-        parse_messages(conversation.messages),
-        omni.tokenizer,
-        omni.dims.tokens,
-        omni.facts,
-        use_audio_in_video=True,
-        chat_template=omni.chat_template,
-    )
 
 
 def _key(

@@ -13,7 +13,7 @@ from runtime.contract import Array
 from runtime.media_rows import media_rows
 from runtime.messages import parse_messages
 from runtime.pipeline import Omni
-from runtime.prompt import Prompt, build_prompt
+from runtime.prompt import Prompt
 from runtime.sampling import Sampler
 from runtime.talker import TALKER_SAMPLING, prompt_rows
 from runtime.thinker import THINKER_SAMPLING
@@ -106,10 +106,7 @@ def feed(omni: Omni, messages: Messages) -> Fed:
     Raises:
         OmnijetError: messages or media are unusable.
     """
-    prompt = build_prompt(
-        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.facts,
-        use_audio_in_video=True, chat_template=omni.chat_template,
-    )  # fmt: skip
+    prompt = omni.prompt(parse_messages(messages))
     features: dict[int, list[Array]] = {}
     for medium in media_rows(prompt, omni.dims):
         if medium.grid is None:

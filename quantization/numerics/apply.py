@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from quantization.numerics.compensation import round_compensated
+from quantization.numerics.migration import smooth_divisor
 from quantization.numerics.rounding import (
     LARGEST,
     Half,
@@ -13,7 +14,7 @@ from quantization.numerics.rounding import (
     round_channels,
     stored,
 )
-from quantization.numerics.scaling import SEARCHED, round_scaled
+from quantization.numerics.scaling import SEARCHED, awq_divisor, round_scaled
 from quantization.numerics.statistics import Statistics
 from quantization.schemes import Scheme, Static, WeightOnly
 from quantization.weights import Change, ChannelWeight
@@ -60,6 +61,25 @@ def change_of(
     rows = _needed(stats, scheme).sample
     rows = rows if divisor is None else rows / divisor
     return Change(round_compensated(divided, rows, scheme, half), divisor)
+
+
+def common_divisor(weights: list[Array], scheme: Scheme, stats: Statistics | None) -> Array | None:
+    """Of all layers that read one activation: f32[inputs], or None.
+
+    Args:
+        weights: f32[inputs, outputs of each layer].
+    """
+    if stats is None:
+        return None
+    if isinstance(scheme, WeightOnly):
+        if not scheme.scaling:
+            return None
+        return awq_divisor(np.concatenate(weights, axis=1), stats, scheme)
+    if scheme.migration is None:
+        return None
+    largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
+    divisor = smooth_divisor(largest, stats, scheme.migration)
+    return worth_moving(np.concatenate(weights, axis=1), scheme, stats, divisor)
 
 
 def worth_moving(weights: Array, scheme: Static, stats: Statistics, divisor: Array) -> Array | None:

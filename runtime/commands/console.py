@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -14,10 +15,13 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Table
+
+from runtime.clock import StageReport
 
 
 def byte_progress() -> Progress:
@@ -28,6 +32,20 @@ def byte_progress() -> Progress:
 def step_progress() -> Progress:
     """A progress bar over steps, on stderr; silent when stderr is no terminal."""
     return _progress(MofNCompleteColumn())
+
+
+@contextmanager
+def stage_progress() -> Iterator[StageReport]:
+    """A progress bar for each kind of work, on stderr, as they are told."""
+    with step_progress() as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=None)
+            progress.update(tasks[what], completed=done, total=total or None)
+
+        yield report
 
 
 def _progress(measure: ProgressColumn) -> Progress:

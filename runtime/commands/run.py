@@ -9,11 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from rich.progress import TaskID
-
 from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.clock import StageReport
-from runtime.commands.console import print_json, step_progress, whole_number
+from runtime.commands.console import print_json, stage_progress, whole_number
 from runtime.errors import OmnijetError
 from runtime.options import MAX_CODES, MAX_TEXT_TOKENS
 from runtime.pipeline import Omni
@@ -163,17 +160,3 @@ def reply_facts(reply: Reply) -> dict[str, Any]:
         "timings_ms": {stage: round(ms, 3) for stage, ms in reply.timings_ms.items()},
         "latency_ms": {what: round(ms, 3) for what, ms in reply.latency_ms.items()},
     }
-
-
-@contextmanager
-def stage_progress() -> Iterator[StageReport]:
-    """A progress bar per stage, on stderr."""
-    with step_progress() as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=None)
-            progress.update(tasks[stage], completed=done, total=total or None)
-
-        yield report

@@ -26,7 +26,7 @@ from runtime.messages import parse_messages
 from runtime.options import Options
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
-from runtime.prompt import Prompt, build_prompt
+from runtime.prompt import Prompt
 from tests.export.packer import Recipe, pack_checkpoint
 from tests.prompts import Messages, picture, sound, text, user
 from tests.reference import load_reference, model_inputs, reference_reply
@@ -90,14 +90,7 @@ def trace_from(bundle: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def prompt_of(omni: Omni, messages: Messages) -> Prompt:
-    return build_prompt(
-        parse_messages(messages),
-        omni.tokenizer,
-        omni.dims.tokens,
-        omni.facts,
-        use_audio_in_video=True,
-        chat_template=omni.chat_template,
-    )
+    return omni.prompt(parse_messages(messages))
 
 
 def logits_of(omni: Omni, prompt: Prompt) -> Array:

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from runtime import turn
+from runtime import pipeline
 from runtime.clock import Clock
 from runtime.errors import OmnijetError
 from runtime.messages import Message
@@ -180,8 +180,10 @@ def test_the_fewest_that_must_go_are_found_in_few_tries(
         for role, words in (("user", f"Question {number}"), ("assistant", "Yes."))
     ]
     tries = []
-    build = turn.build_prompt
-    monkeypatch.setattr(turn, "build_prompt", lambda *a, **b: tries.append(a[0]) or build(*a, **b))
+    build = pipeline.build_prompt
+    monkeypatch.setattr(
+        pipeline, "build_prompt", lambda *a, **b: tries.append(a[0]) or build(*a, **b)
+    )
     gone = []
     for words in (1, 15, 40, 60, 85):
         session = small.session(overflow="drop oldest")

@@ -7,12 +7,11 @@ import pytest
 
 from quantization import quantize
 from quantization.numerics import apply
-from quantization.numerics.apply import change_of, snr_db, worth_moving
+from quantization.numerics.apply import change_of, common_divisor, snr_db, worth_moving
 from quantization.numerics.compensation import round_compensated
 from quantization.numerics.migration import smooth_divisor
 from quantization.numerics.rounding import round_blocks, round_channels
 from quantization.numerics.statistics import Statistics
-from quantization.quantize import common_divisor
 from quantization.schemes import Scheme, Static, WeightOnly
 from quantization.weights import BlockWeight, Change
 from runtime.errors import OmnijetError
