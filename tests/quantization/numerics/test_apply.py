@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantization import quantize
 from quantization.numerics import apply
 from quantization.numerics.apply import change_of, common_divisor, snr_db, worth_moving
 from quantization.numerics.compensation import round_compensated
@@ -142,7 +141,7 @@ def test_layers_of_one_activation_share_a_divisor_that_serves_all(
     largest = np.maximum(*(np.abs(weight).max(axis=1) for weight in layers))
     expected = smooth_divisor(largest, STATS, 0.5)
     np.testing.assert_array_equal(common_divisor(layers, int8, STATS), expected)
-    monkeypatch.setattr(quantize, "smooth_divisor", lambda *_: 1 / expected)
+    monkeypatch.setattr(apply, "smooth_divisor", lambda *_: 1 / expected)
     assert common_divisor(layers, int8, STATS) is None
     assert common_divisor(layers, Static("int8"), STATS) is None
     assert common_divisor(layers, WeightOnly(4), STATS) is None
