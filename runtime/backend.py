@@ -58,7 +58,11 @@ class Graph(Protocol):
         ...
 
     def new_state(self, capacity: int) -> State:
-        """Fresh zeroed state of `capacity` rows."""
+        """Fresh zeroed state of at least `capacity` rows: an engine may have one size."""
+        ...
+
+    def limit(self, symbol: str) -> int | None:
+        """The largest size of an axis (`runtime.contract.AXES`) that can be bound; None: any."""
         ...
 
 
@@ -69,7 +73,9 @@ class Backend(Protocol):
     def name(self) -> str: ...
 
     def load(self, path: Path, contract: GraphContract) -> Graph:
-        """Raises `ContractError` if the file's boundary differs, `OmnijetError` if it
+        """`path` is that of the ONNX graph; a backend of engines knows where its own lie.
+
+        Raises `ContractError` if the file's boundary differs, `OmnijetError` if it
         cannot be loaded."""
         ...
 

@@ -7,6 +7,7 @@ or not. A doubling copies the filled rows once.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,9 +74,12 @@ class Decoder:
     dims: DecoderDims
     context_limit: int
     rope: MRope = field(init=False)
+    prefill_rows: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.rope = MRope.of(self.dims)
+        self.context_limit = min(self.context_limit, self._limit("capacity"))
+        self.prefill_rows = min(PREFILL_ROWS, self._limit("rows"))
 
     def start(self, expected_rows: int, check: Callable[[], None] = lambda: None) -> Context:
         """A fresh context with room for `expected_rows`."""
@@ -95,8 +99,8 @@ class Decoder:
         self._reserve(context, rows)
         hidden = None
         logits = np.empty(0, np.float32)
-        for start in range(0, rows, PREFILL_ROWS):
-            stop = min(start + PREFILL_ROWS, rows)
+        for start in range(0, rows, self.prefill_rows):
+            stop = min(start + self.prefill_rows, rows)
             bound = self._bind(context, stop - start)
             inputs = bound.inputs
             inputs["embeds"][0] = embeds[start:stop]
@@ -147,6 +151,10 @@ class Decoder:
         if needed > context.state.capacity:
             context.state.grow(self._bucket(needed), context.filled)
             context.step = None
+
+    def _limit(self, symbol: str) -> int:
+        limit = self.graph.limit(symbol)
+        return sys.maxsize if limit is None else limit
 
     def _bucket(self, rows: int) -> int:
         if rows > self.context_limit:

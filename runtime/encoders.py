@@ -26,7 +26,8 @@ class AudioEncoder:
         """f32[n_mels, frames] per sound -> f32[tokens, hidden], sound after sound."""
         plan = audio_plan.plan_audio(self.dims, [mel.shape[1] for mel in mels])
         features = []
-        for feeds in plan.batches(mels, MAX_CHUNKS):
+        most = self.graph.limit("chunks") or MAX_CHUNKS
+        for feeds in plan.batches(mels, min(most, MAX_CHUNKS)):
             check()
             sizes = {"chunks": len(feeds["mel"]), "tokens": len(feeds["pool_rows"])}
             features.append(run_once(self.graph, sizes, feeds)["features"])

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from runtime.contract import GraphContract, Precision, graph_contracts
 from runtime.dims import ModelDims
@@ -21,6 +21,9 @@ from runtime.records import build
 FORMAT = "omnijet-bundle"
 VERSION = 1
 FILE_NAME = "manifest.json"
+
+Library = Literal["tensorrt", "tensorrt_rtx"]
+"""What builds and runs engines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,31 @@ class GraphEntry:
     nodes: int
     opset: int
     ops: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """A graph built for one machine.
+
+    Attributes:
+        key: sha256 of all that it was made of; the builder's own.
+        version: of the library that built it, and the only one that loads it.
+        compute_capability: of the GPU, `sm` times ten.
+        profiles: in the engine's own order, of each symbol of the contract the smallest, usual
+            and largest size.
+        build_seconds, peak_bytes: of building it; bytes of the process.
+    """
+
+    file: str
+    key: str
+    library: Library
+    version: str
+    compute_capability: int
+    profiles: tuple[dict[str, tuple[int, ...]], ...]
+    bytes: int
+    layers: int
+    build_seconds: float
+    peak_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +104,8 @@ class Manifest:
     provenance: dict[str, Any] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
     """What the graphs hold other than floats, with its recipe; empty if nothing."""
+    engines: dict[str, dict[str, EngineEntry]] = field(default_factory=dict)
+    """Of each target (`engines.targets`), the engines of its graphs."""
 
     @property
     def contracts(self) -> dict[str, GraphContract]:
@@ -127,8 +157,8 @@ def _parse(data: Any, path: Path) -> Manifest:
             fix="install a newer omnijet" if newer else "export the bundle again",
         )
     try:
-        # bundles that were written before it hold floats
-        manifest: Manifest = build(Manifest, {"quantization": {}, **data})
+        # bundles that were written before them hold floats, and no engines
+        manifest: Manifest = build(Manifest, {"quantization": {}, "engines": {}, **data})
         _check_files(manifest)
     except ValueError as error:
         raise OmnijetError(
@@ -151,10 +181,15 @@ def _check_files(manifest: Manifest) -> None:
         (f"graphs.{k}", file) for k, v in manifest.graphs.items() for file in (v.file, v.weights)
     ]
     named += [(f"tables.{k}", v.file) for k, v in manifest.tables.items()]
+    for target, engines in manifest.engines.items():
+        named += [(f"engines.{target}.{k}", v.file) for k, v in engines.items()]
     for where, file in named:
         if file not in manifest.files:
             raise ValueError(f"{where}: {file!r} is not among the files")
-    unknown = sorted(set(manifest.graphs) - set(manifest.contracts))
+    unknown = sorted(
+        {*manifest.graphs, *(k for v in manifest.engines.values() for k in v)}
+        - set(manifest.contracts)
+    )
     if unknown:
         raise ValueError(f"graphs: no contract for {', '.join(unknown)}")
 

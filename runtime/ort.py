@@ -152,6 +152,9 @@ class OrtGraph:
     def new_state(self, capacity: int) -> OrtState:
         return OrtState(self.contract, capacity)
 
+    def limit(self, symbol: str) -> int | None:
+        return None
+
 
 class OrtState:
     """KV caches in numpy memory: one array per state pair, shared with the session."""

@@ -91,6 +91,9 @@ class TappedGraph:
     def new_state(self, capacity: int) -> OrtState:
         return OrtState(self.contract, capacity)
 
+    def limit(self, symbol: str) -> int | None:
+        return None
+
 
 class TappedBound(OrtBound):
     """Buffers for what the contract names; ONNX Runtime allocates what is tapped."""
