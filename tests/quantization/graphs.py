@@ -69,6 +69,7 @@ def session(path: Path, *, optimize: bool, level: str = "1", saved: Path | None 
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", level)
+    options.add_session_config_entry("session.x64quantprecision", "1")  # see runtime/ort.py
     if saved is not None:
         options.optimized_model_filepath = str(saved)
     if not optimize:

@@ -1,0 +1,44 @@
+"""What the backend asks of ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from runtime.ort import OrtBackend
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_products_of_8_bits_do_not_saturate(tmp_path: Path, rows: int) -> None:
+    inputs, outputs = 200, 48
+    weight = np.full((inputs, outputs), 127, np.int8)
+    weight[:, 1::2] = -127
+    constants = {
+        "weight": weight,
+        "scale": np.float32(1),
+        "scales": np.ones(outputs, np.float32),
+        "zero": np.uint8(0),
+    }
+    node = helper.make_node(
+        "MatMulIntegerToFloat",
+        ["x", "weight", "scale", "scales", "zero"],
+        ["y"],
+        domain="com.microsoft",
+    )
+    graph = helper.make_graph(
+        [node],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [rows, inputs])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [rows, outputs])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    path = tmp_path / "product.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    x = np.full((rows, inputs), 255, np.uint8)
+    (found,) = OrtBackend(threads=1).session(path, "product").run(None, {"x": x})
+    assert np.array_equal(found, x.astype(np.float32) @ weight.astype(np.float32))
