@@ -18,6 +18,7 @@ from export.staging import require_absent, require_bundle
 from quantization.budget.parallel import processes, ray_cluster
 from quantization.budget.search import Budget, Found, search
 from quantization.budget.trials import DECODERS, Bench
+from quantization.calibration.calibrate import Limits
 from quantization.calibration.conversations import open_conversations
 from quantization.calibration.state import Place
 from quantization.layers import Layer
@@ -40,6 +41,7 @@ from runtime.manifest import Manifest
 from runtime.wav import check_writable
 
 NO_DATA = "none"
+TRIED = 16  # conversations on which mixes are tried
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -53,10 +55,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         "and Talker: bytes=2.5GB at most, or fidelity=0.99 at least (share of steps with the "
         "float bundle's most likely token)",
     )
-    parser.add_argument(
-        "--items", type=whole_number(1), default=16, metavar="N",
-        help="conversations of the calibration's on which mixes are tried; default 16",
-    )  # fmt: skip
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="try mixes on a Ray cluster that sees the same files"
     )
@@ -72,6 +70,24 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="calibrate on a folder of media or a JSONL file of messages; by default on the "
         f"conversations that come along; {NO_DATA!r}: on nothing, weights alone are rounded",
     )
+    parser.add_argument(
+        "--items", type=whole_number(1), metavar="N",
+        help="calibrate on the first N conversations only; a budget's mixes are tried on the "
+        f"first {TRIED}, or as many as are given here",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-text-tokens", type=whole_number(1), metavar="N",
+        help=f"of each reply during calibration; default {Limits().text_tokens}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-codes", type=whole_number(1), metavar="N",
+        help=f"of each reply's speech during calibration; default {Limits().codes}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--low-memory", action="store_true",
+        help="calibrate with the weights left in their files: several times as slow, and a 3B "
+        "fits into 4 GB",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of calibration; default 0")
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
@@ -98,6 +114,7 @@ def run(args: Namespace) -> int:
             expected="omnijet quantize BUNDLE OUT, with --recipe R or with --budget B",
             fix="`omnijet quantize BUNDLE --list` shows the recipes",
         )
+    _refuse_idle_options(args)
     require_float(bundle)
     require_apart(args.bundle, args.out)
     (require_bundle if args.force else require_absent)(args.out)
@@ -125,7 +142,8 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
     if calibration is not None:
         seen = statistics_of(bundle, layers, calibration, progress)
         data = "built in" if calibration.data is None else calibration.data.name
-        facts = {"calibration": {"data": data, "seed": calibration.seed}}
+        limits = asdict(calibration.limits)
+        facts = {"calibration": {"data": data, "seed": calibration.seed, **limits}}
     if recipe is None:
         assert budget is not None and calibration is not None
         found = _searched(args, budget, layers, seen, calibration, progress)
@@ -138,6 +156,25 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
     if calibration is not None and calibration.state is not None:
         calibration.state.unlink(missing_ok=True)
     return manifest
+
+
+def _refuse_idle_options(args: Namespace) -> None:
+    """An option that would do nothing is a mistake."""
+    of_trials = {"--ray": args.ray, "--scratch": args.scratch}
+    of_calibration = {
+        "--items": args.items, "--max-text-tokens": args.max_text_tokens,
+        "--max-codes": args.max_codes, "--low-memory": args.low_memory or None,
+    }  # fmt: skip
+    for idle, options, why in (
+        (args.budget is None, of_trials, "without --budget nothing is tried"),
+        (args.data == NO_DATA, of_calibration, f"with --data {NO_DATA} nothing is calibrated"),
+    ):
+        given = [name for name, value in options.items() if value is not None]
+        if idle and given:
+            raise OmnijetError(
+                "options that would do nothing", expected=why, got=", ".join(given),
+                fix="leave them out",
+            )  # fmt: skip
 
 
 def _check_trials(args: Namespace) -> None:
@@ -172,7 +209,8 @@ def _searched(
         parallel as run,
     ):
         bench = Bench(args.bundle.absolute(), Path(scratch))
-        bench.prepare([one.messages for one in conversations.items[: args.items]], seen)
+        tried = conversations.items[: args.items or TRIED]
+        bench.prepare([one.messages for one in tried], seen)
         return search(bench, layers, budget, run, progress)
 
 
@@ -182,7 +220,13 @@ def _calibration(args: Namespace) -> Calibration | None:
     data = None if args.data is None else Path(args.data)
     # beside OUT, so that a run that was cut is found by the next
     state = args.out.absolute().parent / f".{args.out.name}.calibration.npz"
-    return Calibration(data, args.seed, state)
+    usual = Limits()
+    limits = Limits(
+        conversations=args.items,
+        text_tokens=args.max_text_tokens or usual.text_tokens,
+        codes=args.max_codes or usual.codes,
+    )
+    return Calibration(data, args.seed, state, limits, args.low_memory)
 
 
 def _recipes() -> Table:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import onnx_ir as ir
 from engines.lowering.cpu import lower
 from engines.targets import Target
 from export.staging import require_bundle, staged_folder
-from quantization.calibration.calibrate import calibrate
+from quantization.calibration.calibrate import Limits, calibrate
 from quantization.calibration.state import Place
 from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer, layers_of
@@ -39,11 +40,15 @@ class Calibration:
         data: see `open_conversations`; None is the set that comes along.
         seed: of all draws.
         state: where a run that was cut goes on; None: it begins anew.
+        limits: how much is run.
+        low_memory: see `TappedBackend`.
     """
 
     data: Path | None = None
     seed: int = 0
     state: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    low_memory: bool = False
 
 
 def bundle_layers(bundle: Bundle) -> list[Layer]:
@@ -205,6 +210,8 @@ def statistics_of(
         seed=calibration.seed,
         state_path=calibration.state,
         progress=lambda done, total: progress("calibrating", done, total),
+        limits=calibration.limits,
+        low_memory=calibration.low_memory,
     )
 
 
@@ -228,9 +235,11 @@ class _Rounding:
         for (activation, scheme), layers in groups.items():
             stats = self._seen.get((name, activation))
             weights = [writer.read(layer) for layer in layers]
-            divisor = common_divisor(weights, scheme, stats)
+            with _named(f"{name}: {', '.join(layer.name for layer in layers)}"):
+                divisor = common_divisor(weights, scheme, stats)
             for layer, weight in zip(layers, weights, strict=True):
-                change = change_of(weight, scheme, stats, divisor, half=layer.itemsize == 2)
+                with _named(f"{name}: {layer.name}"):
+                    change = change_of(weight, scheme, stats, divisor, half=layer.itemsize == 2)
                 report[layer.name] = {
                     "scheme": str(scheme),
                     "snr_db": None if stats is None else snr_db(weight, change, stats.sample),
@@ -241,6 +250,15 @@ class _Rounding:
                 self._done += 1
                 self._progress("quantizing layers", self._done, len(self._plan))
         return writer.finish(_ignore), report
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Errors of numerics say in which layer."""
+    try:
+        yield
+    except OmnijetError as error:
+        raise error.within(place) from error
 
 
 def _ignore(count: int) -> None:

@@ -41,6 +41,11 @@ class BlockWeight:
         product: Array = (blocks * self.scales[:, None]).reshape(self.values.shape)
         return product
 
+    def columns(self, part: slice) -> BlockWeight:
+        """Of some output features."""
+        zeros = None if self.zeros is None else self.zeros[:, part]
+        return BlockWeight(self.bits, self.block, self.values[:, part], self.scales[:, part], zeros)
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelWeight:
@@ -63,6 +68,10 @@ class ChannelWeight:
         """f32[inputs, outputs]."""
         product: Array = self.values.astype(np.float32) * self.scales
         return product
+
+    def columns(self, part: slice) -> ChannelWeight:
+        """Of some output features."""
+        return ChannelWeight(self.dtype, self.values[:, part], self.scales[part])
 
 
 @dataclass(frozen=True, slots=True)

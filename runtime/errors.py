@@ -32,6 +32,13 @@ class OmnijetError(Exception):
         self.fix = fix
         super().__init__(str(self))
 
+    def within(self, place: object) -> OmnijetError:
+        """The same, found in a part of this place."""
+        where = place if self.where is None else f"{place}: {self.where}"
+        return OmnijetError(
+            self.what, where=where, expected=self.expected, got=self.got, fix=self.fix
+        )
+
     def __str__(self) -> str:
         lines = [self.what]
         for label, value in (

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from runtime.pipeline import Omni
 
 SAVED_EVERY = 8  # conversations
 GATHERED = 64  # rows
+MEASURED_WITH = ("numpy", "omnijet", "onnxruntime")  # whose releases may change statistics
 
 Progress = Callable[[int, int], None]
 """Told (conversations done, conversations in all)."""
@@ -35,16 +37,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of each conversation is run.
+    """How much is run.
 
     Attributes:
         text_tokens, codes: of a reply; codes are 50 a second.
         rows: that one call of a graph shows of an activation, evenly spaced if there are more.
+        conversations: the first so many; None: all.
     """
 
     text_tokens: int = 128
     codes: int = 256
     rows: int = ROWS
+    conversations: int | None = None
 
 
 def calibrate(
@@ -57,6 +61,7 @@ def calibrate(
     progress: Progress = lambda done, total: None,
     limits: Limits | None = None,
     threads: int = 0,
+    low_memory: bool = False,
 ) -> dict[Place, Statistics]:
     """Runs the conversations and measures activations. Same arguments, same statistics.
 
@@ -66,6 +71,7 @@ def calibrate(
         seed: of all draws, the Talker's and the statistics'.
         state_path: where the state is kept; a run that was cut goes on from there.
         threads: of ONNX Runtime; 0 lets it choose.
+        low_memory: see `TappedBackend`.
 
     Raises:
         OmnijetError: the data or a medium in it cannot be used (all faults at once, before
@@ -74,9 +80,10 @@ def calibrate(
     limits = limits or Limits()
     names = {graph: tuple(sorted(set(wanted[graph]))) for graph in sorted(wanted) if wanted[graph]}
     measuring = Measuring({}, seed)
-    backend = TappedBackend(names, measuring.see, limits.rows, threads)
+    backend = TappedBackend(names, measuring.see, limits.rows, threads, low_memory)
     omni = Omni.open(bundle, backend=backend)
-    with open_conversations(None if data is None else Path(data)) as conversations:
+    with open_conversations(None if data is None else Path(data)) as found:
+        conversations = replace(found, items=found.items[: limits.conversations])
         _check(omni, conversations, names)
         key = _key(omni, conversations, names, seed, limits)
         state = CalibrationState(key)
@@ -112,7 +119,7 @@ class Measuring:
 
     Attributes:
         seed: of their samples.
-        waiting: f32[rows, inputs] each, fewer than `GATHERED` rows together.
+        waiting: [rows, inputs] each, fewer than `GATHERED` rows together.
     """
 
     statistics: dict[Place, Statistics]
@@ -120,7 +127,7 @@ class Measuring:
     waiting: dict[Place, list[Array]] = field(default_factory=dict)
 
     def see(self, graph: str, activation: str, rows: Array) -> None:
-        """f32[rows, inputs]."""
+        """f16 or f32[rows, inputs]."""
         waiting = self.waiting.setdefault((graph, activation), [])
         waiting.append(rows)
         if sum(map(len, waiting)) >= GATHERED:
@@ -134,7 +141,7 @@ class Measuring:
     def _update(self, place: Place) -> None:
         rows = np.concatenate(self.waiting.pop(place))
         if place not in self.statistics:
-            self.statistics[place] = Statistics(rows.shape[1], self.seed)
+            self.statistics[place] = Statistics(rows.shape[1], self.seed, dtype=rows.dtype)
         self.statistics[place].update(rows)
 
 
@@ -163,10 +170,7 @@ def _answer(
         if turn.codes and "dit_step" in names:
             omni.mel_of(turn.codes, voice=turn.voice, seed=seed + number)
     except OmnijetError as error:
-        where = conversation.name if error.where is None else f"{conversation.name}: {error.where}"
-        raise OmnijetError(
-            error.what, where=where, expected=error.expected, got=error.got, fix=error.fix
-        ) from error
+        raise error.within(conversation.name) from error
 
 
 # -- before the work begins ---------------------------------------------------------------
@@ -214,12 +218,14 @@ def _key(
     seed: int,
     limits: Limits,
 ) -> str:
-    """sha256 of all that the statistics depend on. The manifest has the hashes of all files."""
+    """sha256 of all that the statistics depend on, but the processor. The manifest has the
+    hashes of all files."""
     facts = {
         "bundle": hash_file(omni.bundle.folder / FILE_NAME).sha256,
         "data": conversations.digest,
         "wanted": names,
         "seed": seed,
         "limits": asdict(limits),
+        "versions": {name: version(name) for name in MEASURED_WITH},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

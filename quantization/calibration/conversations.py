@@ -84,6 +84,14 @@ def open_conversations(source: Path | None = None) -> Iterator[Conversations]:
         OmnijetError: there is no such file, nothing is in it, or lines are broken: all of them.
     """
     source = BUILT_IN if source is None else source
+    if source.exists() and not (source.is_dir() or source.is_file()):
+        raise OmnijetError(
+            "the calibration data cannot be read",
+            where=source,
+            expected="a file or a folder",
+            got="neither: a pipe or a device",
+            fix="write the lines to a file first",
+        )
     if source.is_dir():
         yield _gathered(source, _of_media(source))
     elif source.suffix == ".zip":

@@ -23,7 +23,8 @@ from runtime.ort import OrtBackend, OrtBound, OrtState, boundary
 ROWS = 512  # of a prefill, at most (`decoder.PREFILL_ROWS`): those are seen whole
 
 Seen = Callable[[str, str, Array], None]
-"""Told (graph, activation, f32[rows, inputs]) after each call; the rows are the callee's."""
+"""Told (graph, activation, [rows, inputs] in the graph's precision) after each call; the rows are
+the callee's."""
 
 PADDED = {"audio_encoder": "key_mask", "dit_step": "mask_self"}
 """The input that says which positions of a graph are real: what stands on the others reaches no
@@ -40,6 +41,8 @@ class TappedBackend:
         rows: that a call shows of an activation, evenly spaced if there are more: all outputs
             of a call are held at once, and a large picture has many.
         threads: as for `OrtBackend`.
+        low_memory: weights stay in their files, mapped, and go through memory layer by layer at
+            every call: several times as slow as with packed copies of them.
     """
 
     name = "onnxruntime-cpu, tapped"
@@ -50,11 +53,12 @@ class TappedBackend:
         seen: Seen,
         rows: int = ROWS,
         threads: int = 0,
+        low_memory: bool = False,
     ) -> None:
         self._wanted = wanted
         self._seen = seen
         self._rows = rows
-        self._plain = OrtBackend(threads)
+        self._plain = OrtBackend(threads, optimize=not low_memory)
 
     def load(self, path: Path, contract: GraphContract) -> Graph:
         """Raises `OmnijetError` too if the graph lacks an activation that is wanted."""
@@ -118,7 +122,7 @@ class TappedBound(OrtBound):
         super().run()
         values = self.binding.get_outputs()[self._first :]
         for (activation, layers), value in zip(self._taps.items(), values, strict=True):
-            rows = value.numpy().astype(np.float32, copy=False)
+            rows = value.numpy()
             if not np.isfinite(rows).all():
                 names = ", ".join(layer.name for layer in layers)
                 raise OmnijetError(

@@ -22,6 +22,7 @@ from runtime.contract import Array
 from runtime.errors import OmnijetError
 
 ROWS = 64  # of the sample, that scales of channels are chosen by
+OUTPUTS = 8192  # features compared at once: a vocabulary's would be a copy of the largest weight
 HEADROOM = {"int8": 1.0, "fp8": 4.0}
 """Times the range that an activation may reach before it saturates. Floats lose nothing by a power
 of two, and what is met later may be larger than all that calibration saw."""
@@ -108,10 +109,13 @@ def snr_db(weight: Array, change: Change, sample: Array) -> float:
     if change.activation_scale is not None:
         assert isinstance(change.weight, ChannelWeight)
         rows = round_activation(rows, change.weight.dtype, change.activation_scale)
-    exact = sample @ weight
-    difference = rows @ change.weight.dequantized() - exact
-    noise = float(np.vdot(difference, difference))
-    signal = float(np.vdot(exact, exact))
+    noise = signal = 0.0
+    for first in range(0, weight.shape[1], OUTPUTS):
+        part = slice(first, first + OUTPUTS)
+        exact = sample @ weight[:, part]
+        difference = rows @ change.weight.columns(part).dequantized() - exact
+        noise += float(np.vdot(difference, difference))
+        signal += float(np.vdot(exact, exact))
     if noise == 0:
         return np.inf
     return float(10 * np.log10(signal / noise)) if signal else -np.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ CHUNK = 1 << 20  # numbers worked on at once
 
 
 class Statistics:
-    """Of the rows f32[inputs] that one activation was, in memory that does not grow.
+    """Of the rows that one activation was, f16 or f32[inputs], in memory that does not grow.
 
     A row enters the sample if a hash of the seed and its number is among the smallest. Count,
     absmax, histogram and sample are therefore the same however rows were split into updates;
@@ -29,16 +30,21 @@ class Statistics:
         count: rows seen.
         absmax: f32[inputs], largest magnitude of each feature.
         histogram: of all magnitudes together.
+
+    Args:
+        dtype: of the rows, in which the sample is held.
     """
 
-    def __init__(self, inputs: int, seed: int, *, sample_rows: int = SAMPLE_ROWS) -> None:
+    def __init__(
+        self, inputs: int, seed: int, *, sample_rows: int = SAMPLE_ROWS, dtype: Any = np.float32
+    ) -> None:
         self.inputs = inputs
         self.seed = seed % 2**64
         self.count = 0
         self.absmax: Array = np.zeros(inputs, np.float32)
         self.histogram = Histogram()
         self._total: Array = np.zeros(inputs, np.float64)
-        self._rows: Array = np.empty((sample_rows, inputs), np.float32)
+        self._rows: Array = np.empty((sample_rows, inputs), dtype)
         self._hashes: Array = np.empty(0, np.uint64)  # of the rows held, in the order of `_rows`
 
     @property
@@ -52,7 +58,7 @@ class Statistics:
     def sample(self) -> Array:
         """f32[min(count, sample rows), inputs], drawn evenly from all rows."""
         self._require_rows()
-        rows: Array = self._rows[np.argsort(self._hashes)]
+        rows: Array = self._rows[np.argsort(self._hashes)].astype(np.float32, copy=False)
         return rows
 
     def update(self, rows: Array) -> None:
@@ -118,24 +124,25 @@ class Statistics:
         return min(reach, largest)
 
     def to_arrays(self) -> dict[str, Array]:
-        """All that `from_arrays` needs to go on as if it had never stopped."""
+        """All that `from_arrays` needs to go on as if it had never stopped; the arrays are
+        this object's own."""
         held = len(self._hashes)
         return {
             "seed": np.array(self.seed, np.uint64),
             "count": np.array(self.count, np.int64),
-            "absmax": self.absmax.copy(),
-            "total": self._total.copy(),
+            "absmax": self.absmax,
+            "total": self._total,
             "exponent": np.array(self.histogram.exponent, np.int64),
-            "counts": self.histogram.counts.copy(),
+            "counts": self.histogram.counts,
             "sample_rows": np.array(len(self._rows), np.int64),
-            "rows": self._rows[:held].copy(),
-            "hashes": self._hashes.copy(),
+            "rows": self._rows[:held],
+            "hashes": self._hashes,
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Statistics:
         self = cls(len(arrays["absmax"]), int(arrays["seed"]),
-                   sample_rows=int(arrays["sample_rows"]))  # fmt: skip
+                   sample_rows=int(arrays["sample_rows"]), dtype=arrays["rows"].dtype)  # fmt: skip
         self.count = int(arrays["count"])
         self.absmax[:] = arrays["absmax"]
         self._total[:] = arrays["total"]

@@ -15,6 +15,7 @@ from quantization.budget.search import Budget, search
 from quantization.budget.trials import Bench
 from quantization.calibration.conversations import open_conversations
 from quantization.calibration.state import Place
+from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer
 from quantization.numerics.statistics import Statistics
 from quantization.quantize import (
@@ -137,6 +138,33 @@ def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> 
     refused(capsys, "quantize", bundle, out, "--budget", "bytes=2GB", "--ray", "127.0.0.1:1")
     refused(capsys, "quantize", bundle, out)
     refused(capsys, "quantize", bundle, out, "--budget", "bytes=none")
+    for idle in (("--ray", "local"), ("--data", "none", "--items", "3"),
+                 ("--data", "none", "--low-memory")):  # fmt: skip
+        said = refused(capsys, "quantize", bundle, out, "--recipe", "orin-int4", *idle)
+        assert "do nothing" in said and idle[-1 if idle[-1].startswith("--") else -2] in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_weight_that_is_not_finite_is_named(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(trained[1])
+    layer = bundle_layers(bundle)[5]
+    read = GraphWriter.read
+
+    def broken(self: GraphWriter, one: Layer) -> Any:
+        weight = read(self, one)
+        if one.name == layer.name:
+            weight[3, 4] = np.nan
+        return weight
+
+    monkeypatch.setattr(GraphWriter, "read", broken)
+    plan = {layer: WeightOnly(8, 32)}
+    recipe = Recipe("one", "", (Rule(layer.graph, layer.name, WeightOnly(8, 32)),))
+    with pytest.raises(OmnijetError) as caught:
+        quantize_bundle(trained[1], tmp_path / "out", recipe, plan, {})
+    where = str(caught.value.where)
+    assert where.startswith(f"{layer.graph}: {layer.name}") and "input 3, output 4" in where
     assert not list(tmp_path.iterdir())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,20 @@ def test_everything_wanted_is_measured(whole: dict[tuple[str, str], Statistics])
     # at most 8 codes of 2 frames in 36 evaluations, five times; both branches
     assert 0 < x.count <= 5 * 36 * 16 and both.count == 2 * x.count
     assert whole["vision_encoder", "patches"].inputs == 1176
+
+
+def test_little_memory_sees_the_same_on_the_first_conversations(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "first.jsonl", asked("Hello"), asked("And?", image="drawing.png"))
+    wanted = {"vision_encoder": ["patches"], "thinker_step": ["rms_norm"]}
+    first = measure(bundle, tmp_path / "first.jsonl", wanted=wanted)
+    limits = replace(LIMITS, conversations=2)
+    little = measure(bundle, data, wanted=wanted, limits=limits, low_memory=True)
+    for place, statistics in first.items():
+        assert little[place].count == statistics.count, place
+        np.testing.assert_allclose(little[place].absmax, statistics.absmax, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(little[place].sample, statistics.sample, rtol=1e-3, atol=1e-4)
 
 
 def test_another_seed_draws_other_codes(

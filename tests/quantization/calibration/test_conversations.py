@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import zipfile
 from collections import Counter
@@ -145,6 +146,12 @@ def test_no_conversation_in_a_file(tmp_path: Path, content: bytes | None) -> Non
     with pytest.raises(OmnijetError) as caught, open_conversations(path):
         pass
     assert caught.value.where == path
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OmnijetError, match="cannot be read"):
+        open_conversations(tmp_path / "pipe").__enter__()
 
 
 @pytest.mark.parametrize("name", [None, "notes.txt"])

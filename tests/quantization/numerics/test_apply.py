@@ -88,7 +88,11 @@ def test_activations_move_into_weights_only_where_outputs_gain(
     assert worth_moving(weight, int8, STATS, divisor) is None
 
 
-def test_snr_is_that_of_the_changed_product_written_out() -> None:
+@pytest.mark.parametrize("outputs", [7, apply.OUTPUTS])
+def test_snr_is_that_of_the_changed_product_written_out(
+    monkeypatch: pytest.MonkeyPatch, outputs: int
+) -> None:
+    monkeypatch.setattr(apply, "OUTPUTS", outputs)
     change = change_of(WEIGHT, Static("int8", "max"), STATS, DIVISOR)
     assert change.activation_scale is not None
     step = change.activation_scale

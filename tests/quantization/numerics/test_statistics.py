@@ -67,6 +67,13 @@ def test_few_rows_are_all_kept() -> None:
 def test_f16_counts_as_the_same_numbers_in_f32() -> None:
     half = ROWS.astype(np.float16)
     assert_same(seen(half), seen(half.astype(np.float32)))
+    held = Statistics(INPUTS, 3, sample_rows=100, dtype=np.float16)  # half the memory, nothing lost
+    held.update(half)
+    again = Statistics.from_arrays(held.to_arrays())
+    for statistics in (held, again):
+        assert statistics.to_arrays()["rows"].dtype == np.float16
+        assert statistics.sample.dtype == np.float32
+        np.testing.assert_array_equal(statistics.sample, seen(half).sample)
 
 
 def test_resuming_goes_on_as_if_it_had_never_stopped() -> None:
