@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -107,9 +107,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # a terminal without Unicode is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    return _told(lambda: _dispatch(argv))
+
+
+def run_verb(name: str, args: argparse.Namespace) -> int:
+    """A verb whose options were parsed already, for command lines of others. Exit codes as
+    of `main`."""
+    return _told(lambda: int(_import(VERBS[name], name).run(args)))
+
+
+def _told(work: Callable[[], int]) -> int:
+    """Does it; what goes wrong is told as a user wants it told."""
     try:
         with _termination_as_interrupt():
-            return _dispatch(argv)
+            return work()
     except OmnijetError as error:
         print(f"omnijet: {error}", file=sys.stderr)
         return 2

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from argparse import Namespace
 
+from export.arguments import add_arguments
 from export.hub import resolve
 from export.stages import export_bundle
 from runtime.commands.console import byte_progress, size_text
 
-
-def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="folder, or hub id such as Qwen/Qwen2.5-Omni-3B"
-    )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder to write")
-    parser.add_argument(
-        "--dtype",
-        choices=("f32", "f16"),
-        default="f32",
-        help="of Thinker, Talker and encoders (speech synthesis stays f32); default f32",
-    )
-    parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")
+__all__ = ["add_arguments", "run"]
 
 
 def run(args: Namespace) -> int:

@@ -42,8 +42,8 @@ class OrtBackend:
 
     Args:
         threads: intra-op threads; 0 lets ONNX Runtime choose (one per core).
-        optimize: False loads without graph optimisation and weight packing: slow to run,
-            but quick and small to load. `omnijet check` uses it.
+        optimize: False loads without graph optimisation and weight packing: slow to run, but
+            quick and small to load, and weights pass through memory one by one.
         integer_products: whether activations are rounded to 8 bits, each block of a row with a
             scale of its own, where they meet weights of 4 or 8 bits. That moves a product by 0.5 %,
             by 2 % beside outliers of 30 times the rest, where rounding the weights to 4 bits has
@@ -105,6 +105,10 @@ class OrtBackend:
             level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.graph_optimization_level = level
             options.add_session_config_entry("session.disable_prepacking", "1")
+            # In the usual order all weights of f16 are made f32 before the first product; an
+            # arena would keep the room of the largest.
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+            options.enable_cpu_mem_arena = False
         if weights:
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in weights.values()]
             options.add_external_initializers(list(weights), values)

@@ -44,7 +44,9 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     tops = {name for name in tops if not name.endswith(".dist-info")}
-    assert tops == {"omnijet.py", "export", "runtime", "quantization", "engines", "nano"}
+    assert tops == {"omnijet.py", "export", "runtime", "quantization", "engines", "nano", "optimum"}
+    registered = [name for name in names if name.startswith("optimum/")]
+    assert registered == ["optimum/commands/register/register_omnijet.py"]
     # what scores a bundle on a device and what calibrates one, not what trains one
     assert {"nano/heldout.zip", "nano/calibration.zip"} <= set(names)
     assert not [name for name in names if name.startswith(("nano/training", "nano/checkpoint"))]

@@ -1,0 +1,20 @@
+"""The options of `omnijet export`, apart from the work: `optimum-cli` reads them at every start."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="folder, or hub id such as Qwen/Qwen2.5-Omni-3B"
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder to write")
+    parser.add_argument(
+        "--dtype",
+        choices=("f32", "f16"),
+        default="f32",
+        help="of Thinker, Talker and encoders (speech synthesis stays f32); default f32",
+    )
+    parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")
