@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ SIZES = {
 FP8_MAX = 448.0
 
 
-def feeds(contract: GraphContract, seed: int = 0) -> dict[str, Array]:
+def feeds(
+    contract: GraphContract, seed: int = 0, sizes: Mapping[str, int] = SIZES
+) -> dict[str, Array]:
     """Random inputs, indices in range, masks that see almost everything."""
     random = np.random.default_rng(seed)
-    shapes = {spec.name: spec.shape(SIZES) for spec in contract.inputs}
+    shapes = {spec.name: spec.shape(sizes) for spec in contract.inputs}
     result: dict[str, Array] = {}
     for spec in contract.inputs:
         shape = shapes[spec.name]
