@@ -46,9 +46,9 @@ class WrittenRows(ir.passes.InPlacePass):
         if key not in self._plans:
             zero = new.constant("zero", np.array(0, np.int64))
             one = new.constant("one", np.array(1, np.int64))
-            scalar = new.ints("scalar")
+            first = new.ints("first", 0)
             length, count = (
-                new.op("Reshape", new.op("Shape", value, start=ROWS, end=ROWS + 1), scalar)
+                new.op("Squeeze", new.op("Shape", value, start=ROWS, end=ROWS + 1), first)
                 for value in (cache, update)
             )
             offset = new.op("Sub", new.op("Range", zero, length, one), write_index)

@@ -15,7 +15,7 @@ from engines.lowering.attention import DecomposedAttention
 from engines.lowering.chain import producer
 from engines.lowering.constants import Constants
 from engines.lowering.frame import Lowering
-from engines.lowering.query_blocks import JoinedBlocks
+from engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
 from export.passes import const_ints
 from runtime.contract import GraphContract
 
@@ -23,6 +23,7 @@ from runtime.contract import GraphContract
 def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
     return (
         ConstantAxes(constants),
+        LoopedBlocks(constants),
         JoinedBlocks(constants),
         # no kernel of TensorRT attends in f32
         DecomposedAttention(constants, {ir.DataType.FLOAT}),

@@ -57,7 +57,7 @@ def _rows_behind(index: str, shapes: dict[str, tuple[int, ...]]) -> int:
     if index == "commit":
         return shapes["mask_self"][0]
     assert index == "write_index", index
-    return shapes["mask"][-1] - shapes["mask"][-2]
+    return max(shapes["mask"][-1] - shapes["mask"][-2], 1)
 
 
 def run(path: Path, inputs: dict[str, Array], *, optimize: bool, level: str = "1") -> list[Array]:

@@ -107,26 +107,29 @@ def test_a_cache_is_written_where_it_should_be(
 def test_a_quantized_graph(
     request: pytest.FixtureRequest, tmp_path: Path, bundle: str, graph: str, kind: str
 ) -> None:
+    """To the bit in the quantizers, see below: what differs comes from the floats between. A last
+    bit there decides how an activation is rounded to 8 bits, at every layer anew; in f16, where
+    a last bit is 5e-4, two layers are enough for that."""
     half = bundle.endswith("f16") and graph != "dit_step"
-    # a last bit decides how an activation is rounded to 8 bits, and a layer of f16 errs by more
-    # than that: two layers there, and all of them in the test below
-    layers = slice(0, 2) if half and kind in ("w8a8", "fp8") else slice(None)
+    eight = kind in ("w8a8", "fp8")
+    layers = slice(0, 2) if half and eight else slice(None)
     folder = request.getfixturevalue(bundle)[1]
     contract, source, path, _ = lowered(folder, graph, tmp_path, kind, layers)
     assert_known_to_tensorrt(path, 21 if kind == "int4" else 20)
     inputs = feeds(contract)
     wanted = run(source, inputs, optimize=False)
-    limit = 5e-3 if half else 0.03 if kind in ("w8a8", "fp8") else LIMITS["f32"]
+    limit = 0.03 if eight else 5e-3 if half else LIMITS["f32"]
     assert error(run(path, inputs, optimize=False), wanted) < limit
 
 
 @pytest.mark.parametrize("kind", ["int4", "w8a8", "fp8"])
+@pytest.mark.parametrize("graph", GRAPHS[:-1])
 def test_quantizers_stay_as_they_are(
-    trained_f16: tuple[Path, Path], tmp_path: Path, kind: str
+    trained_f16: tuple[Path, Path], tmp_path: Path, graph: str, kind: str
 ) -> None:
-    _, source, path, _ = lowered(trained_f16[1], "thinker_step", tmp_path, kind)
+    _, source, path, _ = lowered(trained_f16[1], graph, tmp_path, kind)
     before, after = (_quantizers(file) for file in (source, path))
-    assert before == after and sum(before.values()) > 20
+    assert before == after and sum(before.values()) > 15
 
 
 def _quantizers(path: Path) -> Counter[tuple[object, ...]]:
