@@ -25,10 +25,12 @@ class FloatBlocks(ir.passes.InPlacePass):
             values, scales = (_values(value) for value in node.inputs)
             block = node.attributes["block_size"].as_int()
             assert node.attributes["axis"].as_int() == 0, node.name
-            dense = values.astype(np.float32) * np.repeat(scales.astype(np.float32), block, axis=0)
-            old = node.outputs[0]
-            new = self._constants.add(f"{node.name}.dense", dense.astype(scales.dtype))
-            ir.convenience.replace_all_uses_with(old, new)
+            dense = np.empty(values.shape, scales.dtype)
+            for index, scale in enumerate(scales):  # a head of 2 GB has no room for a copy in f32
+                rows = slice(index * block, (index + 1) * block)
+                dense[rows] = values[rows] * scale.astype(np.float32)
+            new = self._constants.add(f"{node.name}.dense", dense)
+            ir.convenience.replace_all_uses_with(node.outputs[0], new)
             self._constants.remove(node)
         return ir.passes.PassResult(model, modified=bool(found))
 
