@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from runtime.contract import GraphContract
+    from runtime.contract import GraphContract, Precision
     from runtime.pipeline import Omni
 
 
@@ -19,7 +19,10 @@ torch.set_num_threads(1)
 
 
 def _make(
-    factory: pytest.TempPathFactory, name: str, given: Path | None = None
+    factory: pytest.TempPathFactory,
+    name: str,
+    given: Path | None = None,
+    precision: Precision = "f32",
 ) -> tuple[Path, Path]:
     """A checkpoint, given or of a preset, and its bundle."""
     # heavy imports wait until a test asks: most tests need none of this
@@ -36,7 +39,7 @@ def _make(
         if not bundle.exists():
             if given is None:
                 write_checkpoint(checkpoint, preset(name), seed=1)
-            export_bundle(checkpoint, bundle)
+            export_bundle(checkpoint, bundle, precision)
     return checkpoint, bundle
 
 
@@ -56,6 +59,13 @@ def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f32 bundle) of Omnijet-nano, which knows its world."""
     return _make(tmp_path_factory, "trained", Path(__file__).parent.parent / "nano" / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def trained_f16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(checkpoint, f16 bundle) of Omnijet-nano."""
+    given = Path(__file__).parent.parent / "nano" / "checkpoint"
+    return _make(tmp_path_factory, "trained-f16", given, "f16")
 
 
 @pytest.fixture(scope="session")

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from engines.toolkits import Flavour
 from runtime.contract import GraphContract
 from tests.rtx import build, has_bindings, lowered, must_build
 
 PYTHON = os.environ.get("OMNIJET_RTX_PYTHON", sys.executable)
 
 
+@pytest.mark.parametrize("flavour", ["native", "decomposed"])
 @pytest.mark.parametrize("kind", ["int4", "fp8"])
 def test_a_quantized_graph_builds(
-    thinker_f16: tuple[Path, GraphContract], tmp_path: Path, kind: str
+    thinker_f16: tuple[Path, GraphContract], tmp_path: Path, kind: str, flavour: Flavour
 ) -> None:
     if not has_bindings(PYTHON):
         pytest.skip("no tensorrt_rtx_bindings here: set OMNIJET_RTX_PYTHON, see tests/rtx.py")
     source, contract = thinker_f16
-    path = lowered(source, contract, kind, tmp_path)
+    path = lowered(source, contract, kind, tmp_path, flavour)
     for target in ("SM86", "SM89"):
         verdict = build(path, contract, target, PYTHON)
         assert verdict["built"] == must_build(kind, target), (target, verdict)

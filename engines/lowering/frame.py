@@ -1,0 +1,80 @@
+"""What every lowering does around its passes: a graph file becomes another beside new weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from engines.lowering.constants import Constants
+from export.saved_graph import save_graph
+from export.weight_pages import WeightPages
+from runtime.contract import GraphContract
+from runtime.errors import OmnijetError
+from runtime.manifest import GraphEntry
+
+Passes = Callable[[Constants, GraphContract], Sequence[ir.passes.InPlacePass]]
+"""The passes over one graph, in their order; what they make of weights goes to the constants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """From the canonical graph to the form of a flavour: its passes, and what they promise.
+
+    Attributes:
+        domains: of operators beyond the standard ones that the lowered graph may have.
+        newest_opset: that its file states; None: as the canonical one.
+        operators: all that it may have; None: whatever the passes leave.
+    """
+
+    passes: Passes
+    domains: tuple[str, ...] = ()
+    newest_opset: int | None = None
+    operators: frozenset[str] | None = None
+
+    def __call__(
+        self,
+        source: Path,
+        contract: GraphContract,
+        target: Path,
+        parameters: int,
+        progress: Callable[[int], None],
+    ) -> GraphEntry:
+        """Writes the graph at `source` into folder `target`. Holds one layer's weight at a time.
+
+        Args:
+            target: folder of the new graph and its weight file, not that of the source.
+            parameters: of the source, for the entry.
+            progress: told the bytes of the tensors that go over unchanged.
+
+        Raises:
+            ContractError: the boundary differs.
+            OmnijetError: an operator is left that the flavour does not know.
+        """
+        model = ir.load(source)
+        target.mkdir(parents=True, exist_ok=True)
+        with WeightPages(target, f"{contract.name}.weights") as pages:
+            constants = Constants(model.graph, pages)
+            for one in self.passes(constants, contract):
+                one(model)
+            self._check(model, source)
+            constants.copy_rest(progress)
+        return save_graph(model, contract, target, parameters, self.domains)
+
+    def _check(self, model: ir.Model, source: Path) -> None:
+        """Of what the passes promise together; `save_graph` sees to domains and boundary."""
+        if self.newest_opset is not None:
+            assert model.opset_imports[""] <= self.newest_opset, model.opset_imports
+        if self.operators is None:
+            return
+        left = {node.op_type for node in ir.traversal.RecursiveGraphIterator(model.graph)}
+        if left := left - self.operators:
+            raise OmnijetError(
+                "a graph has operators that this flavour does not know",
+                where=source,
+                expected="the operators of a canonical graph of this version",
+                got=", ".join(sorted(left)),
+                fix="export the bundle again with this version of omnijet",
+            )

@@ -1,0 +1,53 @@
+"""The canonical graph as TensorRT's parser and builder take it (TensorRT-RTX 1.7).
+
+Nothing here is about quantization: QuantizeLinear and DequantizeLinear are what TensorRT reads.
+It has no unsigned integers of 4 bits and no zero points, and FP8 from SM89 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from engines.lowering.attention import DecomposedAttention
+from engines.lowering.chain import producer
+from engines.lowering.constants import Constants
+from engines.lowering.frame import Lowering
+from engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
+from export.passes import const_ints
+from runtime.contract import GraphContract
+
+
+def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
+    return (
+        ConstantAxes(constants),
+        LoopedBlocks(constants),
+        JoinedBlocks(constants),
+        # no kernel of TensorRT attends in f32
+        DecomposedAttention(constants, {ir.DataType.FLOAT}),
+    )
+
+
+lower = Lowering(_passes)
+
+
+class ConstantAxes(ir.passes.InPlacePass):
+    """Promise: the axes of a mean are a constant, not a reshaped one."""
+
+    def __init__(self, constants: Constants) -> None:
+        self._constants = constants
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in list(model.graph):
+            reshape = producer(node, 1) if node.op_type == "ReduceMean" else None
+            axes = None
+            if reshape is not None and reshape.op_type == "Reshape":
+                axes = const_ints(reshape.inputs[0])
+            if axes is not None:
+                value = self._constants.add(f"{node.name}.axes", np.array(axes, np.int64))
+                node.replace_input_with(1, value)
+                modified = True
+        return ir.passes.PassResult(model, modified=modified)
