@@ -22,8 +22,8 @@ from runtime.facts import PreprocessorFacts
 from runtime.memory import Memory
 from runtime.messages import Message, parse_messages
 from runtime.options import Options, whole
-from runtime.ort import OrtBackend
 from runtime.prompt import Prompt, build_prompt
+from runtime.providers import backend_for
 from runtime.reply import Reply
 from runtime.session import Session
 from runtime.stream import Stream
@@ -33,6 +33,7 @@ from runtime.thinker import Thinker
 from runtime.tmrope import tmrope_positions
 from runtime.tokenizer import Tokenizer
 from runtime.turn import Check, Overflow, Turn, never
+from runtime.vocoder import wave_in_pieces
 
 
 class Omni:
@@ -59,20 +60,26 @@ class Omni:
         bundle: str | os.PathLike[str],
         *,
         backend: Backend | None = None,
+        provider: str | None = None,
+        engines: str | None = None,
         context_limit: int | None = None,
     ) -> Omni:
         """Opens a bundle.
 
         Args:
             bundle: its folder.
-            backend: ONNX Runtime on the CPU by default.
+            backend: in place of what the next two name.
+            provider: of ONNX Runtime, one of `runtime.providers.PROVIDERS`; "cpu" by default.
+            engines: a target whose engines `omnijet build` put into the bundle.
             context_limit: rows of the KV caches; the model's own limit by default.
 
         Raises:
-            OmnijetError: the folder is no bundle, or is damaged.
+            OmnijetError: the folder is no bundle, or is damaged; what is to run it cannot.
         """
         opened = Bundle.open(os.fspath(bundle))
-        return Omni(opened, backend or OrtBackend(), context_limit)
+        if backend is None:
+            backend = backend_for(opened, provider, engines)
+        return Omni(opened, backend, context_limit)
 
     def generate(
         self,
@@ -179,6 +186,9 @@ class Omni:
         """f32[80, frames]."""
         frames = len(codes) * self.dims.dit.repeats
         shape = (frames, self.dims.dit.mel)
+        most = self._graph("dit_step").limit("blocks")
+        if most is not None and frames > most * self.dims.dit.block:
+            return self._mel_in_windows(codes, voice, seed, clock)
         noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         with clock.stage("dit"):
             mel: Array = dit.synthesize(
@@ -192,10 +202,24 @@ class Omni:
         spoken: Array = mel[0]
         return spoken
 
+    def _mel_in_windows(self, codes: list[int], voice: str, seed: int, clock: Clock) -> Array:
+        """The same as a stream makes it: an engine's sizes end where its profiles do."""
+        whole = self.synthesis(voice, seed, speech_preset("exact"), clock)
+
+        def report(done: int) -> None:
+            clock.report("dit", done, len(codes) * self.dims.dit.repeats)
+
+        with self.speaking:
+            return whole.mel_of(codes, report)
+
     def _wave(self, mel: Array, clock: Clock) -> Array:
         """f32[samples]."""
         with clock.stage("vocoder"):
             graph = self._graph("vocoder")
+            most = graph.limit("frames")
+            if most is not None and mel.shape[1] > most:
+                with self.speaking:
+                    return wave_in_pieces(self._speech.vocoder, mel, most)
             wave: Array = run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
             return wave
 
