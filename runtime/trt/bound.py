@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from runtime.errors import OmnijetError
@@ -42,7 +43,7 @@ class EngineBound:
         self._shapes = {spec.name: spec.shape(sizes) for spec in contract.inputs}
         self._shapes_out = {spec.name: spec.shape(sizes) for spec in brought}
         self.inputs = Inputs(self._sent)
-        self.outputs = Outputs(self._brought, self._fetch)
+        self.outputs = Outputs(self._brought, partial(_fetch, engine, self._brought))
         self._runs = 0
         self._captured: dict[int, tuple[Callable[[], None], int]] = {}  # of each turn of the state
 
@@ -66,11 +67,6 @@ class EngineBound:
             outputs.here, outputs.taken = outputs.taken, 0
             if state is not None:
                 state.advance()
-
-    def _fetch(self, chosen: int) -> None:
-        with self._engine.lock:
-            self._brought.bring(chosen, self._engine.stream)
-            self._engine.stream.wait()
 
     def _run_plainly(self, turn: int) -> None:
         """In the context that all share, or, when it is worth it, in one that is then captured."""
@@ -114,3 +110,11 @@ class EngineBound:
     def _addresses(self, turn: int) -> dict[str, int]:
         carried = {} if self._state is None else self._state.addresses(turn)
         return {**self._sent.addresses, **self._brought.addresses, **carried}
+
+
+def _fetch(engine: Engine, block: Block, chosen: int) -> None:
+    """Brings outputs that no run brought along. No method: what is bound to a graph would hold
+    itself, and its memory until Python looks for such circles."""
+    with engine.lock:
+        block.bring(chosen, engine.stream)
+        engine.stream.wait()

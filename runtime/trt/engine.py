@@ -196,7 +196,7 @@ def _check_boundary(
                               engine.num_optimization_profiles)  # fmt: skip
     for number, profile in enumerate(entry.profiles):
         for spec in contract.inputs:
-            if -1 not in engine.get_tensor_shape(spec.name):
+            if -1 not in tuple(engine.get_tensor_shape(spec.name)):
                 continue
             wanted = [spec.shape({s: size[i] for s, size in profile.items()}) for i in range(3)]
             shapes = engine.get_tensor_profile_shape(spec.name, number)
