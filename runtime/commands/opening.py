@@ -10,8 +10,8 @@ from runtime.commands.console import say
 from runtime.pipeline import Omni
 from runtime.providers import PROVIDERS, backend_for
 
-GPU_FILES = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu")
-"""What NVIDIA's drivers make, on workstations and on Jetsons."""
+DRIVER_FILES = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
+"""What NVIDIA's drivers make: on workstations, on Jetsons, under WSL."""
 
 
 def add_backend(parser: ArgumentParser) -> None:
@@ -32,9 +32,14 @@ def opened(args: Namespace, threads: int = 0) -> Omni:
     return Omni(bundle, backend_for(bundle, args.provider, args.engines, threads))
 
 
+def has_driver(root: Path = Path("/")) -> bool:
+    """Whether there seems to be a GPU; nothing is loaded to find out."""
+    return any((root / file).exists() for file in DRIVER_FILES)
+
+
 def hint(bundle: Bundle, root: Path = Path("/")) -> str | None:
     """What to say if there is a GPU that nothing was asked of."""
-    if not any((root / file).exists() for file in GPU_FILES):
+    if not has_driver(root):
         return None
     ways = [f"--engines {target}" for target in bundle.manifest.engines] or ["--provider cuda"]
     return f"there is a GPU here, and the processor does the work: see {' or '.join(ways)}"

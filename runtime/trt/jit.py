@@ -32,17 +32,23 @@ class Jit:
         path = cache_folder() / f"{key}.bin"
         config = engine.create_runtime_config()
         self._cache = config.create_runtime_cache()
+        self._configs: dict[bool, Any] = {}  # contexts go on using theirs
         known = _read(self._cache, path)
         weakref.finalize(self, _write, self._cache, path, known)
 
     def context(self, strategy: Any, captures: bool) -> Any:
-        """A context of its own settings, sharing kernels with the others."""
-        config = self._engine.create_runtime_config()
-        config.set_execution_context_allocation_strategy(strategy)
-        config.set_runtime_cache(self._cache)
-        graphs = self._trt.CudaGraphStrategy
-        config.cuda_graph_strategy = graphs.WHOLE_GRAPH_CAPTURE if captures else graphs.DISABLED
-        return self._engine.create_execution_context(config)
+        """A new context; all share kernels.
+
+        Args:
+            captures: whether it captures what it runs.
+        """
+        if captures not in self._configs:
+            config = self._configs[captures] = self._engine.create_runtime_config()
+            config.set_execution_context_allocation_strategy(strategy)
+            config.set_runtime_cache(self._cache)
+            graphs = self._trt.CudaGraphStrategy
+            config.cuda_graph_strategy = graphs.WHOLE_GRAPH_CAPTURE if captures else graphs.DISABLED
+        return self._engine.create_execution_context(self._configs[captures])
 
 
 def _read(cache: Any, path: Path) -> bytes:
