@@ -85,6 +85,10 @@ class Backend(Protocol):
         cannot be loaded."""
         ...
 
+    def limit(self, graph: str, symbol: str) -> int | None:
+        """`Graph.limit` of a graph by its name, told without loading it."""
+        ...
+
 
 def run_once(
     graph: Graph, sizes: Mapping[str, int], feeds: Mapping[str, Array]

@@ -77,6 +77,9 @@ class OrtBackend:
         verify(contract, found.inputs, found.outputs, path)
         return OrtGraph(session, contract)
 
+    def limit(self, graph: str, symbol: str) -> int | None:
+        return None
+
     def session(
         self,
         path: Path,

@@ -46,9 +46,11 @@ class Omni:
         self.bundle = bundle
         self.backend = backend
         self.dims = bundle.manifest.dims
-        self.context_limit = self.dims.thinker.max_positions
+        most = self.dims.thinker.max_positions
         if context_limit is not None:
-            self.context_limit = whole(context_limit, "context_limit", 1)
+            most = whole(context_limit, "context_limit", 1)
+        caches = [backend.limit(name, "capacity") for name in ("thinker_step", "talker_step")]
+        self.context_limit = min([most, *(limit for limit in caches if limit is not None)])
         self.facts = PreprocessorFacts.from_json(bundle.manifest.preprocessor)
         self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
         self.chat_template = bundle.text(CHAT_TEMPLATE)
@@ -71,7 +73,8 @@ class Omni:
             backend: in place of what the next two name.
             provider: of ONNX Runtime, one of `runtime.providers.PROVIDERS`; "cpu" by default.
             engines: a target whose engines `omnijet build` put into the bundle.
-            context_limit: rows of the KV caches; the model's own limit by default.
+            context_limit: rows of the KV caches; the model's own limit by default. Engines have
+                caches of one length, which it never exceeds.
 
         Raises:
             OmnijetError: the folder is no bundle, or is damaged; what is to run it cannot.

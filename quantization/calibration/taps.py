@@ -56,6 +56,9 @@ class TappedBackend:
         self._rows = rows
         self._plain = OrtBackend(threads)
 
+    def limit(self, graph: str, symbol: str) -> int | None:
+        return None
+
     def load(self, path: Path, contract: GraphContract) -> Graph:
         """Raises `OmnijetError` too if the graph lacks an activation that is wanted."""
         wanted = self._wanted.get(contract.name)

@@ -10,7 +10,7 @@ from runtime.errors import OmnijetError
 from runtime.manifest import EngineEntry
 from runtime.trt.device import Device
 from runtime.trt.engine import Engine
-from runtime.trt.graph import EngineGraph
+from runtime.trt.graph import EngineGraph, largest
 from runtime.trt.library import TITLES, load_library
 
 
@@ -56,6 +56,10 @@ class EngineBackend:
             entry, self._fix,
         )  # fmt: skip
         return EngineGraph(engine)
+
+    def limit(self, graph: str, symbol: str) -> int | None:
+        entry = self._entries.get(graph)
+        return None if entry is None else largest(entry.profiles, symbol)
 
     def _check_versions(self) -> None:
         faults = [fault for name, entry in self._entries.items() for fault in self._of(name, entry)]

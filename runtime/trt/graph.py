@@ -55,7 +55,7 @@ class EngineGraph:
         )  # fmt: skip
 
     def limit(self, symbol: str) -> int | None:
-        return max(profile[symbol][-1] for profile in self._profiles)
+        return largest(self._profiles, symbol)
 
     def _too_large(self, sizes: Mapping[str, int]) -> OmnijetError:
         faults, ways, limits = [], "", ""
@@ -75,6 +75,11 @@ class EngineGraph:
             got=", ".join(faults or (f"{size} {symbol}" for symbol, size in sizes.items())),
             fix=f"{ways}{self._engine.fix}{limits}",
         )
+
+
+def largest(profiles: Sequence[Profile], symbol: str) -> int:
+    """Over all profiles."""
+    return max(profile[symbol][-1] for profile in profiles)
 
 
 def choose(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int | None:

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from runtime.errors import OmnijetError
 from runtime.profiling.machine import machine
-from tests.gpu_check.parts import ROOT, full_parts, nano_parts, run_all
+from tests.gpu_check.parts import full_parts, nano_parts, run_all
 from tests.gpu_check.report import markdown
-from tests.gpu_check.ways import find_gpu, ways
+from tests.gpu_check.ways import ROOT, find_gpu, ways
 
 NEEDED_GB = 40  # disk, of a synthetic 3B, its bundles and engines
 

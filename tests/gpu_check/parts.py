@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.gpu_check.ways import Way
+from tests.gpu_check.ways import ROOT, Way
 
-ROOT = Path(__file__).parents[2]
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
 MINUTE = 60
 Verdict = Literal["passed", "failed", "not run"]
@@ -123,20 +124,27 @@ def run_all(parts: Sequence[Part], log: Path) -> list[Outcome]:
 
 def run_one(part: Part, log: Path) -> Outcome:
     began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, *part.command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, errors="replace", start_new_session=True,
+    )  # fmt: skip
+    late = ""
     try:
-        done = subprocess.run(
-            [sys.executable, *part.command], cwd=ROOT, capture_output=True, text=True,
-            errors="replace", timeout=MINUTE * part.minutes,
-        )  # fmt: skip
+        said, errors = process.communicate(timeout=MINUTE * part.minutes)
     except subprocess.TimeoutExpired:
-        return Outcome(part, "failed", time.monotonic() - began, f"not done in {part.minutes} min")
+        late = f"not done in {part.minutes} min"
+        os.killpg(process.pid, signal.SIGKILL)  # with what it started: a builder has a worker
+        said, errors = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     seconds = time.monotonic() - began
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"\n$ python {' '.join(part.command)}\n{done.stdout}{done.stderr}")
-    facts = _facts(done.stdout)
-    if done.returncode == 0:
+        file.write(f"\n$ python {' '.join(part.command)}\n{said}{errors}")
+    facts = _facts(said)
+    if process.returncode == 0:
         return Outcome(part, "passed", seconds, facts=facts)
-    return Outcome(part, "failed", seconds, _why(done.returncode, done.stderr), facts)
+    return Outcome(part, "failed", seconds, late or _why(process.returncode, errors), facts)
 
 
 def _facts(text: str) -> dict[str, Any]:

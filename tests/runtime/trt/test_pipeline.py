@@ -7,6 +7,7 @@ only where windows or the length of the caches round otherwise.
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import omnijet
 from runtime.contract import Array
 from runtime.errors import OmnijetError
 from runtime.manifest import Library
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.reply import PcmChunk, Reply
+from tests.command import Capture, answer
 from tests.runtime.trt.engines import CAPACITY, Machine, machine, with_engines
 
 ROOT = Path(__file__).parents[3]
@@ -164,14 +167,14 @@ def test_a_picture_larger_than_the_largest_profile(
     from PIL import Image
 
     path = tmp_path / "large.png"
-    Image.effect_noise((700, 700), 50).convert("RGB").save(path)
+    Image.effect_noise((540, 540), 50).convert("RGB").save(path)
     omni = Omni.open(built, engines="orin-nx")
     picture = {"type": "image", "image": str(path)}
     with pytest.raises(OmnijetError, match="built for other sizes") as caught:
         omni.generate(user(picture, ASK), **OPTIONS)
     fix = caught.value.fix or ""
     assert "smaller picture" in fix and f"omnijet build {built} --target orin-nx" in fix
-    assert "--limit cells=625" in fix
+    assert "--limit cells=361" in fix
 
 
 def test_a_prompt_longer_than_the_caches(built: Path, orin: Machine) -> None:
@@ -203,3 +206,18 @@ def test_what_cannot_be_captured_runs_all_the_same(built: Path, orin: Machine) -
         theirs.generate(user(DRAWING, ASK), **OPTIONS),
     )
     assert "cudaGraphLaunch" not in orin.gpu.calls
+
+
+def test_the_command_line(built: Path, orin: Machine, capsys: Capture) -> None:
+    """Engines by name, the processor otherwise."""
+    asked = (built, "--image", MEDIA / "drawing.png", "--text", ASK["text"])
+    theirs = answer(capsys, *asked)
+    assert not orin.gpu.calls
+    ours = answer(capsys, *asked, "--engines", "orin-nx")
+    assert (ours["text"], ours["codes"]) == (theirs["text"], theirs["codes"])
+    assert orin.gpu.calls["cudaGraphLaunch"]
+    command = ["bench", str(built), "--engines", "orin-nx", "--runs", "1", "--text-tokens", "4",
+               "--codes", "5", "--format", "json"]  # fmt: skip
+    assert omnijet.main(command) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["backend"] == "tensorrt 10.16.2 on A double"
