@@ -77,9 +77,9 @@ class EngineGraph:
         )
 
 
-def largest(profiles: Sequence[Profile], symbol: str) -> int:
-    """Over all profiles."""
-    return max(profile[symbol][-1] for profile in profiles)
+def largest(profiles: Sequence[Profile], symbol: str) -> int | None:
+    """Over all profiles; None: a symbol of other graphs."""
+    return max((profile[symbol][-1] for profile in profiles if symbol in profile), default=None)
 
 
 def choose(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int | None:

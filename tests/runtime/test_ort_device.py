@@ -61,6 +61,7 @@ def test_caches_grow_and_are_copied(device: Omni) -> None:
     bound.inputs["embeds"][...] = np.random.default_rng(0).standard_normal(
         bound.inputs["embeds"].shape
     )
+    bound.inputs["cos"][...] = 1
     bound.inputs["mask"][0, 0, :, :3] = np.tri(3, dtype=bool)
     bound.run()
     keys = state.values["key_cache_0"].numpy()
