@@ -165,3 +165,28 @@ def test_ways_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None
     assert found == [Way("--engines", "middle")]
     assert ways(DeviceFacts("Orin", 87, True), 15.6, "thor") == [Way("--engines", "thor")]
     assert CUDA.keywords == {"provider": "cuda"} and json.dumps(CUDA.options)
+
+
+def test_the_whole_run_writes_its_table_and_cleans_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a machine with a GPU, where one part of two fails."""
+    main = importlib.import_module("tests.gpu_check.__main__")
+    monkeypatch.setattr(main, "find_gpu", lambda: (DeviceFacts("A GPU", 89, False), 24.0))
+    monkeypatch.setattr(main, "ways", lambda *_: [CUDA])
+    told = []
+
+    def parts(scratch: Path, found: list[Way], given: Path | None) -> list[Part]:
+        assert scratch.is_dir() and found == [CUDA]
+        told.append(given)
+        return [part("fine", "pass"), part("broken", "raise SystemExit('omnijet: broken')")]
+
+    monkeypatch.setattr(main, "nano_parts", parts)
+    words = ["gpu_check", "--nano", "--scratch", str(tmp_path / "out"), "--nano-bundle", "there"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert main.main() == 1
+    assert told == [Path("there").resolve()]
+    said = capsys.readouterr()
+    assert "FAILED: broken" in said.out and "passed   fine" in said.err
+    assert "| broken | failed |" in (tmp_path / "out" / "table.md").read_text()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"table.md", "log.txt"}

@@ -18,13 +18,15 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import OmnijetError
 from runtime.profiling.machine import machine
-from tests.gpu_check.parts import full_parts, nano_parts, run_all
+from tests.gpu_check.parts import Part, full_parts, nano_parts, run_all
 from tests.gpu_check.report import markdown
-from tests.gpu_check.ways import ROOT, find_gpu, ways
+from tests.gpu_check.ways import ROOT, Way, find_gpu, ways
 
 NEEDED_GB = 40  # disk, of a synthetic 3B, its bundles and engines
 
@@ -54,23 +56,35 @@ def main() -> int:
         print("there is a GPU, and nothing that runs on it: see `python -m tests.gpu_check --help`",
               file=sys.stderr)  # fmt: skip
         return 2
-    shutil.rmtree(args.scratch, ignore_errors=True)
-    args.scratch.mkdir(parents=True)
-    parts = nano_parts(args.scratch, found, args.nano_bundle)
-    free = shutil.disk_usage(args.scratch).free / 1e9
-    if not args.nano and (args.full_bundle or free >= NEEDED_GB):
-        parts += full_parts(args.scratch, found, args.recipe, args.full_bundle)
-    elif not args.nano:
-        print(f"3B left out: it needs {NEEDED_GB} GB of disk, {free:.0f} GB are free")
-    outcomes = run_all(parts, args.scratch / "log.txt")
+    scratch = args.scratch.resolve() / f"run-{int(time.time())}"
+    scratch.mkdir(parents=True)
+    log = scratch.parent / "log.txt"
+    log.unlink(missing_ok=True)
+    try:
+        outcomes = run_all(_parts(args, scratch, found), log)
+    finally:
+        shutil.rmtree(scratch)
     kind = "shared memory" if facts.integrated else "its own memory"
     title = f"{facts.name}, SM{facts.compute_capability}, {memory_gb:.0f} GB ({kind}); {machine()}"
     text = markdown(title, outcomes)
-    (args.scratch / "table.md").write_text(text, encoding="utf-8")
+    (scratch.parent / "table.md").write_text(text, encoding="utf-8")
     print(text)
     failed = [one.part.name for one in outcomes if one.verdict != "passed"]
     print(f"FAILED: {', '.join(failed)}" if failed else "PASSED")
     return 1 if failed else 0
+
+
+def _parts(args: argparse.Namespace, scratch: Path, found: Sequence[Way]) -> list[Part]:
+    """Paths are whole: parts run in the folder of the repository."""
+    given, full = (path and path.resolve() for path in (args.nano_bundle, args.full_bundle))
+    parts = nano_parts(scratch, found, given)
+    if args.nano:
+        return parts
+    free = shutil.disk_usage(scratch).free / 1e9
+    if full is None and free < NEEDED_GB:
+        print(f"3B left out: it needs {NEEDED_GB} GB of disk, {free:.0f} GB are free")
+        return parts
+    return parts + full_parts(scratch, found, args.recipe, full)
 
 
 if __name__ == "__main__":
