@@ -95,7 +95,7 @@ class Block:
 
 
 class Inputs(Mapping[str, Array]):
-    """Host arrays of a block; those taken since `sent` have to be sent.
+    """Host arrays of a block; those taken since the last run have to be sent.
 
     Attributes:
         touched: the set of them; all at first.
