@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 BUNDLE ?= build/demo/bundle
 
-.PHONY: demo test lint types bench check-full endurance nano heldout calibration clean
+.PHONY: demo test lint types bench check-full gpu-check endurance nano heldout calibration clean
 
 # torch first and pinned: a range would pull whatever is newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -36,6 +36,12 @@ bench: $(STAMP)
 # Full size, outside CI: about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)
 	$(BIN)/python -m tests.check_full
+
+# Parity, demo, profiler and bench on a GPU, where there is one; says why not elsewhere. On a Jetson
+# take an environment that sees its TensorRT: make gpu-check GPU_PYTHON=path/to/python
+GPU_PYTHON ?= $(BIN)/python
+gpu-check: $(STAMP)
+	$(GPU_PYTHON) -m tests.gpu_check
 
 # A thousand turns and two hundred cancels in one process, on the bundle that `make demo` leaves:
 # a quarter of an hour on an idle machine, which its latencies need.

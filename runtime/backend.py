@@ -32,16 +32,22 @@ class State(Protocol):
 
 
 class Bound(Protocol):
-    """A graph with buffers for fixed sizes."""
+    """A graph with buffers for fixed sizes.
+
+    A backend on a device moves what was asked for, and nothing else: an input counts as
+    written if its array was taken from `inputs` since the last run, an output is brought back
+    when it is taken from `outputs`.
+    """
 
     @property
     def inputs(self) -> Mapping[str, Array]:
-        """Host arrays to write before `run`."""
+        """Host arrays to write before `run`. Take the array anew before each write; what is
+        not taken keeps its values."""
         ...
 
     @property
     def outputs(self) -> Mapping[str, Array]:
-        """Host arrays, valid after `run` until the next one."""
+        """Host arrays, valid after `run` until the next one. Take them anew after each run."""
         ...
 
     def run(self) -> None: ...
@@ -77,6 +83,10 @@ class Backend(Protocol):
 
         Raises `ContractError` if the file's boundary differs, `OmnijetError` if it
         cannot be loaded."""
+        ...
+
+    def limit(self, graph: str, symbol: str) -> int | None:
+        """`Graph.limit` of a graph by its name, told without loading it."""
         ...
 
 

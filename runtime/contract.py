@@ -260,6 +260,7 @@ def verify(
     inputs: Iterable[FoundTensor],
     outputs: Iterable[FoundTensor],
     where: object,
+    fix: str = "export the bundle again with this version of omnijet",
 ) -> None:
     """Compares a file's real boundary with the contract.
 
@@ -286,5 +287,5 @@ def verify(
             where=where,
             expected=f"the boundary of {contract.name} declared in runtime/contract.py",
             got="\n            ".join(faults),
-            fix="export the bundle again with this version of omnijet",
+            fix=fix,
         )

@@ -52,7 +52,6 @@ class Context:
         read: the masks end where the rows do."""
         assert rows <= self.filled
         self.filled = rows
-        self.step = None
 
     def copy(self, rows: int) -> Context:
         """The first `rows` in caches of their own."""
@@ -127,8 +126,13 @@ class Decoder:
         inputs = bound.inputs
         inputs["embeds"][0, 0] = embed
         self.rope.write_step(position, inputs["cos"], inputs["sin"])
-        inputs["mask"][0, 0, 0, context.step_rows : context.filled + 1] = True
-        context.step_rows = context.filled + 1
+        seen = context.filled + 1
+        mask = inputs["mask"][0, 0, 0]
+        if context.step_rows > seen:  # rewound since its last step
+            mask[seen : context.step_rows] = False
+        else:
+            mask[context.step_rows : seen] = True
+        context.step_rows = seen
         self._run(context, bound, 1)
         hidden = bound.outputs.get("hidden")
         return Rows(bound.outputs["logits"][0], None if hidden is None else hidden[0])

@@ -57,6 +57,9 @@ class EngineEntry:
         compute_capability: of the GPU, `sm` times ten.
         profiles: in the engine's own order, of each symbol of the contract the smallest, usual
             and largest size.
+        caches_in_place: whether each carried tensor is input and output at one address, as
+            TensorRT's KVCacheUpdate asks for; else the engine reads one and writes another.
+            True where a graph carries nothing.
         build_seconds, peak_bytes: of building it; bytes of the process.
     """
 
@@ -66,6 +69,7 @@ class EngineEntry:
     version: str
     compute_capability: int
     profiles: tuple[dict[str, tuple[int, ...]], ...]
+    caches_in_place: bool
     bytes: int
     layers: int
     build_seconds: float

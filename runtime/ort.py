@@ -1,5 +1,7 @@
 """ONNX Runtime behind the backend protocol: CPU, buffers shared with numpy.
 
+GPUs are in `runtime.ort_device`.
+
 Inputs, outputs and caches are numpy arrays that ONNX Runtime reads and writes directly.
 Binding a cache to both its input and its output makes TensorScatter write in place.
 """
@@ -65,6 +67,7 @@ class OrtBackend:
                 fix="use Python 3.11 or newer and `pip install -U onnxruntime`",
             )
         self._threads = threads
+        self._providers: list[tuple[str, dict[str, str]]] = [("CPUExecutionProvider", {})]
         self._optimize = optimize
         self._accuracy_level = INTEGER_PRODUCTS if integer_products else FLOAT_PRODUCTS
 
@@ -73,6 +76,9 @@ class OrtBackend:
         found = boundary(session)
         verify(contract, found.inputs, found.outputs, path)
         return OrtGraph(session, contract)
+
+    def limit(self, graph: str, symbol: str) -> int | None:
+        return None
 
     def session(
         self,
@@ -118,7 +124,7 @@ class OrtBackend:
             return onnxruntime.InferenceSession(
                 str(path) if altered is None else altered,
                 options,
-                providers=["CPUExecutionProvider"],
+                providers=self._providers,
             )
         except Exception as error:  # onnxruntime's own classes share no narrower base
             raise OmnijetError(
@@ -244,11 +250,15 @@ class OrtBound:
         try:
             self._session.run_with_iobinding(self.binding)
         except Exception as error:  # as above
-            raise OmnijetError(
-                f"graph {self._name} failed",
-                got=str(error).strip().splitlines()[0][:300],
-                fix="if memory ran out: use smaller pictures, shorter clips, a shorter prompt",
-            ) from error
+            raise run_failed(self._name, error) from error
+
+
+def run_failed(name: str, error: Exception) -> OmnijetError:
+    return OmnijetError(
+        f"graph {name} failed",
+        got=str(error).strip().splitlines()[0][:300],
+        fix="if memory ran out: use smaller pictures, shorter clips, a shorter prompt",
+    )
 
 
 def _shared(array: Array) -> Any:

@@ -22,8 +22,8 @@ from runtime.facts import PreprocessorFacts
 from runtime.memory import Memory
 from runtime.messages import Message, parse_messages
 from runtime.options import Options, whole
-from runtime.ort import OrtBackend
 from runtime.prompt import Prompt, build_prompt
+from runtime.providers import backend_for
 from runtime.reply import Reply
 from runtime.session import Session
 from runtime.stream import Stream
@@ -33,6 +33,7 @@ from runtime.thinker import Thinker
 from runtime.tmrope import tmrope_positions
 from runtime.tokenizer import Tokenizer
 from runtime.turn import Check, Overflow, Turn, never
+from runtime.vocoder import wave_in_pieces
 
 
 class Omni:
@@ -45,9 +46,11 @@ class Omni:
         self.bundle = bundle
         self.backend = backend
         self.dims = bundle.manifest.dims
-        self.context_limit = self.dims.thinker.max_positions
+        most = self.dims.thinker.max_positions
         if context_limit is not None:
-            self.context_limit = whole(context_limit, "context_limit", 1)
+            most = whole(context_limit, "context_limit", 1)
+        caches = [backend.limit(name, "capacity") for name in ("thinker_step", "talker_step")]
+        self.context_limit = min([most, *(limit for limit in caches if limit is not None)])
         self.facts = PreprocessorFacts.from_json(bundle.manifest.preprocessor)
         self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
         self.chat_template = bundle.text(CHAT_TEMPLATE)
@@ -59,20 +62,27 @@ class Omni:
         bundle: str | os.PathLike[str],
         *,
         backend: Backend | None = None,
+        provider: str | None = None,
+        engines: str | None = None,
         context_limit: int | None = None,
     ) -> Omni:
         """Opens a bundle.
 
         Args:
             bundle: its folder.
-            backend: ONNX Runtime on the CPU by default.
-            context_limit: rows of the KV caches; the model's own limit by default.
+            backend: in place of what the next two name.
+            provider: of ONNX Runtime, one of `runtime.providers.PROVIDERS`; "cpu" by default.
+            engines: a target whose engines `omnijet build` put into the bundle.
+            context_limit: rows of the KV caches; the model's own limit by default. Engines have
+                caches of one length, which it never exceeds.
 
         Raises:
-            OmnijetError: the folder is no bundle, or is damaged.
+            OmnijetError: the folder is no bundle, or is damaged; what is to run it cannot.
         """
         opened = Bundle.open(os.fspath(bundle))
-        return Omni(opened, backend or OrtBackend(), context_limit)
+        if backend is None:
+            backend = backend_for(opened, provider, engines)
+        return Omni(opened, backend, context_limit)
 
     def generate(
         self,
@@ -179,6 +189,9 @@ class Omni:
         """f32[80, frames]."""
         frames = len(codes) * self.dims.dit.repeats
         shape = (frames, self.dims.dit.mel)
+        most = self._graph("dit_step").limit("blocks")
+        if most is not None and frames > most * self.dims.dit.block:
+            return self._mel_in_windows(codes, voice, seed, clock)
         noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         with clock.stage("dit"):
             mel: Array = dit.synthesize(
@@ -192,10 +205,24 @@ class Omni:
         spoken: Array = mel[0]
         return spoken
 
+    def _mel_in_windows(self, codes: list[int], voice: str, seed: int, clock: Clock) -> Array:
+        """The same as a stream makes it: an engine's sizes end where its profiles do."""
+        whole = self.synthesis(voice, seed, speech_preset("exact"), clock)
+
+        def report(done: int) -> None:
+            clock.report("dit", done, len(codes) * self.dims.dit.repeats)
+
+        with self.speaking:
+            return whole.mel_of(codes, report)
+
     def _wave(self, mel: Array, clock: Clock) -> Array:
         """f32[samples]."""
         with clock.stage("vocoder"):
             graph = self._graph("vocoder")
+            most = graph.limit("frames")
+            if most is not None and mel.shape[1] > most:
+                with self.speaking:
+                    return wave_in_pieces(self._speech.vocoder, mel, most)
             wave: Array = run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
             return wave
 

@@ -124,6 +124,23 @@ class Synthesis:
             yield rest
         self.finished = last
 
+    def mel_of(self, codes: Sequence[int], report: Callable[[int], None]) -> Array:
+        """f32[80, frames] of a whole utterance, instead of `push`.
+
+        Args:
+            report: told the frames that are done.
+        """
+        assert not self.codes, "this utterance has begun"
+        self.codes += codes
+        pieces = []
+        while window := self._next(last=True):
+            with self._stage("dit"):
+                mel = self._mel(window, window.end == self._known, lambda: None)
+            pieces.append(mel[window.begin - window.start : window.end - window.start])
+            report(self.frames)
+        self.finished = True
+        return np.ascontiguousarray(np.concatenate(pieces).T)
+
     @property
     def _known(self) -> int:
         """Mel frames whose codes are there."""

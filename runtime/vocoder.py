@@ -77,3 +77,13 @@ class VocoderStream:
         bound.run()
         wave: Array = bound.outputs["wave"][0]
         return wave
+
+
+def wave_in_pieces(vocoder: Bindings, mel: Array, most: int) -> Array:
+    """f32[80, frames] -> f32[240 * frames], never more than `most` frames in one call, each
+    sample with its full context."""
+    step = max(most - 2 * EXACT_CONTEXT, 1)
+    stream = VocoderStream(vocoder)
+    ends = range(step, mel.shape[1] + step, step)
+    pieces = [stream.push(mel[:, end - step : end], last=end >= mel.shape[1]) for end in ends]
+    return np.concatenate(pieces)

@@ -26,6 +26,7 @@ from runtime.commands.console import (
     stage_progress,
     whole_number,
 )
+from runtime.commands.opening import add_backend, opened
 from runtime.errors import OmnijetError
 from runtime.manifest import hash_file
 from runtime.pipeline import Omni
@@ -45,6 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--greedy", action="store_true", help="no sampling in the Talker")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write all results there")
+    add_backend(parser)
     add_format(parser)
 
 
@@ -52,7 +54,7 @@ def run(args: Namespace) -> int:
     """Prints a row per score, with its 95 % interval."""
     if args.out is not None:
         check_writable(args.out)
-    omni = Omni.open(args.bundle)
+    omni = opened(args)
     _warn_of_a_stranger(omni)
     with open_set(args.set) as items:
         chosen = _chosen(items, args)

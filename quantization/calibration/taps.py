@@ -60,6 +60,9 @@ class TappedBackend:
         self._rows = rows
         self._plain = OrtBackend(threads, optimize=not low_memory)
 
+    def limit(self, graph: str, symbol: str) -> int | None:
+        return None
+
     def load(self, path: Path, contract: GraphContract) -> Graph:
         """Raises `OmnijetError` too if the graph lacks an activation that is wanted."""
         wanted = self._wanted.get(contract.name)

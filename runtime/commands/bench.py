@@ -12,7 +12,7 @@ from rich.table import Table
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
 from runtime.commands.console import add_format, print_json, print_table, whole_number
-from runtime.ort import OrtBackend
+from runtime.commands.opening import add_backend, opened
 from runtime.pipeline import Omni
 from runtime.profiling.machine import machine
 from runtime.reply import Reply
@@ -31,6 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--text-tokens", type=whole_number(2), default=64, metavar="N")
     parser.add_argument("--codes", type=whole_number(3), default=101, metavar="N")
+    add_backend(parser)
     add_format(parser)
 
 
@@ -46,7 +47,7 @@ class Steps:
 
 def run(args: Namespace) -> int:
     """Prints medians over the runs, the machine named."""
-    omni = Omni.open(args.bundle, backend=OrtBackend(args.threads))
+    omni = opened(args, args.threads)
     replies = [_ask(omni, args.text_tokens, args.codes) for _ in range(args.runs + 1)][1:]
     stages = {
         stage: median(reply.timings_ms[stage] for reply in replies)
@@ -56,9 +57,9 @@ def run(args: Namespace) -> int:
     seconds = replies[0].audio.size / replies[0].sample_rate_hz
     rtf = sum(stages.values()) / 1e3 / seconds if seconds else None
     if args.format == "json":
-        print_json(_facts(args, stages, steps, seconds, rtf))
+        print_json(_facts(args, omni.backend.name, stages, steps, seconds, rtf))
         return 0
-    print(machine())
+    print(f"{machine()}, {omni.backend.name}")
     table = Table("stage", "ms", "steps", "µs a step", "in the graph", "host", title="medians")
     for stage, ms in stages.items():
         row = [stage, f"{ms:.2f}"]
@@ -90,6 +91,7 @@ def _steps(stage: str, replies: list[Reply]) -> Steps:
 
 def _facts(
     args: Namespace,
+    backend: str,
     stages: dict[str, float],
     steps: dict[str, Steps],
     seconds: float,
@@ -97,6 +99,7 @@ def _facts(
 ) -> dict[str, Any]:
     return {
         "machine": machine(),
+        "backend": backend,
         "runs": args.runs,
         "stages_ms": stages,
         "steps": {stage: asdict(step) for stage, step in steps.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,12 @@ def add_format(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="how to print the result"
     )
+
+
+def say(line: str | None) -> None:
+    """A line beside the results; nothing if there is none."""
+    if line is not None:
+        print(line, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

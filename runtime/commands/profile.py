@@ -18,11 +18,10 @@ from runtime.commands.console import (
     step_progress,
     whole_number,
 )
+from runtime.commands.opening import add_backend, opened
 from runtime.errors import OmnijetError
 from runtime.manifest import FILE_NAME as MANIFEST
 from runtime.manifest import hash_file
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
 from runtime.profiling import report, trace
 from runtime.profiling.advice import advise, advise_machine
 from runtime.profiling.compare import Comparison, compare
@@ -63,6 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance", type=_share, default=TOLERANCE, metavar="X", help="0.1 is 10 percent"
     )
+    add_backend(parser)
     add_format(parser)
 
 
@@ -128,8 +128,7 @@ def _check_folder(folder: Path) -> None:
 
 def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
     scenarios = chosen(args.scenario)
-    backend = OrtBackend(args.threads)
-    omni = Omni.open(args.bundle, backend=backend)
+    omni = opened(args, args.threads)
     manifest = omni.bundle.manifest
     results, tracks = {}, []
     rates = Rates.measure(args.threads or os.cpu_count() or 1)
@@ -153,7 +152,7 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
     profile = Profile(
         machine,
         BundleFacts(manifest.name, manifest.precision, hash_file(args.bundle / MANIFEST).sha256),
-        Settings(args.runs, args.warmup, args.threads, args.preset, backend.name),
+        Settings(args.runs, args.warmup, args.threads, args.preset, omni.backend.name),
         results,
         limits,
         tuple(advice),

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, TextIO
 
 from runtime.chat import SPEECH_SYSTEM_PROMPT
 from runtime.commands.console import print_json, stage_progress, whole_number
+from runtime.commands.opening import add_backend, opened
 from runtime.errors import OmnijetError
 from runtime.options import MAX_CODES, MAX_TEXT_TOKENS
-from runtime.pipeline import Omni
 from runtime.reply import Reply, TextDelta
 from runtime.stream import Stream
 from runtime.synthesis import PRESETS
@@ -66,6 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--preset", choices=PRESETS, help="with --stream: how the speech is made; exact by default"
     )
     parser.add_argument("--json", action="store_true", help="print one object instead of text")
+    add_backend(parser)
 
 
 def run(args: Namespace) -> int:
@@ -75,7 +76,7 @@ def run(args: Namespace) -> int:
         {"role": "system", "content": [{"type": "text", "text": args.system}]},
         {"role": "user", "content": args.parts},
     ]
-    omni = Omni.open(args.bundle)
+    omni = opened(args)
     options = {
         "voice": args.voice,
         "speech": not args.no_speech,

@@ -77,6 +77,22 @@ def test_a_step_allocates_no_cache(make) -> None:
     assert before == {name: array.ctypes.data for name, array in context.state.arrays.items()}
 
 
+def test_steps_after_a_rewind_see_nothing_of_what_was_forgotten(make) -> None:
+    """In the buffers of the steps before it."""
+    decoder = make()
+    rows = embeds(decoder, 40)
+    _, context = run(decoder, 20, 10)
+    bound = context.step
+    context.rewind(15)
+    fresh = decoder.start(15)
+    decoder.prefill(fresh, embeds(decoder, 30)[:15], positions(15))  # what `run` fed first
+    for step in range(15, 24):
+        one = decoder.decode(context, rows[step], step).logits.copy()
+        other = decoder.decode(fresh, rows[step], step).logits.copy()
+        assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()
+    assert context.step is bound
+
+
 def test_buckets_double_and_stop_at_the_limit(make) -> None:
     decoder = make(bucket=16, limit=100)
     assert [decoder.start(rows).state.capacity for rows in (1, 16, 17, 64, 65, 100)] == [

@@ -1,0 +1,83 @@
+"""Runs the engines that `omnijet build` put into a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.bundle import Bundle
+from runtime.contract import GraphContract
+from runtime.errors import OmnijetError
+from runtime.manifest import EngineEntry
+from runtime.trt.device import Device
+from runtime.trt.engine import Engine
+from runtime.trt.graph import EngineGraph, largest
+from runtime.trt.library import TITLES, load_library
+
+
+class EngineBackend:
+    """A bundle's engines of one target.
+
+    Everything that can be told without reading an engine is told here, before any work: the
+    library is there and of the version that built them, and this is the GPU they were built for.
+
+    Raises:
+        OmnijetError: it is not so; how to mend it. The bundle is never changed.
+    """
+
+    def __init__(self, bundle: Bundle, target: str) -> None:
+        self._bundle, self._target = bundle, target
+        self._fix = f"omnijet build {bundle.folder} --target {target}"
+        self._entries = bundle.manifest.engines.get(target, {})
+        if not self._entries:
+            there = ", ".join(bundle.manifest.engines) or "none"
+            raise OmnijetError(
+                f"the bundle has no engines for {target}",
+                where=bundle.folder, expected=f"one of: {there}", got=repr(target), fix=self._fix,
+            )  # fmt: skip
+        first = next(iter(self._entries.values()))
+        self._library = load_library(first.library, first.version)
+        self._device = Device.open()
+        self.name = f"{first.library} {first.version} on {self._device.facts.name}"
+        self._check_versions()
+
+    def load(self, path: Path, contract: GraphContract) -> EngineGraph:
+        """The engine of the graph; `path`, that of its ONNX file, is not read."""
+        entry = self._entries.get(contract.name)
+        if entry is None:
+            raise OmnijetError(
+                f"the bundle has no engine of {contract.name} for {self._target}",
+                where=self._bundle.folder,
+                got="engines of " + ", ".join(self._entries),
+                fix=self._fix,
+            )
+        file = self._bundle.manifest.files[entry.file]
+        engine = Engine(
+            self._library, self._device, self._bundle.folder / entry.file, file.sha256, contract,
+            entry, self._fix,
+        )  # fmt: skip
+        return EngineGraph(engine)
+
+    def limit(self, graph: str, symbol: str) -> int | None:
+        entry = self._entries.get(graph)
+        return None if entry is None else largest(entry.profiles, symbol)
+
+    def _check_versions(self) -> None:
+        faults = [fault for name, entry in self._entries.items() for fault in self._of(name, entry)]
+        if faults:
+            raise OmnijetError(
+                "the engines were built for something else",
+                where=self._bundle.folder,
+                expected=f"{self._library.__name__} {self._library.__version__}, "
+                f"SM{self._device.facts.compute_capability} ({self._device.facts.name})",
+                got="\n            ".join(faults),
+                fix=f"{self._fix} on this machine",
+            )
+
+    def _of(self, name: str, entry: EngineEntry) -> list[str]:
+        faults = []
+        first = next(iter(self._entries.values()))
+        if (entry.library, entry.version) != (first.library, self._library.__version__):
+            faults.append(f"{name}: {TITLES[entry.library]} {entry.version}")
+        if entry.compute_capability != self._device.facts.compute_capability:
+            faults.append(f"{name}: SM{entry.compute_capability}")
+        return faults

@@ -1,0 +1,92 @@
+"""A loaded engine as a graph of the protocol: which profile serves which sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+from runtime.backend import State
+from runtime.errors import ContractError, OmnijetError
+from runtime.trt.bound import EngineBound
+from runtime.trt.engine import Engine
+from runtime.trt.state import EngineState
+
+Profile = Mapping[str, Sequence[int]]
+"""Of each symbol, its smallest, usual and largest size."""
+
+WAYS_OUT = {
+    "cells": "use a smaller picture or clip, or ",
+    "windows": "use a smaller picture or clip, or ",
+    "capacity": "shorten the conversation, or ",
+}
+
+
+class EngineGraph:
+    """Satisfies `runtime.backend.Graph`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._profiles = engine.entry.profiles
+        self.contract = engine.contract
+
+    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> EngineBound:
+        assert state is None or isinstance(state, EngineState)
+        capacity = sizes.get("capacity")
+        if self.contract.state and (state is None or state.capacity != capacity):
+            raise ContractError(
+                f"graph {self.contract.name} needs its carried state",
+                where="bind",
+                expected=f"state of capacity {capacity}",
+                got="none" if state is None else f"capacity {state.capacity}",
+            )
+        profile = choose(self._profiles, sizes)
+        if profile is None:
+            raise self._too_large(sizes)
+        return EngineBound(self._engine, profile, sizes, state)
+
+    def new_state(self, capacity: int) -> EngineState:
+        engine, most = self._engine, self.limit("capacity")
+        assert most is not None and self.contract.state, f"{self.contract.name} carries nothing"
+        if capacity > most:
+            raise self._too_large({"capacity": capacity})
+        return EngineState(
+            engine.device, engine.stream, engine.lock, self.contract, most,
+            engine.entry.caches_in_place,
+        )  # fmt: skip
+
+    def limit(self, symbol: str) -> int | None:
+        return largest(self._profiles, symbol)
+
+    def _too_large(self, sizes: Mapping[str, int]) -> OmnijetError:
+        faults, ways, limits = [], "", ""
+        for symbol, size in sizes.items():
+            ranges = [(profile[symbol][0], profile[symbol][-1]) for profile in self._profiles]
+            if not any(least <= size <= most for least, most in ranges):
+                faults.append(f"{size} {symbol}")
+                ways = ways or WAYS_OUT.get(symbol, "")
+                limits += f" --limit {symbol}={size}"
+        shown = "; or ".join(
+            ", ".join(f"{s} {sizes[0]} to {sizes[-1]}" for s, sizes in profile.items())
+            for profile in self._profiles
+        )
+        return OmnijetError(
+            f"the engine of {self.contract.name} was built for other sizes",
+            expected=shown,
+            got=", ".join(faults or (f"{size} {symbol}" for symbol, size in sizes.items())),
+            fix=f"{ways}{self._engine.fix}{limits}",
+        )
+
+
+def largest(profiles: Sequence[Profile], symbol: str) -> int | None:
+    """Over all profiles; None: a symbol of other graphs."""
+    return max((profile[symbol][-1] for profile in profiles if symbol in profile), default=None)
+
+
+def choose(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int | None:
+    """The number of the smallest profile that the sizes are within; None: there is none."""
+    fits = [
+        number
+        for number, profile in enumerate(profiles)
+        if all(profile[symbol][0] <= size <= profile[symbol][-1] for symbol, size in sizes.items())
+    ]
+    return min(fits, key=lambda n: prod(size[-1] for size in profiles[n].values()), default=None)
