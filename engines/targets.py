@@ -1,8 +1,4 @@
-"""Machines that bundles are made for: facts with their sources.
-
-Sources: NVIDIA's Jetson Orin and Thor data sheets and the support matrix of TensorRT (which
-numbers a compute capability multiplies); memory bandwidths as published for the modules.
-"""
+"""What bundles and engines are made for: a machine with a library, and the limits there."""
 
 from __future__ import annotations
 
@@ -10,40 +6,85 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from engines.devices import DEVICES, Device
+from engines.limits import limits_for
+from engines.toolkits import TOOLKITS, Flavour, Library, Toolkit
+
 Numbers = Literal["int4 weights", "int8 weights", "int8", "fp8"]
 """What products with weights may be made of, besides floats; the last two with activations."""
 
 INTEGERS: frozenset[Numbers] = frozenset({"int4 weights", "int8 weights", "int8"})
-ALL: frozenset[Numbers] = INTEGERS | {"fp8"}
+FP8_SINCE = 89
+"""Compute capability of Ada: the first whose tensor cores multiply FP8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One machine.
+    """A device with a toolkit."""
 
-    Attributes:
-        compute_capability: of its GPU, `sm` times ten; None: no GPU.
-        bandwidth_gb_s: of memory, at its peak; None: not known.
-    """
+    device: Device
+    toolkit: Toolkit
 
-    name: str
-    title: str
-    compute_capability: int | None
-    numbers: frozenset[Numbers]
-    bandwidth_gb_s: float | None = None
+    @property
+    def name(self) -> str:
+        shipped_alone = self.toolkit.name.startswith("jp")
+        return f"{self.device.name}-{self.toolkit.name}" if shipped_alone else self.device.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.device.title}, {self.toolkit.title}"
+
+    @property
+    def compute_capability(self) -> int | None:
+        """Of the GPU, `sm` times ten; None: no GPU."""
+        return self.device.compute_capability
+
+    @property
+    def memory_gb(self) -> float | None:
+        """Of the GPU; where it is shared, of the whole machine; None: not known."""
+        return self.device.memory_gb.value
+
+    @property
+    def bandwidth_gb_s(self) -> float | None:
+        """Of memory, at its peak; None: not known."""
+        return self.device.bandwidth_gb_s.value
+
+    @property
+    def library(self) -> Library:
+        return self.toolkit.library
+
+    @property
+    def flavour(self) -> Flavour:
+        """What a canonical graph is lowered to (`engines.lowering.flavours`)."""
+        return self.toolkit.flavour
+
+    @property
+    def numbers(self) -> frozenset[Numbers]:
+        """What products with weights may be made of."""
+        capability = self.compute_capability
+        fp8 = capability is not None and capability >= FP8_SINCE
+        return INTEGERS | {"fp8"} if fp8 else INTEGERS
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """Largest size of each symbol of `runtime.contract.AXES`, by default."""
+        return limits_for(self.memory_gb)
 
 
+def _targets(toolkit: str, *devices: str) -> list[Target]:
+    return [Target(DEVICES[device], TOOLKITS[toolkit]) for device in devices]
+
+
+ORIN = ("orin-nano", "orin-nx", "agx-orin-32", "agx-orin-64")
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        Target("cpu", "x86-64 or ARM, ONNX Runtime", None, INTEGERS),
-        Target("orin-nano", "Jetson Orin Nano 8 GB (Super)", 87, INTEGERS, 102),
-        Target("orin-nx", "Jetson Orin NX 16 GB", 87, INTEGERS, 102),
-        Target("agx-orin", "Jetson AGX Orin 32 or 64 GB", 87, INTEGERS, 205),
-        Target("thor", "Jetson AGX Thor", 110, ALL, 273),
-        Target("ampere", "GeForce RTX 30, A10, A40", 86, INTEGERS),
-        Target("ada", "GeForce RTX 40, L4, L40S", 89, ALL),
-        Target("hopper", "H100, H200", 90, ALL),
-        Target("blackwell", "GeForce RTX 50", 120, ALL),
+        *_targets("ort", "cpu"),
+        *_targets("jp62", *ORIN),
+        *_targets("jp72", *ORIN),
+        *_targets("jp70", "thor"),
+        *_targets("jp72", "thor"),
+        *_targets("rtx", "rtx-ampere", "rtx-ada", "rtx-blackwell"),
+        *_targets("trt", "cuda-ampere", "cuda-ada", "cuda-hopper", "cuda-blackwell"),
     )
 }

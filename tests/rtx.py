@@ -25,7 +25,7 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 
-from engines.lowering import tensorrt
+from engines.lowering import native
 from runtime.contract import GraphContract
 from runtime.manifest import Manifest
 from tests.quantization.graphs import quantize
@@ -57,7 +57,7 @@ def lowered(source: Path, contract: GraphContract, kind: str, folder: Path) -> P
     if kind != "none":
         quantize(source, contract, folder / "quantized", kind, True)
         source = folder / "quantized" / source.name
-    tensorrt.lower(source, contract, folder / "lowered", 0, lambda count: None)
+    native.lower(source, contract, folder / "lowered", 0, lambda count: None)
     path = folder / "lowered" / source.name
     model = onnx.load(path, load_external_data=False)
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):

@@ -8,17 +8,15 @@ whose activation several layers share or whose bias was fused before (ONNX Runti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from engines.lowering.constants import Constants
-from export.saved_graph import save_graph
-from export.weight_pages import WeightPages, packed
+from engines.lowering.frame import Lowering
+from export.weight_pages import packed
 from runtime.contract import Array, GraphContract
-from runtime.manifest import GraphEntry
 
 DOMAIN = "com.microsoft"
 BITS = {
@@ -33,31 +31,11 @@ EXACT, IN_INT8 = 1, 4
 """Accuracy levels of MatMulNBits: in f32, or with activations rounded to int8 block by block."""
 
 
-def lower(
-    source: Path,
-    contract: GraphContract,
-    target: Path,
-    parameters: int,
-    progress: Callable[[int], None],
-) -> GraphEntry:
-    """Writes the graph at `source` into folder `target`. Holds one layer's weight at a time.
+def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
+    return BlockProducts(constants, accuracy_levels(contract)), IntegerProducts(constants)
 
-    Args:
-        target: folder of the new graph and its weight file, not that of the source.
-        parameters: of the source, for the entry.
-        progress: told the bytes of the tensors that go over unchanged.
 
-    Raises:
-        ContractError: the boundary differs.
-    """
-    model = ir.load(source)
-    target.mkdir(parents=True, exist_ok=True)
-    with WeightPages(target, f"{contract.name}.weights") as pages:
-        constants = Constants(model.graph, pages)
-        BlockProducts(constants, accuracy_levels(contract))(model)
-        IntegerProducts(constants)(model)
-        constants.copy_rest(progress)
-    return save_graph(model, contract, target, parameters, domains=[DOMAIN])
+lower = Lowering(_passes, domains=(DOMAIN,))
 
 
 def accuracy_levels(contract: GraphContract) -> dict[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines.targets import TARGETS
+from engines.devices import DEVICES
 from runtime.contract import NUMPY_DTYPES
 from runtime.dims import DecoderDims
 from runtime.manifest import Manifest
@@ -29,14 +29,14 @@ class SpeedBound:
 
 
 def speed_bounds(reference: Manifest, quantized: Manifest) -> tuple[SpeedBound, ...]:
-    """For Thinker and Talker on every target whose memory bandwidth is known."""
+    """For Thinker and Talker on every device whose memory bandwidth is known."""
     bounds = []
     for graph in ("thinker_step", "talker_step"):
         before, after = step_bytes(reference, graph), step_bytes(quantized, graph)
-        for target in TARGETS.values():
-            if target.bandwidth_gb_s is not None:
-                rate = 1e9 * target.bandwidth_gb_s
-                bound = SpeedBound(target.title, graph, before, after, rate / before, rate / after)
+        for device in DEVICES.values():
+            if device.bandwidth_gb_s.value is not None:
+                rate = 1e9 * device.bandwidth_gb_s.value
+                bound = SpeedBound(device.title, graph, before, after, rate / before, rate / after)
                 bounds.append(bound)
     return tuple(bounds)
 

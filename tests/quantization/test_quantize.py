@@ -123,12 +123,12 @@ def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> 
     bundle, out = trained[1], tmp_path / "out"
     assert "did you mean" in refused(capsys, "quantize", bundle, out, "--recipe", "orin-int5")
     said = refused(
-        capsys, "quantize", bundle, out, "--recipe", "ada-fp8", "--target", "agx-orin"
+        capsys, "quantize", bundle, out, "--recipe", "ada-fp8", "--target", "agx-orin-64-jp62"
     )  # fmt: skip
     assert "SM87" in said and "fp8" in said and "orin-int8" in said
     for data in ("none", str(tmp_path / "nowhere.jsonl")):
         refused(capsys, "quantize", bundle, out, "--recipe", "orin-int8", "--data", data)
-    said = refused(capsys, "quantize", bundle, out, "--recipe", "cpu-int8", "--target", "thor")
+    said = refused(capsys, "quantize", bundle, out, "--recipe", "cpu-int8", "--target", "thor-jp72")
     assert "ONNX Runtime" in said and "thor-fp8" in said
     for place in (bundle, bundle / "out", bundle.parent):  # the float bundle stays what it is
         options = ("--recipe", "orin-int4", "--data", "none", "--force")

@@ -76,13 +76,13 @@ def test_what_a_target_must_compute_with() -> None:
     assert RECIPES["orin-int4"].needs == {"int4 weights", "int8 weights"}
     assert RECIPES["ada-fp8"].needs >= {"fp8"}
     for name, targets in {
-        "orin-int4": ("orin-nano", "agx-orin"), "orin-int8": ("agx-orin",),
-        "ada-fp8": ("ada", "hopper", "blackwell"), "thor-fp8": ("thor",),
+        "orin-int4": ("orin-nano-jp62", "agx-orin-64-jp72"), "orin-int8": ("agx-orin-32-jp62",),
+        "ada-fp8": ("rtx-ada", "cuda-hopper", "rtx-blackwell"), "thor-fp8": ("thor-jp70",),
         "cpu-int8": ("cpu",), "cpu-int4": ("cpu",),
     }.items():  # fmt: skip
         for target in targets:
             assert RECIPES[name].needs <= TARGETS[target].numbers
-    assert not RECIPES["ada-fp8"].needs <= TARGETS["agx-orin"].numbers
+    assert not RECIPES["ada-fp8"].needs <= TARGETS["agx-orin-64-jp62"].numbers
 
 
 def test_an_unknown_recipe_names_the_near_one() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.targets import TARGETS
+from engines.devices import DEVICES
 from quantization.fidelity.speed import speed_bounds, step_bytes
 from runtime.bundle import Bundle
 
@@ -23,7 +23,8 @@ def test_half_the_bytes_are_twice_the_steps(nano: tuple[Path, Path]) -> None:
     bounds = speed_bounds(
         manifest, replace(manifest, graphs={**manifest.graphs, "talker_step": small})
     )
-    known = {t.title: t.bandwidth_gb_s for t in TARGETS.values() if t.bandwidth_gb_s is not None}
+    published = {device.title: device.bandwidth_gb_s.value for device in DEVICES.values()}
+    known = {title: value for title, value in published.items() if value is not None}
     assert len(bounds) == 2 * len(known) > 0
     for bound in bounds:
         times = 2.0 if bound.graph == "talker_step" else 1.0

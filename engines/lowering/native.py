@@ -6,50 +6,26 @@ It has no unsigned integers of 4 bits and no zero points, and FP8 from SM89 on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 
+from engines.lowering.chain import Chain, described, producer
 from engines.lowering.constants import Constants
+from engines.lowering.frame import Lowering
 from export.passes import const_ints
-from export.saved_graph import save_graph
-from export.weight_pages import WeightPages
 from runtime.contract import GraphContract
-from runtime.manifest import GraphEntry
 
 UNSEEN = np.array(-1e9, np.float32)
 """A score whose share of a softmax is zero."""
 
 
-def lower(
-    source: Path,
-    contract: GraphContract,
-    target: Path,
-    parameters: int,
-    progress: Callable[[int], None],
-) -> GraphEntry:
-    """Writes the graph at `source` into folder `target`, in standard operators.
+def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
+    return ConstantAxes(constants), JoinedBlocks(constants), PlainAttention(constants)
 
-    Args:
-        target: folder of the new graph and its weight file, not that of the source.
-        parameters: of the source, for the entry.
-        progress: told the bytes of the tensors that go over unchanged.
 
-    Raises:
-        ContractError: the boundary differs.
-    """
-    model = ir.load(source)
-    target.mkdir(parents=True, exist_ok=True)
-    with WeightPages(target, f"{contract.name}.weights") as pages:
-        constants = Constants(model.graph, pages)
-        ConstantAxes(constants)(model)
-        JoinedBlocks(constants)(model)
-        PlainAttention(constants)(model)
-        constants.copy_rest(progress)
-    return save_graph(model, contract, target, parameters)
+lower = Lowering(_passes)
 
 
 class ConstantAxes(ir.passes.InPlacePass):
@@ -61,7 +37,7 @@ class ConstantAxes(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
         for node in list(model.graph):
-            reshape = _producer(node, 1) if node.op_type == "ReduceMean" else None
+            reshape = producer(node, 1) if node.op_type == "ReduceMean" else None
             axes = None
             if reshape is not None and reshape.op_type == "Reshape":
                 axes = const_ints(reshape.inputs[0])
@@ -90,21 +66,14 @@ class JoinedBlocks(ir.passes.InPlacePass):
             (q,), (_, k, v) = node.inputs, inner[0].inputs
             assert q is not None and q.shape is not None
             _, heads, rows, width = q.shape
-            assert all(isinstance(size, int) for size in (heads, rows, width)), node.name
-            new = _Chain(model.graph, node)
+            new = Chain(model.graph, node, self._constants)
             swapped = new.op("Transpose", q, perm=[1, 0, 2, 3])
-            joined = self._reshaped(new, swapped, f"{node.name}.join", (1, heads, -1, width))
-            joined.type = ir.TensorType(ir.DataType.FLOAT if q.dtype is None else q.dtype)
-            joined.shape = ir.Shape((1, heads, None, width))
+            joined = new.op("Reshape", swapped, new.ints("join", 1, heads, -1, width))
+            described(joined, q.dtype, (1, heads, None, width))
             seen = new.op("Attention", joined, k, v)
-            blocks = self._reshaped(new, seen, f"{node.name}.split", (heads, -1, rows, width))
+            blocks = new.op("Reshape", seen, new.ints("split", heads, -1, rows, width))
             new.end(new.op("Transpose", blocks, perm=[1, 0, 2, 3]))
         return ir.passes.PassResult(model, modified=bool(found))
-
-    def _reshaped(
-        self, new: _Chain, value: ir.Value, name: str, shape: tuple[Any, ...]
-    ) -> ir.Value:
-        return new.op("Reshape", value, self._constants.add(name, np.array(shape, np.int64)))
 
 
 class PlainAttention(ir.passes.InPlacePass):
@@ -121,16 +90,13 @@ class PlainAttention(ir.passes.InPlacePass):
         for node in found:
             q, k, v, *mask = node.inputs
             assert q is not None and q.shape is not None and isinstance(q.shape[-1], int)
-            new = _Chain(model.graph, node)
-            scale = self._constants.add(
-                f"{node.name}.scale", np.array(q.shape[-1] ** -0.5, np.float32)
-            )
+            new = Chain(model.graph, node, self._constants)
+            scale = new.constant("scale", np.array(q.shape[-1] ** -0.5, np.float32))
             scores = new.op(
                 "MatMul", new.op("Mul", q, scale), new.op("Transpose", k, perm=[0, 1, 3, 2])
             )
             if mask:
-                unseen = self._constants.add(f"{node.name}.unseen", UNSEEN)
-                scores = new.op("Where", mask[0], scores, unseen)
+                scores = new.op("Where", mask[0], scores, new.constant("unseen", UNSEEN))
             new.end(new.op("MatMul", new.op("Softmax", scores, axis=-1), v))
         return ir.passes.PassResult(model, modified=bool(found))
 
@@ -141,31 +107,3 @@ class PlainAttention(ir.passes.InPlacePass):
         q, k = node.inputs[:2]
         assert q is not None and q.shape is not None and k is not None and k.shape is not None
         return q.dtype == ir.DataType.FLOAT and q.shape[1] == k.shape[1]
-
-
-class _Chain:
-    """Nodes in the place of another."""
-
-    def __init__(self, graph: ir.Graph, old: ir.Node) -> None:
-        self._graph = graph
-        self._old = old
-        self._count = 0
-
-    def op(self, kind: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
-        node = ir.node(kind, inputs, attributes, name=f"{self._old.name}.{self._count}")
-        self._count += 1
-        node.outputs[0].name = f"{node.name}.value"
-        self._graph.insert_before(self._old, node)
-        return node.outputs[0]
-
-    def end(self, result: ir.Value) -> None:
-        """What the old node gave is this; the node goes."""
-        old = self._old.outputs[0]
-        result.name, result.shape, result.type = old.name, old.shape, old.type
-        ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
-        self._graph.remove(self._old, safe=True)
-
-
-def _producer(node: ir.Node, index: int) -> ir.Node | None:
-    value = node.inputs[index] if len(node.inputs) > index else None
-    return None if value is None else value.producer()
