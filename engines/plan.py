@@ -78,8 +78,9 @@ def make_plan(bundle: Bundle, request: Request, version: str | None) -> list[Pla
         OmnijetError: the target cannot run this bundle, or a limit has no meaning.
     """
     _require_possible(bundle, request)
-    limits = {**request.target.limits, **(request.limits or {})}
-    _require_limits(limits, request.limits or {})
+    given = request.limits or {}
+    _require_limits(request.target.limits, given)
+    limits = {**request.target.limits, **given}
     names = [name for name in bundle.manifest.graphs if name in _chosen(bundle, request)]
     return [_planned(bundle, request, name, limits, version) for name in names]
 

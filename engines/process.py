@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,8 @@ def _listen(
     process: subprocess.Popen[str], job: Mapping[str, Any], progress: Progress
 ) -> dict[str, Any] | None:
     assert process.stdin is not None and process.stdout is not None
-    with process.stdin as pipe:
-        try:
-            pipe.write(json.dumps(job))
-        except BrokenPipeError:  # it died at once
-            return None
+    with suppress(BrokenPipeError), process.stdin as pipe:  # it may die at once
+        pipe.write(json.dumps(job))
     verdict = None
     for line in process.stdout:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import torch
 from filelock import FileLock
 
 if TYPE_CHECKING:
+    from engines.library import Installed
     from runtime.contract import GraphContract
     from runtime.pipeline import Omni
 
@@ -44,6 +46,29 @@ def _make(
 def nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f32 bundle) at 3B-like dimensions."""
     return _make(tmp_path_factory, "nano")
+
+
+@pytest.fixture(scope="session")
+def nano_f16(nano: tuple[Path, Path]) -> Path:
+    """An f16 bundle of the same checkpoint: what engines are built from."""
+    from export.stages import export_bundle
+
+    bundle = nano[0].parent / "nano-f16-bundle"
+    with FileLock(bundle.with_suffix(".lock")):
+        if not bundle.exists():
+            export_bundle(nano[0], bundle, "f16")
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def rtx() -> Installed:
+    """TensorRT-RTX, which builds without a GPU; the dev extra has it where there is one of it."""
+    from engines.library import find_library
+    from engines.process import interpreter
+
+    if platform.machine() != "x86_64":
+        pytest.skip("TensorRT-RTX is for x86-64 only")
+    return find_library("tensorrt_rtx", interpreter(None))
 
 
 @pytest.fixture(scope="session")

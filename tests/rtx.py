@@ -27,8 +27,8 @@ from engines.build import worker_job
 from engines.fixed import fix_axes
 from engines.library import Installed, find_library
 from engines.lowering.native import lower
-from engines.profiles import Profile, profiles_for
 from engines.process import interpreter, run_worker
+from engines.profiles import Profile, profiles_for
 from runtime.commands.console import size_text
 from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
