@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engines.key import differences, ingredients, key_of
-from engines.memory import predicted_bytes
+from engines.memory import WeightBytes, predicted_bytes
 from engines.options import BuildOptions
 from engines.profiles import Profile, profiles_for
 from engines.targets import Target
@@ -100,7 +100,7 @@ def _planned(
         state, why = "stale", "asked for"
     return Planned(
         graph, _precision(manifest, graph), profiles, made_of, state, why,
-        predicted_bytes(manifest.graphs[graph], target.library),
+        predicted_bytes(WeightBytes.of(bundle.graph(graph)), target.library),
         f"{place}.engine", f"{place}.json", f"{place}.log",
     )  # fmt: skip
 
