@@ -10,7 +10,7 @@ from engines.facts import UNKNOWN, Fact
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One machine, or the smallest of a family that is meant.
+    """One machine, or the smallest of a family: the others have no less.
 
     Attributes:
         compute_capability: of its GPU, `sm` times ten; None: no GPU.
@@ -31,34 +31,35 @@ class Device:
     fp8_tflops: Fact = UNKNOWN
 
 
+# Unknown: what a CPU has; of Orin NX the GPU's share of its TOPS, which are published together
+# with those of its two DLAs; of Thor all but FP8; products on cards, where bandwidth decides.
 DEVICES: Mapping[str, Device] = {
     device.name: device
     for device in (
-        Device("cpu", "x86-64 or ARM, ONNX Runtime", None, UNKNOWN, True, UNKNOWN),
+        Device("cpu", "x86-64 or ARM", None, UNKNOWN, True, UNKNOWN),
         Device("orin-nano", "Jetson Orin Nano 8 GB (Super)", 87,
-               Fact(8, "orin-super"), True, Fact(102, "orin-super"),
-               Fact(17, "orin-super"), Fact(33, "orin-super")),
-        Device("orin-nx", "Jetson Orin NX 16 GB (Super)", 87,
-               Fact(16, "orin-super"), True, Fact(102, "orin-super"),
-               Fact(39, "orin-super"), Fact(78, "orin-super")),
+               Fact(8, "orin-nano"), True, Fact(102, "orin-nano"),
+               Fact(17, "orin-nano"), Fact(33, "orin-nano")),
+        Device("orin-nx", "Jetson Orin NX 16 GB", 87,
+               Fact(16, "orin-nx"), True, Fact(102, "orin-nx")),
         Device("agx-orin-32", "Jetson AGX Orin 32 GB", 87,
-               Fact(32, "agx-orin"), True, Fact(204.8, "agx-orin"),
+               Fact(32, "agx-orin"), True, Fact(205, "agx-orin"),
                Fact(27, "agx-orin"), Fact(54, "agx-orin")),
         Device("agx-orin-64", "Jetson AGX Orin 64 GB", 87,
-               Fact(64, "agx-orin"), True, Fact(204.8, "agx-orin"),
+               Fact(64, "agx-orin"), True, Fact(205, "agx-orin"),
                Fact(42.5, "agx-orin"), Fact(85, "agx-orin")),
         Device("thor", "Jetson AGX Thor (T5000)", 110,
                Fact(128, "thor"), True, Fact(273, "thor"), fp8_tflops=Fact(517, "thor")),
-        Device("rtx-ampere", "GeForce RTX 30, from the RTX 3060 12 GB", 86,
+        Device("rtx-ampere", "GeForce RTX 3060 12 GB and above", 86,
                Fact(12, "geforce"), False, Fact(360, "geforce")),
-        Device("rtx-ada", "GeForce RTX 40, from the RTX 4070 12 GB", 89,
+        Device("rtx-ada", "GeForce RTX 4070 and above", 89,
                Fact(12, "geforce"), False, Fact(504, "geforce")),
-        Device("rtx-blackwell", "GeForce RTX 50, from the RTX 5070 12 GB", 120,
+        Device("rtx-blackwell", "GeForce RTX 5070 and above", 120,
                Fact(12, "geforce"), False, Fact(672, "geforce")),
-        Device("cuda-ampere", "A10 24 GB", 86, Fact(24, "a10"), False, Fact(600, "a10")),
-        Device("cuda-ada", "L4 24 GB", 89, Fact(24, "l4"), False, Fact(300, "l4")),
-        Device("cuda-hopper", "H100 80 GB", 90, Fact(80, "h100"), False, Fact(3350, "h100")),
-        Device("cuda-blackwell", "RTX PRO 6000 Blackwell 96 GB", 120,
+        Device("cuda-ampere", "A10", 86, Fact(24, "a10"), False, Fact(600, "a10")),
+        Device("cuda-ada", "L4", 89, Fact(24, "l4"), False, Fact(300, "l4")),
+        Device("cuda-hopper", "H100", 90, Fact(80, "h100"), False, Fact(3350, "h100")),
+        Device("cuda-blackwell", "RTX PRO 6000 Blackwell", 120,
                Fact(96, "pro-6000"), False, Fact(1792, "pro-6000")),
     )
 }  # fmt: skip

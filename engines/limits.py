@@ -1,14 +1,103 @@
-"""Largest sizes of inputs by default, from a machine's memory."""
+"""Largest sizes of inputs by default, from a machine's memory: arithmetic, nothing measured.
+
+Shares of the memory are decisions: a tenth for caches, a thirty-second for what a step holds in
+between; weights, the system and what the camera shows need the rest. Machines from 16 GB on are
+thought of with the 7B, smaller ones with the 3B.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engines.toolkits import Flavour
+from runtime.encoders import MAX_CHUNKS
+from runtime.vocoder import EXACT_CONTEXT
+from runtime.windows import SCHEMES
+
+CACHES = 1 / 10
+STEP = 1 / 32
+SCORES = 1 / 8
+"""Of the memory: scores of one picture, where they are in memory at all."""
+
+BLOCK_FRAMES = 24  # mel frames of an attention block of the DiT
+CHUNK_TOKENS = 50  # audio tokens of 2 s
+VISION_HEADS, CELL_PATCHES = 16, 4
+CELL_BYTES = CELL_PATCHES * (2 * 3420 + 3 * 1280 + 4 * 1280) * 4
+"""What a layer of the vision encoder holds of one cell in f32: gate and up, q, k, v, the stream."""
+LONGEST = 32_768
+"""Positions that the Thinker was trained on."""
+MOST_CELLS = 12_845_056 // 28**2
+"""Of the largest picture that preprocessing leaves as it is."""
+MOST_ROWS = 2048
+"""More rows at once make no product faster."""
 
 
-def limits_for(memory_gb: float | None) -> Mapping[str, int]:
-    """Largest size of each symbol of `runtime.contract.AXES`."""
-    capacity = 4096 if memory_gb is not None and memory_gb < 12 else 8192
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What limits depend on. Sources: the `config.json` of Qwen2.5-Omni 3B and 7B.
+
+    Attributes:
+        row_bytes: of Thinker's and Talker's caches, f16: layers x kv_heads x head_dim x 2 x 2 B.
+        heads: of the Thinker.
+        ffn: of the Thinker.
+    """
+
+    row_bytes: int
+    heads: int
+    ffn: int
+
+
+SMALL = Size(36 * 2 * 128 * 2 * 2 + 24 * 2 * 64 * 2 * 2, 16, 11_008)  # 36,864 + 12,288 bytes
+LARGE = Size(28 * 4 * 128 * 2 * 2 + 24 * 4 * 128 * 2 * 2, 28, 18_944)  # 57,344 + 49,152 bytes
+LARGE_SINCE_GB = 16
+
+
+def limits_for(memory_gb: float | None, flavour: Flavour) -> Mapping[str, int]:
+    """Largest size of each symbol of `runtime.contract.AXES`; of an unknown memory as of 8 GB."""
+    memory = 1e9 * (8 if memory_gb is None else memory_gb)
+    size = LARGE if memory >= 1e9 * LARGE_SINCE_GB else SMALL
+    capacity = _capacity(memory, size, flavour)
+    cells = _cells(memory, flavour)
+    blocks = max(scheme.past + max(scheme.chunks) + scheme.ahead for scheme in SCHEMES)
     return {
-        "rows": 512, "capacity": capacity, "cells": 1024, "windows": 81, "chunks": 15,
-        "tokens": 750, "blocks": 16, "branches": 2, "frames": 400,
-    }  # fmt: skip
+        "rows": _rows(memory, size, capacity, flavour),
+        "capacity": capacity,
+        "cells": cells,
+        # of 4 x 4 cells; enough for every grid of two rows of cells or more
+        "windows": cells // 8,
+        "chunks": MAX_CHUNKS,
+        "tokens": MAX_CHUNKS * CHUNK_TOKENS,
+        "branches": 2,
+        "blocks": blocks,
+        "frames": blocks * BLOCK_FRAMES + 2 * EXACT_CONTEXT,
+    }
+
+
+def _capacity(memory: float, size: Size, flavour: Flavour) -> int:
+    """Rows of the caches. A decomposed graph reads one set and writes another."""
+    sets = 2 if flavour == "decomposed" else 1
+    return min(_power_of_two(CACHES * memory / (size.row_bytes * sets)), LONGEST)
+
+
+def _rows(memory: float, size: Size, capacity: int, flavour: Flavour) -> int:
+    """Of one prefill step: gate and up in f32, and scores in f32 and f16 where they are in
+    memory."""
+    held = 2 * size.ffn * 4
+    if flavour != "native":
+        held += size.heads * capacity * (4 + 2)
+    return min(_power_of_two(STEP * memory / held), MOST_ROWS, capacity)
+
+
+def _cells(memory: float, flavour: Flavour) -> int:
+    """Of one picture. TensorRT 10.3 may not fuse its attention: scores and shares in f16 are
+    16 heads x (4 x cells) squared x 2 x 2 bytes then."""
+    cells = STEP * memory / CELL_BYTES
+    if flavour == "decomposed":
+        squared = VISION_HEADS * CELL_PATCHES**2 * 2 * 2
+        cells = min(cells, (SCORES * memory / squared) ** 0.5)
+    return min(int(cells) // 64 * 64, MOST_CELLS)
+
+
+def _power_of_two(most: float) -> int:
+    return 1 << (int(most).bit_length() - 1)

@@ -15,12 +15,13 @@ Numbers = Literal["int4 weights", "int8 weights", "int8", "fp8"]
 
 INTEGERS: frozenset[Numbers] = frozenset({"int4 weights", "int8 weights", "int8"})
 FP8_SINCE = 89
-"""Compute capability of Ada: the first whose tensor cores multiply FP8."""
+"""Compute capability of Ada: the first whose tensor cores multiply FP8 (source: `matrix`).
+All that run TensorRT here multiply INT8, and have weights of INT4 (source: `layers`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A device with a toolkit."""
+    """A device with a toolkit. `agx-orin-64` on JetPack 6.2 and on 7.2 are two targets."""
 
     device: Device
     toolkit: Toolkit
@@ -60,7 +61,8 @@ class Target:
 
     @property
     def numbers(self) -> frozenset[Numbers]:
-        """What products with weights may be made of."""
+        """What products with weights may be made of. Weights of INT8 in blocks cost what floats
+        cost where the toolkit has no feature `int8 blocks`."""
         capability = self.compute_capability
         fp8 = capability is not None and capability >= FP8_SINCE
         return INTEGERS | {"fp8"} if fp8 else INTEGERS
@@ -68,7 +70,7 @@ class Target:
     @property
     def limits(self) -> Mapping[str, int]:
         """Largest size of each symbol of `runtime.contract.AXES`, by default."""
-        return limits_for(self.memory_gb)
+        return limits_for(self.memory_gb, self.flavour)
 
 
 def _targets(toolkit: str, *devices: str) -> list[Target]:

@@ -188,7 +188,7 @@ def _calibration(args: Namespace) -> Calibration | None:
 def _recipes() -> Table:
     table = Table("recipe", "for", "runs on")
     for recipe in RECIPES.values():
-        able = [name for name, target in TARGETS.items() if recipe.runs_on(target)]
+        able = {target.device.name: None for target in TARGETS.values() if recipe.runs_on(target)}
         table.add_row(recipe.name, recipe.purpose, ", ".join(able))
     return table
 

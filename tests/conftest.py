@@ -13,7 +13,7 @@ from filelock import FileLock
 
 if TYPE_CHECKING:
     from engines.library import Installed
-    from runtime.contract import GraphContract
+    from runtime.contract import GraphContract, Precision
     from runtime.pipeline import Omni
 
 
@@ -21,7 +21,10 @@ torch.set_num_threads(1)
 
 
 def _make(
-    factory: pytest.TempPathFactory, name: str, given: Path | None = None
+    factory: pytest.TempPathFactory,
+    name: str,
+    given: Path | None = None,
+    precision: Precision = "f32",
 ) -> tuple[Path, Path]:
     """A checkpoint, given or of a preset, and its bundle."""
     # heavy imports wait until a test asks: most tests need none of this
@@ -38,7 +41,7 @@ def _make(
         if not bundle.exists():
             if given is None:
                 write_checkpoint(checkpoint, preset(name), seed=1)
-            export_bundle(checkpoint, bundle)
+            export_bundle(checkpoint, bundle, precision)
     return checkpoint, bundle
 
 
@@ -49,15 +52,9 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def nano_f16(nano: tuple[Path, Path]) -> Path:
+def nano_f16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An f16 bundle of the same checkpoint: what engines are built from."""
-    from export.stages import export_bundle
-
-    bundle = nano[0].parent / "nano-f16-bundle"
-    with FileLock(bundle.with_suffix(".lock")):
-        if not bundle.exists():
-            export_bundle(nano[0], bundle, "f16")
-    return bundle
+    return _make(tmp_path_factory, "nano-f16", nano[0], "f16")[1]
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +78,13 @@ def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f32 bundle) of Omnijet-nano, which knows its world."""
     return _make(tmp_path_factory, "trained", Path(__file__).parent.parent / "nano" / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def trained_f16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(checkpoint, f16 bundle) of Omnijet-nano."""
+    given = Path(__file__).parent.parent / "nano" / "checkpoint"
+    return _make(tmp_path_factory, "trained-f16", given, "f16")
 
 
 @pytest.fixture(scope="session")

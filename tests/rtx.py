@@ -26,9 +26,10 @@ from rich.table import Table
 from engines.build import worker_job
 from engines.fixed import fix_axes
 from engines.library import Installed, find_library
-from engines.lowering.native import lower
+from engines.lowering.flavours import FLAVOURS
 from engines.process import interpreter, run_worker
 from engines.profiles import Profile, profiles_for
+from engines.toolkits import Flavour
 from runtime.commands.console import size_text
 from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
@@ -56,12 +57,14 @@ def kinds_of(graph: str) -> tuple[str, ...]:
     return {"vocoder": ("f16",), "dit_step": ("f16", *QUANTIZED)}.get(graph, KINDS)
 
 
-def lowered(source: Path, contract: GraphContract, kind: str, folder: Path) -> Path:
+def lowered(
+    source: Path, contract: GraphContract, kind: str, folder: Path, flavour: Flavour = "native"
+) -> Path:
     """The graph quantized, lowered, and its caches of fixed length."""
     if kind in QUANTIZED:
         quantize(source, contract, folder / "quantized", kind, True)
         source = folder / "quantized" / source.name
-    lower(source, contract, folder / "lowered", 0, lambda count: None)
+    FLAVOURS[flavour](source, contract, folder / "lowered", 0, lambda count: None)
     path = folder / "lowered" / source.name
     fix_axes(path, {"capacity": LIMITS["capacity"]})
     if kind == "bf16":
@@ -84,6 +87,7 @@ def main() -> int:
     parser.add_argument("--python", help="an interpreter that has the bindings (default: this)")
     parser.add_argument("--graphs", nargs="+")
     parser.add_argument("--kinds", nargs="+", choices=KINDS)
+    parser.add_argument("--flavour", choices=("native", "decomposed"), default="native")
     options = parser.parse_args()
     try:
         installed = find_library("tensorrt_rtx", interpreter(options.python))
@@ -97,7 +101,7 @@ def main() -> int:
         for kind in kinds_of(graph):
             if kind not in (options.kinds or KINDS):
                 continue
-            cells, wrong = _row(options.bundle, manifest, graph, kind, installed)
+            cells, wrong = _row(options, manifest, graph, kind, installed)
             table.add_row(graph, kind, *cells)
             faults += wrong
     Console(width=160).print(table)
@@ -105,14 +109,15 @@ def main() -> int:
 
 
 def _row(
-    bundle: Path, manifest: Manifest, graph: str, kind: str, installed: Installed
+    options: argparse.Namespace, manifest: Manifest, graph: str, kind: str, installed: Installed
 ) -> tuple[list[str], int]:
     """The cells, and how many of them are not as they must be."""
     contract = manifest.contracts[graph]
     profiles = profiles_for(contract, LIMITS, installed.library, manifest.dims.dit.block)
     cells, faults = [], 0
     with tempfile.TemporaryDirectory(prefix="omnijet-") as scratch:
-        path = lowered(bundle / manifest.graphs[graph].file, contract, kind, Path(scratch))
+        source = options.bundle / manifest.graphs[graph].file
+        path = lowered(source, contract, kind, Path(scratch), options.flavour)
         for capability in CAPABILITIES:
             verdict = build(path, profiles, contract, capability, installed)
             wrong = verdict["done"] != must_build(kind, capability)

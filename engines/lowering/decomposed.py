@@ -1,4 +1,10 @@
-"""The canonical graph in what TensorRT 10.3 knows."""
+"""The canonical graph in what TensorRT 10.3 knows (JetPack 6.2), and 10.13 (Thor on JetPack 7.0).
+
+Attention, RotaryEmbedding, RMSNormalization and TensorScatter become older operators. The boundary
+stays as it is, but a cache that comes in is not the one that goes out: TensorRT 10.3 updates
+nothing in place, so an engine wants two sets of caches that change their roles at each step.
+In return their length need not be fixed.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +12,32 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from engines.lowering.attention import DecomposedAttention
+from engines.lowering.blocks import FloatBlocks
+from engines.lowering.cache import WrittenRows
 from engines.lowering.constants import Constants
 from engines.lowering.frame import Lowering
+from engines.lowering.native import ConstantAxes
+from engines.lowering.norm import DecomposedNorm
+from engines.lowering.opset import OlderOpset
+from engines.lowering.parser_10_3 import BLOCKS_OPSET, OPERATORS
+from engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
+from engines.lowering.rotary import DecomposedRotary
 from runtime.contract import GraphContract
-from runtime.errors import OmnijetError
 
 
 def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
-    raise OmnijetError("the decomposed flavour is not written yet", where=contract.name)
+    return (
+        ConstantAxes(constants),
+        LoopedBlocks(constants),
+        JoinedBlocks(constants),
+        DecomposedAttention(constants, {ir.DataType.FLOAT, ir.DataType.FLOAT16}),
+        DecomposedRotary(constants),
+        DecomposedNorm(constants),
+        WrittenRows(constants),
+        FloatBlocks(constants),
+        OlderOpset(),
+    )
 
 
-lower = Lowering(_passes)
+lower = Lowering(_passes, newest_opset=BLOCKS_OPSET, operators=OPERATORS)

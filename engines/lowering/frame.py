@@ -12,6 +12,7 @@ from engines.lowering.constants import Constants
 from export.saved_graph import save_graph
 from export.weight_pages import WeightPages
 from runtime.contract import GraphContract
+from runtime.errors import OmnijetError
 from runtime.manifest import GraphEntry
 
 Passes = Callable[[Constants, GraphContract], Sequence[ir.passes.InPlacePass]]
@@ -24,10 +25,14 @@ class Lowering:
 
     Attributes:
         domains: of operators beyond the standard ones that the lowered graph may have.
+        newest_opset: that its file states; None: as the canonical one.
+        operators: all that it may have; None: whatever the passes leave.
     """
 
     passes: Passes
     domains: tuple[str, ...] = ()
+    newest_opset: int | None = None
+    operators: frozenset[str] | None = None
 
     def __call__(
         self,
@@ -46,6 +51,7 @@ class Lowering:
 
         Raises:
             ContractError: the boundary differs.
+            OmnijetError: an operator is left that the flavour does not know.
         """
         model = ir.load(source)
         target.mkdir(parents=True, exist_ok=True)
@@ -53,5 +59,22 @@ class Lowering:
             constants = Constants(model.graph, pages)
             for one in self.passes(constants, contract):
                 one(model)
+            self._check(model, source)
             constants.copy_rest(progress)
         return save_graph(model, contract, target, parameters, self.domains)
+
+    def _check(self, model: ir.Model, source: Path) -> None:
+        """Of what the passes promise together; `save_graph` sees to domains and boundary."""
+        if self.newest_opset is not None:
+            assert model.opset_imports[""] <= self.newest_opset, model.opset_imports
+        if self.operators is None:
+            return
+        left = {node.op_type for node in ir.traversal.RecursiveGraphIterator(model.graph)}
+        if left := left - self.operators:
+            raise OmnijetError(
+                "a graph has operators that this flavour does not know",
+                where=source,
+                expected="the operators of a canonical graph of this version",
+                got=", ".join(sorted(left)),
+                fix="export the bundle again with this version of omnijet",
+            )

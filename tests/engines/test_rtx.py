@@ -8,6 +8,7 @@ import pytest
 
 from engines.library import Installed
 from engines.profiles import profiles_for
+from engines.toolkits import Flavour
 from runtime.contract import GraphContract
 from runtime.manifest import Manifest
 from tests.rtx import CAPABILITIES, LIMITS, build, kinds_of, lowered, must_build
@@ -39,12 +40,17 @@ def test_a_graph_builds(
             assert path.with_suffix(".engine").stat().st_size == verdict["bytes"] > 100_000
 
 
+@pytest.mark.parametrize("flavour", ["native", "decomposed"])
 @pytest.mark.parametrize("kind", ["int4", "fp8"])
 def test_the_trained_thinker_builds(
-    thinker_f16: tuple[Path, GraphContract], rtx: Installed, tmp_path: Path, kind: str
+    thinker_f16: tuple[Path, GraphContract],
+    rtx: Installed,
+    tmp_path: Path,
+    kind: str,
+    flavour: Flavour,
 ) -> None:
     source, contract = thinker_f16
-    path = lowered(source, contract, kind, tmp_path)
+    path = lowered(source, contract, kind, tmp_path, flavour)
     profiles = profiles_for(contract, LIMITS, rtx.library, block=24)
     verdict = build(path, profiles, contract, 89, rtx)
     assert verdict["done"], verdict

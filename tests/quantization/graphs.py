@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ SIZES = {
 FP8_MAX = 448.0
 
 
-def feeds(contract: GraphContract, seed: int = 0) -> dict[str, Array]:
+def feeds(
+    contract: GraphContract, seed: int = 0, sizes: Mapping[str, int] = SIZES
+) -> dict[str, Array]:
     """Random inputs, indices in range, masks that see almost everything."""
     random = np.random.default_rng(seed)
-    shapes = {spec.name: spec.shape(SIZES) for spec in contract.inputs}
+    shapes = {spec.name: spec.shape(sizes) for spec in contract.inputs}
     result: dict[str, Array] = {}
     for spec in contract.inputs:
         shape = shapes[spec.name]
@@ -55,7 +57,7 @@ def _rows_behind(index: str, shapes: dict[str, tuple[int, ...]]) -> int:
     if index == "commit":
         return shapes["mask_self"][0]
     assert index == "write_index", index
-    return shapes["mask"][-1] - shapes["mask"][-2]
+    return max(shapes["mask"][-1] - shapes["mask"][-2], 1)
 
 
 def run(path: Path, inputs: dict[str, Array], *, optimize: bool, level: str = "1") -> list[Array]:

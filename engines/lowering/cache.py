@@ -1,0 +1,59 @@
+"""TensorScatter in older operators."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from engines.lowering.chain import Chain
+from engines.lowering.constants import Constants
+
+ROWS = 2
+"""The axis of a cache, [1, kv_heads, capacity, head_dim], that is written along."""
+
+
+class WrittenRows(ir.passes.InPlacePass):
+    """Promise: a TensorScatter is a choice, row by row, between the cache and its update.
+
+    Which update each row of the cache would take is computed once for all caches. No scatter:
+    that of TensorRT copies the cache before it writes, and a choice reads and writes it once.
+    No slices around the update: their lengths would be known on the GPU only.
+    """
+
+    def __init__(self, constants: Constants) -> None:
+        self._constants = constants
+        self._plans: dict[object, tuple[ir.Value, ir.Value]] = {}
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        found = [node for node in model.graph if node.op_type == "TensorScatter"]
+        for node in found:
+            cache, update, write_index = node.inputs
+            assert cache is not None and update is not None and write_index is not None
+            assert node.attributes["axis"].as_int() == ROWS, node.name
+            new = Chain(model.graph, node, self._constants)
+            rows, written = self._plan(new, cache, update, write_index)
+            candidates = new.op("Gather", update, rows, axis=ROWS)
+            new.end(new.op("Where", written, candidates, cache))
+        return ir.passes.PassResult(model, modified=bool(found))
+
+    def _plan(
+        self, new: Chain, cache: ir.Value, update: ir.Value, write_index: ir.Value
+    ) -> tuple[ir.Value, ir.Value]:
+        """Of each row of the cache: the row of the update nearest to it, i64[capacity], and
+        whether it is written, bool[capacity, 1]. Equal where the lengths have equal names."""
+        assert cache.shape is not None and update.shape is not None
+        key = (write_index, str(cache.shape[ROWS]), str(update.shape[ROWS]))
+        if key not in self._plans:
+            zero = new.constant("zero", np.array(0, np.int64))
+            one = new.constant("one", np.array(1, np.int64))
+            first = new.ints("first", 0)
+            length, count = (
+                new.op("Squeeze", new.op("Shape", value, start=ROWS, end=ROWS + 1), first)
+                for value in (cache, update)
+            )
+            offset = new.op("Sub", new.op("Range", zero, length, one), write_index)
+            last = new.op("Sub", count, one)
+            rows = new.op("Min", new.op("Max", offset, zero), last)
+            written = new.op("Unsqueeze", new.op("Equal", rows, offset), new.ints("axes", -1))
+            self._plans[key] = rows, written
+        return self._plans[key]

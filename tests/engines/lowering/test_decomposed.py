@@ -1,0 +1,179 @@
+"""A decomposed graph computes what the canonical one does, in operators of TensorRT 10.3."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from engines.lowering import decomposed
+from engines.lowering.frame import Lowering
+from engines.lowering.parser_10_3 import OPERATORS
+from runtime.contract import GraphContract
+from runtime.errors import OmnijetError
+from runtime.manifest import GraphEntry, Manifest
+from tests.quantization.graphs import SIZES, error, feeds, quantize, run
+
+GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
+LARGER = {
+    "chunks": 5, "tokens": 7, "cells": 65, "windows": 11, "rows": 37, "capacity": 131,
+    "branches": 1, "blocks": 2, "frames": 61,
+}  # fmt: skip
+LIMITS = {"f32": 2e-5, "f16": 2e-3}
+"""Of the error relative to the canonical output: some roundings of the last bit of a dtype,
+through all layers."""
+
+
+def lowered(
+    bundle: Path, graph: str, folder: Path, kind: str = "none", layers: slice = slice(None)
+) -> tuple[GraphContract, Path, Path, GraphEntry]:
+    """(contract, canonical file, lowered file, entry of the lowered)."""
+    contract = Manifest.read(bundle).contracts[graph]
+    source = bundle / "graphs" / f"{graph}.onnx"
+    if kind != "none":
+        quantize(source, contract, folder / "canonical", kind, True, layers)
+        source = folder / "canonical" / f"{graph}.onnx"
+    entry = decomposed.lower(source, contract, folder / "lowered", 7, lambda count: None)
+    return contract, source, folder / "lowered" / f"{graph}.onnx", entry
+
+
+def assert_known_to_tensorrt(path: Path, opset: int) -> None:
+    """No operator that 10.3 has not, in bodies of loops neither."""
+    model = onnx.load(path, load_external_data=False)
+    found = {node.op_type for node in ir.traversal.RecursiveGraphIterator(ir.load(path).graph)}
+    assert found <= OPERATORS
+    assert not found & {"Attention", "RotaryEmbedding", "RMSNormalization", "TensorScatter"}
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", opset)]
+    assert model.ir_version == (10 if opset == 21 else 9)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("bundle", ["trained", "trained_f16", "nano_7b"])
+def test_a_decomposed_graph_equals_the_canonical_one(
+    request: pytest.FixtureRequest, tmp_path: Path, bundle: str, graph: str
+) -> None:
+    folder = request.getfixturevalue(bundle)[1]
+    contract, source, path, entry = lowered(folder, graph, tmp_path)
+    assert_known_to_tensorrt(path, 20)
+    assert entry.opset == 20 and entry.parameters == 7
+    half = bundle.endswith("f16") and graph not in ("dit_step", "vocoder")
+    for seed, sizes in enumerate((SIZES, LARGER)):
+        inputs = feeds(contract, seed, sizes)
+        wanted = run(source, inputs, optimize=False)
+        for optimize in (False, True):
+            found = run(path, inputs, optimize=optimize)
+            assert error(found, wanted) < LIMITS["f16" if half else "f32"]
+
+
+@pytest.mark.parametrize("bundle", ["trained", "trained_f16"])
+@pytest.mark.parametrize(
+    ("capacity", "rows", "write"),
+    [(16, 1, 0), (16, 1, 15), (16, 16, 0), (131, 37, 94), (131, 37, 0), (301, 5, 149), (1, 1, 0)],
+)
+def test_a_cache_is_written_where_it_should_be(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    bundle: str,
+    capacity: int,
+    rows: int,
+    write: int,
+) -> None:
+    """Old rows bit for bit; new ones are products, and those of the first layer's values come
+    out of the same operators but for the norm."""
+    folder = request.getfixturevalue(bundle)[1]
+    contract, source, path, _ = lowered(folder, "talker_step", tmp_path)
+    inputs = feeds(contract, 3, {**SIZES, "capacity": capacity, "rows": rows})
+    inputs["write_index"] = np.array([write], np.int64)
+    wanted = run(source, inputs, optimize=False)
+    found = run(path, inputs, optimize=False)
+    assert error(found, wanted) < LIMITS["f16" if bundle.endswith("f16") else "f32"]
+    names = [spec.name for spec in contract.outputs]
+    kept = np.setdiff1d(np.arange(capacity), np.arange(write, write + rows))
+    for pair in contract.state:
+        cache = found[names.index(pair.output)]
+        assert cache.dtype == inputs[pair.input].dtype
+        np.testing.assert_array_equal(cache[:, :, kept], inputs[pair.input][:, :, kept])
+        canonical = wanted[names.index(pair.output)]
+        np.testing.assert_array_equal(cache[:, :, kept], canonical[:, :, kept])
+
+
+@pytest.mark.parametrize("bundle", ["trained", "trained_f16"])
+@pytest.mark.parametrize("kind", ["int4", "int8", "w8a8", "fp8"])
+@pytest.mark.parametrize("graph", GRAPHS[:-1])
+def test_a_quantized_graph(
+    request: pytest.FixtureRequest, tmp_path: Path, bundle: str, graph: str, kind: str
+) -> None:
+    """To the bit in the quantizers, see below: what differs comes from the floats between. A last
+    bit there decides how an activation is rounded to 8 bits, at every layer anew; in f16, where
+    a last bit is 5e-4, two layers are enough for that."""
+    half = bundle.endswith("f16") and graph != "dit_step"
+    eight = kind in ("w8a8", "fp8")
+    layers = slice(0, 2) if half and eight else slice(None)
+    folder = request.getfixturevalue(bundle)[1]
+    contract, source, path, _ = lowered(folder, graph, tmp_path, kind, layers)
+    assert_known_to_tensorrt(path, 21 if kind == "int4" else 20)
+    inputs = feeds(contract)
+    wanted = run(source, inputs, optimize=False)
+    limit = 0.03 if eight else 5e-3 if half else LIMITS["f32"]
+    assert error(run(path, inputs, optimize=False), wanted) < limit
+
+
+@pytest.mark.parametrize("kind", ["int4", "w8a8", "fp8"])
+@pytest.mark.parametrize("graph", GRAPHS[:-1])
+def test_quantizers_stay_as_they_are(
+    trained_f16: tuple[Path, Path], tmp_path: Path, graph: str, kind: str
+) -> None:
+    _, source, path, _ = lowered(trained_f16[1], graph, tmp_path, kind)
+    before, after = (_quantizers(file) for file in (source, path))
+    assert before == after and sum(before.values()) > 15
+
+
+def _quantizers(path: Path) -> Counter[tuple[object, ...]]:
+    found: Counter[tuple[object, ...]] = Counter()
+    for node in ir.load(path).graph:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            constants = [
+                value for value in node.inputs if value is not None and value.is_initializer()
+            ]
+            data = tuple((value.name, value.const_value.tobytes()) for value in constants)
+            attributes = tuple(sorted((name, one.value) for name, one in node.attributes.items()))
+            found[node.op_type, data, attributes] += 1
+    return found
+
+
+def test_blocks_of_8_bits_become_floats(trained_f16: tuple[Path, Path], tmp_path: Path) -> None:
+    """TensorRT 10.3 dequantizes INT4 alone in blocks."""
+    _, source, path, entry = lowered(trained_f16[1], "thinker_step", tmp_path, "int8")
+    assert "DequantizeLinear" not in entry.ops
+    graph = ir.load(source).graph
+    node = next(node for node in graph if node.op_type == "DequantizeLinear")
+    values, scales = (value.const_value.numpy() for value in node.inputs if value is not None)
+    wide = np.repeat(scales.astype(np.float32), node.attributes["block_size"].as_int(), axis=0)
+    dense = ir.load(path).graph.initializers[f"{node.name}.dense"].const_value
+    assert dense is not None and dense.dtype == ir.DataType.FLOAT16
+    np.testing.assert_array_equal(dense.numpy(), (values * wide).astype(np.float16))
+
+
+def test_pictures_in_f32_stay_in_a_loop(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """All scores at once would fill the memory: no kernel of TensorRT fuses f32."""
+    *_, path, entry = lowered(trained[1], "vision_encoder", tmp_path)
+    loops = [node for node in ir.load(path).graph if node.op_type == "Scan"]
+    assert (
+        len(loops)
+        == entry.ops["Scan"]
+        == Manifest.read(trained[1]).graphs["vision_encoder"].ops["Scan"]
+    )
+    for loop in loops:  # the parser wants a state
+        assert len(loop.inputs) == 2 and loop.attributes["num_scan_inputs"].as_int() == 1
+
+
+def test_what_a_flavour_does_not_know_is_told(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    contract = Manifest.read(trained[1]).contracts["talker_step"]
+    source = trained[1] / "graphs" / "talker_step.onnx"
+    nothing = Lowering(lambda constants, contract: (), operators=OPERATORS)
+    with pytest.raises(OmnijetError, match=r"Attention.*TensorScatter"):
+        nothing(source, contract, tmp_path, 0, lambda count: None)
