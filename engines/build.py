@@ -33,6 +33,9 @@ from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
 from runtime.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
 
+ENGINE_REST = 100_000_000
+"""Bytes of an engine besides its weights, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Builder:
@@ -60,6 +63,7 @@ class Builder:
     def _build(self, folder: Path, work: Path, one: Planned, progress: Progress) -> None:
         require_memory(one.graph, one.predicted, self.target)
         manifest = Manifest.read(folder)
+        _require_room(work, manifest.graphs[one.graph].weight_bytes)
         contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]
         told = _Told(one.graph, entry.weight_bytes, progress)
         lower = flavour_for(self.target)
@@ -110,6 +114,19 @@ class Builder:
         self.cache.mkdir(parents=True, exist_ok=True)
         name = f"{installed.library}-{installed.version}-sm{installed.here}.cache"
         return str(self.cache.absolute() / name)
+
+
+def _require_room(work: Path, weight_bytes: int) -> None:
+    """On the disk, for the lowered graph and its engine. Raises `OmnijetError`."""
+    free, needed = shutil.disk_usage(work).free, 2 * weight_bytes + ENGINE_REST
+    if free < needed:
+        raise OmnijetError(
+            "the disk has too little room",
+            where=work.parent,
+            expected=f"{needed / 1e9:.2f} GB free",
+            got=f"{free / 1e9:.2f} GB free",
+            fix="free space or put the bundle on another disk",
+        )
 
 
 def worker_job(

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from engines.build import Builder, open_for_building
 from engines.library import TITLES, find_library, require_able
-from engines.memory import available_bytes
+from engines.memory import available_bytes, device_bytes
 from engines.options import BuildOptions
 from engines.plan import Planned, Request, make_plan
 from engines.polygraphy import SCRIPT, script
@@ -121,11 +121,17 @@ def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
         print_json({
             "target": request.target.name, "library": request.target.library, "version": version,
             "cannot build here": lacking, "available_bytes": available_bytes(),
+            "device_bytes": device_bytes(request.target),
             "graphs": [_plan_facts(one) for one in plan],
         })  # fmt: skip
         return 0
     print_table(_plan_table(plan, request))
     print(f"{size_text(available_bytes())} of memory are free on this machine")
+    room = device_bytes(request.target)
+    large = [one.graph for one in plan if room is not None and one.predicted > room]
+    if large:
+        assert room is not None
+        print(f"the target has {size_text(room)}, too little for {', '.join(large)}")
     if lacking is not None:
         print(f"cannot build here: {lacking}")
     return 0

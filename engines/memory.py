@@ -37,6 +37,9 @@ class WeightBytes:
         return WeightBytes(sum(sizes), packed, max(sizes))
 
 
+SYSTEM_BYTES = 1_500_000_000
+"""Of a Jetson's memory, what its system keeps for itself: an estimate."""
+
 PACKED = (ir.DataType.INT4, ir.DataType.UINT4)
 
 
@@ -77,6 +80,13 @@ def available_bytes() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("Linux tells its memory in /proc/meminfo")
+
+
+def device_bytes(target: Target) -> float | None:
+    """What a build on the target itself can have; None: it is not built there, or not known."""
+    if target.library != "tensorrt" or target.memory_gb is None:
+        return None
+    return target.memory_gb * 1e9 - (SYSTEM_BYTES if target.device.shared else 0)
 
 
 def require_memory(graph: str, predicted: int, target: Target) -> None:
