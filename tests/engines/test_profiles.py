@@ -13,9 +13,11 @@ from engines.profiles import COMMON, Profile, dit_sizes, profiles_for, vocoder_s
 from engines.targets import TARGETS, Target
 from export.config import read_dims
 from export.presets import preset
+from runtime import audio_plan, vision_plan
 from runtime.bindings import Bindings
 from runtime.contract import AXES, GraphContract, graph_contracts
 from runtime.decoder import PREFILL_ROWS
+from runtime.encoders import MAX_CHUNKS
 from runtime.synthesis import PRESETS, SpeechPreset
 from runtime.vocoder import VocoderStream
 from tests.engines.recorder import Recorder
@@ -55,6 +57,25 @@ def test_every_call_of_a_decoder(target: Target, graph: str, data: st.DataObject
     if target.library == "tensorrt":  # a step alone has its own, chosen first
         assert [holds(one, sizes) for one in made] == [rows == 1, True]
     assert len({sizes for one in made for sizes in [one["capacity"]]}) == 1
+
+
+@given(st.sampled_from(BUILT), st.integers(2, 64), st.integers(1, 64))
+def test_every_picture(target: Target, rows: int, columns: int) -> None:
+    """Of two rows of cells or more, as far as the limit goes."""
+    if rows * columns <= target.limits["cells"]:
+        plan = vision_plan.plan(DIMS.vision, rows * DIMS.vision.merge, columns * DIMS.vision.merge)
+        sizes = {"cells": plan.cells, "windows": len(plan.window_rows)}
+        if columns > 1:
+            assert holds(profiles("vision_encoder", target)[-1], sizes)
+
+
+@given(st.sampled_from(BUILT), st.lists(st.integers(3, 3000), min_size=1, max_size=4))
+def test_every_call_for_sounds(target: Target, lengths: list[int]) -> None:
+    plan = audio_plan.plan_audio(DIMS.audio, lengths)
+    mels = [np.zeros((DIMS.audio.n_mels, length), np.float32) for length in lengths]
+    for feeds in plan.batches(mels, min(target.limits["chunks"], MAX_CHUNKS)):
+        sizes = {"chunks": len(feeds["mel"]), "tokens": len(feeds["pool_rows"])}
+        assert holds(profiles("audio_encoder", target)[-1], sizes)
 
 
 @pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)

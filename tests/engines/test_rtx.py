@@ -25,7 +25,7 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("graph", "kind"), CELLS, ids="-".join)
+@pytest.mark.parametrize(("graph", "kind"), CELLS)
 def test_a_graph_builds(
     nano_f16: Path, rtx: Installed, tmp_path: Path, graph: str, kind: str
 ) -> None:
