@@ -61,7 +61,7 @@ class Builder:
         return Manifest.read(folder)
 
     def _build(self, folder: Path, work: Path, one: Planned, progress: Progress) -> None:
-        require_memory(one.graph, one.predicted, self.target)
+        require_memory(one.graph, one.least, self.target)
         manifest = Manifest.read(folder)
         _require_room(work, manifest.graphs[one.graph].weight_bytes)
         contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]

@@ -128,7 +128,7 @@ def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
     print_table(_plan_table(plan, request))
     print(f"{size_text(available_bytes())} of memory are free on this machine")
     room = device_bytes(request.target)
-    large = [one.graph for one in plan if room is not None and one.predicted > room]
+    large = [one.graph for one in plan if room is not None and one.least > room]
     if large:
         assert room is not None
         print(f"the target has {size_text(room)}, too little for {', '.join(large)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engines.key import differences, ingredients, key_of
-from engines.memory import WeightBytes, predicted_bytes
+from engines.memory import WeightBytes, least_bytes, predicted_bytes
 from engines.options import BuildOptions
 from engines.profiles import Profile, profiles_for
 from engines.targets import Target
@@ -30,7 +30,7 @@ class Planned:
         precision: of the graph's numbers, in words.
         made_of: what the key is the hash of.
         why: it is built, or is not.
-        predicted: bytes of memory.
+        predicted: bytes of memory at the peak; `least`: without which it is not begun.
     """
 
     graph: str
@@ -40,6 +40,7 @@ class Planned:
     state: State
     why: str
     predicted: int
+    least: int
     file: str
     facts_file: str
     log_file: str
@@ -95,12 +96,13 @@ def _planned(
     known = version or (entry.version if entry else "not installed")
     made_of = ingredients(manifest, graph, target, known, profiles, request.options)
     place = f"{ENGINES}/{target.name}/{graph}"
+    weights = WeightBytes.of(bundle.graph(graph))
     state, why = _state(bundle, entry, made_of, f"{place}.json")
     if state == "present" and request.anew:
         state, why = "stale", "asked for"
     return Planned(
         graph, _precision(manifest, graph), profiles, made_of, state, why,
-        predicted_bytes(WeightBytes.of(bundle.graph(graph)), target.library),
+        predicted_bytes(weights, target.library), least_bytes(weights, target.library),
         f"{place}.engine", f"{place}.json", f"{place}.log",
     )  # fmt: skip
 

@@ -224,7 +224,7 @@ def keep_cache(config: Any, path: str) -> None:
 
 
 def progress_monitor(trt: Any) -> Any:
-    """Tells how far the outermost phase is, and the one within it that has most steps."""
+    """Tells how far the outermost phase is."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -274,7 +274,7 @@ def described(of: str, kinds: Counter[str], numbers: Counter[str]) -> dict[str, 
 
 def write_engine(trt: Any, builder: Any, network: Any, config: Any, path: str, log: Any) -> int:
     """Bytes of the engine's file. Written as it comes where the library can: the whole in
-    memory beside its parts took 0.3 GB more of 3 (2 layers of 3B, TensorRT-RTX 1.7)."""
+    memory beside its parts took 18.0 GB in place of 13.5 (3B Thinker, TensorRT-RTX 1.7)."""
     with open(path, "wb") as file:
         if hasattr(builder, "build_serialized_network_to_stream"):
             built = builder.build_serialized_network_to_stream(network, config, writer(trt, file))
