@@ -87,6 +87,9 @@ VERBS: dict[str, Verb] = {
     "quantize": Verb(
         "quantization.command", "integers or FP8 for floats, by a recipe", extra="quantize"
     ),
+    "build": Verb(
+        "engines.command", "make engines for one machine, with TensorRT", extra="quantize"
+    ),
     "check": Verb("quantization.check_command", "verify a bundle; what quantization did to it"),
     "inspect": Verb("runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"),
     "run": Verb("runtime.commands.run", "ask a bundle with text, pictures, sound, video"),

@@ -163,7 +163,7 @@ def quantize_bundle(
                 shutil.rmtree(written)
         _copy_rest(bundle, folder, progress)
         manifest = replace(
-            bundle.manifest,
+            bundle.manifest.without_engines(),
             graphs=graphs,
             files=_hashes(folder),
             quantization={
@@ -271,9 +271,9 @@ def _bytes(bundle: Bundle) -> int:
 
 
 def _copy_rest(bundle: Bundle, folder: Path, progress: Progress) -> None:
-    """All files that were not written anew."""
+    """All files that were not written anew, but no engines: they are of other graphs."""
     changed = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    rest = [name for name in bundle.manifest.files if name not in changed]
+    rest = [name for name in bundle.manifest.without_engines().files if name not in changed]
     for done, name in enumerate(rest, start=1):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.folder / name, folder / name)

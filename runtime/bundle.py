@@ -11,7 +11,7 @@ import numpy as np
 from runtime.contract import Array
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
-from runtime.manifest import FILE_NAME, Manifest, hash_file
+from runtime.manifest import ENGINES, FILE_NAME, Manifest, hash_file
 
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -33,21 +33,26 @@ class Bundle:
     def open(folder: str | Path) -> Bundle:
         """Raises `OmnijetError` if the folder is no bundle, or files are missing or of
         another size. Contents are verified by `check_files`."""
-        folder = Path(folder)
-        manifest = Manifest.read(folder)
-        faults = []
+        return Bundle.of(Path(folder), Manifest.read(Path(folder)))
+
+    @staticmethod
+    def of(folder: Path, manifest: Manifest) -> Bundle:
+        """With a manifest that was read; raises as `open`."""
+        faults, names = [], []
         for name, entry in manifest.files.items():
             path = folder / name
             if not path.is_file():
+                names.append(name)
                 faults.append(f"{name}: missing")
             elif path.stat().st_size != entry.bytes:
+                names.append(name)
                 faults.append(f"{name}: {path.stat().st_size} bytes, not {entry.bytes}")
         if faults:
             raise OmnijetError(
                 f"{len(faults)} of {len(manifest.files)} files of the bundle are not as written",
                 where=folder,
                 got="\n            ".join(faults),
-                fix="copy the bundle again, or export it again",
+                fix=_mend(folder, names),
             )
         _check_parts(manifest, folder)
         return Bundle(folder, manifest)
@@ -94,6 +99,14 @@ class Bundle:
                 fix="pass one of them with --voice",
             )
         return name, voices[name].bos_token
+
+
+def _mend(folder: Path, names: list[str]) -> str:
+    """Engines alone can be built again."""
+    targets = sorted({name.split("/")[1] for name in names if name.startswith(f"{ENGINES}/")})
+    if all(name.startswith(f"{ENGINES}/") for name in names):
+        return " and ".join(f"omnijet build {folder} --target {target}" for target in targets)
+    return "copy the bundle again, or export it again"
 
 
 def _check_parts(manifest: Manifest, folder: Path) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from runtime.records import build
 FORMAT = "omnijet-bundle"
 VERSION = 1
 FILE_NAME = "manifest.json"
+ENGINES = "engines"
+"""The folder of a bundle that holds engines, and nothing else."""
 
 Library = Literal["tensorrt", "tensorrt_rtx"]
 """What builds and runs engines."""
@@ -115,11 +117,25 @@ class Manifest:
     def contracts(self) -> dict[str, GraphContract]:
         return graph_contracts(self.dims, self.precision)
 
+    def without_engines(self) -> Manifest:
+        """Of the same bundle before any was built."""
+        files = {k: v for k, v in self.files.items() if not k.startswith(f"{ENGINES}/")}
+        return replace(self, engines={}, files=files)
+
     def write(self, folder: Path) -> None:
+        """Beside what is there, then in its place."""
         data = {"format": FORMAT, "version": VERSION, **asdict(self)}
         data["contracts"] = {name: c.to_json() for name, c in self.contracts.items()}
         text = json.dumps(data, indent=1, ensure_ascii=False)
-        (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+        partial = folder / f".{FILE_NAME}.partial"
+        try:
+            with open(partial, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, folder / FILE_NAME)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @staticmethod
     def read(folder: Path) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import torch
 from filelock import FileLock
 
 if TYPE_CHECKING:
+    from engines.library import Installed
     from runtime.contract import GraphContract, Precision
     from runtime.pipeline import Omni
 
@@ -47,6 +49,23 @@ def _make(
 def nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f32 bundle) at 3B-like dimensions."""
     return _make(tmp_path_factory, "nano")
+
+
+@pytest.fixture(scope="session")
+def nano_f16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An f16 bundle of the same checkpoint: what engines are built from."""
+    return _make(tmp_path_factory, "nano-f16", nano[0], "f16")[1]
+
+
+@pytest.fixture(scope="session")
+def rtx() -> Installed:
+    """TensorRT-RTX, which builds without a GPU; the dev extra has it where there is one of it."""
+    from engines.library import find_library
+    from engines.process import interpreter
+
+    if platform.machine() != "x86_64":
+        pytest.skip("TensorRT-RTX is for x86-64 only")
+    return find_library("tensorrt_rtx", interpreter(None))
 
 
 @pytest.fixture(scope="session")

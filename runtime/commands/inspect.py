@@ -10,9 +10,10 @@ from rich.table import Table
 
 from runtime.bundle import Bundle
 from runtime.commands.console import add_format, print_json, print_table, size_text
+from runtime.commands.engines import engine_facts, engine_table
 from runtime.contract import GraphContract, TensorSpec
 from runtime.errors import OmnijetError
-from runtime.manifest import Manifest
+from runtime.manifest import ENGINES, Manifest
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,12 +28,15 @@ def run(args: Namespace) -> int:
     folder, only = _locate(args.path)
     manifest = Bundle.open(folder).manifest
     names = [name for name in manifest.graphs if only in (None, name)]
+    engines = engine_facts(folder, manifest, names)
     if args.format == "json":
-        print_json(_facts(manifest, names))
+        print_json(_facts(manifest, names) | {"engines": engines})
         return 0
     print_table(_graph_table(manifest, names))
     if manifest.quantization:
         print_table(_quantization_table(manifest.quantization))
+    if engines:
+        print_table(engine_table(engines))
     for name in names:
         print_table(_boundary_table(manifest.contracts[name]))
     if only is None:
@@ -136,6 +140,6 @@ def _add_row(table: Table, kind: str, spec: TensorSpec, name: str) -> None:
 def _other_files(manifest: Manifest) -> Table:
     table = Table("file", "size", title="tables, voices and texts")
     for name, entry in manifest.files.items():
-        if not name.startswith("graphs/"):
+        if not name.startswith(("graphs/", f"{ENGINES}/")):
             table.add_row(name, size_text(entry.bytes))
     return table

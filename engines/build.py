@@ -1,0 +1,285 @@
+"""Graph after graph: lower, build in a process of its own, move into the bundle.
+
+The bundle is whole at any moment: an engine is moved in when it is finished, and the manifest
+names it then. What was built before an interruption is found by its key and not built again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from engines.faults import build_fault, process_fault
+from engines.fixed import fix_axes, require_contract
+from engines.library import Installed
+from engines.lowering.flavours import flavour_for
+from engines.memory import require_memory
+from engines.options import BuildOptions
+from engines.plan import Planned
+from engines.polygraphy import SCRIPT, script
+from engines.process import Died, Progress, run_worker
+from engines.profiles import Profile
+from engines.targets import Target
+from engines.toolkits import Library
+from runtime.bundle import Bundle
+from runtime.contract import GraphContract
+from runtime.errors import OmnijetError
+from runtime.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
+
+ENGINE_REST = 100_000_000
+"""Bytes of an engine besides its weights, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Attributes:
+    cache: folder of timing caches; they belong to a machine, not to a bundle.
+    """
+
+    installed: Installed
+    target: Target
+    cache: Path
+
+    def build(self, folder: Path, plan: Sequence[Planned], progress: Progress) -> Manifest:
+        """Builds what is not present; returns the manifest as it is then.
+
+        Raises:
+            OmnijetError: one graph does not build; those before it are in the bundle.
+        """
+        with _work_folder(folder) as work:
+            _remove_strangers(folder)
+            for one in plan:
+                if one.state != "present":
+                    self._build(folder, work, one, progress)
+        return Manifest.read(folder)
+
+    def _build(self, folder: Path, work: Path, one: Planned, progress: Progress) -> None:
+        require_memory(one.graph, one.least, self.target)
+        manifest = Manifest.read(folder)
+        _require_room(work, manifest.graphs[one.graph].weight_bytes)
+        contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]
+        told = _Told(one.graph, entry.weight_bytes, progress)
+        lower = flavour_for(self.target)
+        lower(folder / entry.file, contract, work, entry.parameters, told.lowered)
+        graph = work / f"{one.graph}.onnx"
+        capacity = one.profiles[-1].get("capacity")
+        fixed = {} if capacity is None else {"capacity": capacity[0]}
+        fix_axes(graph, fixed)
+        verdict = self._run(manifest, work, one, told)
+        require_contract(contract, verdict, fixed, graph)
+        facts = {"made of": one.made_of, "layers": self._layers(work, one, verdict)}
+        (work / f"{one.graph}.json").write_text(json.dumps(facts, indent=1) + "\n")
+        _move_in(folder, work, one, self.target, _entry(one, verdict, self.installed))
+        for path in work.glob(f"{one.graph}.*"):
+            path.unlink()
+
+    def _layers(self, work: Path, one: Planned, verdict: Mapping[str, Any]) -> Any:
+        """Of the engine where its GPU is, else of the network that it was built from."""
+        if self.installed.here == self.target.compute_capability:
+            engine = str(work / f"{one.graph}.engine")
+            job = {"do": "inspect", "library": self.installed.library, "engine": engine}
+            with suppress(Died):
+                return run_worker(self.installed.python, job).get("summary", verdict["summary"])
+        return verdict["summary"]
+
+    def _run(self, manifest: Manifest, work: Path, one: Planned, told: _Told) -> dict[str, Any]:
+        job = worker_job(
+            manifest.contracts[one.graph],
+            one.profiles,
+            self.installed.library,
+            one.made_of["compute capability"],
+            self._timing_cache(),
+            one.made_of["options"],
+        )
+        try:
+            verdict = run_worker(self.installed.python, job, told.building, work)
+        except Died as died:
+            raise process_fault(died, one.graph, one.predicted, self.target) from died
+        if not verdict["done"]:
+            raise build_fault(verdict, one.graph, one.predicted, self.target)
+        return verdict
+
+    def _timing_cache(self) -> str | None:
+        """A file; None: the library times nothing when it builds (TensorRT-RTX)."""
+        installed = self.installed
+        if installed.library == "tensorrt_rtx":
+            return None
+        self.cache.mkdir(parents=True, exist_ok=True)
+        name = f"{installed.library}-{installed.version}-sm{installed.here}.cache"
+        return str(self.cache.absolute() / name)
+
+
+def _require_room(work: Path, weight_bytes: int) -> None:
+    """On the disk, for the lowered graph and its engine. Raises `OmnijetError`."""
+    free, needed = shutil.disk_usage(work).free, 2 * weight_bytes + ENGINE_REST
+    if free < needed:
+        raise OmnijetError(
+            "the disk has too little room",
+            where=work.parent,
+            expected=f"{needed / 1e9:.2f} GB free",
+            got=f"{free / 1e9:.2f} GB free",
+            fix="free space or put the bundle on another disk",
+        )
+
+
+def worker_job(
+    contract: GraphContract,
+    profiles: Sequence[Profile],
+    library: Library,
+    capability: int,
+    timing_cache: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What `engines.worker.build` is told; its files lie in the folder that it runs in.
+
+    Args:
+        timing_cache: a file, or None.
+        options: of `BuildOptions`.
+    """
+    return {
+        "do": "build",
+        "library": library,
+        "graph": f"{contract.name}.onnx",
+        "engine": f"{contract.name}.engine",
+        "log": f"{contract.name}.log",
+        "profiles": [_shapes(contract, profile) for profile in profiles],
+        "compute_capability": capability,
+        "timing_cache": timing_cache,
+        **(BuildOptions().to_json() if options is None else options),
+    }
+
+
+def _shapes(contract: GraphContract, profile: Profile) -> dict[str, list[list[int]]]:
+    """Of each input, smallest, usual and largest."""
+    ends = [{symbol: sizes[end] for symbol, sizes in profile.items()} for end in range(3)]
+    return {spec.name: [list(spec.shape(sizes)) for sizes in ends] for spec in contract.inputs}
+
+
+class _Told:
+    """One bar for each stage of each graph."""
+
+    def __init__(self, graph: str, weight_bytes: int, progress: Progress) -> None:
+        self._graph, self._total, self._progress = graph, weight_bytes, progress
+        self._lowered = 0
+
+    def lowered(self, count: int) -> None:
+        self._lowered = min(self._lowered + count, self._total)
+        self._progress(f"{self._graph}: lowering, bytes", self._lowered, self._total)
+
+    def building(self, what: str, done: int, total: int) -> None:
+        self._progress(f"{self._graph}: {what}", done, total)
+
+
+def _entry(one: Planned, verdict: Mapping[str, Any], installed: Installed) -> EngineEntry:
+    return EngineEntry(
+        file=one.file,
+        key=one.key,
+        library=installed.library,  # type: ignore[arg-type]  # onnxruntime was refused
+        version=verdict["version"],
+        compute_capability=one.made_of["compute capability"],
+        profiles=one.profiles,
+        bytes=verdict["bytes"],
+        layers=verdict["layers"],
+        build_seconds=round(verdict["seconds"], 1),
+        peak_bytes=verdict["peak_bytes"],
+    )
+
+
+def _move_in(folder: Path, work: Path, one: Planned, target: Target, entry: EngineEntry) -> None:
+    """First the manifest forgets what is replaced, then the files come, then it names them."""
+    names = (one.file, one.facts_file, one.log_file)
+    hashes = {name: hash_file(work / Path(name).name) for name in names}
+    manifest = without_engine(Manifest.read(folder), target.name, one.graph)
+    manifest.write(folder)
+    (folder / one.file).parent.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        os.replace(work / Path(name).name, folder / name)
+    engines = {**manifest.engines.get(target.name, {}), one.graph: entry}
+    order = [name for name in manifest.graphs if name in engines]
+    engines = {name: engines[name] for name in order}
+    manifest = replace(
+        manifest,
+        engines={**manifest.engines, target.name: engines},
+        files={**manifest.files, **hashes},
+    )
+    compare = f"{ENGINES}/{target.name}/{SCRIPT}"
+    (work / SCRIPT).write_text(script(manifest, target), encoding="utf-8")
+    files: dict[str, FileEntry] = {**manifest.files, compare: hash_file(work / SCRIPT)}
+    os.replace(work / SCRIPT, folder / compare)
+    replace(manifest, files=files).write(folder)
+
+
+def without_engine(manifest: Manifest, target: str, graph: str) -> Manifest:
+    """The manifest that knows neither this engine nor its files, nor the script that names it."""
+    engines = {
+        name: {one: entry for one, entry in of.items() if (name, one) != (target, graph)}
+        for name, of in manifest.engines.items()
+    }
+    place = f"{ENGINES}/{target}"
+    gone = {f"{place}/{graph}.{kind}" for kind in ("engine", "json", "log")} | {f"{place}/{SCRIPT}"}
+    files = {name: entry for name, entry in manifest.files.items() if name not in gone}
+    return replace(manifest, engines={k: v for k, v in engines.items() if v}, files=files)
+
+
+def open_for_building(folder: Path) -> Bundle:
+    """The bundle, with engines whatever state they are in: they can be built again.
+
+    Raises:
+        OmnijetError: it is no bundle, or something else of it is damaged.
+    """
+    manifest = Manifest.read(folder)
+    Bundle.of(folder, manifest.without_engines())
+    return Bundle(folder, manifest)
+
+
+@contextmanager
+def _work_folder(bundle: Path) -> Iterator[Path]:
+    """Beside the bundle, so that a finished engine is renamed into it. Whatever a run that was
+    killed left there goes. Raises `OmnijetError` if another is at work."""
+    work = bundle.absolute().with_name(f".{bundle.absolute().name}.engines")
+    try:
+        work.mkdir(exist_ok=True)
+        lock = os.open(work, os.O_RDONLY)
+    except OSError as error:
+        raise OmnijetError(
+            "the folder beside the bundle cannot be written",
+            where=work,
+            got=os.strerror(error.errno or 0),
+            fix="put the bundle where you may write",
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OmnijetError(
+                "another build is at work on this bundle", where=bundle, fix="wait for its end"
+            ) from None
+        _empty(work)
+        try:
+            yield work
+        finally:
+            _empty(work)
+            with suppress(OSError):
+                work.rmdir()
+    finally:
+        os.close(lock)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _remove_strangers(folder: Path) -> None:
+    """Files that an interrupted run had moved in before the manifest named them."""
+    known = Manifest.read(folder).files
+    for path in (folder / ENGINES).rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in known:
+            path.unlink()

@@ -1,0 +1,235 @@
+"""`omnijet build BUNDLE --target T`: engines for one machine, graph after graph."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from engines.build import Builder, open_for_building
+from engines.library import TITLES, find_library, require_able
+from engines.memory import available_bytes, device_bytes
+from engines.options import BuildOptions
+from engines.plan import Planned, Request, make_plan
+from engines.polygraphy import SCRIPT, script
+from engines.process import PYTHON_VARIABLE, interpreter
+from engines.targets import TARGETS
+from quantization.recipes import RECIPES
+from runtime.bundle import Bundle
+from runtime.commands.console import (
+    add_format,
+    print_json,
+    print_table,
+    size_text,
+    stage_progress,
+    whole_number,
+)
+from runtime.errors import OmnijetError
+from runtime.manifest import ENGINES, Manifest
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the engines go into it")
+    parser.add_argument("--target", metavar="T", help="machine and library; --list shows all")
+    parser.add_argument("--list", action="store_true", help="list the targets and stop")
+    parser.add_argument("--recipe", choices=RECIPES, help="refuse a bundle of any other")
+    parser.add_argument("--graphs", nargs="+", default=(), metavar="G", help="default: all")
+    parser.add_argument(
+        "--limit", type=_limit, action="append", default=[], metavar="AXIS=N",
+        help="largest size in place of the target's, as capacity=2048 for the context",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be built, and write nothing"
+    )
+    parser.add_argument("--force", action="store_true", help="build what is present too")
+    parser.add_argument(
+        "--python", metavar="PATH",
+        help=f"an interpreter with the bindings; default: ${PYTHON_VARIABLE}, or this one",
+    )  # fmt: skip
+    parser.add_argument(
+        "--weight-streaming", action="store_true",
+        help="let the engine keep weights in the host's memory",
+    )  # fmt: skip
+    parser.add_argument(
+        "--optimization-level", type=whole_number(0), metavar="N", help="of the builder, 0 to 5"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="FOLDER",
+        help="of what the builder timed on this machine; default: ~/.cache/omnijet",
+    )  # fmt: skip
+    parser.add_argument(
+        "--polygraphy", action="store_true",
+        help="print the commands that compare the engines with ONNX Runtime, and stop",
+    )  # fmt: skip
+    add_format(parser)
+
+
+def run(args: Namespace) -> int:
+    """Builds and says what was built."""
+    if args.list:
+        print_table(_targets())
+        return 0
+    bundle = open_for_building(args.bundle)
+    request = _request(args)
+    if args.polygraphy:
+        _require_engines(bundle, request)
+        print(script(bundle.manifest, request.target), end="")
+        return 0
+    make_plan(bundle, request, None)  # what cannot be is told before a library is asked for
+    if args.dry_run:
+        return _dry_run(args, bundle, request)
+    assert request.target.library != "onnxruntime"
+    installed = find_library(request.target.library, interpreter(args.python))
+    require_able(installed, request.target)
+    plan = make_plan(bundle, request, installed.version)
+    builder = Builder(installed, request.target, args.cache or _cache_folder())
+    with stage_progress() as progress:
+        manifest = builder.build(bundle.folder, plan, progress)
+    _print_built(args, manifest, request, plan)
+    return 0
+
+
+def _request(args: Namespace) -> Request:
+    if args.target not in TARGETS:
+        raise OmnijetError(
+            "no target is given" if args.target is None else f"there is no target {args.target!r}",
+            expected="--target with one of " + ", ".join(TARGETS),
+            fix="`omnijet build BUNDLE --list` shows what they are",
+        )
+    options = BuildOptions(args.weight_streaming, args.optimization_level)
+    return Request(
+        TARGETS[args.target], tuple(args.graphs), dict(args.limit), args.recipe, args.force, options
+    )
+
+
+def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
+    """The plan, with the library's version if it is here."""
+    assert request.target.library != "onnxruntime"
+    version, lacking = None, None
+    try:
+        installed = find_library(request.target.library, interpreter(args.python))
+        version = installed.version
+        require_able(installed, request.target)
+    except OmnijetError as error:
+        lacking = error.what
+    plan = make_plan(bundle, request, version)
+    if args.format == "json":
+        print_json({
+            "target": request.target.name, "library": request.target.library, "version": version,
+            "cannot build here": lacking, "available_bytes": available_bytes(),
+            "device_bytes": device_bytes(request.target),
+            "graphs": [_plan_facts(one) for one in plan],
+        })  # fmt: skip
+        return 0
+    print_table(_plan_table(plan, request))
+    print(f"{size_text(available_bytes())} of memory are free on this machine")
+    room = device_bytes(request.target)
+    large = [one.graph for one in plan if room is not None and one.least > room]
+    if large:
+        assert room is not None
+        print(f"the target has {size_text(room)}, too little for {', '.join(large)}")
+    if lacking is not None:
+        print(f"cannot build here: {lacking}")
+    return 0
+
+
+def _plan_facts(one: Planned) -> dict[str, Any]:
+    return {
+        "graph": one.graph, "precision": one.precision, "profiles": list(one.profiles),
+        "key": one.key, "state": one.state, "why": one.why,
+        "predicted_bytes": one.predicted, "engine": one.file,
+    }  # fmt: skip
+
+
+def _plan_table(plan: Sequence[Planned], request: Request) -> Table:
+    target = request.target
+    table = Table(
+        "graph", "precision", "profiles", "engine", "why", "memory", "file",
+        title=f"{target.name}: {target.title}, flavour {target.flavour}",
+    )  # fmt: skip
+    for one in plan:
+        table.add_row(
+            one.graph, one.precision, _profiles_text(one), one.state, one.why,
+            size_text(one.predicted), one.file,
+        )  # fmt: skip
+    return table
+
+
+def _profiles_text(one: Planned) -> str:
+    """One a line: `rows 1..256..512, capacity 4096`."""
+    lines = []
+    for profile in one.profiles:
+        parts = []
+        for symbol, sizes in profile.items():
+            same = len(set(sizes)) == 1
+            parts.append(f"{symbol} {sizes[0] if same else '..'.join(map(str, sizes))}")
+        lines.append(", ".join(parts))
+    return "\n".join(lines)
+
+
+def _print_built(
+    args: Namespace, manifest: Manifest, request: Request, plan: Sequence[Planned]
+) -> None:
+    target = request.target
+    engines = manifest.engines[target.name]
+    if args.format == "json":
+        print_json({
+            one.graph: {
+                "state": one.state, "why": one.why, "bytes": engines[one.graph].bytes,
+                "layers": engines[one.graph].layers,
+                "build_seconds": engines[one.graph].build_seconds,
+                "peak_bytes": engines[one.graph].peak_bytes, "predicted_bytes": one.predicted,
+            }
+            for one in plan
+        })  # fmt: skip
+        return
+    assert target.library != "onnxruntime"
+    table = Table(
+        "graph", "", "layers", "engine", "seconds", "peak memory", "predicted",
+        title=f"{target.name}: {TITLES[target.library]}, SM{target.compute_capability}",
+    )  # fmt: skip
+    for one in plan:
+        entry = engines[one.graph]
+        state = "unchanged" if one.state == "present" else f"built ({one.why})"
+        table.add_row(
+            one.graph, state, str(entry.layers), size_text(entry.bytes),
+            f"{entry.build_seconds:.1f}", size_text(entry.peak_bytes), size_text(one.predicted),
+        )  # fmt: skip
+    print_table(table)
+    print(f"compare with ONNX Runtime: sh {args.bundle}/{ENGINES}/{target.name}/{SCRIPT}")
+
+
+def _require_engines(bundle: Bundle, request: Request) -> None:
+    if request.target.name not in bundle.manifest.engines:
+        raise OmnijetError(
+            "the bundle has no engines for this target",
+            where=bundle.folder,
+            fix=f"omnijet build {bundle.folder} --target {request.target.name}",
+        )
+
+
+def _targets() -> Table:
+    table = Table("target", "for", "GPU", "flavour", "recipes")
+    for target in TARGETS.values():
+        if target.library == "onnxruntime":
+            continue
+        able = [recipe.name for recipe in RECIPES.values() if recipe.runs_on(target)]
+        gpu = f"SM{target.compute_capability}"
+        table.add_row(target.name, target.title, gpu, target.flavour, ", ".join(able))
+    return table
+
+
+def _cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "omnijet"
+
+
+def _limit(text: str) -> tuple[str, int]:
+    symbol, _, size = text.partition("=")
+    if not size.isdigit() or int(size) < 1:
+        raise ArgumentTypeError(f"expected AXIS=N, got {text!r}")
+    return symbol, int(size)

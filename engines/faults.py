@@ -1,0 +1,82 @@
+"""What went wrong in a build, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engines.library import HOW_TO_GET, TITLES
+from engines.memory import remedy
+from engines.process import Died, killed_for_memory
+from engines.targets import Target
+from runtime.errors import OmnijetError
+
+NO_MEMORY = ("out of memory", "outofmemory", "bad_alloc")
+
+
+def process_fault(died: Died, graph: str, predicted: int, target: Target) -> OmnijetError:
+    """Of a worker that ended without a verdict."""
+    if killed_for_memory(died):
+        return _no_memory(graph, predicted, target, died.said or "killed by the system")
+    return OmnijetError(
+        f"the builder of {graph} crashed",
+        where=f"target {target.name}",
+        got=died.said or (f"signal {died.signal}" if died.signal else "no verdict"),
+        fix=f"build it alone with --graphs {graph}; what is finished stays",
+    )
+
+
+def build_fault(
+    verdict: Mapping[str, Any], graph: str, predicted: int, target: Target
+) -> OmnijetError:
+    """Of a verdict that says no."""
+    assert target.library != "onnxruntime"
+    said, title = verdict["said"], TITLES[target.library]
+    text = "\n            ".join(map(_line, said)) or "nothing"
+    if any(sign in text.lower() for sign in NO_MEMORY):
+        return _no_memory(graph, predicted, target, text)
+    if verdict["stage"] == "parser":
+        return OmnijetError(
+            f"{title} does not take a node of {graph}",
+            where=f"{graph}, target {target.name}, flavour {target.flavour}",
+            expected=f"operators that its parser knows in version {verdict.get('version', '?')}",
+            got=text,
+            fix=_other_flavour(target),
+        )
+    if verdict["stage"] == "import":
+        return OmnijetError(
+            f"{title} is not installed here",
+            got=text,
+            fix=HOW_TO_GET[target.library],
+        )
+    return OmnijetError(
+        f"{title} does not build {graph}",
+        where=f"{graph}, target {target.name}, {verdict['stage']}",
+        got=text,
+        fix=_other_flavour(target),
+    )
+
+
+def _line(said: Any) -> str:
+    if isinstance(said, dict):
+        return f"node {said['node']} ({said['operator']}): {said['reason']}"
+    return str(said)
+
+
+def _other_flavour(target: Target) -> str:
+    if target.flavour == "native":
+        return (
+            "choose a target whose flavour is decomposed, which has plain operators only "
+            "(`omnijet build BUNDLE --list`), or report the node"
+        )
+    return "report the node: no flavour has plainer operators"
+
+
+def _no_memory(graph: str, predicted: int, target: Target, said: str) -> OmnijetError:
+    return OmnijetError(
+        f"there was too little memory to build {graph}",
+        where=f"target {target.name}",
+        expected=f"about {predicted / 1e9:.1f} GB free",
+        got=said,
+        fix=remedy(graph),
+    )

@@ -1,0 +1,65 @@
+"""What an engine was made of, and the hash of it: what does not change is not built again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from engines.lowering import flavours
+from engines.options import BuildOptions
+from engines.profiles import Profile
+from engines.targets import Target
+from runtime.manifest import Manifest
+
+FLOAT = "none, floats"
+
+
+def ingredients(
+    manifest: Manifest,
+    graph: str,
+    target: Target,
+    version: str,
+    profiles: Sequence[Profile],
+    options: BuildOptions,
+) -> dict[str, Any]:
+    """By name, as JSON has them.
+
+    Args:
+        version: of the library.
+    """
+    entry = manifest.graphs[graph]
+    made: dict[str, Any] = {
+        "graph": manifest.files[entry.file].sha256,
+        "weights": manifest.files[entry.weights].sha256,
+        "recipe": manifest.quantization.get("recipe", FLOAT),
+        "lowering": f"{target.flavour} {lowering_code()}",
+        "profiles": list(profiles),
+        "library": target.library,
+        "version": version,
+        "compute capability": target.compute_capability,
+        "options": options.to_json(),
+    }
+    return json.loads(json.dumps(made))  # type: ignore[no-any-return]
+
+
+def key_of(made_of: Mapping[str, Any]) -> str:
+    """sha256 in hexadecimal."""
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def differences(made_of: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Names of what changed."""
+    return [name for name in made_of if made_of[name] != before.get(name)]
+
+
+@cache
+def lowering_code() -> str:
+    """sha256 of the passes, which decide with the graph what is built."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(flavours.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

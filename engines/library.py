@@ -1,0 +1,99 @@
+"""The library that builds: is it there, which version, what can it build for?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engines.process import PYTHON_VARIABLE, Died, run_worker
+from engines.targets import Target
+from engines.toolkits import Library
+from runtime.errors import OmnijetError
+
+TITLES: Mapping[Library, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+HOW_TO_GET: Mapping[Library, str] = {
+    "tensorrt": "on a Jetson, `sudo apt install nvidia-jetpack` has it for the system's python3, "
+    f"so build with --python /usr/bin/python3 (or {PYTHON_VARIABLE}); elsewhere, install "
+    "NVIDIA's TensorRT with its Python bindings",
+    "tensorrt_rtx": 'pip install "tensorrt_rtx_cu13_libs==1.7.*" '
+    '"tensorrt_rtx_cu13_bindings==1.7.*", or name an interpreter that has them with '
+    f"--python or {PYTHON_VARIABLE}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A library with the interpreter that has its bindings.
+
+    Attributes:
+        ahead: compute capabilities that it builds for without such a GPU.
+        here: that of this machine's GPU; None: there is none.
+    """
+
+    library: Library
+    python: str
+    version: str
+    ahead: tuple[int, ...]
+    here: int | None
+
+
+def find_library(library: Library, python: str) -> Installed:
+    """Raises `OmnijetError` with the way to get it."""
+    try:
+        verdict = run_worker(python, {"do": "probe", "library": library})
+        said = verdict.get("said", [])
+    except (Died, OSError) as error:
+        raise OmnijetError(
+            f"the interpreter for {TITLES[library]} does not run",
+            where=python,
+            got=error.said if isinstance(error, Died) else os.strerror(error.errno or 0),
+            fix=f"name another with --python or {PYTHON_VARIABLE}",
+        ) from error
+    if not verdict["done"]:
+        raise OmnijetError(
+            f"{TITLES[library]} is not installed here",
+            where="this interpreter" if python == sys.executable else python,
+            expected=f"the Python bindings of {TITLES[library]}",
+            got="; ".join(said),
+            fix=HOW_TO_GET[library],
+        )
+    return Installed(library, python, verdict["version"], tuple(verdict["ahead"]), verdict["here"])
+
+
+def require_able(installed: Installed, target: Target) -> None:
+    """Can this library build for this target on this machine? Raises `OmnijetError`."""
+    title, wanted = TITLES[installed.library], target.compute_capability
+    oldest = ".".join(map(str, target.toolkit.oldest))
+    if _numbers(installed.version) < target.toolkit.oldest:
+        raise OmnijetError(
+            f"this {title} is older than the target's",
+            where=f"target {target.name}",
+            expected=f"{oldest} or newer, for the operators of the graphs",
+            got=installed.version,
+            fix="choose a target of this version (`omnijet build BUNDLE --list`)",
+        )
+    if installed.library == "tensorrt_rtx":
+        if wanted not in installed.ahead:
+            raise OmnijetError(
+                f"{title} does not build for this GPU",
+                where=f"target {target.name}",
+                expected="one of " + ", ".join(f"SM{one}" for one in installed.ahead),
+                got=f"SM{wanted}",
+                fix="choose a target of TensorRT, and build on the device itself",
+            )
+    elif installed.here != wanted:
+        raise OmnijetError(
+            "TensorRT builds on the device itself",
+            where=f"target {target.name}",
+            expected=f"a GPU of SM{wanted} in this machine",
+            got="no GPU" if installed.here is None else f"SM{installed.here}",
+            fix=f"copy the bundle to {target.device.title} and run the command there; "
+            "here, --dry-run shows what it will do",
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """`"10.3.0.30"` -> (10, 3)."""
+    return tuple(int(part) for part in version.split(".")[:2])

@@ -1,0 +1,117 @@
+"""How much memory a build takes, before it is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from engines.targets import Target
+from engines.toolkits import Library
+from runtime.errors import OmnijetError
+
+
+@dataclass(frozen=True, slots=True)
+class WeightBytes:
+    """What a graph's weights take, in bytes.
+
+    Attributes:
+        packed: of all, those with two numbers in a byte.
+        largest: the largest tensor.
+    """
+
+    total: int
+    packed: int
+    largest: int
+
+    @staticmethod
+    def of(graph: Path) -> WeightBytes:
+        """Of a graph file; the weights themselves are not read."""
+        sizes, packed = [0], 0
+        for value in ir.load(graph).graph.initializers.values():
+            if value.const_value is not None:
+                sizes.append(int(value.const_value.nbytes))
+                packed += sizes[-1] if value.const_value.dtype in PACKED else 0
+        return WeightBytes(sum(sizes), packed, max(sizes))
+
+
+SYSTEM_BYTES = 1_500_000_000
+"""Of a Jetson's memory, what its system keeps for itself: an estimate."""
+
+PACKED = (ir.DataType.INT4, ir.DataType.UINT4)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Memory of a builder: so many bytes, and so many for each byte of weights."""
+
+    base: int
+    each: float
+    packed: float = 0.0
+    largest: float = 0.0
+
+
+RATES: Mapping[Library, Rates] = {
+    # published: builds on a device need 3 to 4 times the bytes of the parameters
+    "tensorrt": Rates(1_000_000_000, 4.0),
+    # measured with 1.7.1 (the process, at its peak): 0.31 to 0.53 GB at nano dimensions; 2 layers
+    # of the 3B Thinker in f16 with its head, 0.93 GB of weights: 2.73 GB; all 36, 6.17 GB: 13.5 GB.
+    # Its INT4 form, 1.6 GB: 5.4 GB.
+    "tensorrt_rtx": Rates(550_000_000, 2.05, packed=1.0, largest=0.75),
+}
+MAPPED: Mapping[Library, float] = {"tensorrt": 0.0, "tensorrt_rtx": 0.8}
+"""Share of the weights that is pages of their file at the peak (5.1 of 6.2 GB): the system takes
+them back where memory is short."""
+
+
+def least_bytes(weights: WeightBytes, library: Library) -> int:
+    """Memory without which a build is hopeless."""
+    return predicted_bytes(weights, library) - round(MAPPED[library] * weights.total)
+
+
+def predicted_bytes(weights: WeightBytes, library: Library) -> int:
+    """Memory of the process that builds this graph, at its peak."""
+    rates = RATES[library]
+    return round(
+        rates.base
+        + rates.each * weights.total
+        + rates.packed * weights.packed
+        + rates.largest * weights.largest
+    )
+
+
+def available_bytes() -> int:
+    """Of this machine, without swap."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("Linux tells its memory in /proc/meminfo")
+
+
+def device_bytes(target: Target) -> float | None:
+    """What a build on the target itself can have; None: it is not built there, or not known."""
+    if target.library != "tensorrt" or target.memory_gb is None:
+        return None
+    return target.memory_gb * 1e9 - (SYSTEM_BYTES if target.device.shared else 0)
+
+
+def require_memory(graph: str, least: int, target: Target) -> None:
+    """Is there enough for it now, on this machine? Raises `OmnijetError`."""
+    available = available_bytes()
+    if least > available:
+        raise OmnijetError(
+            f"there is too little memory to build {graph}",
+            where=f"this machine, for target {target.name}",
+            expected=f"{least / 1e9:.1f} GB free",
+            got=f"{available / 1e9:.1f} GB free",
+            fix=remedy(graph),
+        )
+
+
+def remedy(graph: str) -> str:
+    return (
+        f"close other programs and build this graph alone (--graphs {graph}), add swap, or take a "
+        "recipe of fewer bits (`omnijet quantize BUNDLE --list`)"
+    )

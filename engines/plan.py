@@ -1,0 +1,208 @@
+"""What will be built for a target, why, and what cannot be: all of it before anything is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from engines.key import differences, ingredients, key_of
+from engines.memory import WeightBytes, least_bytes, predicted_bytes
+from engines.options import BuildOptions
+from engines.profiles import Profile, profiles_for
+from engines.targets import Target
+from quantization.recipes import RECIPES
+from runtime.bundle import Bundle
+from runtime.errors import OmnijetError
+from runtime.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
+
+State = Literal["present", "missing", "stale"]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One graph's engine.
+
+    Attributes:
+        precision: of the graph's numbers, in words.
+        made_of: what the key is the hash of.
+        why: it is built, or is not.
+        predicted: bytes of memory at the peak; `least`: without which it is not begun.
+    """
+
+    graph: str
+    precision: str
+    profiles: tuple[Profile, ...]
+    made_of: Mapping[str, Any]
+    state: State
+    why: str
+    predicted: int
+    least: int
+    file: str
+    facts_file: str
+    log_file: str
+
+    @property
+    def key(self) -> str:
+        return key_of(self.made_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        graphs: names; empty: all.
+        limits: in place of the target's, by symbol.
+        recipe: that the bundle must be of; None: whichever it is.
+        anew: build what is present too.
+    """
+
+    target: Target
+    graphs: tuple[str, ...] = ()
+    limits: Mapping[str, int] | None = None
+    recipe: str | None = None
+    anew: bool = False
+    options: BuildOptions = field(default_factory=BuildOptions)
+
+
+def make_plan(bundle: Bundle, request: Request, version: str | None) -> list[Planned]:
+    """All engines of the request, in the bundle's order.
+
+    Args:
+        version: of the library; None: it is not here, and engines count as made by theirs.
+
+    Raises:
+        OmnijetError: the target cannot run this bundle, or a limit has no meaning.
+    """
+    _require_possible(bundle, request)
+    given = request.limits or {}
+    _require_limits(request.target.limits, given)
+    limits = {**request.target.limits, **given}
+    names = [name for name in bundle.manifest.graphs if name in _chosen(bundle, request)]
+    return [_planned(bundle, request, name, limits, version) for name in names]
+
+
+def _planned(
+    bundle: Bundle, request: Request, graph: str, limits: Mapping[str, int], version: str | None
+) -> Planned:
+    manifest, target = bundle.manifest, request.target
+    contract, block = manifest.contracts[graph], manifest.dims.dit.block
+    profiles = profiles_for(contract, limits, target.library, block)
+    entry = manifest.engines.get(target.name, {}).get(graph)
+    known = version or (entry.version if entry else "not installed")
+    made_of = ingredients(manifest, graph, target, known, profiles, request.options)
+    place = f"{ENGINES}/{target.name}/{graph}"
+    weights = WeightBytes.of(bundle.graph(graph))
+    state, why = _state(bundle, entry, made_of, f"{place}.json")
+    if state == "present" and request.anew:
+        state, why = "stale", "asked for"
+    return Planned(
+        graph, _precision(manifest, graph), profiles, made_of, state, why,
+        predicted_bytes(weights, target.library), least_bytes(weights, target.library),
+        f"{place}.engine", f"{place}.json", f"{place}.log",
+    )  # fmt: skip
+
+
+def _state(
+    bundle: Bundle, entry: EngineEntry | None, made_of: Mapping[str, Any], facts_file: str
+) -> tuple[State, str]:
+    if entry is None:
+        return "missing", "never built"
+    for name in (entry.file, facts_file):
+        if not _as_written(bundle.folder / name, bundle.manifest.files.get(name)):
+            return "stale", f"{Path(name).name} is damaged"
+    if entry.key == key_of(made_of):
+        return "present", "nothing changed"
+    before = json.loads((bundle.folder / facts_file).read_text(encoding="utf-8"))["made of"]
+    return "stale", ", ".join(differences(made_of, before)) + " changed"
+
+
+def _as_written(path: Path, entry: FileEntry | None) -> bool:
+    try:
+        return path.stat().st_size == (entry and entry.bytes) and hash_file(path) == entry
+    except OSError:
+        return False
+
+
+def _precision(manifest: Manifest, graph: str) -> str:
+    """`f16, 252 int4 blocks of 64`."""
+    entry = manifest.graphs[graph]
+    layers = manifest.quantization.get("layers", {}).get(graph, {})
+    made = Counter(layer["scheme"] for layer in layers.values())
+    float_bytes = sum(layer["float_bytes"] - layer["bytes"] for layer in layers.values())
+    wide = (entry.weight_bytes + float_bytes) / max(entry.parameters, 1) > 3
+    kinds = [f"{count} {scheme}" for scheme, count in made.most_common()]
+    return ", ".join(["f32" if wide else "f16", *kinds])
+
+
+def _chosen(bundle: Bundle, request: Request) -> Sequence[str]:
+    unknown = [name for name in request.graphs if name not in bundle.manifest.graphs]
+    if unknown:
+        raise OmnijetError(
+            f"the bundle has no graph {unknown[0]!r}",
+            where="--graphs",
+            expected=", ".join(bundle.manifest.graphs),
+        )
+    return request.graphs or tuple(bundle.manifest.graphs)
+
+
+def _require_limits(limits: Mapping[str, int], given: Mapping[str, int]) -> None:
+    unknown = sorted(set(given) - set(limits))
+    if unknown:
+        raise OmnijetError(
+            f"there is no limit {unknown[0]!r}", where="--limit", expected=", ".join(limits)
+        )
+
+
+def _require_possible(bundle: Bundle, request: Request) -> None:
+    """Raises `OmnijetError` with what to do instead."""
+    target, manifest = request.target, bundle.manifest
+    recipe, where = manifest.quantization.get("recipe"), f"target {target.name}"
+    if target.library == "onnxruntime":
+        raise OmnijetError(
+            "ONNX Runtime runs graphs as they are: there is nothing to build",
+            where=where,
+            fix=f"omnijet run {bundle.folder}",
+        )
+    if request.recipe is not None and request.recipe != recipe:
+        raise OmnijetError(
+            "the bundle is of another recipe",
+            where=bundle.folder,
+            expected=request.recipe,
+            got=recipe or "floats",
+            fix=f"omnijet quantize FLOAT_BUNDLE OUT --recipe {request.recipe}, then build OUT",
+        )
+    if manifest.quantization.get("form") == "cpu":
+        raise OmnijetError(
+            f"{target.title} does not know the operators of this bundle",
+            where=bundle.folder,
+            expected="standard operators",
+            got=f"recipe {recipe}, made for ONNX Runtime's CPU",
+            fix="quantize the float bundle with --recipe " + " or ".join(_able(target)),
+        )
+    if recipe is not None and recipe in RECIPES and not RECIPES[recipe].runs_on(target):
+        lacking = sorted(RECIPES[recipe].needs - target.numbers)
+        raise OmnijetError(
+            f"{target.title} cannot run recipe {recipe}",
+            where=f"{where}, SM{target.compute_capability}",
+            expected="products of floats or " + ", ".join(sorted(target.numbers)),
+            got=", ".join(lacking),
+            fix="quantize the float bundle with --recipe " + " or ".join(_able(target)),
+        )
+    decoders = [name for name in _chosen(bundle, request) if manifest.contracts[name].state]
+    if target.flavour == "native" and manifest.precision == "f32" and decoders:
+        raise OmnijetError(
+            f"{target.title} has no attention in f32 where queries share keys",
+            where=f"{bundle.folder}: {', '.join(decoders)}",
+            expected="a bundle in f16",
+            got="one in f32",
+            fix="omnijet export CHECKPOINT BUNDLE --dtype f16, then build that",
+        )
+
+
+def _able(target: Target) -> list[str]:
+    return [recipe.name for recipe in RECIPES.values() if recipe.runs_on(target)]

@@ -1,0 +1,112 @@
+"""Commands that compare a graph's engine with ONNX Runtime, for NVIDIA's `polygraphy`.
+
+Both get the same inputs: polygraphy's random ones, indices and masks in the range that keeps
+them valid. The canonical graph is what ONNX Runtime runs, so that lowering is compared too.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from engines.profiles import Profile
+from engines.targets import Target
+from runtime.contract import GraphContract, TensorSpec
+from runtime.manifest import EngineEntry, Manifest
+
+SCRIPT = "compare.sh"
+TOLERANCE: Mapping[str, float] = {"f32": 1e-3, "f16": 2e-2}
+"""Largest difference that passes, absolute and relative, by what the graph computes in."""
+
+FLOATS = (-1.0, 1.0)
+ALL_SEEN = (1, 1)
+"""Masks: a row that sees nothing has no softmax."""
+
+
+def script(manifest: Manifest, target: Target) -> str:
+    """A shell script for all engines of a target, to be run anywhere: it changes to the bundle.
+
+    Arguments name graphs; without any, all are compared.
+    """
+    lines = [
+        "#!/bin/sh",
+        "# Engines beside ONNX Runtime on the same random inputs; needs polygraphy, ONNX Runtime",
+        "# and the GPU. Arguments: graphs; default: all.",
+        'cd "$(dirname "$0")/../.." || exit 2',
+        "scratch=$(mktemp -d) && trap 'rm -rf \"$scratch\"' EXIT || exit 2",
+        "failed=0",
+        "wanted() {",
+        "    name=$1; shift",
+        '    [ $# -eq 0 ] || case " $* " in *" $name "*) ;; *) false ;; esac',
+        "}",
+    ]
+    for name, entry in manifest.engines.get(target.name, {}).items():
+        contract = manifest.contracts[name]
+        lines += ["", f'if wanted {name} "$@"; then']
+        if contract.state:
+            lines += [
+                "    # the cache's input and output must be one buffer, which polygraphy does not",
+                "    # promise: if this fails to run, `omnijet check --fidelity` tells the same",
+            ]
+        together = " &&\n        ".join(commands(manifest, target, name, entry))
+        lines += [f"    {{ {together}; }} || failed=1", "fi"]
+    return "\n".join([*lines, "", 'exit "$failed"', ""])
+
+
+def commands(manifest: Manifest, target: Target, graph: str, entry: EngineEntry) -> tuple[str, str]:
+    """ONNX Runtime, which leaves inputs and outputs behind, then the engine on those.
+    From within the bundle; `$scratch` is a folder."""
+    contract = manifest.contracts[graph]
+    sizes = {symbol: sizes[1] for symbol, sizes in entry.profiles[-1].items()}
+    shapes = [f"{spec.name}:[{','.join(map(str, spec.shape(sizes)))}]" for spec in contract.inputs]
+    ranges = [f"{spec.name}:[{low},{high}]" for spec, (low, high) in _ranges(contract, sizes)]
+    kept = [f'"$scratch/{graph}.{what}.json"' for what in ("inputs", "outputs")]
+    reference = [
+        "polygraphy run", manifest.graphs[graph].file, "--onnxrt",
+        "--input-shapes", *map(shlex.quote, shapes), "--val-range", *map(shlex.quote, ranges),
+        "--save-inputs", kept[0], "--save-outputs", kept[1],
+    ]  # fmt: skip
+    allowed = str(TOLERANCE["f32" if _is_float32(contract) else manifest.precision])
+    switch = ["POLYGRAPHY_USE_TENSORRT_RTX=1"] if target.library == "tensorrt_rtx" else []
+    engine = [
+        *switch, "polygraphy run", entry.file, "--model-type engine --trt",
+        "--optimization-profile", str(len(entry.profiles) - 1),
+        "--load-inputs", kept[0], "--load-outputs", kept[1], "--atol", allowed, "--rtol", allowed,
+    ]  # fmt: skip
+    return " ".join(reference), " ".join(engine)
+
+
+def _is_float32(contract: GraphContract) -> bool:
+    """Sound synthesis is, in every precision."""
+    return contract.name in ("dit_step", "vocoder")
+
+
+def _ranges(
+    contract: GraphContract, sizes: Profile | Mapping[str, int]
+) -> Sequence[tuple[TensorSpec, tuple[float, float]]]:
+    shapes = {spec.name: spec.shape(sizes) for spec in contract.inputs}  # type: ignore[arg-type]
+    return [(spec, _range(spec, shapes)) for spec in contract.inputs]
+
+
+def _range(spec: TensorSpec, shapes: Mapping[str, tuple[int, ...]]) -> tuple[float, float]:
+    if spec.dtype == "bool":
+        return ALL_SEEN
+    if spec.dtype != "i64":
+        return FLOATS
+    return 0, _rows_behind(spec.name, shapes) - 1
+
+
+def _rows_behind(index: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many an index may choose from."""
+    match index:
+        case "pool_rows":
+            return shapes["key_mask"][0] * shapes["key_mask"][-1]
+        case "window_rows":
+            return shapes["patches"][0]
+        case "window_slots":
+            return shapes["window_rows"][0] * shapes["window_rows"][1]
+        case "commit":
+            return shapes["mask_self"][0]
+        case "write_index":
+            return shapes["mask"][-1] - shapes["mask"][-2]
+    raise AssertionError(index)

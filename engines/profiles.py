@@ -1,0 +1,149 @@
+"""Which sizes an engine is built for: the contract's symbols with a target's limits.
+
+A profile holds smallest, usual and largest size of each symbol; kernels are chosen for the
+usual one. A profile of one size alone gets the best of them, and every profile costs its share
+of the build and a plan of its own in the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+
+import numpy as np
+
+from engines.toolkits import Library
+from runtime.backend import Bound, State
+from runtime.bindings import Bindings
+from runtime.contract import Array, GraphContract, TensorSpec
+from runtime.decoder import PREFILL_ROWS
+from runtime.encoders import MAX_CHUNKS
+from runtime.synthesis import PRESETS, SpeechPreset
+from runtime.vocoder import VocoderStream
+from runtime.windows import Window
+
+Profile = dict[str, tuple[int, ...]]
+"""Symbol -> (smallest, usual, largest)."""
+
+USUAL: Mapping[str, int] = {
+    "chunks": 3, "tokens": 125,  # 5 s of sound
+    "cells": 256, "windows": 16,  # a picture of 448 x 448 pixels
+    "rows": 256,
+}  # fmt: skip
+"""What calls are mostly like. Those of sound synthesis follow from its windows."""
+
+RUNTIME_MOST: Mapping[str, int] = {"rows": PREFILL_ROWS, "chunks": MAX_CHUNKS}
+"""More the runtime never asks for, whatever the limits."""
+
+COMMON = PRESETS["balanced"]
+"""Its windows are the common ones: the DiT's of the exact preset are the same."""
+
+FIXES_COMMON: Mapping[Library, bool] = {"tensorrt": True, "tensorrt_rtx": False}
+"""Whether common sizes get profiles of their own: a step of one row, each window.
+
+TensorRT-RTX compiles kernels on the device, for the sizes that it meets there, and a further
+profile costs more than it can bring: one for a row alone stored the weights of all decoder layers
+a second time (2 layers of 3B: 0.93 to 1.24 GB), those for four windows doubled the DiT's build
+and engine (nano: 32 to 65 s, 13 to 31 MB) and trebled the vocoder's (15 to 46 s, 5 to 14 MB).
+"""
+
+
+def profiles_for(
+    contract: GraphContract, limits: Mapping[str, int], library: Library, block: int
+) -> tuple[Profile, ...]:
+    """In the engine's order: profiles of one size first, what takes all sizes last.
+
+    Args:
+        limits: largest size of each symbol; `capacity` is the cache's one length.
+        block: mel frames of the DiT's attention blocks.
+    """
+    windows = _common_windows(contract, block)
+    steps = [{"rows": 1}] if "rows" in contract.symbols else []
+    fixed = steps + windows if FIXES_COMMON[library] else []
+    usual = {**USUAL, **(windows[-1] if windows else {})}
+    most = {s: min(limits[s], RUNTIME_MOST.get(s, limits[s])) for s in contract.symbols}
+    within = [sizes for sizes in fixed if all(size <= most[s] for s, size in sizes.items())]
+    profiles: list[Profile] = [
+        {s: (sizes.get(s, most[s]),) * 3 for s in contract.symbols} for sizes in within
+    ]
+    profiles.append({symbol: _range(symbol, usual, largest) for symbol, largest in most.items()})
+    return tuple(profiles)
+
+
+def _range(symbol: str, usual: Mapping[str, int], largest: int) -> tuple[int, int, int]:
+    if symbol == "capacity":  # TensorRT updates caches of a fixed length only
+        return largest, largest, largest
+    return 1, min(usual[symbol], largest), largest
+
+
+def _common_windows(contract: GraphContract, block: int) -> list[dict[str, int]]:
+    """Sizes that return in every utterance, the longest last."""
+    if "blocks" in contract.symbols:
+        return [{"branches": branches, "blocks": blocks} for branches, blocks in dit_sizes(COMMON)]
+    if "frames" in contract.symbols:
+        return [{"frames": frames} for frames in vocoder_sizes(COMMON, block)]
+    return []
+
+
+def dit_sizes(preset: SpeechPreset) -> list[tuple[int, int]]:
+    """(branches, blocks) of regular windows, shortest first. An utterance's last window is as
+    long as it happens to be."""
+    branches = {evaluation.branches for evaluation in preset.solver.evaluations}
+    blocks = {window.stop - window.start for window in _windows(preset, block=1)}
+    return sorted(product(branches, blocks), key=lambda sizes: sizes[::-1])
+
+
+def vocoder_sizes(preset: SpeechPreset, block: int) -> list[int]:
+    """Frames of the vocoder's regular calls, shortest first: what its stream asks for when it
+    is pushed the windows of a preset."""
+    graph = _Recorder()
+    stream = VocoderStream(Bindings(graph), preset.context)
+    for window in _windows(preset, block):
+        new, ahead = np.zeros((1, window.end - window.begin), np.float32), None
+        if preset.guess:
+            ahead = np.zeros((1, window.stop - window.end), np.float32)
+        stream.push(new, ahead)
+    return sorted(set(graph.frames))
+
+
+def _windows(preset: SpeechPreset, block: int) -> Iterator[Window]:
+    """Until the scheme repeats, and the context that it leaves behind does too."""
+    scheme = preset.windows
+    begin, settled = 0, scheme.past + preset.context + 1
+    for number in range(len(scheme.chunks) + settled):
+        window = scheme.window(number, begin, 1 << 60, block, last=False)
+        assert window is not None
+        yield window
+        begin = window.end
+
+
+class _Recorder:
+    """A vocoder of one mel row and one sample a frame that notes how long its calls are."""
+
+    contract = GraphContract(
+        "vocoder",
+        inputs=(TensorSpec("mel", "f32", (1, 1, "frames")),),
+        outputs=(TensorSpec("wave", "f32", (1, "frames")),),
+    )
+
+    def __init__(self) -> None:
+        self.frames: list[int] = []
+
+    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> Bound:
+        self.frames.append(sizes["frames"])
+        return _Silence(sizes["frames"])
+
+    def new_state(self, capacity: int) -> State:
+        raise AssertionError("a vocoder carries nothing")
+
+    def limit(self, symbol: str) -> int | None:
+        return None
+
+
+class _Silence:
+    def __init__(self, frames: int) -> None:
+        self.inputs: Mapping[str, Array] = {"mel": np.zeros((1, 1, frames), np.float32)}
+        self.outputs: Mapping[str, Array] = {"wave": np.zeros((1, frames), np.float32)}
+
+    def run(self) -> None:
+        pass

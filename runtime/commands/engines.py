@@ -1,0 +1,74 @@
+"""What `omnijet inspect` shows of a bundle's engines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from runtime.commands.console import size_text
+from runtime.errors import OmnijetError
+from runtime.manifest import Manifest
+
+SHOWN = 6  # kinds of layers; all are in the JSON
+
+
+def engine_facts(
+    folder: Path, manifest: Manifest, graphs: Iterable[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Target -> graph -> its entry, and `layers`: kinds and numbers of the network it was built
+    from, or of the engine where its GPU could be asked.
+
+    Raises:
+        OmnijetError: a file beside an engine is damaged.
+    """
+    return {
+        target: {
+            graph: asdict(entry) | {"layer_kinds": _layers(folder / entry.file)}
+            for graph, entry in engines.items()
+            if graph in set(graphs)
+        }
+        for target, engines in manifest.engines.items()
+    }
+
+
+def _layers(engine: Path) -> dict[str, Any]:
+    path = engine.with_suffix(".json")
+    try:
+        layers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["layers"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OmnijetError(
+            "what an engine was made of cannot be read",
+            where=path,
+            got=error,
+            fix=f"omnijet build {engine.parents[2]} --target {engine.parent.name}",
+        ) from error
+    return layers
+
+
+def engine_table(engines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    table = Table(
+        "target", "graph", "library", "GPU", "engine", "built in", "peak memory", "profiles",
+        "layers", "numbers", title="engines",
+    )  # fmt: skip
+    for target, graphs in engines.items():
+        for graph, facts in graphs.items():
+            layers = facts["layer_kinds"]
+            of = f"{facts['layers']} of the network" if layers["of"] == "network" else "fused"
+            table.add_row(
+                target, graph, f"{facts['library']} {facts['version']}",
+                f"SM{facts['compute_capability']}", size_text(facts["bytes"]),
+                f"{facts['build_seconds']:.1f} s", size_text(facts["peak_bytes"]),
+                str(len(facts["profiles"])), f"{of}: {_counts(layers['kinds'])}",
+                _counts(layers["numbers"]),
+            )  # fmt: skip
+    return table
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} {count}" for name, count in list(counts.items())[:SHOWN]]
+    return ", ".join(shown + (["…"] if len(counts) > SHOWN else []))

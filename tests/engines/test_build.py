@@ -1,0 +1,250 @@
+"""`omnijet build` with TensorRT-RTX: what lands in a bundle, and what never does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import omnijet
+from engines.library import Installed
+from engines.process import PYTHON_VARIABLE
+from runtime.manifest import Manifest
+from tests.command import Capture, refused
+
+ROOT = Path(__file__).parent.parent.parent
+TARGET = "rtx-ampere"
+QUICK = ("audio_encoder", "vision_encoder")
+
+
+@pytest.fixture(scope="module")
+def built(nano_f16: Path, rtx: Installed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with engines of two graphs."""
+    bundle = tmp_path_factory.mktemp("built") / "bundle"
+    shutil.copytree(nano_f16, bundle)
+    assert omnijet.main(["build", str(bundle), "--target", TARGET, "--graphs", *QUICK]) == 0
+    return bundle
+
+
+@pytest.fixture
+def copied(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "bundle"))
+
+
+def build(capsys: Capture, bundle: Path, *options: str) -> dict[str, Any]:
+    """What it says of each graph."""
+    capsys.readouterr()
+    command = ["build", str(bundle), "--target", TARGET, *options, "--format", "json"]
+    assert omnijet.main(command) == 0
+    facts: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return facts
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_engines_are_part_of_the_bundle(built: Path, rtx: Installed, capsys: Capture) -> None:
+    assert omnijet.main(["check", str(built)]) == 0
+    manifest = Manifest.read(built)
+    assert list(manifest.engines[TARGET]) == list(QUICK)
+    for graph, entry in manifest.engines[TARGET].items():
+        assert entry.version == rtx.version and entry.compute_capability == 86
+        assert (built / entry.file).stat().st_size == entry.bytes > 100_000
+        assert entry.layers > 50 and 1e8 < entry.peak_bytes < 4e9 and entry.build_seconds > 0
+        symbols = manifest.contracts[graph].symbols
+        assert all(set(profile) == set(symbols) for profile in entry.profiles)
+        log = (built / f"engines/{TARGET}/{graph}.log").read_text()
+        assert "Opset version" in log and str(built.parent) not in log
+    assert [path.name for path in built.parent.iterdir()] == ["bundle"]
+
+
+def test_inspect_shows_layers_and_numbers(built: Path, capsys: Capture) -> None:
+    capsys.readouterr()
+    assert omnijet.main(["inspect", str(built), "--format", "json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["engines"][TARGET]
+    layers = facts["audio_encoder"]["layer_kinds"]
+    assert layers["of"] == "network" and layers["kinds"]["MATRIX_MULTIPLY"] > 5
+    assert sum(layers["kinds"].values()) == facts["audio_encoder"]["layers"]
+    assert layers["numbers"]["HALF"] > 20
+    assert omnijet.main(["inspect", str(built)]) == 0
+    assert "MATRIX_MULTIPLY" in capsys.readouterr().out
+
+
+def test_nothing_is_built_twice(copied: Path, capsys: Capture) -> None:
+    before = contents(copied)
+    facts = build(capsys, copied, "--graphs", *QUICK)
+    assert [facts[graph]["state"] for graph in QUICK] == ["present", "present"]
+    assert contents(copied) == before
+
+
+def test_what_changed_is_built_again_alone(copied: Path, capsys: Capture) -> None:
+    before = Manifest.read(copied).engines[TARGET]
+    facts = build(capsys, copied, "--graphs", *QUICK, "--limit", "chunks=4")
+    assert facts["audio_encoder"]["why"] == "profiles changed"
+    assert facts["vision_encoder"]["state"] == "present"
+    after = Manifest.read(copied).engines[TARGET]
+    assert after["audio_encoder"].profiles[-1]["chunks"] == (1, 3, 4)
+    assert after["vision_encoder"] == before["vision_encoder"]
+    assert omnijet.main(["check", str(copied)]) == 0
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("harm", [flip, cut, Path.unlink])
+def test_a_corrupt_engine_is_built_again(
+    copied: Path, capsys: Capture, harm: Callable[[Path], None]
+) -> None:
+    path = copied / f"engines/{TARGET}/audio_encoder.engine"
+    harm(path)
+    if harm is not flip:  # a size tells at once, and how to mend it
+        assert f"omnijet build {copied} --target {TARGET}" in refused(capsys, "inspect", copied)
+    facts = build(capsys, copied, "--graphs", *QUICK)
+    assert facts["audio_encoder"]["why"] == "audio_encoder.engine is damaged"
+    assert facts["vision_encoder"]["state"] == "present"
+    assert omnijet.main(["check", str(copied)]) == 0
+
+
+def test_a_damaged_graph_is_not_built_from(copied: Path, capsys: Capture) -> None:
+    cut(copied / "graphs" / "vocoder.weights")
+    assert "vocoder.weights" in refused(capsys, "build", copied, "--target", TARGET)
+
+
+@pytest.mark.parametrize("victim", ["command", "worker"])
+def test_a_killed_build_goes_on_where_it_was(copied: Path, capsys: Capture, victim: str) -> None:
+    """Killed, not interrupted: no cleaning up. The worker goes with its parent."""
+    # what a crash between moving in and naming leaves
+    stranger = copied / "engines" / TARGET / "talker_step.engine"
+    stranger.write_bytes(b"half")
+    command = ("build", copied, "--target", TARGET, "--graphs", "dit_step")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "omnijet", *map(str, command)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    work = copied.with_name(f".{copied.name}.engines")
+    try:
+        _wait(lambda: bool(list(work.glob("*.log"))), process)
+        (worker,) = _children(process.pid)
+        assert "another build" in refused(capsys, *command)
+        os.kill(process.pid if victim == "command" else worker, signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    if victim == "command":
+        assert process.returncode == -signal.SIGKILL
+        _wait(lambda: not Path(f"/proc/{worker}").exists())
+    else:
+        assert process.returncode == 2 and "too little memory" in said and "--graphs" in said
+        assert not work.exists() and not stranger.exists()
+    assert "dit_step" not in Manifest.read(copied).engines[TARGET]
+    facts = build(capsys, copied, "--graphs", *QUICK)
+    assert [facts[graph]["state"] for graph in QUICK] == ["present", "present"]
+    assert not work.exists() and omnijet.main(["check", str(copied)]) == 0
+
+
+def _wait(until: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + 120
+    while not until():
+        assert process is None or process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(one) for task in tasks for one in (task / "children").read_text().split()]
+
+
+def test_quantizing_takes_no_engines_along(copied: Path, tmp_path: Path) -> None:
+    out = tmp_path / "int4"
+    command = ["quantize", str(copied), str(out), "--recipe", "orin-int4", "--data", "none"]
+    assert omnijet.main(command) == 0
+    assert Manifest.read(out).engines == {} and not (out / "engines").exists()
+    assert omnijet.main(["check", str(out)]) == 0
+
+
+def test_a_dry_run_prints_and_writes_nothing(copied: Path, capsys: Capture) -> None:
+    before = contents(copied.parent)
+    for target in (TARGET, "rtx-ada", "orin-nano-jp62"):
+        capsys.readouterr()
+        command = ["build", str(copied), "--target", target, "--dry-run"]
+        assert omnijet.main(command) == 0
+        assert f"engines/{target}/vocoder.engine" in capsys.readouterr().out
+        assert omnijet.main([*command, "--format", "json"]) == 0
+        facts = {one["graph"]: one for one in json.loads(capsys.readouterr().out)["graphs"]}
+        assert len(facts) == 6 and facts["thinker_step"]["state"] == "missing"
+        assert (facts["audio_encoder"]["state"] == "present") == (target == TARGET)
+    assert contents(copied.parent) == before
+
+
+def test_missing_bindings(
+    copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    python.chmod(0o755)
+    command = ("build", copied, "--target", TARGET)
+    said = refused(capsys, *command, "--python", python)
+    assert "not installed" in said and "pip install" in said
+    monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path / "nowhere"))
+    assert "does not run" in refused(capsys, *command)
+    said = refused(capsys, "build", copied, "--target", "orin-nx-jp72", "--python", python)
+    assert "nvidia-jetpack" in said
+
+
+def test_too_little_memory_is_told_before(
+    copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.memory.available_bytes", lambda: 100_000_000)
+    before = contents(copied)
+    said = refused(capsys, "build", copied, "--target", TARGET, "--graphs", "dit_step")
+    assert "too little memory" in said and "0.1 GB free" in said and "swap" in said
+    assert contents(copied) == before
+    build(capsys, copied, "--graphs", *QUICK)  # what is there needs none
+
+
+def test_an_operator_that_the_parser_lacks(
+    nano_f16: Path, rtx: Installed, tmp_path: Path, capsys: Capture
+) -> None:
+    """Its node, the reason, the way out; the bundle is as it was."""
+    import onnx
+
+    bundle = Path(shutil.copytree(nano_f16, tmp_path / "bundle"))
+    path = bundle / "graphs" / "audio_encoder.onnx"
+    model = onnx.load(path, load_external_data=False)
+    node = next(node for node in model.graph.node if node.op_type == "Gelu")
+    node.op_type, node.name = "Bernoulli", "strange.node"
+    del node.attribute[:]
+    onnx.save(model, path)
+    _rehash(bundle, "graphs/audio_encoder.onnx")
+    before = contents(bundle)
+    said = refused(capsys, "build", bundle, "--target", TARGET, "--graphs", "audio_encoder")
+    assert "strange.node" in said and "Bernoulli" in said and "decomposed" in said
+    assert contents(bundle) == before and len(list(tmp_path.iterdir())) == 1
+
+
+def _rehash(bundle: Path, name: str) -> None:
+    from dataclasses import replace
+
+    from runtime.manifest import hash_file
+
+    manifest = Manifest.read(bundle)
+    files = {**manifest.files, name: hash_file(bundle / name)}
+    replace(manifest, files=files).write(bundle)

@@ -1,0 +1,58 @@
+"""Memory is predicted from a graph's weights, a little above what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engines.memory import (
+    WeightBytes,
+    available_bytes,
+    least_bytes,
+    predicted_bytes,
+    require_memory,
+)
+from engines.targets import TARGETS
+from runtime.errors import OmnijetError
+from runtime.manifest import Manifest
+
+MEASURED = {
+    # weights of 3B Thinkers -> peak of a build with TensorRT-RTX 1.7
+    WeightBytes(930_676_736, 0, 622_329_856): 2_726_055_936,  # f16, 2 layers
+    WeightBytes(6_172_434_432, 0, 622_329_856): 13_530_042_368,  # f16, 36 layers
+    WeightBytes(1_600_000_000, 1_550_000_000, 155_582_464): 5_400_000_000,  # INT4, 36 layers
+}
+
+
+def test_the_weights_of_a_graph(nano_f16: Path) -> None:
+    manifest = Manifest.read(nano_f16)
+    for name, entry in manifest.graphs.items():
+        weights = WeightBytes.of(nano_f16 / entry.file)
+        assert 0.8 * entry.weight_bytes < weights.total <= entry.weight_bytes * 1.1, name
+        assert 0 < weights.largest < weights.total and weights.packed == 0
+
+
+@pytest.mark.parametrize("weights", MEASURED)
+def test_predictions_beside_measurements(weights: WeightBytes) -> None:
+    assert 1.0 < predicted_bytes(weights, "tensorrt_rtx") / MEASURED[weights] < 1.25
+
+
+def test_pages_of_the_file_may_go() -> None:
+    """Of 13.5 GB at the peak, 5 are the file's."""
+    weights = WeightBytes(6_172_434_432, 0, 622_329_856)
+    assert 8e9 < least_bytes(weights, "tensorrt_rtx") < 9.5e9
+    assert least_bytes(weights, "tensorrt") == predicted_bytes(weights, "tensorrt")
+
+
+def test_builds_on_a_device_take_several_times_the_weights() -> None:
+    """3 to 4 times the bytes of the parameters, as published."""
+    weights = WeightBytes(6_200_000_000, 0, 622_329_856)
+    assert 3 < predicted_bytes(weights, "tensorrt") / weights.total < 5
+
+
+def test_what_this_machine_lacks_is_refused() -> None:
+    require_memory("vocoder", 1, TARGETS["rtx-ada"])
+    with pytest.raises(OmnijetError, match="too little memory") as error:
+        require_memory("vocoder", 10 * available_bytes(), TARGETS["rtx-ada"])
+    assert "swap" in str(error.value.fix)

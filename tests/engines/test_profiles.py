@@ -1,0 +1,130 @@
+"""Whatever the runtime binds lies in a profile, and the common sizes have their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.profiles import COMMON, Profile, dit_sizes, profiles_for, vocoder_sizes
+from engines.targets import TARGETS, Target
+from export.config import read_dims
+from export.presets import preset
+from runtime import audio_plan, vision_plan
+from runtime.bindings import Bindings
+from runtime.contract import AXES, GraphContract, graph_contracts
+from runtime.decoder import PREFILL_ROWS
+from runtime.encoders import MAX_CHUNKS
+from runtime.synthesis import PRESETS, SpeechPreset
+from runtime.vocoder import VocoderStream
+from tests.engines.recorder import Recorder
+
+DIMS = read_dims(preset("3b"), None, "3b")
+CONTRACTS = graph_contracts(DIMS, "f16")
+BUILT = [target for target in TARGETS.values() if target.library != "onnxruntime"]
+
+
+def profiles(graph: str, target: Target) -> tuple[Profile, ...]:
+    return profiles_for(CONTRACTS[graph], target.limits, target.library, DIMS.dit.block)
+
+
+def holds(profile: Profile, sizes: Mapping[str, int]) -> bool:
+    return all(profile[symbol][0] <= size <= profile[symbol][2] for symbol, size in sizes.items())
+
+
+@pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)
+@pytest.mark.parametrize("graph", CONTRACTS)
+def test_a_profile_is_sizes_in_order(graph: str, target: Target) -> None:
+    contract = CONTRACTS[graph]
+    for profile in profiles(graph, target):
+        assert set(profile) == set(contract.symbols) <= set(AXES)
+        for least, usual, most in profile.values():
+            assert 1 <= least <= usual <= most
+    last = profiles(graph, target)[-1]
+    assert all(sizes[2] <= target.limits[symbol] for symbol, sizes in last.items())
+
+
+@given(st.sampled_from(BUILT), st.sampled_from(["thinker_step", "talker_step"]), st.data())
+def test_every_call_of_a_decoder(target: Target, graph: str, data: st.DataObject) -> None:
+    most = min(PREFILL_ROWS, target.limits["rows"])
+    rows = data.draw(st.integers(1, most))
+    sizes = {"rows": rows, "capacity": target.limits["capacity"]}
+    made = profiles(graph, target)
+    assert holds(made[-1], sizes)
+    if target.library == "tensorrt":  # a step alone has its own, chosen first
+        assert [holds(one, sizes) for one in made] == [rows == 1, True]
+    assert len({sizes for one in made for sizes in [one["capacity"]]}) == 1
+
+
+@given(st.sampled_from(BUILT), st.integers(2, 64), st.integers(1, 64))
+def test_every_picture(target: Target, rows: int, columns: int) -> None:
+    """Of two rows of cells or more, as far as the limit goes."""
+    if rows * columns <= target.limits["cells"]:
+        plan = vision_plan.plan(DIMS.vision, rows * DIMS.vision.merge, columns * DIMS.vision.merge)
+        sizes = {"cells": plan.cells, "windows": len(plan.window_rows)}
+        if columns > 1:
+            assert holds(profiles("vision_encoder", target)[-1], sizes)
+
+
+@given(st.sampled_from(BUILT), st.lists(st.integers(3, 3000), min_size=1, max_size=4))
+def test_every_call_for_sounds(target: Target, lengths: list[int]) -> None:
+    plan = audio_plan.plan_audio(DIMS.audio, lengths)
+    mels = [np.zeros((DIMS.audio.n_mels, length), np.float32) for length in lengths]
+    for feeds in plan.batches(mels, min(target.limits["chunks"], MAX_CHUNKS)):
+        sizes = {"chunks": len(feeds["mel"]), "tokens": len(feeds["pool_rows"])}
+        assert holds(profiles("audio_encoder", target)[-1], sizes)
+
+
+@pytest.mark.parametrize("target", BUILT, ids=lambda target: target.name)
+@pytest.mark.parametrize("speech", PRESETS.values(), ids=PRESETS)
+@pytest.mark.parametrize("codes", [1, 13, 60, 301])
+def test_every_call_of_an_utterance(target: Target, speech: SpeechPreset, codes: int) -> None:
+    """Windows of all presets as they come, the last one as long as it happens to be."""
+    frames, block = codes * DIMS.dit.repeats, DIMS.dit.block
+    recorder = Recorder()
+    vocoder = VocoderStream(Bindings(recorder), speech.context)
+    begin = number = 0
+    while window := speech.windows.window(number, begin, frames, block, last=True):
+        blocks = -(-(window.stop - window.start) // block)
+        for evaluation in speech.solver.evaluations:
+            sizes = {"branches": evaluation.branches, "blocks": blocks}
+            assert holds(profiles("dit_step", target)[-1], sizes), sizes
+        ahead = np.zeros((1, window.stop - window.end), np.float32) if speech.guess else None
+        ends = window.end == frames
+        vocoder.push(np.zeros((1, window.end - window.begin), np.float32), ahead, ends)
+        begin, number = window.end, number + 1
+    assert begin == frames and recorder.frames
+    for size in recorder.frames:
+        assert holds(profiles("vocoder", target)[-1], {"frames": size}), size
+
+
+def test_common_windows_are_those_that_return() -> None:
+    """Of an endless utterance, by the schemes themselves."""
+    block = DIMS.dit.block
+    assert dit_sizes(COMMON) == [(2, 2), (2, 3), (2, 5), (2, 9)]
+    assert {branches for branches, _ in dit_sizes(PRESETS["fast"])} == {1, 2}
+    assert {blocks for _, blocks in dit_sizes(PRESETS["reference"])} == {4, 6}
+    for speech in PRESETS.values():
+        recorder = Recorder()
+        vocoder = VocoderStream(Bindings(recorder), speech.context)
+        begin = 0
+        for number in range(200):
+            window = speech.windows.window(number, begin, 10**9, block, last=False)
+            assert window is not None
+            ahead = np.zeros((1, window.stop - window.end), np.float32) if speech.guess else None
+            vocoder.push(np.zeros((1, window.end - window.begin), np.float32), ahead)
+            begin = window.end
+        assert set(recorder.frames) == set(vocoder_sizes(speech, block))
+
+
+def test_limits_of_ones_own_drop_windows_beyond_them() -> None:
+    target = TARGETS["orin-nano-jp72"]
+    limits = {**target.limits, "blocks": 5, "capacity": 1000}
+    contract: GraphContract = CONTRACTS["dit_step"]
+    made = profiles_for(contract, limits, "tensorrt", DIMS.dit.block)
+    assert [one["blocks"] for one in made] == [(2, 2, 2), (3, 3, 3), (5, 5, 5), (1, 5, 5)]
+    step = profiles_for(CONTRACTS["talker_step"], limits, "tensorrt", DIMS.dit.block)
+    assert {one["capacity"] for one in step} == {(1000, 1000, 1000)}

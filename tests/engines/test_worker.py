@@ -1,0 +1,131 @@
+"""The worker against the real bindings, where they can be asked without a GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.library import Installed
+from engines.process import WORKER, Died, killed_for_memory, run_worker
+
+ASKED = {
+    "Builder": ("create_network", "create_builder_config", "build_serialized_network",
+                "build_serialized_network_to_stream", "create_optimization_profile"),
+    "IBuilderConfig": ("set_compute_capability", "num_compute_capabilities", "progress_monitor",
+                       "profiling_verbosity", "builder_optimization_level", "create_timing_cache",
+                       "set_timing_cache", "get_timing_cache", "add_optimization_profile"),
+    "BuilderFlag": ("WEIGHT_STREAMING",),
+    "ParserError": ("node_name", "node_operator", "desc", "node"),
+    "ICudaEngine": ("create_engine_inspector",),
+    "EngineInspector": ("get_engine_information",),
+    "IStreamWriter": ("write",),
+    "IProgressMonitor": ("phase_start", "step_complete", "phase_finish"),
+}  # fmt: skip
+"""What the worker calls, by class."""
+
+
+def test_it_imports_nothing_but_bindings() -> None:
+    """An interpreter with the bindings alone runs it: no path to our packages."""
+    job = json.dumps({"do": "probe", "library": "tensorrt"})
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(WORKER)], input=job, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads(done.stdout)
+    assert verdict["verdict"] and (verdict["done"] or verdict["stage"] == "import")
+
+
+def test_what_it_calls_is_there(rtx: Installed) -> None:
+    code = (
+        "import json, sys, tensorrt_rtx_bindings as trt\n"
+        "asked = json.load(sys.stdin)\n"
+        "print(json.dumps([f'{k}.{n}' for k, names in asked.items() for n in names"
+        " if not hasattr(getattr(trt, k), n)]))"
+    )
+    done = subprocess.run(
+        [rtx.python, "-c", code], input=json.dumps(ASKED), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+def test_the_probe(rtx: Installed) -> None:
+    assert rtx.version.startswith("1.7.")
+    assert set(rtx.ahead) >= {86, 89, 120} and 87 not in rtx.ahead
+
+
+def job(graph: Path, **changed: Any) -> dict[str, Any]:
+    shapes = [[1, 4], [2, 4], [8, 4]]
+    return {
+        "do": "build", "library": "tensorrt_rtx", "graph": graph.name, "engine": "x.engine",
+        "log": "x.log", "profiles": [{"x": shapes}], "compute_capability": 86,
+        "timing_cache": None, "weight_streaming": False, "optimization_level": None, **changed,
+    }  # fmt: skip
+
+
+def write_graph(folder: Path, kind: str = "Relu") -> Path:
+    from onnx import TensorProto, helper, save
+
+    node = helper.make_node(kind, ["x"], ["y"], name="the.node")
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", 4]) for n in ("x", "y")]
+    model = helper.make_model(
+        helper.make_graph([node], "g", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", 20)], ir_version=10,
+    )  # fmt: skip
+    path = folder / "x.onnx"
+    save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("cache", [None, b"", b"not a timing cache at all" * 40])
+def test_a_damaged_timing_cache_is_no_obstacle(
+    rtx: Installed, tmp_path: Path, cache: bytes | None
+) -> None:
+    file = tmp_path / "timing"
+    if cache is not None:
+        file.write_bytes(cache)
+    path = write_graph(tmp_path)
+    told: list[str] = []
+    verdict = run_worker(
+        rtx.python, job(path, timing_cache=str(file), weight_streaming=True),
+        lambda what, done, total: told.append(what), tmp_path,
+    )  # fmt: skip
+    assert verdict["done"] and verdict["layers"] >= 1
+    assert verdict["timing_cache"] in ("new", "used", "damaged")
+    assert verdict["inputs"] == [["x", "FLOAT", [-1, 4]]]
+    assert (tmp_path / "x.engine").stat().st_size == verdict["bytes"]
+    assert set(told) == {"parsing", "building"}
+
+
+def test_the_parser_names_node_and_reason(rtx: Installed, tmp_path: Path) -> None:
+    path = write_graph(tmp_path, "Bernoulli")
+    verdict = run_worker(rtx.python, job(path), folder=tmp_path)
+    assert not verdict["done"] and verdict["stage"] == "parser"
+    (said, *_) = verdict["said"]
+    assert said["node"] == "the.node" and said["operator"] == "Bernoulli" and said["reason"]
+
+
+def test_a_profile_that_cannot_be(rtx: Installed, tmp_path: Path) -> None:
+    path = write_graph(tmp_path)
+    bad = [{"x": [[8, 4], [2, 4], [1, 4]]}]
+    verdict = run_worker(rtx.python, job(path, profiles=bad), folder=tmp_path)
+    assert not verdict["done"] and verdict["said"]
+
+
+def test_a_worker_without_a_verdict(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    for code, for_memory, said in (
+        ("kill -9 $$", True, ""),
+        ("echo terminate called: std::bad_alloc >&2; exit 134", True, "bad_alloc"),
+        ("echo lost >&2; exit 3", False, "lost"),
+    ):
+        python.write_text(f"#!/bin/sh\n{code}\n")
+        python.chmod(0o755)
+        with pytest.raises(Died) as died:
+            run_worker(str(python), {"do": "probe", "library": "tensorrt"})
+        assert killed_for_memory(died.value) == for_memory and said in died.value.said
