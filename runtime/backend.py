@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from runtime.contract import Array, GraphContract
+from runtime.contract import Array, GraphContract, Precision
 
 
 class State(Protocol):
@@ -67,6 +67,11 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Of the bundles whose graphs it can load."""
+        ...
 
     def load(self, path: Path, contract: GraphContract) -> Graph:
         """Raises `ContractError` if the file's boundary differs, `OmnijetError` if it

@@ -18,6 +18,7 @@ from runtime.clock import Clock, StageReport
 from runtime.contract import Array
 from runtime.decoder import Decoder
 from runtime.encoders import AudioEncoder, VisionEncoder
+from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
 from runtime.memory import Memory
 from runtime.messages import Message, parse_messages
@@ -42,6 +43,7 @@ class Omni:
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, context_limit: int | None = None) -> None:
+        _require_precision(bundle, backend)
         self.bundle = bundle
         self.backend = backend
         self.dims = bundle.manifest.dims
@@ -69,7 +71,8 @@ class Omni:
             context_limit: rows of the KV caches; the model's own limit by default.
 
         Raises:
-            OmnijetError: the folder is no bundle, or is damaged.
+            OmnijetError: the folder is no bundle, or is damaged, or the backend has no kernels
+                for its floats.
         """
         opened = Bundle.open(os.fspath(bundle))
         return Omni(opened, backend or OrtBackend(), context_limit)
@@ -266,3 +269,16 @@ class Omni:
     @cached_property
     def _dit_tables(self) -> dit.DitTables:
         return dit.DitTables.load(self.bundle.table, self.dims.dit)
+
+
+def _require_precision(bundle: Bundle, backend: Backend) -> None:
+    """Before anything is loaded. Raises `OmnijetError`."""
+    precision, able = bundle.manifest.precision, " or ".join(backend.precisions)
+    if precision not in backend.precisions:
+        raise OmnijetError(
+            f"{backend.name} has no kernels for graphs in {precision}",
+            where=bundle.folder,
+            expected=f"a bundle in {able}",
+            got=f"a bundle in {precision}",
+            fix=f"export the checkpoint with --dtype {able}, or run the bundle on a GPU backend",
+        )

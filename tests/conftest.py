@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from runtime.contract import GraphContract
+    from runtime.contract import GraphContract, Precision
     from runtime.pipeline import Omni
 
 
@@ -19,7 +19,10 @@ torch.set_num_threads(1)
 
 
 def _make(
-    factory: pytest.TempPathFactory, name: str, given: Path | None = None
+    factory: pytest.TempPathFactory,
+    name: str,
+    given: Path | None = None,
+    precision: Precision = "f32",
 ) -> tuple[Path, Path]:
     """A checkpoint, given or of a preset, and its bundle."""
     # heavy imports wait until a test asks: most tests need none of this
@@ -36,7 +39,7 @@ def _make(
         if not bundle.exists():
             if given is None:
                 write_checkpoint(checkpoint, preset(name), seed=1)
-            export_bundle(checkpoint, bundle)
+            export_bundle(checkpoint, bundle, precision)
     return checkpoint, bundle
 
 
@@ -64,6 +67,22 @@ def omni(nano: tuple[Path, Path]) -> Omni:
     from runtime.pipeline import Omni
 
     return Omni.open(nano[1], backend=OrtBackend(threads=1))
+
+
+@pytest.fixture(scope="session")
+def trained_bf16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(checkpoint, bf16 bundle) of Omnijet-nano."""
+    checkpoint = Path(__file__).parent.parent / "nano" / "checkpoint"
+    return _make(tmp_path_factory, "trained-bf16", checkpoint, "bf16")
+
+
+@pytest.fixture(scope="session")
+def thinker_bf16(trained_bf16: tuple[Path, Path]) -> tuple[Path, GraphContract]:
+    """(graph file, contract) of the trained Thinker in bf16."""
+    from runtime.manifest import Manifest
+
+    contract = Manifest.read(trained_bf16[1]).contracts["thinker_step"]
+    return trained_bf16[1] / "graphs" / "thinker_step.onnx", contract
 
 
 @pytest.fixture(scope="session")

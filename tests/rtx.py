@@ -1,8 +1,8 @@
 """`python -m tests.rtx BUNDLE`: does TensorRT-RTX build the quantized graphs?
 
-Every graph of a bundle (f16: attention has no kernel for f32 where queries share keys), quantized
-plainly, lowered, then parsed and built ahead of time for each compute capability. No GPU needed.
-The bindings may be in an environment of their own:
+Every graph of a bundle (f16 or bf16: attention has no kernel for f32 where queries share keys),
+quantized plainly, lowered, then parsed and built ahead of time for each compute capability. No GPU
+needed. The bindings may be in an environment of their own:
 
     python -m venv build/rtx-venv
     build/rtx-venv/bin/pip install tensorrt_rtx_cu13_libs==1.7.* tensorrt_rtx_cu13_bindings==1.7.*

@@ -21,6 +21,7 @@ from tests.quantization.graphs import (
     plain_change,
     quantize,
     run,
+    run_widened,
     write_reference,
 )
 
@@ -70,6 +71,25 @@ def test_a_graph_in_f32(
 @pytest.mark.parametrize("kind", ["int4", "int8z"])
 def test_weights_in_f16(thinker_f16: tuple[Path, GraphContract], tmp_path: Path, kind: str) -> None:
     compare(*thinker_f16, tmp_path, kind, True, 2e-3)
+
+
+@pytest.mark.parametrize("kind", ["int4", "int8", "w8a8", "fp8"])
+def test_a_graph_in_bf16(
+    thinker_bf16: tuple[Path, GraphContract], tmp_path: Path, kind: str
+) -> None:
+    """Scales and what they make are bf16; widened, it is the float graph within rounding."""
+    source, contract = thinker_bf16
+    changes = quantize(source, contract, tmp_path / "graphs", kind, True)
+    path = tmp_path / "graphs" / "thinker_step.onnx"
+    model = ir.load(path)
+    for name, (_, change) in changes.items():
+        scale = model.graph.initializers[f"{name}.scale"].const_value
+        assert scale.dtype == ir.DataType.BFLOAT16
+        wanted = change.weight.scales.astype(ml_dtypes.bfloat16)
+        np.testing.assert_array_equal(scale.numpy(), wanted)
+    inputs = feeds(contract)
+    wanted = run_widened(source, inputs)
+    assert 1e-3 < error(run_widened(path, inputs), wanted) < (0.3 if kind == "int4" else 0.15)
 
 
 @pytest.mark.parametrize(("layer", "limit"), [(0, 0.008), (3, 0.03), (20, 0.002)])
