@@ -55,6 +55,7 @@ def _widen_graph(graph: ir.Graph) -> bool:
     weights = [value for value in graph.initializers.values() if _is_narrow(value)]
     for node in nodes:
         _fill_types(node)
+    for node in nodes:
         for value in filter(_is_narrow, node.outputs):
             narrow.append(value)
             if node.op_type == "Cast":

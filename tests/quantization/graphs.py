@@ -206,7 +206,7 @@ def quantize(
 
 
 def write_reference(source: Path, target: Path, changes: dict[str, tuple[Layer, Change]]) -> None:
-    """The source graph with f32 or f16 weights that are what the changes stand for, divided
+    """The source graph with float weights that are what the changes stand for, divided
     back, and activations rounded in plain arithmetic. No DequantizeLinear in it."""
     model = ir.load(source)
     graph = model.graph
@@ -244,6 +244,7 @@ def _round(
     def op(kind: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         made.append(ir.node(kind, inputs, attributes, name=f"{prefix}.{len(made)}"))
         made[-1].outputs[0].name = f"{prefix}.{len(made)}.value"
+        made[-1].outputs[0].dtype = ir.DataType(attributes.get("to", ir.DataType.FLOAT.value))
         return made[-1].outputs[0]
 
     wide = ir.DataType.FLOAT.value

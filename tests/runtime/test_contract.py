@@ -20,11 +20,12 @@ from runtime.contract import (
     TensorSpec,
     graph_contracts,
     split_axis,
+    verify,
     widened,
 )
 from runtime.dims import ModelDims
 from runtime.errors import ContractError, OmnijetError
-from runtime.ort import OrtBackend
+from runtime.ort import OrtBackend, declared
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,28 @@ def test_unloadable_file_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "vocoder.onnx"
     path.write_bytes(b"not a graph")
     with pytest.raises(OmnijetError, match="cannot be loaded"):
+        OrtBackend(threads=1).load(path, TOY)
+    with pytest.raises(OmnijetError, match="cannot be loaded"):
+        declared(path, "vocoder")
+
+
+def test_a_graph_without_kernels_tells_its_boundary(tmp_path: Path) -> None:
+    wave = helper.make_tensor_value_info("wave", TensorProto.FLOAT, [1, 80, "frames"])
+    path = tmp_path / "vocoder.onnx"
+    small_graph(path, [wave])
+    verify(TOY, *declared(path, "vocoder"), path)
+    shape = [1, 80, "frames"]
+    made = {
+        name: helper.make_tensor_value_info(name, TensorProto.BFLOAT16, shape)
+        for name in ("mel", "wave")
+    }
+    nodes = [helper.make_node("Attention", ["mel"] * 3, ["wave"], q_num_heads=1, kv_num_heads=1)]
+    graph = helper.make_graph(nodes, "vocoder", [made["mel"]], [made["wave"]])
+    opsets = [helper.make_opsetid("", 24)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=11), path)
+    with pytest.raises(ContractError, match=r"got bf16\[1, 80, frames\]"):
+        verify(TOY, *declared(path, "vocoder"), path)
+    with pytest.raises(OmnijetError, match="NOT_IMPLEMENTED"):
         OrtBackend(threads=1).load(path, TOY)
 
 
