@@ -76,7 +76,7 @@ class Builder:
         require_contract(contract, verdict, fixed, graph)
         facts = {"made of": one.made_of, "layers": self._layers(work, one, verdict)}
         (work / f"{one.graph}.json").write_text(json.dumps(facts, indent=1) + "\n")
-        _move_in(folder, work, one, self.target, _entry(one, verdict, self.installed))
+        _move_in(folder, work, one, self.target, self._entry(one, verdict))
         for path in work.glob(f"{one.graph}.*"):
             path.unlink()
 
@@ -105,6 +105,22 @@ class Builder:
         if not verdict["done"]:
             raise build_fault(verdict, one.graph, one.predicted, self.target)
         return verdict
+
+    def _entry(self, one: Planned, verdict: Mapping[str, Any]) -> EngineEntry:
+        return EngineEntry(
+            file=one.file,
+            key=one.key,
+            library=self.installed.library,  # type: ignore[arg-type]  # onnxruntime was refused
+            version=verdict["version"],
+            compute_capability=one.made_of["compute capability"],
+            profiles=one.profiles,
+            # a decomposed graph gathers from the cache that it read: it must not overwrite it
+            caches_in_place=self.target.flavour == "native",
+            bytes=verdict["bytes"],
+            layers=verdict["layers"],
+            build_seconds=round(verdict["seconds"], 1),
+            peak_bytes=verdict["peak_bytes"],
+        )
 
     def _timing_cache(self) -> str | None:
         """A file; None: the library times nothing when it builds (TensorRT-RTX)."""
@@ -175,21 +191,6 @@ class _Told:
 
     def building(self, what: str, done: int, total: int) -> None:
         self._progress(f"{self._graph}: {what}", done, total)
-
-
-def _entry(one: Planned, verdict: Mapping[str, Any], installed: Installed) -> EngineEntry:
-    return EngineEntry(
-        file=one.file,
-        key=one.key,
-        library=installed.library,  # type: ignore[arg-type]  # onnxruntime was refused
-        version=verdict["version"],
-        compute_capability=one.made_of["compute capability"],
-        profiles=one.profiles,
-        bytes=verdict["bytes"],
-        layers=verdict["layers"],
-        build_seconds=round(verdict["seconds"], 1),
-        peak_bytes=verdict["peak_bytes"],
-    )
 
 
 def _move_in(folder: Path, work: Path, one: Planned, target: Target, entry: EngineEntry) -> None:

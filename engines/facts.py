@@ -25,7 +25,8 @@ SOURCES: Mapping[str, str] = {
     "tried": "parsed and built with TensorRT-RTX 1.7, `python -m tests.rtx`",
     "ort": "ONNX Runtime 1.32 on a CPU, as the tests run it",
 }
-"""Key -> where facts are from. Nothing of the devices was measured here."""
+"""Key -> where facts are from. Nothing of the devices was measured here, and the data sheets
+themselves were not at hand when they were written down: look there before you rely on one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,8 @@ def limits_for(memory_gb: float | None, flavour: Flavour) -> Mapping[str, int]:
         "rows": _rows(memory, size, capacity, flavour),
         "capacity": capacity,
         "cells": cells,
-        # of 4 x 4 cells; enough for every grid of two rows of cells or more
-        "windows": cells // 8,
+        # of 4 x 4 cells; most where a picture is one cell high
+        "windows": cells // 4 + 1,
         "chunks": MAX_CHUNKS,
         "tokens": MAX_CHUNKS * CHUNK_TOKENS,
         "branches": 2,

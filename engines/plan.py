@@ -129,14 +129,15 @@ def _as_written(path: Path, entry: FileEntry | None) -> bool:
 
 
 def _precision(manifest: Manifest, graph: str) -> str:
-    """`f16, 252 int4 blocks of 64`."""
+    """`bf16, 252 int4 blocks of 64`."""
     entry = manifest.graphs[graph]
     layers = manifest.quantization.get("layers", {}).get(graph, {})
     made = Counter(layer["scheme"] for layer in layers.values())
     float_bytes = sum(layer["float_bytes"] - layer["bytes"] for layer in layers.values())
     wide = (entry.weight_bytes + float_bytes) / max(entry.parameters, 1) > 3
     kinds = [f"{count} {scheme}" for scheme, count in made.most_common()]
-    return ", ".join(["f32" if wide else "f16", *kinds])
+    half = "f16" if manifest.precision == "f32" else manifest.precision
+    return ", ".join(["f32" if wide else half, *kinds])
 
 
 def _chosen(bundle: Bundle, request: Request) -> Sequence[str]:
@@ -192,15 +193,6 @@ def _require_possible(bundle: Bundle, request: Request) -> None:
             expected="products of floats or " + ", ".join(sorted(target.numbers)),
             got=", ".join(lacking),
             fix="quantize the float bundle with --recipe " + " or ".join(_able(target)),
-        )
-    decoders = [name for name in _chosen(bundle, request) if manifest.contracts[name].state]
-    if target.flavour == "native" and manifest.precision == "f32" and decoders:
-        raise OmnijetError(
-            f"{target.title} has no attention in f32 where queries share keys",
-            where=f"{bundle.folder}: {', '.join(decoders)}",
-            expected="a bundle in f16",
-            got="one in f32",
-            fix="omnijet export CHECKPOINT BUNDLE --dtype f16, then build that",
         )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import get_args
+
+from runtime.contract import Precision
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -13,8 +16,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder to write")
     parser.add_argument(
         "--dtype",
-        choices=("f32", "f16"),
+        choices=get_args(Precision),
         default="f32",
-        help="of Thinker, Talker and encoders (speech synthesis stays f32); default f32",
+        help="of Thinker, Talker and encoders (speech synthesis stays f32); default f32; bf16 runs "
+        "on GPUs only",
     )
     parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")

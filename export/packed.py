@@ -13,7 +13,7 @@ import onnx_ir as ir
 import torch
 
 from export.packing import Packing
-from export.weight_file import BLOCK_BYTES, RowReader, convert
+from export.weight_file import BLOCK_BYTES, RowReader, convert, raw
 from export.words import (
     Bytes,
     Words,
@@ -115,7 +115,8 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """The scales [groups, outputs] of a weight, in the activations' dtype."""
+    """The scales [groups, outputs] of a weight, in the activations' dtype: those of f16 lose three
+    bits in bf16, 0.2 % where rounding to 4 bits has cost 10."""
 
     weight: PackedWeight
     dtype: ir.DataType
@@ -124,7 +125,7 @@ class Scales:
     def runs(self, reader: RowReader) -> Iterator[Run]:
         parts = [reader.tensor(f"{name}.scales") for name in self.weight.names]
         value = convert(torch.cat(parts, dim=1), self.dtype, f"{self.weight.names[0]}.scales")
-        yield 0, value.contiguous().numpy()
+        yield 0, raw(value)
 
 
 @dataclass(frozen=True, slots=True)

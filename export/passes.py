@@ -121,6 +121,8 @@ class ScanBlocks(ir.passes.InPlacePass):
             out = ir.node("Squeeze", [seen.outputs[0], axes.outputs[0]], name=f"{node.name}_out")
             for inner in (axes, batch, seen, out):  # names are unique across graph and body
                 inner.outputs[0].name = inner.name
+            for inner in (batch, seen):
+                inner.outputs[0].type = own.type
             result = out.outputs[0]
             result.shape, result.type = own.shape, own.type
             body = ir.Graph(

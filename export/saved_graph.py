@@ -16,6 +16,7 @@ from runtime.manifest import GraphEntry
 _DTYPE_NAMES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "f32",
     onnx.TensorProto.FLOAT16: "f16",
+    onnx.TensorProto.BFLOAT16: "bf16",
     onnx.TensorProto.INT64: "i64",
     onnx.TensorProto.BOOL: "bool",
 }

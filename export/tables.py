@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
-from export.weight_file import BLOCK_BYTES, RowReader, convert
+from export.trace import IR_DTYPES
+from export.weight_file import BLOCK_BYTES, RowReader, convert, raw
 from runtime.contract import NUMPY_DTYPES, Precision
 from runtime.manifest import TableEntry
-
-IR_DTYPES = {"f32": ir.DataType.FLOAT, "f16": ir.DataType.FLOAT16}
 
 
 def write_embedding(
     reader: RowReader, key: str, shape: tuple[int, int], precision: Precision, path: Path
 ) -> TableEntry:
-    """Streams an embedding table into `path`, row block by row block."""
+    """Streams an embedding table into `path`, row block by row block; one of bf16 as its bits."""
     dtype = NUMPY_DTYPES[precision]
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     block = max(1, BLOCK_BYTES // (4 * shape[1]))
@@ -27,8 +25,9 @@ def write_embedding(
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], block):
             rows = reader.rows(key, start, min(start + block, shape[0]))
-            file.write(convert(rows, IR_DTYPES[precision], key).contiguous().numpy().tobytes())
-    return TableEntry(f"tables/{path.name}", dtype.name, shape)
+            file.write(raw(convert(rows, IR_DTYPES[precision], key)).tobytes())
+    name = "bfloat16" if precision == "bf16" else dtype.name
+    return TableEntry(f"tables/{path.name}", name, shape)
 
 
 def write_table(array: npt.NDArray[Any], path: Path) -> TableEntry:

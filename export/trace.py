@@ -19,12 +19,14 @@ from runtime.contract import DType, GraphContract, TensorSpec, split_axis
 TORCH_DTYPES: dict[DType, torch.dtype] = {
     "f32": torch.float32,
     "f16": torch.float16,
+    "bf16": torch.bfloat16,
     "i64": torch.int64,
     "bool": torch.bool,
 }
 IR_DTYPES: dict[DType, ir.DataType] = {
     "f32": ir.DataType.FLOAT,
     "f16": ir.DataType.FLOAT16,
+    "bf16": ir.DataType.BFLOAT16,
     "i64": ir.DataType.INT64,
     "bool": ir.DataType.BOOL,
 }

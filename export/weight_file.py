@@ -27,6 +27,7 @@ F16_MAX = 65504.0
 TORCH_OF_IR = {
     ir.DataType.FLOAT: torch.float32,
     ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
 }
 
 
@@ -82,7 +83,7 @@ def write_weights(
             if size <= INLINE_BYTES and (source is None or isinstance(source, Source)):
                 if source is not None:
                     inline = convert(load_source(source, reader), tensor.dtype, name)
-                    value.const_value = ir.tensor(shaped(inline, shape, name).numpy(), name=name)
+                    value.const_value = ir.tensor(shaped(inline, shape, name), name=name)
                 continue
             if source is None:  # a constant of the trace
                 pwrite(descriptor, np.ascontiguousarray(tensor.numpy()), offset)
@@ -129,18 +130,24 @@ def _write_source(
                 _write(descriptor, offset, part.t().contiguous())
             else:
                 # A column band of [in, out]: one short run per input feature.
-                band = part.t().contiguous().numpy()
+                band = raw(part.t()).reshape(width, -1)
                 for row in range(width):
                     pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
         column += rows
 
 
 def _write(descriptor: int, offset: int, value: Tensor) -> None:
-    pwrite(descriptor, value.contiguous().view(torch.uint8).reshape(-1).numpy(), offset)
+    pwrite(descriptor, raw(value), offset)
+
+
+def raw(value: Tensor) -> Array:
+    """The bytes, u8[...]: numpy knows no bf16."""
+    result: Array = value.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return result
 
 
 def convert(value: Tensor, dtype: ir.DataType, name: str) -> Tensor:
-    """The value in a graph's dtype.
+    """The value in a graph's dtype, rounded to nearest, ties to even.
 
     Raises:
         OmnijetError: a finite value does not fit f16.

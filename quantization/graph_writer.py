@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from export.saved_graph import save_graph
 from export.weight_pages import WeightPages
-from quantization.layers import Layer, layers_of
+from quantization.layers import HALVES, Layer, layers_of
 from quantization.weights import BlockWeight, Change, ChannelWeight
 from runtime.contract import Array, GraphContract
 from runtime.errors import OmnijetError
@@ -168,7 +168,7 @@ class GraphWriter:
         self, value: ir.Value, divisor: Array, readers: Sequence[ir.Node], name: str
     ) -> ir.Value:
         """value / divisor for these readers: in the norm that makes the value, if nobody else
-        reads it, before a cast to f16, or as a product of its own."""
+        reads it, before a cast to 16 bits, or as a product of its own."""
         node = value.producer()
         if node is not None and not _has_other_readers(value, readers):
             if node.op_type == "Cast":
@@ -265,7 +265,7 @@ def _stored(weight: BlockWeight | ChannelWeight) -> ir.DataType | None:
 
 
 def _float_dtype(value: ir.Value | None) -> np.dtype[np.generic]:
-    assert value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16), value
+    assert value is not None and value.dtype in (ir.DataType.FLOAT, *HALVES), value
     return value.dtype.numpy()
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
+
+from quantization.schemes import Half
+
+HALVES: Mapping[ir.DataType, Half] = {
+    ir.DataType.FLOAT16: "f16",
+    ir.DataType.BFLOAT16: "bf16",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +22,7 @@ class Layer:
     Attributes:
         name: of the weight, as the exporter named it: `decoder.layers.0.qkv.weight`.
         activation: name of the value that is multiplied.
-        itemsize: bytes of a number of the float weight.
+        half: what the float weight is held in.
     """
 
     graph: str
@@ -22,7 +30,12 @@ class Layer:
     activation: str
     inputs: int
     outputs: int
-    itemsize: int = 4
+    half: Half = None
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number of the float weight."""
+        return 4 if self.half is None else 2
 
     @property
     def float_bytes(self) -> int:
@@ -44,8 +57,6 @@ def layers_of(model: ir.Model, graph: str) -> list[Layer]:
         if weight.const_value is None or len(weight.const_value.shape) != 2:
             continue
         inputs, outputs = weight.const_value.shape.numpy()
-        itemsize = int(weight.const_value.dtype.itemsize)
-        found.append(
-            Layer(graph, str(weight.name), str(activation.name), inputs, outputs, itemsize)
-        )
+        half = HALVES.get(weight.const_value.dtype)
+        found.append(Layer(graph, str(weight.name), str(activation.name), inputs, outputs, half))
     return found

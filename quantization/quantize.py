@@ -88,10 +88,11 @@ def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Pl
     """What becomes of which layer of a float bundle; layers whose width no block divides stay.
 
     Raises:
-        OmnijetError: the bundle is quantized already, the target cannot compute with what the
-            recipe makes, or a rule matches no layer.
+        OmnijetError: the bundle is quantized already, what the recipe makes does not go with its
+            floats or with the target, or a rule matches no layer.
     """
     require_float(bundle)
+    _check_floats(recipe, bundle, target)
     if target is not None:
         _check_target(recipe, target)
     plan = recipe.plan(bundle_layers(bundle))
@@ -100,6 +101,19 @@ def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Pl
 
 def _divides(layer: Layer, scheme: Scheme) -> bool:
     return isinstance(scheme, Static) or layer.inputs % scheme.block == 0
+
+
+def _check_floats(recipe: Recipe, bundle: Bundle, target: Target | None) -> None:
+    """CPUs have no kernels for bf16, neither beside integers nor else."""
+    for_cpu = target is not None and target.compute_capability is None
+    if bundle.manifest.precision == "bf16" and (for_cpu or recipe.form == "cpu"):
+        raise OmnijetError(
+            "a bundle in bf16 cannot be quantized for CPUs, which do not run bf16",
+            where=bundle.folder,
+            expected="a bundle in f32 or f16, or a recipe and a target with a GPU",
+            got=f"recipe {recipe.name}" + (f", target {target.name}" if target else ""),
+            fix="export the checkpoint with --dtype f32 and quantize that",
+        )
 
 
 def _check_target(recipe: Recipe, target: Target) -> None:
@@ -239,7 +253,7 @@ class _Rounding:
                 divisor = common_divisor(weights, scheme, stats)
             for layer, weight in zip(layers, weights, strict=True):
                 with _named(f"{name}: {layer.name}"):
-                    change = change_of(weight, scheme, stats, divisor, half=layer.itemsize == 2)
+                    change = change_of(weight, scheme, stats, divisor, layer.half)
                 report[layer.name] = {
                     "scheme": str(scheme),
                     "snr_db": None if stats is None else snr_db(weight, change, stats.sample),

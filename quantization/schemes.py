@@ -7,6 +7,8 @@ from typing import Literal
 
 Ranging = Literal["max", "percentile", "entropy", "mse"]
 """How the range of an activation is chosen from what calibration saw."""
+Half = Literal["f16", "bf16"] | None
+"""Floats of 16 bits; None: f32."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from runtime.contract import Array, GraphContract
+from runtime.contract import Array, GraphContract, Precision
 
 
 class State(Protocol):
@@ -77,6 +77,11 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Of the bundles whose graphs it can load."""
+        ...
 
     def load(self, path: Path, contract: GraphContract) -> Graph:
         """`path` is that of the ONNX graph; a backend of engines knows where its own lie.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.contract import Array
+from runtime.contract import NUMPY_DTYPES, Array
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
 from runtime.manifest import ENGINES, FILE_NAME, Manifest, hash_file
@@ -20,6 +20,8 @@ TABLES = (
     "thinker_embedding", "talker_embedding", "dit_codec", "no_voice", "dit_times",
     "dit_modulation", "dit_modulation_out", "dit_inv_freq",
 )  # fmt: skip
+HELD_AS = {"bfloat16": NUMPY_DTYPES["bf16"].name}
+"""What numpy holds a table's numbers as, if not as themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,14 @@ class Bundle:
         return self.folder / self.manifest.graphs[name].file
 
     def table(self, name: str) -> Array:
-        """A table, memory-mapped read-only."""
+        """A table, memory-mapped read-only; of bfloat16, its bits."""
         entry = self.manifest.tables[name]
         path = self.folder / entry.file
         try:
             array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise OmnijetError("a table cannot be read", where=path, got=error) from error
-        if array.shape != entry.shape or array.dtype.name != entry.dtype:
+        if array.shape != entry.shape or array.dtype.name != HELD_AS.get(entry.dtype, entry.dtype):
             raise OmnijetError(
                 "a table is not what the manifest says",
                 where=path,

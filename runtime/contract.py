@@ -21,16 +21,26 @@ import numpy.typing as npt
 from runtime.dims import DecoderDims, ModelDims
 from runtime.errors import ContractError
 
-Precision = Literal["f32", "f16"]
-DType = Literal["f32", "f16", "i64", "bool"]
+Precision = Literal["f32", "f16", "bf16"]
+DType = Literal["f32", "f16", "bf16", "i64", "bool"]
 Array = npt.NDArray[Any]
 
 NUMPY_DTYPES: dict[DType, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
     "f16": np.dtype(np.float16),
+    "bf16": np.dtype(np.uint16),  # its bits: numpy has no such floats; bits of zero are zero
     "i64": np.dtype(np.int64),
     "bool": np.dtype(np.bool_),
 }
+
+
+def widened(array: Array) -> Array:
+    """f32 of f32, f16, or bf16 held as its bits: bf16 is the upper half of f32."""
+    if array.dtype == NUMPY_DTYPES["bf16"]:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    result: Array = array.astype(np.float32)
+    return result
+
 
 AXES: dict[str, str] = {
     "chunks": "audio chunks of 2 s in this call",

@@ -61,7 +61,6 @@ class EngineEntry:
             and largest size.
         caches_in_place: whether each carried tensor is input and output at one address, as
             TensorRT's KVCacheUpdate asks for; else the engine reads one and writes another.
-            True where a graph carries nothing.
         build_seconds, peak_bytes: of building it; bytes of the process.
     """
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import _pybind_state
 
 from runtime.backend import State
 from runtime.contract import (
@@ -21,6 +22,7 @@ from runtime.contract import (
     Array,
     FoundTensor,
     GraphContract,
+    Precision,
     verify,
 )
 from runtime.errors import ContractError, OmnijetError
@@ -31,9 +33,11 @@ OLDEST_RELEASE = (1, 25)  # has TensorScatter and its Attention on the CPU
 INTEGER_PRODUCTS, FLOAT_PRODUCTS = "4", "1"
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
+_BFLOAT16 = 16  # in ONNX's enumeration of types
 _TYPE_NAMES = {
     "tensor(float)": "f32",
     "tensor(float16)": "f16",
+    "tensor(bfloat16)": "bf16",
     "tensor(int64)": "i64",
     "tensor(bool)": "bool",
 }
@@ -54,6 +58,7 @@ class OrtBackend:
     """
 
     name = "onnxruntime-cpu"
+    precisions: tuple[Precision, ...] = ("f32", "f16")  # Attention has no kernel for bf16
 
     def __init__(
         self, threads: int = 0, *, optimize: bool = True, integer_products: bool = True
@@ -116,7 +121,7 @@ class OrtBackend:
             options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
             options.enable_cpu_mem_arena = False
         if weights:
-            values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in weights.values()]
+            values = [_shared(one) for one in weights.values()]
             options.add_external_initializers(list(weights), values)
         if altered is not None:
             options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.absolute().parent))
@@ -127,13 +132,7 @@ class OrtBackend:
                 providers=self._providers,
             )
         except Exception as error:  # onnxruntime's own classes share no narrower base
-            raise OmnijetError(
-                f"graph {name} cannot be loaded",
-                where=path,
-                expected="an ONNX graph with its weight file beside it",
-                got=str(error).strip().splitlines()[0][:300],
-                fix="run `omnijet check` on the bundle; if a file is damaged, export it again",
-            ) from error
+            raise _not_loaded(name, path, error) from error
 
 
 class Boundary(NamedTuple):
@@ -148,6 +147,35 @@ def boundary(session: Any) -> Boundary:
     return Boundary(
         [_found(arg) for arg in session.get_inputs()],
         [_found(arg) for arg in session.get_outputs()],
+    )
+
+
+def declared(path: Path, name: str) -> Boundary:
+    """The boundary of a graph that need not be runnable here: the file is read and its types
+    are inferred, but no kernel is looked for and no weight read.
+
+    Raises:
+        OmnijetError: it is no valid graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        # what `InferenceSession` is made of, before its kernels are chosen
+        half = _pybind_state.InferenceSession(options, str(path), True, False)
+        return Boundary(
+            [_found(arg) for arg in half.inputs_meta], [_found(arg) for arg in half.outputs_meta]
+        )
+    except Exception as error:  # as in `OrtBackend.session`
+        raise _not_loaded(name, path, error) from error
+
+
+def _not_loaded(name: str, path: Path, error: Exception) -> OmnijetError:
+    return OmnijetError(
+        f"graph {name} cannot be loaded",
+        where=path,
+        expected="an ONNX graph with its weight file beside it",
+        got=str(error).strip().splitlines()[0][:300],
+        fix="run `omnijet check` on the bundle; if a file is damaged, export it again",
     )
 
 
@@ -185,7 +213,7 @@ class OrtState:
             # Zeros, never garbage: a masked key still multiplies its value by zero.
             array = np.zeros(spec.shape({"capacity": capacity}), NUMPY_DTYPES[spec.dtype])
             self.arrays[pair.input] = array
-            self.values[pair.input] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            self.values[pair.input] = _shared(array)
 
     def grow(self, capacity: int, filled: int) -> None:
         old = self.arrays
@@ -263,6 +291,8 @@ def run_failed(name: str, error: Exception) -> OmnijetError:
 
 def _shared(array: Array) -> Any:
     """An OrtValue over the array's own memory (no copy on the CPU)."""
+    if array.dtype == NUMPY_DTYPES["bf16"]:
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 

@@ -18,6 +18,7 @@ from runtime.clock import Clock, StageReport
 from runtime.contract import Array
 from runtime.decoder import Decoder
 from runtime.encoders import AudioEncoder, VisionEncoder
+from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
 from runtime.memory import Memory
 from runtime.messages import Message, parse_messages
@@ -43,6 +44,7 @@ class Omni:
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, context_limit: int | None = None) -> None:
+        _require_precision(bundle, backend)
         self.bundle = bundle
         self.backend = backend
         self.dims = bundle.manifest.dims
@@ -77,7 +79,8 @@ class Omni:
                 caches of one length, which it never exceeds.
 
         Raises:
-            OmnijetError: the folder is no bundle, or is damaged; what is to run it cannot.
+            OmnijetError: the folder is no bundle, or is damaged; what is to run it cannot, or has
+                no kernels for its floats.
         """
         opened = Bundle.open(os.fspath(bundle))
         if backend is None:
@@ -293,3 +296,16 @@ class Omni:
     @cached_property
     def _dit_tables(self) -> dit.DitTables:
         return dit.DitTables.load(self.bundle.table, self.dims.dit)
+
+
+def _require_precision(bundle: Bundle, backend: Backend) -> None:
+    """Before anything is loaded. Raises `OmnijetError`."""
+    precision, able = bundle.manifest.precision, " or ".join(backend.precisions)
+    if precision not in backend.precisions:
+        raise OmnijetError(
+            f"{backend.name} has no kernels for graphs in {precision}",
+            where=bundle.folder,
+            expected=f"a bundle in {able}",
+            got=f"a bundle in {precision}",
+            fix=f"export the checkpoint with --dtype {able}, or run the bundle on a GPU backend",
+        )

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from runtime.contract import Array
+from runtime.contract import Array, widened
 from runtime.decoder import Context, Decoder
 from runtime.dims import CodecIds, TokenIds
 from runtime.sampling import Sampler, Sampling
@@ -27,7 +27,7 @@ TALKER_SAMPLING = Sampling(
 class Talker:
     """Args:
     decoder: over `talker_step`.
-    codec_embedding: mapped table [codec vocab, embed_width].
+    codec_embedding: mapped table [codec vocab, embed_width], as the Thinker's.
     text_embedding: the Thinker's mapped table, for the text-side marks.
     """
 
@@ -95,12 +95,10 @@ class Talker:
             logits = self.decoder.decode(context, self._codec(code) + text, position).logits
 
     def _codec(self, code: int) -> Array:
-        row: Array = self.codec_embedding[code].astype(np.float32)
-        return row
+        return widened(self.codec_embedding[code])
 
     def _text(self, token: int) -> Array:
-        row: Array = self.text_embedding[token].astype(np.float32)
-        return row
+        return widened(self.text_embedding[token])
 
 
 def prompt_rows(embeds: Array, hidden: Array, ids: Array, tokens: TokenIds) -> Array:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtime.contract import Array
+from runtime.contract import Array, widened
 from runtime.decoder import Context, Decoder
 from runtime.dims import TokenIds
 from runtime.errors import OmnijetError
@@ -47,7 +47,7 @@ class ThinkerPrefill:
 class Thinker:
     """Args:
     decoder: over `thinker_step`.
-    embedding: mapped table [vocab, hidden], f16 or f32.
+    embedding: mapped table [vocab, hidden], f32, f16 or bits of bf16.
     tokens: special ids.
     """
 
@@ -57,8 +57,7 @@ class Thinker:
 
     def embed(self, ids: Array) -> Array:
         """f32[n, hidden] rows of the embedding table."""
-        rows: Array = self.embedding[ids].astype(np.float32)
-        return rows
+        return widened(self.embedding[ids])
 
     def merge(self, ids: Array, features: Mapping[int, Array]) -> Array:
         """Embeds a prompt and puts encoder features on their placeholder rows.
@@ -104,7 +103,7 @@ class Thinker:
             if token in self.tokens.eos or count == max_tokens or full:
                 yield TextStep(token, None)
                 return
-            embed = self.embedding[token].astype(np.float32)
+            embed = widened(self.embedding[token])
             position = decode_position(context.filled, prefill.delta)
             logits, hidden = self.decoder.decode(context, embed, position)
             assert hidden is not None

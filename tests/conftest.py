@@ -58,6 +58,12 @@ def nano_f16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
+def nano_bf16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in bf16."""
+    return _make(tmp_path_factory, "nano-bf16", nano[0], "bf16")[1]
+
+
+@pytest.fixture(scope="session")
 def rtx() -> Installed:
     """TensorRT-RTX, which builds without a GPU; the dev extra has it where there is one of it."""
     from engines.library import find_library
@@ -93,6 +99,22 @@ def omni(nano: tuple[Path, Path]) -> Omni:
     from runtime.pipeline import Omni
 
     return Omni.open(nano[1], backend=OrtBackend(threads=1))
+
+
+@pytest.fixture(scope="session")
+def trained_bf16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(checkpoint, bf16 bundle) of Omnijet-nano."""
+    checkpoint = Path(__file__).parent.parent / "nano" / "checkpoint"
+    return _make(tmp_path_factory, "trained-bf16", checkpoint, "bf16")
+
+
+@pytest.fixture(scope="session")
+def thinker_bf16(trained_bf16: tuple[Path, Path]) -> tuple[Path, GraphContract]:
+    """(graph file, contract) of the trained Thinker in bf16."""
+    from runtime.manifest import Manifest
+
+    contract = Manifest.read(trained_bf16[1]).contracts["thinker_step"]
+    return trained_bf16[1] / "graphs" / "thinker_step.onnx", contract
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """`python -m tests.rtx BUNDLE`: what does TensorRT-RTX build of a bundle's graphs?
 
-Every graph of a bundle in f16, as it is and quantized plainly, lowered, then parsed and built
-ahead of time for each compute capability. No GPU needed. The bindings may be in an environment
-of their own:
+Every graph of a bundle (f16 or bf16), as it is and quantized plainly, lowered, then parsed and
+built ahead of time for each compute capability. No GPU needed. The bindings may be in an
+environment of their own:
 
     python -m venv build/rtx-venv
     build/rtx-venv/bin/pip install tensorrt_rtx_cu13_libs==1.7.* tensorrt_rtx_cu13_bindings==1.7.*
@@ -34,12 +34,9 @@ from runtime.commands.console import size_text
 from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
 from runtime.manifest import Manifest
-from tests.engines.half import to_bf16
 from tests.quantization.graphs import quantize
 
-PLAIN = ("f16", "bf16")
-QUANTIZED = ("int4", "int8", "w8a8", "fp8", "int4z", "int8z")
-KINDS = PLAIN + QUANTIZED
+KINDS = ("none", "int4", "int8", "w8a8", "fp8", "int4z", "int8z")
 CAPABILITIES = (86, 89, 120)
 LIMITS: Mapping[str, int] = {
     "chunks": 15, "tokens": 750, "cells": 256, "windows": 64, "rows": 256, "branches": 2,
@@ -53,22 +50,20 @@ def must_build(kind: str, capability: int) -> bool:
 
 
 def kinds_of(graph: str) -> tuple[str, ...]:
-    """The vocoder has no products with weights; sound synthesis is f32 in every precision."""
-    return {"vocoder": ("f16",), "dit_step": ("f16", *QUANTIZED)}.get(graph, KINDS)
+    """The vocoder has no products with weights."""
+    return ("none",) if graph == "vocoder" else KINDS
 
 
 def lowered(
     source: Path, contract: GraphContract, kind: str, folder: Path, flavour: Flavour = "native"
 ) -> Path:
     """The graph quantized, lowered, and its caches of fixed length."""
-    if kind in QUANTIZED:
+    if kind != "none":
         quantize(source, contract, folder / "quantized", kind, True)
         source = folder / "quantized" / source.name
     FLAVOURS[flavour](source, contract, folder / "lowered", 0, lambda count: None)
     path = folder / "lowered" / source.name
     fix_axes(path, {"capacity": LIMITS["capacity"]})
-    if kind == "bf16":
-        to_bf16(path)
     return path
 
 

@@ -17,7 +17,11 @@ from torch import Tensor, nn
 from export import ops
 from runtime.contract import Precision
 
-TORCH_DTYPES: dict[Precision, torch.dtype] = {"f32": torch.float32, "f16": torch.float16}
+TORCH_DTYPES: dict[Precision, torch.dtype] = {
+    "f32": torch.float32,
+    "f16": torch.float16,
+    "bf16": torch.bfloat16,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,9 @@ class Sourced(nn.Module):
 class Linear(Sourced):
     """y = x W + b with W stored as [in, out], several projections side by side.
 
-    f32 in, f32 out; with f16 weights the product itself runs in f16. `shift` guards a
+    f32 in, f32 out; with weights of 16 bits the product itself runs in them. `shift` guards a
     product whose operands may leave the range of f16: x is scaled by 2**-shift before
-    and the result by 2**shift after (exact, and skipped in f32).
+    and the result by 2**shift after (exact; skipped in f32 and bf16, which reach as far as any).
     """
 
     weight: Tensor

@@ -9,18 +9,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from engines.lowering.widened import widened_contract
+from engines.widened_backend import WidenedBackend
 from quantization.fidelity.distances import AgreementSum
 from quantization.fidelity.following import Fed, Spoken, Written, feed, speak, write
 from quantization.layers import Layer
 from quantization.numerics.apply import change_of, common_divisor
 from quantization.numerics.statistics import Statistics
-from quantization.schemes import Scheme, WeightOnly
-from runtime.contract import Array, GraphContract, verify
+from quantization.schemes import Half, Scheme, WeightOnly
+from runtime.contract import NUMPY_DTYPES, Array, GraphContract, verify
 from runtime.errors import OmnijetError
-from runtime.ort import OrtBackend, OrtGraph, boundary
+from runtime.ort import OrtGraph, boundary
 from runtime.pipeline import Omni
 
 THINKER, TALKER = "thinker_step", "talker_step"
@@ -70,7 +73,7 @@ class Bench:
         Raises:
             OmnijetError: a conversation cannot be used, or nothing is said in any.
         """
-        omni = Omni.open(self.bundle)
+        omni = Omni.open(self.bundle, backend=WidenedBackend())
         leads = []
         for messages in conversations:
             fed = feed(omni, messages)
@@ -111,14 +114,14 @@ class Bench:
         return Outcome(sum(one.kl_mean for one in found), min([1.0, *(one.top1 for one in found)]))
 
     def _weights(self, plan: Mapping[Layer, Scheme]) -> dict[str, dict[str, Array]]:
-        """Per graph, f32 weights by name as they are after rounding."""
+        """Per graph, float weights by name as they are after rounding."""
         groups: defaultdict[tuple[str, str, Scheme], list[Layer]] = defaultdict(list)
         for layer, scheme in plan.items():
             groups[layer.graph, layer.activation, scheme].append(layer)
         made: defaultdict[str, dict[str, Array]] = defaultdict(dict)
         for (graph, activation, scheme), layers in groups.items():
             assert isinstance(scheme, WeightOnly)
-            half = layers[0].itemsize == 2
+            half = layers[0].half
             floats = _floats(self.bundle / "graphs" / f"{graph}.onnx", layers)
             seen = None
             if scheme.calibrated:
@@ -128,7 +131,7 @@ class Bench:
             for name, weight in floats.items():
                 rounded = change_of(weight, scheme, seen, divisor, half).weight.dequantized()
                 effective = rounded if divisor is None else rounded / divisor[:, None]
-                made[graph][name] = effective.astype(np.float16 if half else np.float32)
+                made[graph][name] = _as_held(effective, half)
         return made
 
     def _statistics(self, graph: str, activation: str) -> Path:
@@ -145,7 +148,14 @@ def _floats(path: Path, layers: Sequence[Layer]) -> dict[str, Array]:
     return found
 
 
-class _Rounded(OrtBackend):
+def _as_held(weight: Array, half: Half) -> Array:
+    """f32[...] in the graph's floats; bf16 as its bits."""
+    if half == "bf16":
+        return weight.astype(ml_dtypes.bfloat16).view(NUMPY_DTYPES[half])
+    return weight.astype(NUMPY_DTYPES[half or "f32"])
+
+
+class _Rounded(WidenedBackend):
     """Graphs with some weights replaced."""
 
     def __init__(self, weights: Mapping[str, Mapping[str, Array]], threads: int) -> None:
@@ -153,6 +163,7 @@ class _Rounded(OrtBackend):
         self._weights = weights
 
     def load(self, path: Path, contract: GraphContract) -> OrtGraph:
+        contract = widened_contract(contract)
         session = self.session(path, contract.name, weights=self._weights.get(contract.name))
         found = boundary(session)
         verify(contract, found.inputs, found.outputs, path)

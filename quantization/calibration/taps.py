@@ -2,7 +2,7 @@
 
 A tapped graph is the bundle's own with more outputs: the pipeline finds what it knows from the
 contract, and the rows of the activations go to whoever wants to see them. Weights are those of
-the bundle's file, nothing is written.
+the bundle's file, nothing is written. A graph in bf16 is widened, so that a CPU can run it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from engines.lowering.widened import widen, widened_contract
+from engines.widened_backend import WidenedBackend
 from quantization.layers import Layer, layers_of
 from runtime.backend import Graph, State
 from runtime.contract import Array, GraphContract, verify
 from runtime.errors import OmnijetError
-from runtime.ort import OrtBackend, OrtBound, OrtState, boundary
+from runtime.ort import OrtBound, OrtState, boundary
 
 ROWS = 512  # of a prefill, at most (`decoder.PREFILL_ROWS`): those are seen whole
 
@@ -46,6 +48,7 @@ class TappedBackend:
     """
 
     name = "onnxruntime-cpu, tapped"
+    precisions = WidenedBackend.precisions
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class TappedBackend:
         self._wanted = wanted
         self._seen = seen
         self._rows = rows
-        self._plain = OrtBackend(threads, optimize=not low_memory)
+        self._plain = WidenedBackend(threads, optimize=not low_memory)
 
     def limit(self, graph: str, symbol: str) -> int | None:
         return None
@@ -72,6 +75,8 @@ class TappedBackend:
         taps = _find(layers_of(model, contract.name), wanted, path)
         for layers in taps.values():
             _tap(model, layers[0], self._rows, PADDED.get(contract.name))
+        widen(model)
+        contract = widened_contract(contract)
         altered = ir.to_proto(model).SerializeToString()
         session = self._plain.session(path, contract.name, altered)
         found = boundary(session)

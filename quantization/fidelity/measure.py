@@ -178,8 +178,8 @@ def measure(
     assert conversations
     layers = _layers(quantized)
     backend = backend or exact_backend()
-    leads = _lead(Omni(reference, backend), conversations, report)
     omni = Omni(quantized, backend)
+    leads = _lead(Omni(reference, backend), conversations, report)
     thinker, talker, signals = _follow(omni, leads, report)
     total = STEPS if steps is None else steps
     stability = endure(

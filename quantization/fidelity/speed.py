@@ -44,6 +44,5 @@ def speed_bounds(reference: Manifest, quantized: Manifest) -> tuple[SpeedBound, 
 def step_bytes(manifest: Manifest, graph: str) -> int:
     """The graph's weights and the row of the embedding table that the step starts with."""
     dims: DecoderDims = getattr(manifest.dims, graph.removesuffix("_step"))
-    table = manifest.tables[graph.replace("step", "embedding")]
-    width = NUMPY_DTYPES["f16" if table.dtype == "float16" else "f32"].itemsize
+    width = NUMPY_DTYPES[manifest.precision].itemsize
     return manifest.graphs[graph].weight_bytes + dims.embed_width * width

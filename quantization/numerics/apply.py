@@ -8,7 +8,6 @@ from quantization.numerics.compensation import round_compensated
 from quantization.numerics.migration import smooth_divisor
 from quantization.numerics.rounding import (
     LARGEST,
-    Half,
     round_activation,
     round_blocks,
     round_channels,
@@ -16,7 +15,7 @@ from quantization.numerics.rounding import (
 )
 from quantization.numerics.scaling import SEARCHED, awq_divisor, round_scaled
 from quantization.numerics.statistics import Statistics
-from quantization.schemes import Scheme, Static, WeightOnly
+from quantization.schemes import Half, Scheme, Static, WeightOnly
 from quantization.weights import Change, ChannelWeight
 from runtime.contract import Array
 from runtime.errors import OmnijetError
@@ -33,7 +32,7 @@ def change_of(
     scheme: Scheme,
     stats: Statistics | None,
     divisor: Array | None,
-    half: Half = False,
+    half: Half = None,
 ) -> Change:
     """What becomes of a weight f32[inputs, outputs].
 
@@ -41,7 +40,7 @@ def change_of(
         stats: of the layer's activation, undivided; None will do where the scheme is not
             calibrated.
         divisor: f32[inputs] of the activation, shared by all its layers; None divides nothing.
-        half: scales are stored in f16, as in a graph of f16.
+        half: what scales are stored in, as in a graph of 16 bits.
 
     Raises:
         OmnijetError: the scheme needs statistics and there are none, or numbers are not finite.

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quantization.numerics.rounding import Grid, Half, best_range, empty_blocks, round_blocks, store
+from quantization.numerics.rounding import Grid, best_range, empty_blocks, round_blocks, store
 from quantization.numerics.statistics import condensed
-from quantization.schemes import WeightOnly
+from quantization.schemes import Half, WeightOnly
 from quantization.weights import BlockWeight
 from runtime.contract import Array
 
@@ -28,7 +28,7 @@ EAGER = 32  # columns of those that follow each other at once
 
 
 def round_compensated(
-    weight: Array, sample: Array, scheme: WeightOnly, half: Half = False
+    weight: Array, sample: Array, scheme: WeightOnly, half: Half = None
 ) -> BlockWeight:
     """f32[inputs, outputs] -> of least squared error of `sample` f32[rows, inputs] times it.
 

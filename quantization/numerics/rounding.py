@@ -8,7 +8,7 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 
-from quantization.schemes import WeightOnly
+from quantization.schemes import Half, WeightOnly
 from quantization.weights import BlockWeight, ChannelWeight
 from runtime.contract import Array
 from runtime.errors import OmnijetError
@@ -28,10 +28,7 @@ between two powers of two, where the grid is up to twice as fine or as coarse.""
 COLUMNS = 1024  # of a block at once: 64 x 1024 numbers stay in the cache
 
 TINY = float(np.finfo(np.float32).tiny)
-SMALLEST_HALF = 2.0**-24
-
-Half = bool
-"""Whether scales are stored in f16: they are rounded to it before numbers are chosen for them."""
+SMALLEST_HALF = 2.0**-24  # of f16
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +89,11 @@ def _positive(scale: Array) -> Array:
 
 
 def stored(scale: Array, half: Half) -> Array:
-    """f32[...], as the graph will hold it."""
-    if not half:
+    """f32[...], as the graph will hold it: rounded before numbers are chosen for it."""
+    if half is None:
         return scale
+    if half == "bf16":  # reaches as far as f32
+        return scale.astype(ml_dtypes.bfloat16).astype(np.float32)
     with np.errstate(over="ignore"):  # what is too large for f16 is refused where it is written
         kept = np.maximum(scale, np.float32(SMALLEST_HALF)).astype(np.float16)
     rounded: Array = np.where(np.isfinite(kept), kept.astype(np.float32), scale)
@@ -102,7 +101,7 @@ def stored(scale: Array, half: Half) -> Array:
 
 
 def best_range(
-    weight: Array, scheme: WeightOnly, moments: Array | None = None, half: Half = False
+    weight: Array, scheme: WeightOnly, moments: Array | None = None, half: Half = None
 ) -> Grid:
     """Of a block f32[block, outputs]: of least squared error among shrunk ranges."""
     grid = whole_range(weight, scheme).shrunk(weight, moments)
@@ -110,7 +109,7 @@ def best_range(
 
 
 def round_blocks(
-    weight: Array, scheme: WeightOnly, moments: Array | None = None, half: Half = False
+    weight: Array, scheme: WeightOnly, moments: Array | None = None, half: Half = None
 ) -> BlockWeight:
     """f32[inputs, outputs], each number to the nearest of its block's grid.
 
@@ -163,7 +162,7 @@ def store(blocks: BlockWeight, start: int, columns: slice, grid: Grid, whole: Ar
 
 
 def round_channels(
-    weight: Array, dtype: Dtype, rows: Array | None = None, half: Half = False
+    weight: Array, dtype: Dtype, rows: Array | None = None, half: Half = None
 ) -> ChannelWeight:
     """f32[inputs, outputs]; the largest of an output becomes the dtype's largest.
 

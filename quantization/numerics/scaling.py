@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from quantization.numerics.divisor import balanced
-from quantization.numerics.rounding import TINY, Half, round_blocks
+from quantization.numerics.rounding import TINY, round_blocks
 from quantization.numerics.statistics import Statistics, condensed
-from quantization.schemes import WeightOnly
+from quantization.schemes import Half, WeightOnly
 from quantization.weights import BlockWeight
 from runtime.contract import Array
 
@@ -59,7 +59,7 @@ def scaling(stats: Statistics, reach: Array, exponent: float) -> Array:
 
 
 def round_scaled(
-    weight: Array, sample: Array, divisor: Array | None, scheme: WeightOnly, half: Half = False
+    weight: Array, sample: Array, divisor: Array | None, scheme: WeightOnly, half: Half = None
 ) -> BlockWeight:
     """Rounds f32[inputs, outputs] with the divisor multiplied into it.
 

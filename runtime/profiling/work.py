@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.audio_plan import plan_audio
+from runtime.contract import NUMPY_DTYPES
 from runtime.dims import AudioEncoderDims, DecoderDims, DitDims, VisionEncoderDims, VocoderDims
 from runtime.manifest import Manifest
 from runtime.solver import Solver
@@ -33,7 +34,7 @@ class Work:
 
 def decode_step(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) -> Work:
     """One step of a decoder over `rows` rows of cache."""
-    width = 2 if manifest.precision == "f16" else 4
+    width = NUMPY_DTYPES[manifest.precision].itemsize
     cache = 2 * dims.layers * dims.kv_heads * dims.head_dim * rows * width
     products = decoder_products(dims) + _head(dims) + _attention(dims, rows)
     return Work(2 * products, manifest.graphs[graph].weight_bytes + cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.bundle import Bundle
-from runtime.contract import GraphContract
+from runtime.contract import GraphContract, Precision
 from runtime.errors import OmnijetError
 from runtime.manifest import EngineEntry
 from runtime.trt.device import Device
@@ -23,6 +23,8 @@ class EngineBackend:
     Raises:
         OmnijetError: it is not so; how to mend it. The bundle is never changed.
     """
+
+    precisions: tuple[Precision, ...] = ("f32", "f16", "bf16")
 
     def __init__(self, bundle: Bundle, target: str) -> None:
         self._bundle, self._target = bundle, target

@@ -18,7 +18,13 @@ from runtime.trt.jit import Jit
 
 _log = logging.getLogger(__name__)
 
-DTYPES: dict[str, DType] = {"FLOAT": "f32", "HALF": "f16", "INT64": "i64", "BOOL": "bool"}
+DTYPES: dict[str, DType] = {
+    "FLOAT": "f32",
+    "HALF": "f16",
+    "BF16": "bf16",
+    "INT64": "i64",
+    "BOOL": "bool",
+}
 """TensorRT's names of data types."""
 
 

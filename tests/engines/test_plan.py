@@ -45,16 +45,6 @@ def test_a_recipe_is_a_check(nano_f16: Path) -> None:
     assert len(make_plan(quantized(nano_f16, "orin-int4"), request, None)) == 6
 
 
-def test_decoders_in_f32(nano: tuple[Path, Path]) -> None:
-    bundle = Bundle.open(nano[1])
-    with pytest.raises(OmnijetError, match="attention in f32") as error:
-        make_plan(bundle, Request(TARGETS["rtx-ada"]), None)
-    assert "--dtype f16" in str(error.value.fix) and "thinker_step" in str(error.value.where)
-    others = ("audio_encoder", "vocoder")
-    assert len(make_plan(bundle, Request(TARGETS["rtx-ada"], others), None)) == 2
-    assert len(make_plan(bundle, Request(TARGETS["orin-nano-jp62"]), None)) == 6
-
-
 def test_options_that_mean_nothing(nano_f16: Path, capsys: Capture) -> None:
     target = ("--target", "rtx-ada")
     assert "no target is given" in refused(capsys, "build", nano_f16)

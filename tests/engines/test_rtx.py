@@ -18,21 +18,32 @@ GRAPHS = (
 )  # fmt: skip
 ZEROS = ("int4z", "int8z")  # of one graph: the parser stops at the first
 CELLS = [
-    (graph, kind)
+    ("f16", graph, kind)
     for graph in GRAPHS
     for kind in kinds_of(graph)
     if kind not in ZEROS or graph == "thinker_step"
 ]
+# the others are f32 in every precision; what quantizing makes of bf16 is the same in all four
+BF16_CELLS = [
+    *(("bf16", graph, "none") for graph in GRAPHS[:4]),
+    *(("bf16", "thinker_step", kind) for kind in ("int4", "int8", "w8a8", "fp8")),
+]
 
 
-@pytest.mark.parametrize(("graph", "kind"), CELLS)
+@pytest.mark.parametrize(("precision", "graph", "kind"), CELLS + BF16_CELLS)
 def test_a_graph_builds(
-    nano_f16: Path, rtx: Installed, tmp_path: Path, graph: str, kind: str
+    request: pytest.FixtureRequest,
+    rtx: Installed,
+    tmp_path: Path,
+    precision: str,
+    graph: str,
+    kind: str,
 ) -> None:
-    manifest = Manifest.read(nano_f16)
+    bundle: Path = request.getfixturevalue(f"nano_{precision}")
+    manifest = Manifest.read(bundle)
     contract = manifest.contracts[graph]
     profiles = profiles_for(contract, LIMITS, rtx.library, manifest.dims.dit.block)
-    path = lowered(nano_f16 / manifest.graphs[graph].file, contract, kind, tmp_path)
+    path = lowered(bundle / manifest.graphs[graph].file, contract, kind, tmp_path)
     for capability in CAPABILITIES:
         verdict = build(path, profiles, contract, capability, rtx)
         assert verdict["done"] == must_build(kind, capability), (capability, verdict)

@@ -10,13 +10,21 @@ import torch
 from torch import Tensor
 
 from export import weight_file
-from export.modules.base import Linear, Source, Sourced, load_source, weight_sources
+from export.modules.base import (
+    TORCH_DTYPES,
+    Linear,
+    Source,
+    Sourced,
+    load_source,
+    weight_sources,
+)
+from export.trace import IR_DTYPES as IR_OF
 from export.weight_file import write_weights
 from export.weight_pages import PAGE
 from runtime.contract import Precision
 from runtime.errors import OmnijetError
 
-IR_DTYPES = {torch.float32: ir.DataType.FLOAT, torch.float16: ir.DataType.FLOAT16}
+IR_DTYPES = {torch_dtype: IR_OF[name] for name, torch_dtype in TORCH_DTYPES.items()}
 
 
 class Rows:
@@ -58,7 +66,9 @@ def written(module: Sourced, reader: Rows, folder: Path) -> dict[str, Tensor]:
         assert tensor is not None
         if isinstance(tensor, ir.ExternalTensor):
             assert tensor.offset is not None and tensor.offset % PAGE == 0
-        result[name] = torch.from_numpy(tensor.numpy().copy())
+        dtype = module.get_parameter(name).dtype
+        data = torch.frombuffer(bytearray(tensor.tobytes()), dtype=dtype)
+        result[name] = data.reshape(tensor.shape.numpy())
     return result
 
 
@@ -75,7 +85,7 @@ def case(precision: Precision, dtype: torch.dtype) -> tuple[Linear, Rows]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("precision", ["f32", "f16"])
+@pytest.mark.parametrize("precision", ["f32", "f16", "bf16"])
 @pytest.mark.parametrize("rows", [1, 7, 16, 1000])
 def test_any_block_size_writes_the_same(
     tmp_path: Path,
@@ -116,3 +126,14 @@ def test_what_f16_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OmnijetError, match="does not fit f16") as caught:
         written(module, Rows({"p.weight": weight}), tmp_path)
     assert "weight" in str(caught.value) and "--dtype f32" in str(caught.value)
+
+
+def test_bf16_goes_over_bit_for_bit_and_f32_is_rounded_to_even(tmp_path: Path) -> None:
+    module = Linear("p", 256, 256, bias=False, precision="bf16")
+    bits = torch.arange(-(2**15), 2**15, dtype=torch.int16).reshape(256, 256)  # NaN too
+    got = written(module, Rows({"p.weight": bits.view(torch.bfloat16)}), tmp_path)
+    assert torch.equal(got["weight"].view(torch.int16), bits.t())
+    step = 2.0**-7  # of bf16 between 1 and 2
+    between = torch.tensor([1 + step / 2, 1 + 3 * step / 2, 1 + 0.51 * step]).repeat(256, 86)
+    got = written(module, Rows({"p.weight": between[:, :256]}), tmp_path)
+    assert got["weight"][:3, 0].tolist() == [1, 1 + 2 * step, 1 + step]

@@ -12,6 +12,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
+from engines.lowering.widened import widen
+from engines.widened_backend import WidenedBackend
 from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer
 from quantization.weights import BlockWeight, Change, ChannelWeight
@@ -22,12 +24,13 @@ SIZES = {
     "branches": 2, "blocks": 3, "frames": 23,
 }  # fmt: skip
 FP8_MAX = 448.0
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 def feeds(
     contract: GraphContract, seed: int = 0, sizes: Mapping[str, int] = SIZES
 ) -> dict[str, Array]:
-    """Random inputs, indices in range, masks that see almost everything."""
+    """Random inputs, indices in range, masks that see almost everything; bf16 is widened."""
     random = np.random.default_rng(seed)
     shapes = {spec.name: spec.shape(sizes) for spec in contract.inputs}
     result: dict[str, Array] = {}
@@ -42,7 +45,8 @@ def feeds(
             angles = random.random(shape) * np.pi
             result[spec.name] = getattr(np, spec.name)(angles).astype(np.float32)
         else:
-            result[spec.name] = random.standard_normal(shape).astype(NUMPY_DTYPES[spec.dtype])
+            dtype = np.float32 if spec.dtype == "bf16" else NUMPY_DTYPES[spec.dtype]
+            result[spec.name] = random.standard_normal(shape).astype(dtype)
     return result
 
 
@@ -64,6 +68,12 @@ def run(path: Path, inputs: dict[str, Array], *, optimize: bool, level: str = "1
     """All outputs in ONNX Runtime. `level`: accuracy of products with block weights that the
     file does not state itself; 1 computes in f32."""
     return session(path, optimize=optimize, level=level).run(None, inputs)
+
+
+def run_widened(path: Path, inputs: dict[str, Array]) -> list[Array]:
+    """All outputs of a graph in bf16."""
+    found: list[Array] = WidenedBackend(1).session(path, path.stem).run(None, inputs)
+    return found
 
 
 def session(path: Path, *, optimize: bool, level: str = "1", saved: Path | None = None) -> Any:
@@ -127,7 +137,9 @@ def activations(
 ) -> dict[str, Array]:
     """What each layer's activation is on these inputs: [rows, inputs], by name."""
     names = list(dict.fromkeys(layer.activation for layer in layers))
-    model = onnx.load(source)
+    loaded = ir.load(source)
+    widen(loaded)
+    model = ir.to_proto(loaded)
     known = {value.name for value in model.graph.input}
     for name in names:
         if name not in known:
@@ -135,6 +147,7 @@ def activations(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry(WEIGHTS_FOLDER, str(source.absolute().parent))
     ready = onnxruntime.InferenceSession(model.SerializeToString(), options)
     found = {name: inputs[name] for name in names if name in known}
     wanted = [name for name in names if name not in known]
@@ -196,7 +209,7 @@ def quantize(
 
 
 def write_reference(source: Path, target: Path, changes: dict[str, tuple[Layer, Change]]) -> None:
-    """The source graph with f32 or f16 weights that are what the changes stand for, divided
+    """The source graph with float weights that are what the changes stand for, divided
     back, and activations rounded in plain arithmetic. No DequantizeLinear in it."""
     model = ir.load(source)
     graph = model.graph
@@ -234,6 +247,7 @@ def _round(
     def op(kind: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
         made.append(ir.node(kind, inputs, attributes, name=f"{prefix}.{len(made)}"))
         made[-1].outputs[0].name = f"{prefix}.{len(made)}.value"
+        made[-1].outputs[0].dtype = ir.DataType(attributes.get("to", ir.DataType.FLOAT.value))
         return made[-1].outputs[0]
 
     wide = ir.DataType.FLOAT.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -21,6 +22,7 @@ from tests.quantization.graphs import (
     plain_change,
     quantize,
     run,
+    run_widened,
     write_reference,
 )
 
@@ -70,6 +72,35 @@ def test_a_graph_in_f32(
 @pytest.mark.parametrize("kind", ["int4", "int8z"])
 def test_weights_in_f16(thinker_f16: tuple[Path, GraphContract], tmp_path: Path, kind: str) -> None:
     compare(*thinker_f16, tmp_path, kind, True, 2e-3)
+
+
+BF16_CASES = [
+    ("int4", slice(None)), ("int8z", slice(None)),
+    *((kind, slice(layer, layer + 1)) for kind in ("w8a8", "fp8") for layer in (0, 20)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "layers"), BF16_CASES)
+def test_a_graph_in_bf16(
+    thinker_bf16: tuple[Path, GraphContract], tmp_path: Path, kind: str, layers: slice
+) -> None:
+    """Scales are bf16 too. Widened: no CPU runs it as it is."""
+    source, contract = thinker_bf16
+    changes = quantize(source, contract, tmp_path / "graphs", kind, True, layers)
+    path = tmp_path / "graphs" / "thinker_step.onnx"
+    held = {}
+    for name, (layer, change) in changes.items():
+        scales = ir.load(path).graph.initializers[f"{name}.scale"].const_value.numpy()
+        np.testing.assert_array_equal(scales, change.weight.scales.astype(ml_dtypes.bfloat16))
+        held[name] = (
+            layer,
+            replace(change, weight=replace(change.weight, scales=scales.astype(np.float32))),
+        )
+    write_reference(source, tmp_path / "reference.onnx", held)
+    inputs = feeds(contract)
+    wanted = run_widened(tmp_path / "reference.onnx", inputs)
+    assert error(run_widened(path, inputs), wanted) < 1e-3
+    assert error(wanted, run_widened(source, inputs)) > 1e-3
 
 
 @pytest.mark.parametrize(("layer", "limit"), [(0, 0.008), (3, 0.03), (20, 0.002)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def damage(folder: Path, path: str, value: object) -> None:
         ("voices|Ethan|bos_token", "x", "voices.Ethan.bos_token"),
         ("preprocessor", None, "preprocessor: expected an object"),
         ("preprocessor|patch", ..., "patch: missing"),
-        ("precision", "f64", "precision: expected 'f32' or 'f16'"),
+        ("precision", "f64", "precision: expected 'f32' or 'f16' or 'bf16'"),
         ("dims|thinker|layers", "2", "dims.thinker.layers"),
         ("files|../x", {"bytes": 1, "sha256": ""}, "outside the bundle"),
         ("files|/x", {"bytes": 1, "sha256": ""}, "outside the bundle"),
@@ -164,6 +165,16 @@ def test_a_table_of_another_kind_is_refused(folder: Path) -> None:
     damage(folder, "tables|t|dtype", "banana")
     with pytest.raises(OmnijetError, match="not what the manifest says"):
         Bundle.open(folder).table("t")
+
+
+def test_a_table_of_bf16_comes_as_its_bits(folder: Path) -> None:
+    damage(folder, "tables|t|dtype", "bfloat16")
+    with pytest.raises(OmnijetError, match="not what the manifest says"):
+        Bundle.open(folder).table("t")
+    bits = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    np.save(folder / "tables/t.npy", bits)
+    damage(folder, "files|tables/t.npy", asdict(hash_file(folder / "tables/t.npy")))
+    np.testing.assert_array_equal(Bundle.open(folder).table("t"), bits)
 
 
 def test_a_drifted_contract_in_the_manifest_is_refused(folder: Path) -> None:

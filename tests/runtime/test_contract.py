@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from export.config import read_dims
@@ -14,13 +16,16 @@ from export.presets import preset
 from runtime.contract import (
     AXES,
     GraphContract,
+    Precision,
     TensorSpec,
     graph_contracts,
     split_axis,
+    verify,
+    widened,
 )
 from runtime.dims import ModelDims
 from runtime.errors import ContractError, OmnijetError
-from runtime.ort import OrtBackend
+from runtime.ort import OrtBackend, declared
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +37,27 @@ def test_dims_survive_json(dims: ModelDims) -> None:
     assert ModelDims.from_json(dims.to_json()) == dims
 
 
-def test_every_state_output_feeds_an_input_of_the_same_shape(dims: ModelDims) -> None:
-    contracts = graph_contracts(dims, "f16")
+@pytest.mark.parametrize("precision", ["f16", "bf16"])
+def test_every_state_output_feeds_an_input_of_the_same_shape(
+    dims: ModelDims, precision: Precision
+) -> None:
+    contracts = graph_contracts(dims, precision)
     assert len(contracts["thinker_step"].state) == 2 * dims.thinker.layers
     assert len(contracts["talker_step"].state) == 2 * dims.talker.layers
     for contract in contracts.values():
         for pair in contract.state:
-            assert contract.input(pair.input).dtype == contract.output(pair.output).dtype == "f16"
+            assert (
+                contract.input(pair.input).dtype == contract.output(pair.output).dtype == precision
+            )
+
+
+def test_bits_of_bf16_are_widened_exactly() -> None:
+    bits = np.arange(2**16).astype(np.uint16)
+    expected = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16).float().numpy()
+    np.testing.assert_array_equal(widened(bits), expected)  # NaN where it is NaN
+    assert widened(bits[7]).dtype == widened(bits).dtype == np.float32
+    halves = np.float16([0.1, -3])
+    assert widened(halves).tolist() == halves.astype(np.float32).tolist()
 
 
 def test_shapes_follow_the_symbols(dims: ModelDims) -> None:
@@ -104,6 +123,28 @@ def test_unloadable_file_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "vocoder.onnx"
     path.write_bytes(b"not a graph")
     with pytest.raises(OmnijetError, match="cannot be loaded"):
+        OrtBackend(threads=1).load(path, TOY)
+    with pytest.raises(OmnijetError, match="cannot be loaded"):
+        declared(path, "vocoder")
+
+
+def test_a_graph_without_kernels_tells_its_boundary(tmp_path: Path) -> None:
+    wave = helper.make_tensor_value_info("wave", TensorProto.FLOAT, [1, 80, "frames"])
+    path = tmp_path / "vocoder.onnx"
+    small_graph(path, [wave])
+    verify(TOY, *declared(path, "vocoder"), path)
+    shape = [1, 80, "frames"]
+    made = {
+        name: helper.make_tensor_value_info(name, TensorProto.BFLOAT16, shape)
+        for name in ("mel", "wave")
+    }
+    nodes = [helper.make_node("Attention", ["mel"] * 3, ["wave"], q_num_heads=1, kv_num_heads=1)]
+    graph = helper.make_graph(nodes, "vocoder", [made["mel"]], [made["wave"]])
+    opsets = [helper.make_opsetid("", 24)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=11), path)
+    with pytest.raises(ContractError, match=r"got bf16\[1, 80, frames\]"):
+        verify(TOY, *declared(path, "vocoder"), path)
+    with pytest.raises(OmnijetError, match="NOT_IMPLEMENTED"):
         OrtBackend(threads=1).load(path, TOY)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2_5OmniConfig
 
+from engines.lowering.widened import widen
 from export.config import read_dims
 from export.modules.base import materialize, weight_sources
 from runtime.contract import GraphContract, Precision, graph_contracts
@@ -92,9 +93,10 @@ def contract_of(name: str, dims: ModelDims, precision: Precision) -> GraphContra
 
 
 def open_in_onnxruntime(model: ir.Model, weights: nn.Module) -> onnxruntime.InferenceSession:
-    """The traced graph, filled with the parameters of a loaded module."""
+    """The traced graph, filled with the parameters of a loaded module; one in bf16 widened."""
     for name, parameter in weights.named_parameters():
-        model.graph.initializers[name].const_value = ir.tensor(parameter.numpy(), name=name)
+        model.graph.initializers[name].const_value = ir.tensor(parameter.data, name=name)
+    widen(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     # one warning a cache and step: the tests do not bind caches in place
@@ -105,7 +107,8 @@ def open_in_onnxruntime(model: ir.Model, weights: nn.Module) -> onnxruntime.Infe
 
 
 def call(session: onnxruntime.InferenceSession, feeds: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs of one call, inputs in the contract's order."""
+    """Outputs of one call, inputs in the contract's order; those in bf16 widened."""
     names = [value.name for value in session.get_inputs()]
+    feeds = [feed.float() if feed.dtype == torch.bfloat16 else feed for feed in feeds]
     arrays = {name: feed.contiguous().numpy() for name, feed in zip(names, feeds, strict=True)}
     return [torch.from_numpy(output) for output in session.run(None, arrays)]

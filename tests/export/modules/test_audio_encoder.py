@@ -115,10 +115,13 @@ def test_f32_equals_the_reference(case: Case, lengths: tuple[int, ...]) -> None:
     assert relative_error(case.ours("f32", mels), case.expected(mels)) <= 1e-5
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("f16", 1e-2), ("bf16", 3e-2)])
 @torch.no_grad()
-def test_f16_stays_near_the_reference(case: Case) -> None:
+def test_16_bits_stay_near_the_reference(
+    case: Case, precision: Precision, tolerance: float
+) -> None:
     mels = sounds(case.dims, SECONDS_73, SECONDS_03)
-    assert relative_error(case.ours("f16", mels), case.expected(mels)) <= 1e-2
+    assert relative_error(case.ours(precision, mels), case.expected(mels)) <= tolerance
 
 
 def test_norms_have_the_epsilon_of_the_reference(case: Case) -> None:
@@ -132,7 +135,7 @@ def test_only_the_embedding_of_the_markers_is_left_unread(case: Case) -> None:
     assert unread(module, case.weights) == {f"{KEY}.audio_bos_eos_token.weight"}
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-5), ("f16", 1e-2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-5), ("f16", 1e-2), ("bf16", 3e-2)])
 @torch.no_grad()
 def test_traced_it_equals_the_reference_at_any_size(precision: Precision, tolerance: float) -> None:
     case = make_case(DIMS["3b"])

@@ -257,15 +257,18 @@ def test_a_call_writes_its_own_rows_of_the_caches_only(case: Case) -> None:
             assert torch.equal(changed, inside.expand_as(changed))
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("f16", 2e-2), ("bf16", 5e-2)])
 @torch.no_grad()
-def test_f16_stays_near_the_reference(case: Case) -> None:
+def test_16_bits_stay_near_the_reference(
+    case: Case, precision: Precision, tolerance: float
+) -> None:
     outputs, caches = case.expected()
-    for step in case.run("f16", STEPS["prompt in two parts"]):
+    for step in case.run(precision, STEPS["prompt in two parts"]):
         assert all(output.dtype == torch.float32 for output in step.outputs)
-        assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= 2e-2
+        assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= tolerance
     for got, expected in zip(step.after, caches, strict=True):
-        assert got.dtype == torch.float16
-        assert relative_error(got[:, :, :ROWS], expected) <= 2e-2
+        assert got.dtype == TORCH_DTYPES[precision]
+        assert relative_error(got[:, :, :ROWS], expected) <= tolerance
 
 
 @pytest.mark.parametrize("name", ["thinker 3b", "talker 7b"])
@@ -290,6 +293,8 @@ def test_an_mlp_beyond_the_range_of_f16_is_guarded(
     (step,) = case.run("f16", [ROWS])
     assert relative_error(step.outputs[0], outputs[0][:, -1]) <= 2e-2
     monkeypatch.setattr(decoder, "DOWN_SHIFT", 0)
+    (step,) = case.run("bf16", [ROWS])  # reaches that far by itself
+    assert relative_error(step.outputs[0], outputs[0][:, -1]) <= 5e-2
     (step,) = case.run("f16", [ROWS])
     assert not all(tensor.isfinite().all() for tensor in (*step.outputs, *step.after))
 
@@ -300,7 +305,7 @@ def test_only_the_embedding_is_left_to_the_host(case: Case) -> None:
     assert left == {f"{root}.model.embed_tokens.weight"}
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-5), ("f16", 2e-2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-5), ("f16", 2e-2), ("bf16", 5e-2)])
 @pytest.mark.parametrize("name", ["thinker 7b", "talker 7b"])
 @torch.no_grad()
 def test_traced_it_equals_the_reference_in_prefill_and_decode(
@@ -321,3 +326,22 @@ def test_traced_it_equals_the_reference_in_prefill_and_decode(
         assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= tolerance
     for got, expected in zip(step.after, caches, strict=True):
         assert relative_error(got[:, :, :ROWS], expected) <= tolerance
+
+
+@pytest.mark.parametrize("name", ["thinker 7b", "talker 7b"])
+@torch.no_grad()
+def test_widened_it_is_what_torch_computes_in_bf16(name: str) -> None:
+    """Two orders of sums, which move a number that lies between two of bf16 to either: seldom in
+    the caches, somewhere in every logit."""
+    case, part = make_case(name), name.split()[0]
+    contract = contract_of(f"{part}_step", replace(published_dims(), **{part: case.dims}), "bf16")
+    module = load(case.module("bf16"), case.weights)
+    session = open_in_onnxruntime(trace(case.module("bf16"), contract), module)
+    steps = STEPS["prompt in two parts"]
+    in_torch = case.steps(module, "bf16", steps)
+    in_onnxruntime = case.steps(lambda *feeds: call(session, feeds), "bf16", steps)
+    for expected, got in zip(in_torch, in_onnxruntime, strict=True):
+        for ours, theirs in zip(
+            (*got.outputs, *got.after), (*expected.outputs, *expected.after), strict=True
+        ):
+            assert relative_error(ours, theirs.float()) <= 2e-2

@@ -195,12 +195,15 @@ def test_what_pads_a_short_window_changes_nothing(case: Case) -> None:
     assert relative_error(got, expected) <= 1e-6
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("f16", 1e-2), ("bf16", 3e-2)])
 @torch.no_grad()
-def test_f16_stays_near_the_reference(case: Case) -> None:
+def test_16_bits_stay_near_the_reference(
+    case: Case, precision: Precision, tolerance: float
+) -> None:
     grid = (1, 10, 14)
     patches = case.patches(grid)
-    ours, expected = case.ours("f16", patches, grid), case.expected(patches, grid)
-    assert relative_error(ours, expected) <= 1e-2
+    ours, expected = case.ours(precision, patches, grid), case.expected(patches, grid)
+    assert relative_error(ours, expected) <= tolerance
 
 
 @torch.no_grad()
@@ -227,7 +230,7 @@ def test_every_tensor_of_the_tower_is_read(case: Case) -> None:
     assert unread(VisionEncoder(case.dims, "f32"), case.weights) == set()
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-5), ("f16", 1e-2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 1e-5), ("f16", 1e-2), ("bf16", 3e-2)])
 @torch.no_grad()
 def test_traced_it_equals_the_reference_at_any_size(precision: Precision, tolerance: float) -> None:
     case = make_case(DIMS["3b"])

@@ -1,0 +1,108 @@
+"""A graph in bf16 as one that ONNX Runtime's CPU runs, with the numbers of a machine that
+computes in bf16 and adds up in f32.
+
+Every bf16 value becomes an f32 one that bf16 could hold: what a node computes is rounded to
+bf16, to nearest, ties to even, by a pair of casts (ONNX Runtime 1.32 keeps such a pair at every
+level of optimisation). Weights stay in the file as they are. For proof and calibration: it runs
+no faster than f32, and takes as much memory.
+
+Left open is what machines do differently: the order of sums, and the probabilities inside an
+Attention, which stay f32 here and which some kernels round to bf16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from runtime.contract import GraphContract, TensorSpec
+
+MOVES = frozenset({
+    "Compress", "Concat", "Constant", "Expand", "Gather", "Identity", "Reshape", "Scan", "Slice",
+    "Split", "Squeeze", "TensorScatter", "Transpose", "Unsqueeze",
+})  # fmt: skip
+"""Operators that hand numbers on as they are. To round again would also undo the update of a
+cache in place."""
+
+
+def widen(model: ir.Model) -> bool:
+    """Widens in place; whether there was anything in bf16."""
+    return Widened()(model).modified
+
+
+def widened_contract(contract: GraphContract) -> GraphContract:
+    """The boundary of the widened graph: caches in f32."""
+
+    def wide(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(replace(s, dtype="f32") if s.dtype == "bf16" else s for s in specs)
+
+    return replace(contract, inputs=wide(contract.inputs), outputs=wide(contract.outputs))
+
+
+class Widened(ir.passes.InPlacePass):
+    """Promise: only weights, and what lies between the two casts of a rounding, are bf16."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graphs = [model.graph, *model.graph.subgraphs()]
+        modified = [_widen_graph(graph) for graph in graphs]
+        return ir.passes.PassResult(model, modified=any(modified))
+
+
+def _widen_graph(graph: ir.Graph) -> bool:
+    nodes = list(graph)
+    narrow = [value for value in graph.inputs if _is_narrow(value)]
+    weights = [value for value in graph.initializers.values() if _is_narrow(value)]
+    for node in nodes:
+        _fill_types(node)
+    for node in nodes:
+        for value in filter(_is_narrow, node.outputs):
+            narrow.append(value)
+            if node.op_type == "Cast":
+                node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT.value)
+            if node.op_type not in MOVES:
+                _round(graph, node, value)
+    for value in narrow:
+        value.dtype = ir.DataType.FLOAT
+    for value in weights:
+        _widen_weight(graph, value)
+    return bool(narrow or weights)
+
+
+def _is_narrow(value: ir.Value | None) -> bool:
+    return value is not None and value.dtype == ir.DataType.BFLOAT16
+
+
+def _fill_types(node: ir.Node) -> None:
+    """What moves bf16 gives bf16, whether or not the graph says so; all else must say it."""
+    if node.op_type == "Shape" or not any(map(_is_narrow, node.inputs)):
+        return
+    for value in node.outputs:
+        if value.dtype is None and node.op_type in MOVES:
+            value.dtype = ir.DataType.BFLOAT16
+        assert value.dtype is not None, (node.op_type, value.name)
+
+
+def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """Whoever reads what the node computes reads it rounded. The name stays with what is read."""
+    name = str(value.name)
+    value.name = f"{name}.exact"
+    short = ir.node("Cast", [value], {"to": ir.DataType.BFLOAT16}, name=f"{name}.round")
+    wide = ir.node("Cast", short.outputs, {"to": ir.DataType.FLOAT}, name=f"{name}.widen")
+    short.outputs[0].name, short.outputs[0].shape = f"{name}.rounded", value.shape
+    short.outputs[0].dtype = ir.DataType.BFLOAT16
+    new = wide.outputs[0]
+    new.name, new.shape, new.dtype = name, value.shape, ir.DataType.FLOAT
+    ir.convenience.replace_all_uses_with(value, new, replace_graph_outputs=True)
+    short.replace_input_with(0, value)
+    graph.insert_after(node, [short, wide])
+
+
+def _widen_weight(graph: ir.Graph, value: ir.Value) -> None:
+    """Whoever reads the weight, in subgraphs too, reads it in f32."""
+    wide = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{value.name}.widen")
+    new = wide.outputs[0]
+    new.name, new.shape, new.dtype = f"{value.name}.wide", value.shape, ir.DataType.FLOAT
+    ir.convenience.replace_all_uses_with(value, new)
+    wide.replace_input_with(0, value)
+    graph.insert_before(graph[0], wide)

@@ -1,0 +1,38 @@
+"""Bundles in bf16 on ONNX Runtime's CPU, which has no kernels for them: to prove what their
+graphs compute, and to calibrate them. Slow; nothing that ships uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from engines.lowering.widened import widen, widened_contract
+from runtime.contract import Array, GraphContract, Precision
+from runtime.ort import OrtBackend, OrtGraph
+
+
+class WidenedBackend(OrtBackend):
+    """Graphs in bf16 are widened as they are loaded, their caches are f32; others as they are."""
+
+    name = "onnxruntime-cpu, bf16 widened"
+    precisions: tuple[Precision, ...] = ("f32", "f16", "bf16")
+
+    def load(self, path: Path, contract: GraphContract) -> OrtGraph:
+        return super().load(path, widened_contract(contract))
+
+    def session(
+        self,
+        path: Path,
+        name: str,
+        altered: bytes | None = None,
+        weights: Mapping[str, Array] | None = None,
+    ) -> Any:
+        """`altered` must be widened already."""
+        if altered is None:
+            model = ir.load(path)
+            if widen(model):
+                altered = ir.to_proto(model).SerializeToString()
+        return super().session(path, name, altered, weights)
