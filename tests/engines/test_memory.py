@@ -23,7 +23,7 @@ MEASURED = {
     WeightBytes(6_172_434_432, 0, 622_329_856): 13_530_042_368,  # f16, 36 layers
     WeightBytes(
         1_600_000_000, 1_550_000_000, 155_582_464
-    ): 5_400_000_000,  # INT4, 36 layers, elsewhere
+    ): 5_400_000_000,  # INT4, elsewhere
 }
 
 
