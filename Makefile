@@ -38,9 +38,10 @@ check-full: $(STAMP)
 	$(BIN)/python -m tests.check_full
 
 # Parity, demo, profiler and bench on a GPU, where there is one; says why not elsewhere. On a Jetson
-# take an environment that sees its TensorRT: make gpu-check GPU_PYTHON=path/to/python
+# take an environment that sees its TensorRT, which torch need not be in:
+# make gpu-check GPU_PYTHON=path/to/python
 GPU_PYTHON ?= $(BIN)/python
-gpu-check: $(STAMP)
+gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(STAMP))
 	$(GPU_PYTHON) -m tests.gpu_check
 
 # A thousand turns and two hundred cancels in one process, on the bundle that `make demo` leaves:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from runtime.contract import NUMPY_DTYPES, Array
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
-from runtime.manifest import ENGINES, FILE_NAME, Manifest, hash_file
+from runtime.manifest import FILE_NAME, FileEntry, Manifest, hash_file
 
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -34,27 +34,22 @@ class Bundle:
     @staticmethod
     def open(folder: str | Path) -> Bundle:
         """Raises `OmnijetError` if the folder is no bundle, or files are missing or of
-        another size. Contents are verified by `check_files`."""
+        another size. Contents are verified by `check_files`.
+
+        Engines are judged by what runs them: without them a bundle is whole."""
         return Bundle.of(Path(folder), Manifest.read(Path(folder)))
 
     @staticmethod
     def of(folder: Path, manifest: Manifest) -> Bundle:
         """With a manifest that was read; raises as `open`."""
-        faults, names = [], []
-        for name, entry in manifest.files.items():
-            path = folder / name
-            if not path.is_file():
-                names.append(name)
-                faults.append(f"{name}: missing")
-            elif path.stat().st_size != entry.bytes:
-                names.append(name)
-                faults.append(f"{name}: {path.stat().st_size} bytes, not {entry.bytes}")
+        files = manifest.without_engines().files
+        faults = misfits(folder, files)
         if faults:
             raise OmnijetError(
-                f"{len(faults)} of {len(manifest.files)} files of the bundle are not as written",
+                f"{len(faults)} of {len(files)} files of the bundle are not as written",
                 where=folder,
                 got="\n            ".join(faults),
-                fix=_mend(folder, names),
+                fix="copy the bundle again, or export it again",
             )
         _check_parts(manifest, folder)
         return Bundle(folder, manifest)
@@ -103,12 +98,21 @@ class Bundle:
         return name, voices[name].bos_token
 
 
-def _mend(folder: Path, names: list[str]) -> str:
-    """Engines alone can be built again."""
-    targets = sorted({name.split("/")[1] for name in names if name.startswith(f"{ENGINES}/")})
-    if all(name.startswith(f"{ENGINES}/") for name in names):
-        return " and ".join(f"omnijet build {folder} --target {target}" for target in targets)
-    return "copy the bundle again, or export it again"
+def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
+    """Files that are missing or of another size, one line each."""
+    faults = []
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{name}: missing")
+        elif (size := path.stat().st_size) != entry.bytes:
+            faults.append(f"{name}: {size} bytes, not {entry.bytes}")
+    return faults
+
+
+def rebuild(folder: Path, target: str) -> str:
+    """The command that builds a target's engines anew."""
+    return f"omnijet build {folder} --target {target}"
 
 
 def _check_parts(manifest: Manifest, folder: Path) -> None:
@@ -134,9 +138,12 @@ def _check_parts(manifest: Manifest, folder: Path) -> None:
 
 
 def check_files(bundle: Bundle, progress: Callable[[int], None] | None = None) -> list[str]:
-    """Hashes every file; returns what is wrong, one line each."""
-    faults = []
+    """Hashes every file, engines too; returns what is wrong, one line each."""
+    faults = misfits(bundle.folder, bundle.manifest.files)
+    wrong = {fault.rpartition(": ")[0] for fault in faults}
     for name, entry in bundle.manifest.files.items():
+        if name in wrong:
+            continue
         found = hash_file(bundle.folder / name, progress)
         if found != entry:
             faults.append(f"{name}: sha256 {found.sha256[:16]}…, not {entry.sha256[:16]}…")

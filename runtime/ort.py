@@ -28,6 +28,7 @@ from runtime.contract import (
 from runtime.errors import ContractError, OmnijetError
 
 OLDEST_RELEASE = (1, 25)  # has TensorScatter and its Attention on the CPU
+OLDEST_TEXT = ".".join(map(str, OLDEST_RELEASE))
 
 # accuracy levels of MatMulNBits, which ONNX Runtime makes of DequantizeLinear and MatMul
 INTEGER_PRODUCTS, FLOAT_PRODUCTS = "4", "1"
@@ -41,6 +42,24 @@ _TYPE_NAMES = {
     "tensor(int64)": "i64",
     "tensor(bool)": "bool",
 }
+
+
+def reads_graphs() -> bool:
+    """Whether this onnxruntime knows the graphs' opset. Python 3.10, as on JetPack 6, has none
+    that does: there engines run the bundle."""
+    return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) >= OLDEST_RELEASE
+
+
+def require_release() -> None:
+    """Raises `OmnijetError` if this onnxruntime is too old."""
+    if not reads_graphs():
+        raise OmnijetError(
+            "this onnxruntime is too old for the graphs (opset 24)",
+            expected=f"onnxruntime {OLDEST_TEXT} or newer",
+            got=f"onnxruntime {onnxruntime.__version__}",
+            fix="use Python 3.11 or newer and `pip install -U onnxruntime`; engines run "
+            "without it: --engines T",
+        )
 
 
 class OrtBackend:
@@ -63,14 +82,7 @@ class OrtBackend:
     def __init__(
         self, threads: int = 0, *, optimize: bool = True, integer_products: bool = True
     ) -> None:
-        found = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-        if found < OLDEST_RELEASE:
-            raise OmnijetError(
-                "this onnxruntime is too old for the graphs (opset 24)",
-                expected="onnxruntime 1.25 or newer",
-                got=f"onnxruntime {onnxruntime.__version__}",
-                fix="use Python 3.11 or newer and `pip install -U onnxruntime`",
-            )
+        require_release()
         self._threads = threads
         self._providers: list[tuple[str, dict[str, str]]] = [("CPUExecutionProvider", {})]
         self._optimize = optimize
@@ -155,8 +167,9 @@ def declared(path: Path, name: str) -> Boundary:
     are inferred, but no kernel is looked for and no weight read.
 
     Raises:
-        OmnijetError: it is no valid graph.
+        OmnijetError: it is no valid graph, or this onnxruntime is too old to tell.
     """
+    require_release()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

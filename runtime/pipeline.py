@@ -58,6 +58,7 @@ class Omni:
         self.chat_template = bundle.text(CHAT_TEMPLATE)
         self.speaking = threading.Lock()  # whoever uses the buffers of the speech graphs
         self._graphs: dict[str, Graph] = {}
+        self._loading = threading.Lock()  # workers and streams ask for graphs at once
 
     @staticmethod
     def open(
@@ -256,10 +257,11 @@ class Omni:
         return positions[:, 0], int(deltas[0, 0])
 
     def _graph(self, name: str) -> Graph:
-        if name not in self._graphs:
-            contract = self.bundle.manifest.contracts[name]
-            self._graphs[name] = self.backend.load(self.bundle.graph(name), contract)
-        return self._graphs[name]
+        with self._loading:
+            if name not in self._graphs:
+                contract = self.bundle.manifest.contracts[name]
+                self._graphs[name] = self.backend.load(self.bundle.graph(name), contract)
+            return self._graphs[name]
 
     def _embedding(self, part: str) -> Array:
         """A mapped table as a plain array: taking a row of numpy's memmap costs 5 µs more."""
@@ -302,10 +304,13 @@ def _require_precision(bundle: Bundle, backend: Backend) -> None:
     """Before anything is loaded. Raises `OmnijetError`."""
     precision, able = bundle.manifest.precision, " or ".join(backend.precisions)
     if precision not in backend.precisions:
+        ready = [f"--engines {target}" for target in bundle.manifest.engines]
+        build = f"`omnijet build {bundle.folder} --target T` and --engines T"
         raise OmnijetError(
             f"{backend.name} has no kernels for graphs in {precision}",
             where=bundle.folder,
             expected=f"a bundle in {able}",
             got=f"a bundle in {precision}",
-            fix=f"export the checkpoint with --dtype {able}, or run the bundle on a GPU backend",
+            fix=f"run engines, which know it: {' or '.join(ready) or build}; or export the "
+            f"checkpoint with --dtype {able}",
         )

@@ -21,8 +21,10 @@ from runtime.contract import Array
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.trt.device import DeviceFacts
+from tests.gpu_check import parity as parity_module
+from tests.gpu_check import parts as parts_module
 from tests.gpu_check import ways as ways_module
-from tests.gpu_check.parity import LIMIT_DB, call_us, compare
+from tests.gpu_check.parity import LIMIT_DB, Reference, call_us, compare
 from tests.gpu_check.parts import GRAPHS, Outcome, Part, full_parts, nano_parts, run_all
 from tests.gpu_check.report import markdown
 from tests.gpu_check.ways import Way, find_gpu, ways
@@ -47,7 +49,7 @@ def test_parity_of_every_graph(trained: tuple[Path, Path], tmp_path: Path) -> No
         ours = Omni.open(bundle, engines="orin-nx")
         theirs = Omni.open(bundle, backend=OrtBackend(1))
         for name in GRAPHS:
-            worst = compare(ours._graph(name), theirs._graph(name))
+            worst = compare(ours._graph(name), Reference.of(theirs._graph(name)))
             assert set(worst) == {
                 spec.name for spec in ours._graph(name).contract.outputs
                 if spec.name not in {pair.output for pair in ours._graph(name).contract.state}
@@ -56,7 +58,52 @@ def test_parity_of_every_graph(trained: tuple[Path, Path], tmp_path: Path) -> No
         assert made.gpu.calls["cudaGraphLaunch"] > 10, "captured calls are among those compared"
         assert call_us(ours._graph("vocoder")) > 0
         spoilt = Omni.open(bundle, engines="orin-nx")._graph("vocoder")
-        assert min(compare(_Noisy(spoilt), theirs._graph("vocoder")).values()) < LIMIT_DB["f32"]
+        right = Reference.of(theirs._graph("vocoder"))
+        assert min(compare(_Noisy(spoilt), right).values()) < LIMIT_DB["f32"]
+
+
+def test_parity_with_what_was_written_elsewhere(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """For a device whose onnxruntime is too old for the graphs."""
+    bundle = with_engines(trained[1], tmp_path / "bundle")
+    written = tmp_path / "written"
+
+    def parity(*words: str | Path) -> int:
+        monkeypatch.setattr(sys, "argv", ["parity", str(bundle), *map(str, words)])
+        return parity_module.main()
+
+    for graph in ("vocoder", "talker_step"):
+        assert parity(graph, "--write", written) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(parity_module, "reads_graphs", lambda: False)
+    monkeypatch.setattr(parts_module, "reads_graphs", lambda: False)
+    engines = ("--engines", "orin-nx")
+    with machine():
+        for graph in ("vocoder", "talker_step"):
+            assert parity(graph, *engines, "--reference", written) == 0
+            facts = json.loads(capsys.readouterr().out)
+            assert min(facts["snr_db"].values()) > LIMIT_DB["f32"] and facts["call_us"] > 0
+        assert parity("dit_step", *engines, "--reference", written) == 2
+        (written / "vocoder.npz").replace(written / "dit_step.npz")
+        assert parity("dit_step", *engines, "--reference", written) == 2
+        assert "of another bundle" in capsys.readouterr().err
+        with pytest.raises(SystemExit, match="too old"):
+            parity("vocoder", *engines)
+    assert not [one for one in nano_parts(tmp_path, [ORIN]) if "parity" in one.name]
+    parts = nano_parts(tmp_path, [ORIN], None, written)
+    words = [one.command[2:] for one in parts if "parity" in one.name]
+    assert [parity_module.parsed(one).reference for one in words] == len(GRAPHS) * [written]
+
+
+def test_a_given_python_needs_no_environment_of_ours() -> None:
+    make = ("make", "-n", "gpu-check", "VENV=no/such/environment")
+    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "pip install" in said
+    given = (*make, "GPU_PYTHON=python3")
+    said = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "python3 -m tests.gpu_check"
 
 
 class _Noisy:
@@ -176,8 +223,8 @@ def test_the_whole_run_writes_its_table_and_cleans_up(
     monkeypatch.setattr(main, "ways", lambda *_: [CUDA])
     told = []
 
-    def parts(scratch: Path, found: list[Way], given: Path | None) -> list[Part]:
-        assert scratch.is_dir() and found == [CUDA]
+    def parts(scratch: Path, found: list[Way], given: Path | None, other: None) -> list[Part]:
+        assert scratch.is_dir() and found == [CUDA] and other is None
         told.append(given)
         return [part("fine", "pass"), part("broken", "raise SystemExit('omnijet: broken')")]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from runtime.bundle import rebuild
 from runtime.commands.console import size_text
 from runtime.errors import OmnijetError
 from runtime.manifest import Manifest
@@ -22,6 +23,8 @@ def engine_facts(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Target -> graph -> its entry, and `layers`: kinds and numbers of the network it was built
     from, or of the engine where its GPU could be asked.
+
+    Without its files a bundle is whole: nothing is known of them then.
 
     Raises:
         OmnijetError: a file beside an engine is damaged.
@@ -40,12 +43,14 @@ def _layers(engine: Path) -> dict[str, Any]:
     path = engine.with_suffix(".json")
     try:
         layers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["layers"]
+    except FileNotFoundError:
+        return {"of": "missing", "kinds": {}, "numbers": {}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OmnijetError(
             "what an engine was made of cannot be read",
             where=path,
             got=error,
-            fix=f"omnijet build {engine.parents[2]} --target {engine.parent.name}",
+            fix=rebuild(engine.parents[2], engine.parent.name),
         ) from error
     return layers
 
@@ -58,12 +63,13 @@ def engine_table(engines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Tabl
     for target, graphs in engines.items():
         for graph, facts in graphs.items():
             layers = facts["layer_kinds"]
-            of = f"{facts['layers']} of the network" if layers["of"] == "network" else "fused"
+            of = {"network": f"{facts['layers']} of the network", "missing": "file missing"}
             table.add_row(
                 target, graph, f"{facts['library']} {facts['version']}",
                 f"SM{facts['compute_capability']}", size_text(facts["bytes"]),
                 f"{facts['build_seconds']:.1f} s", size_text(facts["peak_bytes"]),
-                str(len(facts["profiles"])), f"{of}: {_counts(layers['kinds'])}",
+                str(len(facts["profiles"])),
+                f"{of.get(layers['of'], 'fused')}: {_counts(layers['kinds'])}".removesuffix(": "),
                 _counts(layers["numbers"]),
             )  # fmt: skip
     return table

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runtime.bundle import Bundle
 from runtime.commands.console import say
+from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.providers import PROVIDERS, backend_for
 
@@ -38,8 +39,9 @@ def has_driver(root: Path = Path("/")) -> bool:
 
 
 def hint(bundle: Bundle, root: Path = Path("/")) -> str | None:
-    """What to say if there is a GPU that nothing was asked of."""
-    if not has_driver(root):
+    """What to say if there is a GPU that nothing was asked of. Where the processor cannot do the
+    work it is refused, and what refuses it says what can."""
+    if not has_driver(root) or bundle.manifest.precision not in OrtBackend.precisions:
         return None
     ways = [f"--engines {target}" for target in bundle.manifest.engines] or ["--provider cuda"]
     return f"there is a GPU here, and the processor does the work: see {' or '.join(ways)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, misfits, rebuild
 from runtime.contract import GraphContract, Precision
 from runtime.errors import OmnijetError
 from runtime.manifest import EngineEntry
@@ -17,8 +17,9 @@ from runtime.trt.library import TITLES, load_library
 class EngineBackend:
     """A bundle's engines of one target.
 
-    Everything that can be told without reading an engine is told here, before any work: the
-    library is there and of the version that built them, and this is the GPU they were built for.
+    Everything that can be told without reading an engine is told here, before any work: its file
+    is there, the library is there and of the version that built it, and this is the GPU it was
+    built for.
 
     Raises:
         OmnijetError: it is not so; how to mend it. The bundle is never changed.
@@ -28,14 +29,18 @@ class EngineBackend:
 
     def __init__(self, bundle: Bundle, target: str) -> None:
         self._bundle, self._target = bundle, target
-        self._fix = f"omnijet build {bundle.folder} --target {target}"
+        self._fix = rebuild(bundle.folder, target)
         self._entries = bundle.manifest.engines.get(target, {})
         if not self._entries:
             there = ", ".join(bundle.manifest.engines) or "none"
             raise OmnijetError(
                 f"the bundle has no engines for {target}",
-                where=bundle.folder, expected=f"one of: {there}", got=repr(target), fix=self._fix,
-            )  # fmt: skip
+                where=bundle.folder,
+                expected=f"one of: {there}",
+                got=repr(target),
+                fix=f"build them: `omnijet build {bundle.folder} --list` shows the targets",
+            )
+        self._check_files()
         first = next(iter(self._entries.values()))
         self._library = load_library(first.library, first.version)
         self._device = Device.open()
@@ -62,6 +67,18 @@ class EngineBackend:
     def limit(self, graph: str, symbol: str) -> int | None:
         entry = self._entries.get(graph)
         return None if entry is None else largest(entry.profiles, symbol)
+
+    def _check_files(self) -> None:
+        """Engines may be left behind when a bundle is copied: it is whole without them."""
+        known = self._bundle.manifest.files
+        files = {entry.file: known[entry.file] for entry in self._entries.values()}
+        if faults := misfits(self._bundle.folder, files):
+            raise OmnijetError(
+                f"{len(faults)} of {len(files)} engines for {self._target} are not as written",
+                where=self._bundle.folder,
+                got="\n            ".join(faults),
+                fix=self._fix,
+            )
 
     def _check_versions(self) -> None:
         faults = [fault for name, entry in self._entries.items() for fault in self._of(name, entry)]

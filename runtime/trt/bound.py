@@ -64,6 +64,7 @@ class EngineBound:
                 launch()
             self._brought.bring(outputs.taken, engine.stream)
             engine.stream.wait()
+            engine.ran()
             outputs.here, outputs.taken = outputs.taken, 0
             if state is not None:
                 state.advance()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,11 @@ from runtime.errors import OmnijetError
 from runtime.manifest import EngineEntry
 from runtime.trt.device import Device, DeviceMemory
 from runtime.trt.jit import Jit
+from runtime.trt.log import log_of
 
-_log = logging.getLogger(__name__)
+KEPT_AFTER = frozenset({1, 8, 64})
+"""Runs after which compiled kernels are kept: the library goes on to compile better ones for the
+shapes that it sees."""
 
 DTYPES: dict[str, DType] = {
     "FLOAT": "f32",
@@ -59,9 +61,10 @@ class Engine:
         self.stream = device.stream()
         self.lock = Lock()
         self._trt = trt
-        self._said: list[str] = []
-        self._logger = _logger(trt, self._said)
-        self._runtime = trt.Runtime(self._logger)
+        self._log = log_of(trt.ILogger)
+        self._said_before = self._log.count
+        self._runs = 0
+        self._runtime = trt.Runtime(self._log)
         self._engine = self._read(path, sha256)
         _check_boundary(self._engine, contract, entry, path, fix)
         self._scratch: DeviceMemory | None = None
@@ -91,8 +94,9 @@ class Engine:
         )  # fmt: skip
 
     def last_words(self) -> str:
-        """What the library said last, for messages."""
-        return self._said[-1] if self._said else "nothing was said"
+        """What the library said last, for messages: since this engine was read, though another
+        may have been the cause."""
+        return self._log.said[-1] if self._log.count > self._said_before else "nothing was said"
 
     @property
     def captures_itself(self) -> bool:
@@ -156,6 +160,12 @@ class Engine:
         if not context.execute_async_v3(self.stream.number):
             raise self.failed("execute_async_v3")
 
+    def ran(self) -> None:
+        """After a run that was waited for, in the thread that waited."""
+        self._runs += 1
+        if self._jit is not None and self._runs in KEPT_AFTER:
+            self._jit.keep()
+
     def failed(self, what: str) -> OmnijetError:
         return OmnijetError(
             f"the engine of {self.contract.name} failed",
@@ -164,22 +174,6 @@ class Engine:
             fix="if memory ran out: use smaller pictures, shorter clips, or engines built with "
             "smaller limits",
         )
-
-
-def _logger(trt: Any, said: list[str]) -> Any:
-    """Keeps what a library calls an error, hands the rest to `logging`."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, msg: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                said[:] = [*said[-9:], msg.strip()[:300]]
-            elif severity <= trt.ILogger.Severity.WARNING:
-                _log.info("%s", msg)
-
-    return Log()
 
 
 def _check_boundary(

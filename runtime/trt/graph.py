@@ -73,7 +73,7 @@ class EngineGraph:
             f"the engine of {self.contract.name} was built for other sizes",
             expected=shown,
             got=", ".join(faults or (f"{size} {symbol}" for symbol, size in sizes.items())),
-            fix=f"{ways}{self._engine.fix}{limits}",
+            fix=f"{ways}{self._engine.fix} --graphs {self.contract.name}{limits}",
         )
 
 

@@ -8,7 +8,9 @@
 Whatever of these is here is checked: parity of each graph with the processor, the questions of
 `make demo`, the profiler, and `omnijet bench` at the dimensions of the real 3B. The table lies in
 build/gpu-check/table.md, all output in log.txt beside it. A device without torch is given bundles
-that were exported elsewhere (--nano-bundle, --full-bundle); engines are built into them.
+that were exported elsewhere (--nano-bundle, --full-bundle); engines are built into them. One whose
+onnxruntime is too old for the graphs (Python 3.10) is given what they give, too: elsewhere
+`python -m tests.gpu_check.parity BUNDLE --write FOLDER`, there --reference FOLDER.
 
 Without a GPU the reason is printed and the exit code is 0; it is 1 if a part failed.
 """
@@ -23,7 +25,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import OmnijetError
+from runtime.ort import reads_graphs
 from runtime.profiling.machine import machine
+from tests.gpu_check.parity import NO_REFERENCE
 from tests.gpu_check.parts import Part, full_parts, nano_parts, run_all
 from tests.gpu_check.report import markdown
 from tests.gpu_check.ways import ROOT, Way, find_gpu, ways
@@ -40,6 +44,7 @@ def main() -> int:
     parser.add_argument("--recipe", help="quantize the 3B by it: f16 does not fit every GPU")
     parser.add_argument("--nano", action="store_true", help="leave the 3B out")
     parser.add_argument("--nano-bundle", type=Path, help="Omnijet-nano in f16, exported elsewhere")
+    parser.add_argument("--reference", type=Path, help="what its graphs give, written elsewhere")
     parser.add_argument("--full-bundle", type=Path, help="one of the 3B's size, made elsewhere")
     args = parser.parse_args()
     try:
@@ -76,8 +81,11 @@ def main() -> int:
 
 def _parts(args: argparse.Namespace, scratch: Path, found: Sequence[Way]) -> list[Part]:
     """Paths are whole: parts run in the folder of the repository."""
-    given, full = (path and path.resolve() for path in (args.nano_bundle, args.full_bundle))
-    parts = nano_parts(scratch, found, given)
+    paths = (args.nano_bundle, args.full_bundle, args.reference)
+    given, full, reference = (path and path.resolve() for path in paths)
+    parts = nano_parts(scratch, found, given, reference)
+    if reference is None and not reads_graphs():
+        print(f"parity left out: {NO_REFERENCE}")
     if args.nano:
         return parts
     free = shutil.disk_usage(scratch).free / 1e9

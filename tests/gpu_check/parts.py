@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from runtime.ort import reads_graphs
 from tests.gpu_check.ways import ROOT, Way
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
@@ -47,19 +48,25 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def nano_parts(scratch: Path, found: Sequence[Way], given: Path | None = None) -> list[Part]:
+def nano_parts(
+    scratch: Path, found: Sequence[Way], given: Path | None = None, reference: Path | None = None
+) -> list[Part]:
     """Omnijet-nano: parity of each graph, answers, and profiles.
 
     Args:
         given: a bundle of it that was exported elsewhere: a device need not have torch.
+        reference: what its graphs give, as `parity` wrote it elsewhere; without it parity is left
+            out where ONNX Runtime is too old to tell.
     """
+    compared = GRAPHS if reference is not None or reads_graphs() else ()
+    other = () if reference is None else ("--reference", str(reference))
     bundle = str(given or scratch / "nano")
     export = ("export", str(ROOT / "nano" / "checkpoint"), bundle, "--dtype", "f16")
     parts = [] if given else [_omnijet("nano: export", export)]
     for way in found:
         needs = _built(parts, "nano", bundle, way)
-        for graph in GRAPHS:
-            command = ("-m", "tests.gpu_check.parity", bundle, graph, *way.options)
+        for graph in compared:
+            command = ("-m", "tests.gpu_check.parity", bundle, graph, *way.options, *other)
             parts.append(Part(f"{way.name}: parity of {graph}", command, needs, way.name))
         talk = ("-m", "tests.gpu_check.talk", bundle, *way.options)
         parts.append(Part(f"{way.name}: demo", talk, needs, way.name))

@@ -13,6 +13,7 @@ import onnxruntime
 from engines.targets import TARGETS, Target
 from runtime.commands.opening import DRIVER_FILES, has_driver
 from runtime.errors import OmnijetError
+from runtime.ort import reads_graphs
 from runtime.ort_device import PROVIDERS
 from runtime.trt.device import Device, DeviceFacts
 from runtime.trt.library import load_library, present
@@ -73,7 +74,7 @@ def main() -> int:
 
 def ways(facts: DeviceFacts, memory_gb: float, target: str | None) -> list[Way]:
     """All of them; engines of the target asked for, or of each library that is here."""
-    there = onnxruntime.get_available_providers()
+    there = onnxruntime.get_available_providers() if reads_graphs() else ()
     found = [Way("--provider", name) for name, one in PROVIDERS.items() if one.name in there]
     chosen = [target] if target else targets(facts, memory_gb)
     return found + [Way("--engines", name) for name in chosen]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.ort import OrtBackend
+import omnijet
+from runtime import ort
+from runtime.bundle import Bundle
+from runtime.errors import OmnijetError
+from runtime.ort import OrtBackend, declared
+from tests.command import Capture
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64])
@@ -42,3 +49,25 @@ def test_products_of_8_bits_do_not_saturate(tmp_path: Path, rows: int) -> None:
     x = np.full((rows, inputs), 255, np.uint8)
     (found,) = OrtBackend(threads=1).session(path, "product").run(None, {"x": x})
     assert np.array_equal(found, x.astype(np.float32) @ weight.astype(np.float32))
+
+
+def test_an_onnxruntime_that_is_too_old(
+    nano: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """As on JetPack 6, whose engines need none: files are checked, graphs left out."""
+    monkeypatch.setattr(ort.onnxruntime, "__version__", "1.23.2")
+    bundle = Path(shutil.copytree(nano[1], tmp_path / "bundle"))
+    for refused in (OrtBackend, lambda: declared(Bundle.open(bundle).graph("vocoder"), "vocoder")):
+        with pytest.raises(OmnijetError, match="too old") as caught:
+            refused()
+        assert "1.25 or newer" in str(caught.value) and "--engines" in str(caught.value.fix)
+    assert omnijet.main(["check", str(bundle), "--format", "json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    said = "not checked: this onnxruntime is too old (needs 1.25)"
+    assert facts["ok"] and set(facts["graphs"].values()) == {said}
+    assert omnijet.main(["check", str(bundle)]) == 0
+    assert "not checked" in capsys.readouterr().out
+    path = bundle / "graphs/vocoder.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert omnijet.main(["check", str(bundle)]) == 2
+    assert "FAILED graphs/vocoder.onnx: sha256" in capsys.readouterr().out

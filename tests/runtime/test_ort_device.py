@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,5 @@ def test_a_gpu_that_is_not_used_is_mentioned(nano: tuple[Path, Path], tmp_path: 
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvidiactl").touch()
     assert "--provider cuda" in (hint(bundle, tmp_path) or "")
+    manifest = replace(bundle.manifest, precision="bf16")
+    assert hint(Bundle(bundle.folder, manifest), tmp_path) is None, "no provider runs it"

@@ -8,12 +8,16 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
+from runtime.ort import OrtBackend, OrtGraph
 from runtime.pipeline import Omni
 from runtime.reply import PcmChunk, TextDelta
 from runtime.stream import Stream
@@ -229,3 +233,21 @@ def test_a_fault_holds_nothing_that_only_the_collector_finds(omni: Omni) -> None
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_graph_that_two_threads_ask_for_is_loaded_once(nano: tuple[Path, Path]) -> None:
+    """An engine twice would be twice its memory."""
+
+    class Slow(OrtBackend):
+        loads = 0
+
+        def load(self, path: Path, contract: GraphContract) -> OrtGraph:
+            self.loads += 1
+            time.sleep(0.2)
+            return super().load(path, contract)
+
+    backend = Slow(1)
+    omni = Omni.open(nano[1], backend=backend)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(omni._graph, ["vocoder", "vocoder"])
+    assert one is other and backend.loads == 1

@@ -31,7 +31,9 @@ PROFILES: dict[str, tuple[Sizes, ...]] = {
     "dit_step": ({"branches": (1, 2, 2), "blocks": (1, 5, 9)},),
     "vocoder": ({"frames": (1, 100, 300)},),
 }
-TYPES: dict[DType, str] = {"f32": "FLOAT", "f16": "HALF", "i64": "INT64", "bool": "BOOL"}
+TYPES: dict[DType, str] = {
+    "f32": "FLOAT", "f16": "HALF", "bf16": "BF16", "i64": "INT64", "bool": "BOOL",
+}  # fmt: skip
 
 
 def with_engines(

@@ -7,15 +7,17 @@ test_signatures.py. An engine is a JSON text, see engines.py.
 from __future__ import annotations
 
 import json
+import weakref
 from enum import IntEnum
 from functools import cache
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
-from runtime.contract import NUMPY_DTYPES, split_axis
+from engines.widened_backend import WidenedBackend
+from runtime.contract import NUMPY_DTYPES, Array, split_axis
 from tests.runtime.trt.gpu import Fault, Gpu
 
 
@@ -29,10 +31,11 @@ class DataType(IntEnum):
     FLOAT = 0
     HALF = 1
     BOOL = 4
+    BF16 = 7
     INT64 = 8
 
 
-OURS = {"FLOAT": "f32", "HALF": "f16", "INT64": "i64", "BOOL": "bool"}
+OURS = {"FLOAT": "f32", "HALF": "f16", "BF16": "bf16", "INT64": "i64", "BOOL": "bool"}
 
 
 class ExecutionContextAllocationStrategy(IntEnum):
@@ -80,20 +83,29 @@ class Library:
         self.gpu, self.__name__, self.__version__ = gpu, name, version
         self.contexts: list[IExecutionContext] = []
         self.capturable = True
+        self._logger: weakref.ref[ILogger] | None = None
 
     def Runtime(self, logger: ILogger) -> Runtime:
-        return Runtime(logger, self)
+        self._logger = self._logger or weakref.ref(logger)
+        return Runtime(self)
+
+    def say(self, text: str) -> None:
+        """To the first logger there was, which nothing here keeps alive."""
+        logger = self._logger and self._logger()
+        if logger is None:
+            raise Fault("the logger that the library points to is gone")
+        logger.log(Severity.ERROR, text)
 
 
 class Runtime:
-    def __init__(self, logger: ILogger, library: Library) -> None:
-        self._logger, self._library = logger, library
+    def __init__(self, library: Library) -> None:
+        self._library = library
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> ICudaEngine | None:
         try:
             facts = json.loads(bytes(serialized_engine))
         except ValueError:
-            self._logger.log(Severity.ERROR, "magic tag does not match")
+            self._library.say("magic tag does not match")
             return None
         return ICudaEngine(facts, self._library)
 
@@ -256,20 +268,32 @@ class IExecutionContext:
             size = prod(shapes[name]) * dtype.itemsize
             view = self._gpu.view(addresses[name], size, "device", "alias")
             arrays[name] = view.view(dtype).reshape(shapes[name])
-        feeds = {n: arrays[n] for n, t in self._engine.tensors.items() if t["mode"] == "INPUT"}
+        tensors = self._engine.tensors
+        narrow = {name for name, tensor in tensors.items() if tensor["dtype"] == "BF16"}
+        feeds = {
+            name: _widened(arrays[name]) if name in narrow else arrays[name]
+            for name, tensor in tensors.items() if tensor["mode"] == "INPUT"
+        }  # fmt: skip
         for name, array in feeds.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise Fault(f"{name} was never written, not all of it")
-        outputs = [n for n, t in self._engine.tensors.items() if t["mode"] == "OUTPUT"]
+        outputs = [name for name, tensor in tensors.items() if tensor["mode"] == "OUTPUT"]
         made = _session(self._engine.facts["onnx"]).run(outputs, feeds)
         for name, array in zip(outputs, made, strict=True):
-            arrays[name][...] = array
+            arrays[name][...] = _narrowed(array) if name in narrow else array
+
+
+def _widened(bits: Array) -> Array:
+    """bf16 as the f32 of the same value."""
+    found: Array = (bits.astype(np.uint32) << 16).view(np.float32)
+    return found
+
+
+def _narrowed(values: Array) -> Array:
+    """The bits of f32 values that bf16 holds: those of a widened graph are."""
+    return (values.view(np.uint32) >> 16).astype(np.uint16)
 
 
 @cache
-def _session(path: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def _session(path: str) -> Any:
+    return WidenedBackend(1).session(Path(path), Path(path).stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import omnijet
 from runtime.errors import OmnijetError
 from runtime.manifest import FILE_NAME
 from runtime.pipeline import Omni
 from runtime.trt import jit
-from tests.command import Capture, refused
+from tests.command import Capture, answer, refused
 from tests.runtime.trt.engines import Machine, machine, with_engines
 from tests.runtime.trt.library import IRuntimeCache
 
@@ -40,6 +42,14 @@ def edited(bundle: Path, **changes: object) -> None:
     data = json.loads((bundle / FILE_NAME).read_text())
     for entry in data["engines"]["orin-nx"].values():
         entry.update(changes)
+    (bundle / FILE_NAME).write_text(json.dumps(data))
+
+
+def rehash(bundle: Path, engine: Path) -> None:
+    """The manifest says that the engine is as written."""
+    data = json.loads((bundle / FILE_NAME).read_text())
+    digest = hashlib.sha256(engine.read_bytes()).hexdigest()
+    data["files"][engine.relative_to(bundle).as_posix()]["sha256"] = digest
     (bundle / FILE_NAME).write_text(json.dumps(data))
 
 
@@ -80,7 +90,28 @@ def test_another_version(bundle: Path, orin: Machine) -> None:
 def test_no_engines_of_a_target(built: Path, orin: Machine, capsys: Capture) -> None:
     text = refused(capsys, "run", built, "--text", "Hello", "--engines", "thor")
     assert "no engines for thor" in text and "one of: orin-nx" in text
-    assert "omnijet build" in text
+    assert f"omnijet build {built} --list" in text and "--target thor" not in text
+
+
+def test_engines_that_were_left_behind(bundle: Path, orin: Machine, capsys: Capture) -> None:
+    """The bundle is whole without them; whoever asks for them is told, and so is `check`."""
+    home = bundle / "engines/orin-nx"
+    path = home / "vocoder.engine"
+    path.write_bytes(path.read_bytes()[:-1])
+    (home / "dit_step.engine").unlink()
+    error = said(bundle)
+    assert error.what == "2 of 6 engines for orin-nx are not as written"
+    assert "dit_step.engine: missing" in str(error.got)
+    assert "vocoder.engine: " in str(error.got) and not orin.gpu.calls
+    assert error.fix == f"omnijet build {bundle} --target orin-nx"
+    assert omnijet.main(["check", str(bundle)]) == 2
+    shown = capsys.readouterr().out
+    assert "FAILED engines/orin-nx/dit_step.engine: missing" in shown
+    assert f"omnijet build {bundle} --target orin-nx" in shown and "FAILED graphs" not in shown
+    shutil.rmtree(bundle / "engines")
+    assert omnijet.main(["inspect", str(bundle)]) == 0
+    capsys.readouterr()
+    assert answer(capsys, bundle, "--text", "Hello")["text"]
 
 
 @pytest.mark.parametrize("same_hash", [False, True])
@@ -89,14 +120,26 @@ def test_a_damaged_engine(bundle: Path, orin: Machine, same_hash: bool) -> None:
     path = bundle / "engines/orin-nx/vocoder.engine"
     path.write_bytes(path.read_bytes()[:-20] + b"x" * 20)
     if same_hash:
-        data = json.loads((bundle / FILE_NAME).read_text())
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        data["files"]["engines/orin-nx/vocoder.engine"]["sha256"] = digest
-        (bundle / FILE_NAME).write_text(json.dumps(data))
+        rehash(bundle, path)
     error = said(bundle)
     assert "engine of vocoder cannot be loaded" in error.what
     assert ("magic tag" if same_hash else "sha256") in str(error.got)
     assert "omnijet build" in (error.fix or "")
+
+
+def test_the_library_keeps_the_first_logger_it_is_given(bundle: Path, orin: Machine) -> None:
+    """Later engines are spoken of there, the first one may be gone by then."""
+    omni = Omni.open(bundle, engines="orin-nx")
+    omni._graph("dit_step")
+    del omni
+    gc.collect()
+    omni = Omni.open(bundle, engines="orin-nx")
+    vocoder = omni._graph("vocoder")
+    assert vocoder._engine.last_words() == "nothing was said"
+    path = bundle / "engines/orin-nx/dit_step.engine"
+    path.write_bytes(b"x" * path.stat().st_size)
+    rehash(bundle, path)
+    assert "magic tag" in str(said(bundle, "dit_step").got)
 
 
 def test_an_engine_of_another_boundary(bundle: Path, orin: Machine) -> None:
@@ -145,6 +188,32 @@ def test_compiled_kernels_are_kept_beside_no_bundle(
     with machine("tensorrt_rtx"):
         graph = Omni.open(bundle, engines="orin-nx")._graph("vocoder")
         graph.bind({"frames": 4}).run()
+        assert path.read_bytes() == IRuntimeCache.kernels, "now: the end may never come"
         del graph
+        gc.collect()
     assert path.read_bytes() == IRuntimeCache.kernels
     assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("made", [None, RuntimeError("no CUDA context in this thread")])
+def test_kernels_that_cannot_be_kept(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    made: Exception | None,
+) -> None:  # fmt: skip
+    """They are compiled again; the answer comes, and the end is quiet."""
+
+    def serialize(cache: IRuntimeCache) -> None:
+        if made is not None:
+            raise made
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(IRuntimeCache, "serialize", serialize)
+    bundle = with_engines(trained[1], tmp_path / "bundle", library="tensorrt_rtx")
+    with machine("tensorrt_rtx"):
+        graph = Omni.open(bundle, engines="orin-nx")._graph("vocoder")
+        bound = graph.bind({"frames": 4})
+        bound.run()
+        assert bound.outputs["wave"].std() > 0
+        jit = graph._engine._jit  # type: ignore[attr-defined]
+        jit.keep()
+    assert not list((tmp_path / "cache").rglob("*.*"))
