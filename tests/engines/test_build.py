@@ -115,7 +115,8 @@ def test_a_corrupt_engine_is_built_again(
     path = copied / f"engines/{TARGET}/audio_encoder.engine"
     harm(path)
     if harm is not flip:  # a size tells at once, and how to mend it
-        assert f"omnijet build {copied} --target {TARGET}" in refused(capsys, "inspect", copied)
+        assert omnijet.main(["check", str(copied)]) == 2
+        assert f"omnijet build {copied} --target {TARGET}" in capsys.readouterr().out
     facts = build(capsys, copied, "--graphs", *QUICK)
     assert facts["audio_encoder"]["why"] == "audio_encoder.engine is damaged"
     assert facts["vision_encoder"]["state"] == "present"
