@@ -32,8 +32,14 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
         python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages, cwd=folder
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    theirs = folder / "theirs"
+    theirs.mkdir()
+    for entry in Path(site.getsitepackages()[0]).iterdir():
+        # not our own, which an editable install registers with optimum, too
+        if not entry.name.startswith(("optimum", "omnijet", "_omnijet", "_editable")):
+            (theirs / entry.name).symlink_to(entry)
     (own,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    (own / "theirs.pth").write_text("\n".join(site.getsitepackages()))
+    (own / "theirs.pth").write_text(str(theirs))
     return folder / "venv" / "bin" / "optimum-cli"
 
 

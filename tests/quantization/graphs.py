@@ -18,6 +18,7 @@ from quantization.graph_writer import GraphWriter
 from quantization.layers import Layer
 from quantization.weights import BlockWeight, Change, ChannelWeight
 from runtime.contract import NUMPY_DTYPES, Array, GraphContract
+from runtime.ort import unsaturated
 
 SIZES = {
     "chunks": 2, "tokens": 21, "cells": 8, "windows": 3, "rows": 5, "capacity": 16,
@@ -81,7 +82,8 @@ def session(path: Path, *, optimize: bool, level: str = "1", saved: Path | None 
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", level)
-    options.add_session_config_entry("session.x64quantprecision", "1")  # see runtime/ort.py
+    for key, value in unsaturated(path.read_bytes()).items():
+        options.add_session_config_entry(key, value)
     if saved is not None:
         options.optimized_model_filepath = str(saved)
     if not optimize:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runtime.clock import Span
@@ -24,6 +24,7 @@ _TRACKS = st.lists(
 )
 
 
+@settings(deadline=None)  # the first example pays for what is slow only once
 @given(_TRACKS)
 @example([trace.Track("a name", (), {"process_name": 0.0})])
 def test_a_trace_comes_back(tracks: list[trace.Track]) -> None:
