@@ -21,6 +21,7 @@ from runtime.contract import Array
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.trt.device import DeviceFacts
+from tests.gpu_check import parity
 from tests.gpu_check import ways as ways_module
 from tests.gpu_check.parity import LIMIT_DB, call_us, compare
 from tests.gpu_check.parts import GRAPHS, Outcome, Part, full_parts, nano_parts, run_all
@@ -57,6 +58,11 @@ def test_parity_of_every_graph(trained: tuple[Path, Path], tmp_path: Path) -> No
         assert call_us(ours._graph("vocoder")) > 0
         spoilt = Omni.open(bundle, engines="orin-nx")._graph("vocoder")
         assert min(compare(_Noisy(spoilt), theirs._graph("vocoder")).values()) < LIMIT_DB["f32"]
+
+
+def test_parity_of_bf16_is_skipped(nano_bf16: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parity.main([str(nano_bf16), "talker_step", "--engines", "rtx-ada"]) == 0
+    assert "no bf16" in json.loads(capsys.readouterr().out)["skipped"]
 
 
 class _Noisy:
