@@ -1,4 +1,4 @@
-"""Weights that TensorRT 10.3 cannot dequantize."""
+"""Weights that TensorRT cannot dequantize."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from runtime.contract import Array
 class FloatBlocks(ir.passes.InPlacePass):
     """Promise: a weight of INT8 in blocks is the floats that it stands for.
 
-    TensorRT 10.3 dequantizes INT4 alone in blocks (`parser_10_3`). The numbers stay those of the
-    recipe; the bytes are those of a float weight. What has zero points is left: TensorRT has none.
+    TensorRT 10.3 dequantizes INT4 alone in blocks (`parser_10_3`), newer ones FP4 and FP8 besides;
+    TensorRT-RTX does it. The numbers stay those of the recipe; the bytes are those of a float
+    weight. What has zero points is left: TensorRT has none.
     """
 
     def __init__(self, constants: Constants) -> None:
