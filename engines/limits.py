@@ -1,4 +1,5 @@
-"""Largest sizes of inputs by default, from a machine's memory: arithmetic, nothing measured.
+"""Largest sizes of inputs by default, from a machine's memory and its bandwidth: arithmetic,
+nothing measured.
 
 Shares of the memory are decisions: a tenth for caches, a thirty-second for what a step holds in
 between; weights, the system and what the camera shows need the rest. Machines from 16 GB on are
@@ -10,11 +11,12 @@ reads that. So the caches of Thinker and Talker may take at most an eighth of a 
 20 ms at the peak of the memory: rows x row_bytes x (1 or 3) <= 2.5 ms x bandwidth. Of Thor, 273
 GB/s, with the 7B: 682 MB a step, 6,408 rows, so 4,096 of them; decomposed, 2,136, so 2,048.
 
-Below 2,048 rows no bandwidth goes, though they cost more there than an eighth (6.4 ms of an Orin
-NX with the 7B, decomposed): a minute of sound alone is 60 x 25 = 1,500 rows, and 40 s of speech
-2,000 of the Talker. That is the trade: a clip of a minute with a picture a second of 64 cells
-takes 1,500 + 60 x 64 = 5,340 rows, and wants `--limit capacity=8192`, which costs every step,
-of a short conversation too.
+No bandwidth makes them fewer than 2,048, though those cost more than an eighth on the slowest
+(6.4 ms on an Orin NX with the 7B, decomposed): 40 s of speech are 2,000 rows of the Talker, a
+minute of sound 60 x 25 = 1,500. This is the trade: a clip has a picture a second of 128 cells or
+more besides, so that 2,048 rows hold 13 s of it, 4,096 hold 26 s, and a minute takes 9,180. Who
+asks about such clips builds with `--limit capacity=16384` and pays for it at every step, of a
+short conversation too.
 """
 
 from __future__ import annotations
