@@ -63,7 +63,7 @@ class Builder:
     def _build(self, folder: Path, work: Path, one: Planned, progress: Progress) -> None:
         require_memory(one.graph, one.least, self.target)
         manifest = Manifest.read(folder)
-        _require_room(work, manifest.graphs[one.graph].weight_bytes)
+        _require_room(work, one.weight_bytes)
         contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]
         told = _Told(one.graph, entry.weight_bytes, progress)
         lower = flavour_for(self.target)

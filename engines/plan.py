@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engines.key import differences, ingredients, key_of
+from engines.lowering.flavours import has_int8_blocks
 from engines.memory import WeightBytes, least_bytes, predicted_bytes
 from engines.options import BuildOptions
 from engines.process import Progress
@@ -33,6 +34,7 @@ class Planned:
         precision: of the graph's numbers, in words.
         made_of: what the key is the hash of.
         why: it is built, or is not.
+        weight_bytes: of the lowered graph.
         predicted: bytes of memory at the peak; `least`: without which it is not begun.
     """
 
@@ -42,6 +44,7 @@ class Planned:
     made_of: Mapping[str, Any]
     state: State
     why: str
+    weight_bytes: int
     predicted: int
     least: int
     file: str
@@ -127,12 +130,12 @@ def _planned(
     known = version or (entry.version if entry else "not installed")
     made_of = ingredients(manifest, graph, target, known, profiles, request.options)
     place = f"{ENGINES}/{target.name}/{graph}"
-    weights = WeightBytes.of(bundle.graph(graph))
+    weights = WeightBytes.of(bundle.graph(graph), has_int8_blocks(target))
     state, why = _state(bundle, entry, made_of, f"{place}.json", hashed)
     if state == "present" and request.anew:
         state, why = "stale", "asked for"
     return Planned(
-        graph, _precision(manifest, graph), profiles, made_of, state, why,
+        graph, _precision(manifest, graph), profiles, made_of, state, why, weights.total,
         predicted_bytes(weights, target.library), least_bytes(weights, target.library),
         f"{place}.engine", f"{place}.json", f"{place}.log",
     )  # fmt: skip

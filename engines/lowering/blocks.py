@@ -21,7 +21,7 @@ class FloatBlocks(ir.passes.InPlacePass):
         self._constants = constants
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [node for node in model.graph if self._is_meant(node)]
+        found = [node for node in model.graph if is_int8_block(node)]
         for node in found:
             values, scales = (_values(value) for value in node.inputs)
             block = node.attributes["block_size"].as_int()
@@ -35,12 +35,13 @@ class FloatBlocks(ir.passes.InPlacePass):
             self._constants.remove(node)
         return ir.passes.PassResult(model, modified=bool(found))
 
-    @staticmethod
-    def _is_meant(node: ir.Node) -> bool:
-        if node.op_type != "DequantizeLinear" or "block_size" not in node.attributes:
-            return False
-        value = node.inputs[0]
-        return len(node.inputs) == 2 and value is not None and value.dtype == ir.DataType.INT8
+
+def is_int8_block(node: ir.Node) -> bool:
+    """Whether it dequantizes a weight of INT8 in blocks, without zero points."""
+    if node.op_type != "DequantizeLinear" or "block_size" not in node.attributes:
+        return False
+    value = node.inputs[0]
+    return len(node.inputs) == 2 and value is not None and value.dtype == ir.DataType.INT8
 
 
 def _values(value: ir.Value | None) -> Array:

@@ -23,6 +23,11 @@ def flavour_for(target: Target) -> Lowering:
     return native.lower_dense if form_of(target) == DENSE else FLAVOURS[target.flavour]
 
 
+def has_int8_blocks(target: Target) -> bool:
+    """Whether weights of INT8 in blocks stay what they are."""
+    return form_of(target) not in (DENSE, "decomposed")
+
+
 def form_of(target: Target) -> str:
     """The flavour, and what a toolkit lacks of it: targets of one form get the same graphs."""
     if target.flavour == "native" and "int8 blocks" not in target.toolkit.features:
