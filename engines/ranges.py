@@ -60,6 +60,7 @@ def limits_with(
                 where=f"--limit {symbol}={size}",
                 expected=str(allowed),
                 got=size,
+                fix=f"choose within, or leave --limit {symbol} out",
             )
     return limits
 
