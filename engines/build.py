@@ -31,7 +31,7 @@ from engines.toolkits import Library
 from runtime.bundle import Bundle
 from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
-from runtime.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
+from runtime.manifest import ENGINES, EngineEntry, Manifest, hash_file
 
 ENGINE_REST = 100_000_000
 """Bytes of an engine besides its weights, at most."""
@@ -63,7 +63,7 @@ class Builder:
     def _build(self, folder: Path, work: Path, one: Planned, progress: Progress) -> None:
         require_memory(one.graph, one.least, self.target)
         manifest = Manifest.read(folder)
-        _require_room(work, manifest.graphs[one.graph].weight_bytes)
+        _require_room(work, one.weight_bytes)
         contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]
         told = _Told(one.graph, entry.weight_bytes, progress)
         lower = flavour_for(self.target)
@@ -194,27 +194,21 @@ class _Told:
 
 
 def _move_in(folder: Path, work: Path, one: Planned, target: Target, entry: EngineEntry) -> None:
-    """First the manifest forgets what is replaced, then the files come, then it names them."""
-    names = (one.file, one.facts_file, one.log_file)
-    hashes = {name: hash_file(work / Path(name).name) for name in names}
-    manifest = without_engine(Manifest.read(folder), target.name, one.graph)
-    manifest.write(folder)
+    """First all is made that can fail. Then the manifest forgets what is replaced, the files
+    come, and it names them."""
+    names = {name: work / Path(name).name for name in (one.file, one.facts_file, one.log_file)}
+    before = without_engine(Manifest.read(folder), target.name, one.graph)
+    engines = {**before.engines.get(target.name, {}), one.graph: entry}
+    engines = {name: engines[name] for name in before.graphs if name in engines}
+    after = replace(before, engines={**before.engines, target.name: engines})
+    names[f"{ENGINES}/{target.name}/{SCRIPT}"] = work / SCRIPT
+    (work / SCRIPT).write_text(script(after, target), encoding="utf-8")
+    hashes = {name: hash_file(path) for name, path in names.items()}
     (folder / one.file).parent.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        os.replace(work / Path(name).name, folder / name)
-    engines = {**manifest.engines.get(target.name, {}), one.graph: entry}
-    order = [name for name in manifest.graphs if name in engines]
-    engines = {name: engines[name] for name in order}
-    manifest = replace(
-        manifest,
-        engines={**manifest.engines, target.name: engines},
-        files={**manifest.files, **hashes},
-    )
-    compare = f"{ENGINES}/{target.name}/{SCRIPT}"
-    (work / SCRIPT).write_text(script(manifest, target), encoding="utf-8")
-    files: dict[str, FileEntry] = {**manifest.files, compare: hash_file(work / SCRIPT)}
-    os.replace(work / SCRIPT, folder / compare)
-    replace(manifest, files=files).write(folder)
+    before.write(folder)
+    for name, path in names.items():
+        os.replace(path, folder / name)
+    replace(after, files={**after.files, **hashes}).write(folder)
 
 
 def without_engine(manifest: Manifest, target: str, graph: str) -> Manifest:
@@ -242,9 +236,11 @@ def open_for_building(folder: Path) -> Bundle:
 
 @contextmanager
 def _work_folder(bundle: Path) -> Iterator[Path]:
-    """Beside the bundle, so that a finished engine is renamed into it. Whatever a run that was
-    killed left there goes. Raises `OmnijetError` if another is at work."""
-    work = bundle.absolute().with_name(f".{bundle.absolute().name}.engines")
+    """Beside the bundle, so that a finished engine is renamed into it: beside the folder itself,
+    not beside a link to it on another disk. Whatever a run that was killed left there goes.
+    Raises `OmnijetError` if another is at work."""
+    home = bundle.resolve()
+    work = home.with_name(f".{home.name}.engines")
     try:
         work.mkdir(exist_ok=True)
         lock = os.open(work, os.O_RDONLY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from rich.table import Table
 from engines.build import Builder, open_for_building
 from engines.library import TITLES, find_library, require_able
 from engines.memory import available_bytes, device_bytes
-from engines.options import BuildOptions
-from engines.plan import Planned, Request, make_plan
+from engines.options import LEVELS, BuildOptions
+from engines.plan import Planned, Request, make_plan, require_possible
 from engines.polygraphy import SCRIPT, script
 from engines.process import PYTHON_VARIABLE, interpreter
-from engines.targets import TARGETS
+from engines.targets import TARGETS, Target
 from quantization.recipes import RECIPES
 from runtime.bundle import Bundle
 from runtime.commands.console import (
@@ -26,7 +26,6 @@ from runtime.commands.console import (
     print_table,
     size_text,
     stage_progress,
-    whole_number,
 )
 from runtime.errors import OmnijetError
 from runtime.manifest import ENGINES, Manifest
@@ -51,12 +50,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=f"an interpreter with the bindings; default: ${PYTHON_VARIABLE}, or this one",
     )  # fmt: skip
     parser.add_argument(
-        "--weight-streaming", action="store_true",
-        help="let the engine keep weights in the host's memory",
+        "--optimization-level", type=int, choices=LEVELS, metavar="N",
+        help=f"of the builder, {LEVELS[0]} to {LEVELS[-1]}",
     )  # fmt: skip
-    parser.add_argument(
-        "--optimization-level", type=whole_number(0), metavar="N", help="of the builder, 0 to 5"
-    )
     parser.add_argument(
         "--cache", type=Path, metavar="FOLDER",
         help="of what the builder timed on this machine; default: ~/.cache/omnijet",
@@ -79,15 +75,15 @@ def run(args: Namespace) -> int:
         _require_engines(bundle, request)
         print(script(bundle.manifest, request.target), end="")
         return 0
-    make_plan(bundle, request, None)  # what cannot be is told before a library is asked for
+    require_possible(bundle, request)  # told before a library is asked for
     if args.dry_run:
         return _dry_run(args, bundle, request)
     assert request.target.library != "onnxruntime"
     installed = find_library(request.target.library, interpreter(args.python))
     require_able(installed, request.target)
-    plan = make_plan(bundle, request, installed.version)
     builder = Builder(installed, request.target, args.cache or _cache_folder())
     with stage_progress() as progress:
+        plan = make_plan(bundle, request, installed.version, progress)
         manifest = builder.build(bundle.folder, plan, progress)
     _print_built(args, manifest, request, plan)
     return 0
@@ -97,10 +93,10 @@ def _request(args: Namespace) -> Request:
     if args.target not in TARGETS:
         raise OmnijetError(
             "no target is given" if args.target is None else f"there is no target {args.target!r}",
-            expected="--target with one of " + ", ".join(TARGETS),
+            expected="--target with one of " + ", ".join(_built()),
             fix="`omnijet build BUNDLE --list` shows what they are",
         )
-    options = BuildOptions(args.weight_streaming, args.optimization_level)
+    options = BuildOptions(args.optimization_level)
     return Request(
         TARGETS[args.target], tuple(args.graphs), dict(args.limit), args.recipe, args.force, options
     )
@@ -116,7 +112,8 @@ def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
         require_able(installed, request.target)
     except OmnijetError as error:
         lacking = error.what
-    plan = make_plan(bundle, request, version)
+    with stage_progress() as progress:
+        plan = make_plan(bundle, request, version, progress)
     if args.format == "json":
         print_json({
             "target": request.target.name, "library": request.target.library, "version": version,
@@ -214,13 +211,16 @@ def _require_engines(bundle: Bundle, request: Request) -> None:
 
 def _targets() -> Table:
     table = Table("target", "for", "GPU", "flavour", "recipes")
-    for target in TARGETS.values():
-        if target.library == "onnxruntime":
-            continue
+    for target in _built().values():
         able = [recipe.name for recipe in RECIPES.values() if recipe.runs_on(target)]
         gpu = f"SM{target.compute_capability}"
         table.add_row(target.name, target.title, gpu, target.flavour, ", ".join(able))
     return table
+
+
+def _built() -> Mapping[str, Target]:
+    """The targets that something is built for."""
+    return {name: one for name, one in TARGETS.items() if one.library != "onnxruntime"}
 
 
 def _cache_folder() -> Path:

@@ -9,9 +9,7 @@ from typing import Any
 import onnx
 
 from runtime.contract import FoundTensor, GraphContract, TensorSpec, verify
-
-DTYPES = {"FLOAT": "f32", "HALF": "f16", "INT64": "i64", "BOOL": "bool"}
-"""As TensorRT and as the contract call them."""
+from runtime.trt.names import DTYPES
 
 
 def fix_axes(path: Path, sizes: Mapping[str, int]) -> None:

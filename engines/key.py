@@ -36,7 +36,7 @@ def ingredients(
         "graph": manifest.files[entry.file].sha256,
         "weights": manifest.files[entry.weights].sha256,
         "recipe": manifest.quantization.get("recipe", FLOAT),
-        "lowering": f"{target.flavour} {lowering_code()}",
+        "lowering": f"{flavours.form_of(target)} {lowering_code()}",
         "profiles": list(profiles),
         "library": target.library,
         "version": version,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from engines.lowering.blocks import is_int8_block
 from engines.targets import Target
 from engines.toolkits import Library
 from runtime.errors import OmnijetError
@@ -27,14 +28,26 @@ class WeightBytes:
     largest: int
 
     @staticmethod
-    def of(graph: Path) -> WeightBytes:
-        """Of a graph file; the weights themselves are not read."""
-        sizes, packed = [0], 0
-        for value in ir.load(graph).graph.initializers.values():
+    def of(graph: Path, int8_blocks: bool = True) -> WeightBytes:
+        """Of a graph file; the weights themselves are not read.
+
+        Args:
+            int8_blocks: whether weights of INT8 in blocks stay so, and do not become floats.
+        """
+        sizes, packed, loaded = [0], 0, ir.load(graph).graph
+        grown = {} if int8_blocks else dict(map(_grown, filter(is_int8_block, loaded)))
+        for value in loaded.initializers.values():
             if value.const_value is not None:
-                sizes.append(int(value.const_value.nbytes))
+                sizes.append(int(value.const_value.nbytes) * grown.get(value.name, 1))
                 packed += sizes[-1] if value.const_value.dtype in PACKED else 0
         return WeightBytes(sum(sizes), packed, max(sizes))
+
+
+def _grown(node: ir.Node) -> tuple[str | None, int]:
+    """A weight of 8 bits, and how many bytes each number is as a float: as its scale."""
+    weight, scale = node.inputs[:2]
+    assert weight is not None and scale is not None and scale.dtype is not None
+    return weight.name, scale.dtype.bitwidth // 8
 
 
 SYSTEM_BYTES = 1_500_000_000

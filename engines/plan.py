@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engines.key import differences, ingredients, key_of
+from engines.lowering.flavours import has_int8_blocks
 from engines.memory import WeightBytes, least_bytes, predicted_bytes
 from engines.options import BuildOptions
+from engines.process import Progress
 from engines.profiles import Profile, profiles_for
+from engines.ranges import limits_with
 from engines.targets import Target
 from quantization.recipes import RECIPES
 from runtime.bundle import Bundle
 from runtime.errors import OmnijetError
+from runtime.facts import PreprocessorFacts
 from runtime.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
 
 State = Literal["present", "missing", "stale"]
@@ -30,6 +34,7 @@ class Planned:
         precision: of the graph's numbers, in words.
         made_of: what the key is the hash of.
         why: it is built, or is not.
+        weight_bytes: of the lowered graph.
         predicted: bytes of memory at the peak; `least`: without which it is not begun.
     """
 
@@ -39,6 +44,7 @@ class Planned:
     made_of: Mapping[str, Any]
     state: State
     why: str
+    weight_bytes: int
     predicted: int
     least: int
     file: str
@@ -69,26 +75,54 @@ class Request:
     options: BuildOptions = field(default_factory=BuildOptions)
 
 
-def make_plan(bundle: Bundle, request: Request, version: str | None) -> list[Planned]:
-    """All engines of the request, in the bundle's order.
+def require_possible(bundle: Bundle, request: Request) -> Mapping[str, int]:
+    """The limits of what is asked for; no file is read for this.
+
+    Raises:
+        OmnijetError: the target cannot run this bundle, or a limit or graph has no meaning.
+    """
+    _require_runnable(bundle, request)
+    _chosen(bundle, request)
+    facts = PreprocessorFacts.from_json(bundle.manifest.preprocessor)
+    return limits_with(request.target.limits, request.limits or {}, bundle.manifest.dims, facts)
+
+
+def make_plan(
+    bundle: Bundle,
+    request: Request,
+    version: str | None,
+    progress: Progress = lambda what, done, total: None,
+) -> list[Planned]:
+    """All engines of the request, in the bundle's order. Hashes those that are there.
 
     Args:
         version: of the library; None: it is not here, and engines count as made by theirs.
 
     Raises:
-        OmnijetError: the target cannot run this bundle, or a limit has no meaning.
+        OmnijetError: as `require_possible`.
     """
-    _require_possible(bundle, request)
-    given = request.limits or {}
-    _require_limits(request.target.limits, given)
-    limits = {**request.target.limits, **given}
-    names = [name for name in bundle.manifest.graphs if name in _chosen(bundle, request)]
-    return [_planned(bundle, request, name, limits, version) for name in names]
+    limits, manifest = require_possible(bundle, request), bundle.manifest
+    names = [name for name in manifest.graphs if name in _chosen(bundle, request)]
+    engines = manifest.engines.get(request.target.name, {})
+    hashed = _Hashed(sum(engines[name].bytes for name in names if name in engines), progress)
+    return [_planned(bundle, request, name, limits, version, hashed) for name in names]
+
+
+class _Hashed:
+    """One bar for the engines that are there."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def add(self, count: int) -> None:
+        self._done = min(self._done + count, self._total)
+        self._progress("verifying engines, bytes", self._done, self._total)
 
 
 def _planned(
-    bundle: Bundle, request: Request, graph: str, limits: Mapping[str, int], version: str | None
-) -> Planned:
+    bundle: Bundle, request: Request, graph: str, limits: Mapping[str, int], version: str | None,
+    hashed: _Hashed,
+) -> Planned:  # fmt: skip
     manifest, target = bundle.manifest, request.target
     contract, block = manifest.contracts[graph], manifest.dims.dit.block
     profiles = profiles_for(contract, limits, target.library, block)
@@ -96,24 +130,25 @@ def _planned(
     known = version or (entry.version if entry else "not installed")
     made_of = ingredients(manifest, graph, target, known, profiles, request.options)
     place = f"{ENGINES}/{target.name}/{graph}"
-    weights = WeightBytes.of(bundle.graph(graph))
-    state, why = _state(bundle, entry, made_of, f"{place}.json")
+    weights = WeightBytes.of(bundle.graph(graph), has_int8_blocks(target))
+    state, why = _state(bundle, entry, made_of, f"{place}.json", hashed)
     if state == "present" and request.anew:
         state, why = "stale", "asked for"
     return Planned(
-        graph, _precision(manifest, graph), profiles, made_of, state, why,
+        graph, _precision(manifest, graph), profiles, made_of, state, why, weights.total,
         predicted_bytes(weights, target.library), least_bytes(weights, target.library),
         f"{place}.engine", f"{place}.json", f"{place}.log",
     )  # fmt: skip
 
 
 def _state(
-    bundle: Bundle, entry: EngineEntry | None, made_of: Mapping[str, Any], facts_file: str
-) -> tuple[State, str]:
+    bundle: Bundle, entry: EngineEntry | None, made_of: Mapping[str, Any], facts_file: str,
+    hashed: _Hashed,
+) -> tuple[State, str]:  # fmt: skip
     if entry is None:
         return "missing", "never built"
     for name in (entry.file, facts_file):
-        if not _as_written(bundle.folder / name, bundle.manifest.files.get(name)):
+        if not _as_written(bundle.folder / name, bundle.manifest.files.get(name), hashed):
             return "stale", f"{Path(name).name} is damaged"
     if entry.key == key_of(made_of):
         return "present", "nothing changed"
@@ -121,9 +156,11 @@ def _state(
     return "stale", ", ".join(differences(made_of, before)) + " changed"
 
 
-def _as_written(path: Path, entry: FileEntry | None) -> bool:
+def _as_written(path: Path, entry: FileEntry | None, hashed: _Hashed) -> bool:
     try:
-        return path.stat().st_size == (entry and entry.bytes) and hash_file(path) == entry
+        if path.stat().st_size != (entry and entry.bytes):
+            return False
+        return hash_file(path, hashed.add) == entry
     except OSError:
         return False
 
@@ -151,15 +188,7 @@ def _chosen(bundle: Bundle, request: Request) -> Sequence[str]:
     return request.graphs or tuple(bundle.manifest.graphs)
 
 
-def _require_limits(limits: Mapping[str, int], given: Mapping[str, int]) -> None:
-    unknown = sorted(set(given) - set(limits))
-    if unknown:
-        raise OmnijetError(
-            f"there is no limit {unknown[0]!r}", where="--limit", expected=", ".join(limits)
-        )
-
-
-def _require_possible(bundle: Bundle, request: Request) -> None:
+def _require_runnable(bundle: Bundle, request: Request) -> None:
     """Raises `OmnijetError` with what to do instead."""
     target, manifest = request.target, bundle.manifest
     recipe, where = manifest.quantization.get("recipe"), f"target {target.name}"

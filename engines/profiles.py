@@ -35,8 +35,8 @@ USUAL: Mapping[str, int] = {
 RUNTIME_MOST: Mapping[str, int] = {"rows": PREFILL_ROWS, "chunks": MAX_CHUNKS}
 """More the runtime never asks for, whatever the limits."""
 
-COMMON = PRESETS["balanced"]
-"""Its windows are the common ones: the DiT's of the exact preset are the same."""
+COMMON = PRESETS["exact"]
+"""What speaks unless told otherwise: its windows are the common ones."""
 
 FIXES_COMMON: Mapping[Library, bool] = {"tensorrt": True, "tensorrt_rtx": False}
 """Whether common sizes get profiles of their own: a step of one row, each window.
@@ -62,6 +62,8 @@ def profiles_for(
     fixed = steps + windows if FIXES_COMMON[library] else []
     usual = {**USUAL, **(windows[-1] if windows else {})}
     most = {s: min(limits[s], RUNTIME_MOST.get(s, limits[s])) for s in contract.symbols}
+    if "capacity" in most:  # no more rows are fed than fit in the caches
+        most["rows"] = min(most["rows"], most["capacity"])
     within = [sizes for sizes in fixed if all(size <= most[s] for s, size in sizes.items())]
     profiles: list[Profile] = [
         {s: (sizes.get(s, most[s]),) * 3 for s in contract.symbols} for sizes in within

@@ -70,7 +70,7 @@ class Target:
     @property
     def limits(self) -> Mapping[str, int]:
         """Largest size of each symbol of `runtime.contract.AXES`, by default."""
-        return limits_for(self.memory_gb, self.flavour)
+        return limits_for(self.memory_gb, self.flavour, self.bandwidth_gb_s)
 
 
 def _targets(toolkit: str, *devices: str) -> list[Target]:

@@ -9,18 +9,18 @@ from typing import Literal
 Library = Literal["tensorrt", "tensorrt_rtx", "onnxruntime"]
 Flavour = Literal["native", "decomposed", "cpu"]
 """What a canonical graph is lowered to (`engines.lowering.flavours`)."""
-Feature = Literal["attention", "rotary", "kv cache update", "int8 blocks", "weight streaming"]
+Feature = Literal["attention", "rotary", "kv cache update", "int8 blocks"]
 """`kv cache update`: in place, of a fixed length; `int8 blocks`: weights of 8 bits in blocks."""
 Version = tuple[int, int]
 
 FEATURES: Mapping[Feature, tuple[Version, str]] = {
-    "weight streaming": ((10, 0), "layers"),
     "attention": ((10, 14), "operators"),
     "rotary": ((10, 15), "operators"),
     "kv cache update": ((10, 15), "operators"),
 }
 """The TensorRT whose API and parser began with it, and the source. No header of TensorRT up to
-11.1 names INT8 among what it dequantizes in blocks; TensorRT-RTX 1.7 builds it."""
+11.1 names INT8 among what it dequantizes in blocks: they become floats there
+(`engines.lowering.flavours`). TensorRT-RTX 1.7 builds it."""
 
 NATIVE_NEEDS: frozenset[Feature] = frozenset({"attention", "rotary", "kv cache update"})
 
@@ -48,7 +48,7 @@ class Toolkit:
     def features(self) -> frozenset[Feature]:
         """What every version of it has."""
         if self.library == "tensorrt_rtx":
-            return NATIVE_NEEDS | {"int8 blocks", "weight streaming"}
+            return NATIVE_NEEDS | {"int8 blocks"}
         if self.library == "tensorrt":
             return frozenset(
                 feature for feature, (since, _) in FEATURES.items() if self.oldest >= since

@@ -102,7 +102,7 @@ def build(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
     profiles: of each, for every input the smallest, usual and largest shape.
     compute_capability: `sm` times ten, for a library that builds ahead of time.
     timing_cache: a file to go on from and to leave behind, or None.
-    weight_streaming, optimization_level: None: the library's own.
+    optimization_level: None: the library's own.
     """
     with open(job["log"], "w", encoding="utf-8") as log_file:
         log = logger(trt, log_file)
@@ -179,8 +179,6 @@ def configured(trt: Any, builder: Any, job: dict[str, Any]) -> Any:
         config.set_compute_capability(getattr(trt.ComputeCapability, name), 0)
     # layers and precisions are told by an engine that was built with them
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if job["weight_streaming"]:
-        config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
     if job["optimization_level"] is not None:
         config.builder_optimization_level = job["optimization_level"]
     return config

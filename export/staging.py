@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME
+from runtime.manifest import FILE_NAME, Manifest
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -48,10 +51,21 @@ def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iter
             )
         staging.chmod(0o755)
         yield staging
+        engines = _engines_in(target)
         _swap(staging, target)
+        if engines:
+            _log.warning("%d engines went with the bundle that was replaced: %s", engines, target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def _engines_in(target: Path) -> int:
+    """How many a bundle has that may be damaged, or not there."""
+    try:
+        return sum(map(len, Manifest.read(target).engines.values()))
+    except OmnijetError:
+        return 0
 
 
 def _swap(staging: Path, target: Path) -> None:

@@ -160,7 +160,7 @@ def quantize_bundle(
         require_bundle(target)
     if not seen:
         plan = {layer: uncalibrated(layer, scheme) for layer, scheme in plan.items()}
-    with staged_folder(target, replace=force, needed_bytes=_bytes(bundle)) as folder:
+    with staged_folder(target, replace=force, needed_bytes=needed_bytes(bundle)) as folder:
         graphs, report = {}, {}
         rounding = _Rounding(plan, seen, progress)
         for name, entry in bundle.manifest.graphs.items():
@@ -279,9 +279,9 @@ def _ignore(count: int) -> None:
     """The layers' bar says enough."""
 
 
-def _bytes(bundle: Bundle) -> int:
-    """Room on the disk that is enough in any case."""
-    return sum(entry.bytes for entry in bundle.manifest.files.values())
+def needed_bytes(bundle: Bundle) -> int:
+    """Room on the disk that is enough in any case. Engines are not copied."""
+    return sum(entry.bytes for entry in bundle.manifest.without_engines().files.values())
 
 
 def _copy_rest(bundle: Bundle, folder: Path, progress: Progress) -> None:

@@ -71,8 +71,7 @@ def test_parity_with_what_was_written_elsewhere(
     written = tmp_path / "written"
 
     def parity(*words: str | Path) -> int:
-        monkeypatch.setattr(sys, "argv", ["parity", str(bundle), *map(str, words)])
-        return parity_module.main()
+        return parity_module.main([str(bundle), *map(str, words)])
 
     for graph in ("vocoder", "talker_step"):
         assert parity(graph, "--write", written) == 0
@@ -104,6 +103,11 @@ def test_a_given_python_needs_no_environment_of_ours() -> None:
     given = (*make, "GPU_PYTHON=python3")
     said = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.strip() == "python3 -m tests.gpu_check"
+
+
+def test_parity_of_bf16_is_skipped(nano_bf16: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parity_module.main([str(nano_bf16), "talker_step", "--engines", "rtx-ada"]) == 0
+    assert "no bf16" in json.loads(capsys.readouterr().out)["skipped"]
 
 
 class _Noisy:

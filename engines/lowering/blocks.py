@@ -1,4 +1,4 @@
-"""Weights that TensorRT 10.3 cannot dequantize."""
+"""Weights that TensorRT cannot dequantize."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from runtime.contract import Array
 class FloatBlocks(ir.passes.InPlacePass):
     """Promise: a weight of INT8 in blocks is the floats that it stands for.
 
-    TensorRT 10.3 dequantizes INT4 alone in blocks (`parser_10_3`). The numbers stay those of the
-    recipe; the bytes are those of a float weight. What has zero points is left: TensorRT has none.
+    TensorRT 10.3 dequantizes INT4 alone in blocks (`parser_10_3`), newer ones FP4 and FP8 besides;
+    TensorRT-RTX does it. The numbers stay those of the recipe; the bytes are those of a float
+    weight. What has zero points is left: TensorRT has none.
     """
 
     def __init__(self, constants: Constants) -> None:
         self._constants = constants
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [node for node in model.graph if self._is_meant(node)]
+        found = [node for node in model.graph if is_int8_block(node)]
         for node in found:
             values, scales = (_values(value) for value in node.inputs)
             block = node.attributes["block_size"].as_int()
@@ -34,12 +35,13 @@ class FloatBlocks(ir.passes.InPlacePass):
             self._constants.remove(node)
         return ir.passes.PassResult(model, modified=bool(found))
 
-    @staticmethod
-    def _is_meant(node: ir.Node) -> bool:
-        if node.op_type != "DequantizeLinear" or "block_size" not in node.attributes:
-            return False
-        value = node.inputs[0]
-        return len(node.inputs) == 2 and value is not None and value.dtype == ir.DataType.INT8
+
+def is_int8_block(node: ir.Node) -> bool:
+    """Whether it dequantizes a weight of INT8 in blocks, without zero points."""
+    if node.op_type != "DequantizeLinear" or "block_size" not in node.attributes:
+        return False
+    value = node.inputs[0]
+    return len(node.inputs) == 2 and value is not None and value.dtype == ir.DataType.INT8
 
 
 def _values(value: ir.Value | None) -> Array:

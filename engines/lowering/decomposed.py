@@ -25,13 +25,15 @@ from engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
 from engines.lowering.rotary import DecomposedRotary
 from runtime.contract import GraphContract
 
+FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+
 
 def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
     return (
         ConstantAxes(constants),
         LoopedBlocks(constants),
         JoinedBlocks(constants),
-        DecomposedAttention(constants, {ir.DataType.FLOAT, ir.DataType.FLOAT16}),
+        DecomposedAttention(constants, FLOATS),
         DecomposedRotary(constants),
         DecomposedNorm(constants),
         WrittenRows(constants),

@@ -15,8 +15,21 @@ FLAVOURS: Mapping[Flavour, Lowering] = {
     "decomposed": decomposed.lower,
     "cpu": cpu.lower,
 }
+DENSE = "native, int8 blocks as floats"
 
 
 def flavour_for(target: Target) -> Lowering:
     """What makes a canonical graph fit for this target."""
-    return FLAVOURS[target.flavour]
+    return native.lower_dense if form_of(target) == DENSE else FLAVOURS[target.flavour]
+
+
+def has_int8_blocks(target: Target) -> bool:
+    """Whether weights of INT8 in blocks stay what they are."""
+    return form_of(target) not in (DENSE, "decomposed")
+
+
+def form_of(target: Target) -> str:
+    """The flavour, and what a toolkit lacks of it: targets of one form get the same graphs."""
+    if target.flavour == "native" and "int8 blocks" not in target.toolkit.features:
+        return DENSE
+    return target.flavour

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from engines.lowering.attention import DecomposedAttention
+from engines.lowering.blocks import FloatBlocks
 from engines.lowering.chain import producer
 from engines.lowering.constants import Constants
 from engines.lowering.frame import Lowering
@@ -30,7 +31,13 @@ def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes
     )
 
 
+def _dense_passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
+    return *_passes(constants, contract), FloatBlocks(constants)
+
+
 lower = Lowering(_passes)
+lower_dense = Lowering(_dense_passes)
+"""For a TensorRT that dequantizes no INT8 in blocks (`engines.toolkits.FEATURES`)."""
 
 
 class ConstantAxes(ir.passes.InPlacePass):

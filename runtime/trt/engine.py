@@ -9,25 +9,17 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from runtime.contract import DType, FoundTensor, GraphContract, TensorSpec, split_axis, verify
+from runtime.contract import FoundTensor, GraphContract, TensorSpec, split_axis, verify
 from runtime.errors import OmnijetError
 from runtime.manifest import EngineEntry
 from runtime.trt.device import Device, DeviceMemory
 from runtime.trt.jit import Jit
 from runtime.trt.log import log_of
+from runtime.trt.names import DTYPES
 
 KEPT_AFTER = frozenset({1, 8, 64})
 """Runs after which compiled kernels are kept: the library goes on to compile better ones for the
 shapes that it sees."""
-
-DTYPES: dict[str, DType] = {
-    "FLOAT": "f32",
-    "HALF": "f16",
-    "BF16": "bf16",
-    "INT64": "i64",
-    "BOOL": "bool",
-}
-"""TensorRT's names of data types."""
 
 
 class Engine:

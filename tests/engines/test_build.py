@@ -68,6 +68,39 @@ def test_engines_are_part_of_the_bundle(built: Path, rtx: Installed, capsys: Cap
     assert [path.name for path in built.parent.iterdir()] == ["bundle"]
 
 
+def test_bf16_behind_a_link(
+    nano_bf16: Path,
+    rtx: Installed,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is half done lies beside the folder, not beside the link: that may be on another disk,
+    from which nothing can be renamed."""
+    bundle = tmp_path / "disk" / "bundle"
+    shutil.copytree(nano_bf16, bundle)
+    link = tmp_path / "link"
+    link.symlink_to(bundle)
+    moved: list[Path] = []
+    replace = os.replace
+
+    def noted(source: str | Path, target: str | Path) -> None:
+        moved.append(Path(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    target = ("--target", "rtx-ada", "--graphs", "audio_encoder")
+    assert omnijet.main(["build", str(link), *target]) == 0
+    engines = [path for path in moved if path.suffix == ".engine"]
+    assert [path.parent for path in engines] == [bundle.with_name(".bundle.engines")]
+    entry = Manifest.read(bundle).engines["rtx-ada"]["audio_encoder"]
+    assert (bundle / entry.file).stat().st_size == entry.bytes
+    facts = json.loads((bundle / "engines/rtx-ada/audio_encoder.json").read_text())
+    assert facts["layers"]["numbers"]["BF16"] > 20
+    assert "not compared" in (bundle / "engines/rtx-ada/compare.sh").read_text()
+    assert omnijet.main(["check", str(bundle)]) == 0
+
+
 def test_inspect_shows_layers_and_numbers(built: Path, capsys: Capture) -> None:
     capsys.readouterr()
     assert omnijet.main(["inspect", str(built), "--format", "json"]) == 0

@@ -44,7 +44,7 @@ def test_each_ingredient_counts(nano: tuple[Path, Path]) -> None:
         "recipe": made_of(quantized),
         "version": made_of(manifest, version="1.7.2.1"),
         "compute capability": made_of(manifest, target=TARGETS["rtx-ada"]),
-        "options": made_of(manifest, options=BuildOptions(weight_streaming=True)),
+        "options": made_of(manifest, options=BuildOptions(optimization_level=5)),
     }
     keys = {key_of(before)}
     for name, other in changed.items():
@@ -59,6 +59,9 @@ def test_another_library_or_flavour(nano: tuple[Path, Path]) -> None:
     before = made_of(manifest, target=TARGETS["orin-nano-jp72"], limits=limits)
     other = made_of(manifest, target=TARGETS["orin-nano-jp62"], limits=limits)
     assert differences(other, before) == ["lowering"]
+    rtx = made_of(manifest, target=TARGETS["rtx-ada"], limits=limits)
+    cuda = made_of(manifest, target=TARGETS["cuda-ada"], limits=limits)
+    assert rtx["lowering"].startswith("native ") and "int8 blocks" in cuda["lowering"]
     assert "library" in differences(
         made_of(manifest, target=TARGETS["cuda-ampere"]), made_of(manifest)
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.lowering import native
 from engines.memory import (
     WeightBytes,
     available_bytes,
@@ -14,8 +15,10 @@ from engines.memory import (
     require_memory,
 )
 from engines.targets import TARGETS
+from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
 from runtime.manifest import Manifest
+from tests.quantization.graphs import quantize
 
 MEASURED = {
     # weights of 3B Thinkers -> peak of a build with TensorRT-RTX 1.7
@@ -31,6 +34,20 @@ def test_the_weights_of_a_graph(nano_f16: Path) -> None:
         weights = WeightBytes.of(nano_f16 / entry.file)
         assert 0.8 * entry.weight_bytes < weights.total <= entry.weight_bytes * 1.1, name
         assert 0 < weights.largest < weights.total and weights.packed == 0
+
+
+def test_weights_that_become_floats(
+    thinker_f16: tuple[Path, GraphContract], tmp_path: Path
+) -> None:
+    """As many bytes as the lowered graph then has."""
+    source, contract = thinker_f16
+    quantize(source, contract, tmp_path / "graphs", "int8", True)
+    path = tmp_path / "graphs" / source.name
+    native.lower_dense(path, contract, tmp_path, 0, lambda count: None)
+    lowered = WeightBytes.of(tmp_path / source.name)
+    dense, kept = WeightBytes.of(path, int8_blocks=False), WeightBytes.of(path)
+    assert 0.95 < lowered.total / dense.total <= 1 and lowered.largest == dense.largest
+    assert kept.total < 0.7 * dense.total
 
 
 @pytest.mark.parametrize("weights", MEASURED)

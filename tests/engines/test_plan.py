@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import omnijet
 from engines.library import Installed, require_able
 from engines.plan import Request, make_plan
+from engines.process import Progress
 from engines.targets import TARGETS
 from runtime.bundle import Bundle
 from runtime.errors import OmnijetError
+from runtime.manifest import EngineEntry, FileEntry, Manifest, hash_file
 from tests.command import Capture, refused
 
 
@@ -47,12 +53,63 @@ def test_a_recipe_is_a_check(nano_f16: Path) -> None:
 
 def test_options_that_mean_nothing(nano_f16: Path, capsys: Capture) -> None:
     target = ("--target", "rtx-ada")
-    assert "no target is given" in refused(capsys, "build", nano_f16)
+    said = refused(capsys, "build", nano_f16)
+    assert "no target is given" in said and "rtx-ada" in said and "cpu" not in said
     assert "'orin'" in refused(capsys, "build", nano_f16, "--target", "orin")
     assert "nothing to build" in refused(capsys, "build", nano_f16, "--target", "cpu")
     assert "'frame'" in refused(capsys, "build", nano_f16, *target, "--limit", "frame=3")
     assert "'talker'" in refused(capsys, "build", nano_f16, *target, "--graphs", "talker")
     assert "no engines" in refused(capsys, "build", nano_f16, *target, "--polygraphy")
+
+
+def test_engines_are_hashed_once_and_seen(
+    nano_f16: Path, rtx: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gigabytes on a device: by a whole command, with a bar that ends where it should."""
+    target, graph = "rtx-ada", "vocoder"
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    for path in nano_f16.iterdir():
+        if path.name != "manifest.json":
+            (bundle / path.name).symlink_to(path)
+    place = bundle / "engines" / target
+    place.mkdir(parents=True)
+    manifest = Manifest.read(nano_f16)
+    plan = make_plan(Bundle(nano_f16, manifest), Request(TARGETS[target], (graph,)), rtx.version)
+    (place / f"{graph}.engine").write_bytes(bytes(20_000_000))
+    (place / f"{graph}.json").write_text(json.dumps({"made of": plan[0].made_of}))
+    files = {f"engines/{target}/{path.name}": hash_file(path) for path in place.iterdir()}
+    entry = EngineEntry(
+        f"engines/{target}/{graph}.engine", plan[0].key, "tensorrt_rtx", rtx.version, 89,
+        plan[0].profiles, True, 20_000_000, 1, 1.0, 1,
+    )  # fmt: skip
+    engines = {target: {graph: entry}}
+    replace(manifest, engines=engines, files={**manifest.files, **files}).write(bundle)
+    hashed: list[str] = []
+    told: list[tuple[str, int, int]] = []
+
+    def counted(path: Path, progress: Callable[[int], None] | None = None) -> FileEntry:
+        hashed.append(path.name)
+        return hash_file(path, progress)
+
+    @contextmanager
+    def bars() -> Iterator[Progress]:
+        yield lambda *fact: told.append(fact)
+
+    monkeypatch.setattr("engines.plan.hash_file", counted)
+    monkeypatch.setattr("engines.command.stage_progress", bars)
+    assert omnijet.main(["build", str(bundle), "--target", target, "--graphs", graph]) == 0
+    assert sorted(hashed) == [f"{graph}.engine", f"{graph}.json"]
+    assert {what for what, *_ in told} == {"verifying engines, bytes"}
+    assert told[0][1] < told[-1][1] == told[-1][2] == 20_000_000
+
+
+@pytest.mark.parametrize("level", ["6", "-1", "high"])
+def test_levels_that_no_builder_has(nano_f16: Path, capsys: Capture, level: str) -> None:
+    command = ["build", str(nano_f16), "--target", "rtx-ada", "--optimization-level", level]
+    with pytest.raises(SystemExit):
+        omnijet.main(command)
+    assert "--optimization-level" in capsys.readouterr().err
 
 
 def test_a_library_that_is_not_for_the_target() -> None:

@@ -24,7 +24,8 @@ def with_engines(bundle: Path) -> Manifest:
     engines = {
         name: EngineEntry(
             f"engines/{TARGET.name}/{name}.engine", "key", "tensorrt_rtx", "1.7", 86,
-            profiles_for(contract, limits, "tensorrt_rtx", manifest.dims.dit.block), 1, 1, 1.0, 1,
+            profiles_for(contract, limits, "tensorrt_rtx", manifest.dims.dit.block), True,
+            1, 1, 1.0, 1,
         )
         for name, contract in manifest.contracts.items()
     }  # fmt: skip
@@ -49,6 +50,18 @@ def test_the_script_runs_what_is_asked(nano_f16: Path, tmp_path: Path) -> None:
         assert sum(" 1 engines/" in call for call in calls) == count / 2
     fake.write_text("#!/bin/sh\nexit 1\n")
     assert subprocess.run(["sh", place], env=environment).returncode == 1
+
+
+def test_what_the_processor_cannot_run_is_not_compared(nano_bf16: Path, tmp_path: Path) -> None:
+    """bf16; the script says so, and compares what is in f32 all the same."""
+    manifest = with_engines(nano_bf16)
+    made = script(manifest, TARGET)
+    reference = re.findall(r"polygraphy run graphs/(\w+)\.onnx --onnxrt", made)
+    assert reference == ["dit_step", "vocoder"] and made.count("--atol 0.001") == 2
+    place = tmp_path / "compare.sh"
+    place.write_text(made)
+    done = subprocess.run(["sh", place, "thinker_step"], check=True, capture_output=True, text=True)
+    assert done.stderr == "thinker_step: not compared, the CPU of ONNX Runtime has no bf16\n"
 
 
 def test_its_inputs_are_ones_that_the_graph_takes(nano_f16: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from engines.profiles import COMMON, Profile, dit_sizes, profiles_for, vocoder_sizes
 from engines.targets import TARGETS, Target
+from engines.toolkits import Library
 from export.config import read_dims
 from export.presets import preset
 from runtime import audio_plan, vision_plan
@@ -18,6 +20,7 @@ from runtime.bindings import Bindings
 from runtime.contract import AXES, GraphContract, graph_contracts
 from runtime.decoder import PREFILL_ROWS
 from runtime.encoders import MAX_CHUNKS
+from runtime.pipeline import Omni
 from runtime.synthesis import PRESETS, SpeechPreset
 from runtime.vocoder import VocoderStream
 from tests.engines.recorder import Recorder
@@ -104,6 +107,8 @@ def test_every_call_of_an_utterance(target: Target, speech: SpeechPreset, codes:
 def test_common_windows_are_those_that_return() -> None:
     """Of an endless utterance, by the schemes themselves."""
     block = DIMS.dit.block
+    assert vocoder_sizes(COMMON, block) == [32, 80, 136, 232]
+    assert COMMON.name == inspect.signature(Omni.stream).parameters["preset"].default
     assert dit_sizes(COMMON) == [(2, 2), (2, 3), (2, 5), (2, 9)]
     assert {branches for branches, _ in dit_sizes(PRESETS["fast"])} == {1, 2}
     assert {blocks for _, blocks in dit_sizes(PRESETS["reference"])} == {4, 6}
@@ -118,6 +123,14 @@ def test_common_windows_are_those_that_return() -> None:
             vocoder.push(np.zeros((1, window.end - window.begin), np.float32), ahead)
             begin = window.end
         assert set(recorder.frames) == set(vocoder_sizes(speech, block))
+
+
+@pytest.mark.parametrize("library", ["tensorrt", "tensorrt_rtx"])
+def test_no_more_rows_than_the_caches_hold(library: Library) -> None:
+    limits = {**TARGETS["rtx-ada"].limits, "capacity": 100}
+    for one in profiles_for(CONTRACTS["thinker_step"], limits, library, DIMS.dit.block):
+        assert one["rows"][2] <= 100 and one["rows"][1] <= one["rows"][2]
+        assert one["capacity"] == (100, 100, 100)
 
 
 def test_limits_of_ones_own_drop_windows_beyond_them() -> None:

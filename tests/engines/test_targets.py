@@ -11,7 +11,8 @@ import pytest
 from engines.devices import DEVICES, Device
 from engines.facts import SOURCES, Fact
 from engines.limits import LARGE, SMALL, limits_for
-from engines.lowering.flavours import FLAVOURS, flavour_for
+from engines.lowering import native
+from engines.lowering.flavours import FLAVOURS, flavour_for, form_of
 from engines.targets import TARGETS, Target
 from engines.toolkits import FEATURES, TOOLKITS
 from export.checkpoint import Checkpoint
@@ -35,7 +36,7 @@ def test_every_number_cites_a_source() -> None:
     cited |= {toolkit.source for toolkit in TOOLKITS.values()}
     cited |= {source for _, source in FEATURES.values()}
     assert cited <= set(SOURCES)
-    assert set(SOURCES) - cited == {"matrix"}  # cited where a rule is: targets.FP8_SINCE
+    assert set(SOURCES) - cited == {"matrix", "layers"}  # cited where a rule is: targets.FP8_SINCE
     for value, source in ((1.0, None), (None, "thor"), (1.0, "hearsay")):
         with pytest.raises(AssertionError):
             Fact(value, source)
@@ -46,16 +47,25 @@ def test_a_target_fits_together(target: Target) -> None:
     assert TARGETS[target.name] is target
     assert target.toolkit.oldest <= target.toolkit.newest
     assert (target.compute_capability is None) == (target.library == "onnxruntime")
-    assert flavour_for(target) is FLAVOURS[target.flavour]
+    dense = target.flavour == "native" and target.library == "tensorrt"
+    lowering = native.lower_dense if dense else FLAVOURS[target.flavour]
+    assert flavour_for(target) is lowering
+    assert form_of(target).startswith(target.flavour)
+    assert (form_of(target) != target.flavour) == dense
     assert ("fp8" in target.numbers) == ((target.compute_capability or 0) >= 89)
     limits = target.limits
     assert set(limits) == set(AXES) and all(size > 0 for size in limits.values())
     assert limits["rows"] <= limits["capacity"] <= 32_768
     assert limits["cells"] <= 16_384 and limits["chunks"] == MAX_CHUNKS
     size = LARGE if (target.memory_gb or 8) >= 16 else SMALL
-    sets = 2 if target.flavour == "decomposed" else 1
-    caches = limits["capacity"] * size.row_bytes * sets
-    assert caches <= 0.1 * 1e9 * (target.memory_gb or 8) < 4 * caches or limits["capacity"] == 32768
+    decomposed = target.flavour == "decomposed"
+    caches = limits["capacity"] * size.row_bytes
+    held, room = (2 if decomposed else 1) * caches, 0.1 * 1e9 * (target.memory_gb or 8)
+    seconds = (3 if decomposed else 1) * caches / (1e9 * (target.bandwidth_gb_s or 1e6))
+    assert held <= room and limits["capacity"] >= 2048
+    assert seconds <= 0.0025 or limits["capacity"] == 2048
+    # twice as many would be too many
+    assert 2 * held > room or 2 * seconds > 0.0025 or limits["capacity"] == 32768
 
 
 def test_the_oldest_version_decides_the_flavour() -> None:
@@ -76,6 +86,22 @@ def test_more_memory_never_allows_less() -> None:
                 kept = AXES.keys() - {"rows"}
                 assert all(before[symbol] <= after[symbol] for symbol in kept), (before, after)
     assert limits_for(None, "native") == limits_for(8, "native")
+
+
+def test_the_bandwidth_bounds_the_caches() -> None:
+    """Figures of the docstring of `engines.limits`."""
+    found = {name: TARGETS[name].limits["capacity"] for name in (
+        "thor-jp72", "thor-jp70", "orin-nx-jp62", "orin-nano-jp72", "cuda-hopper", "rtx-ada", "cpu",
+    )}  # fmt: skip
+    assert found == {
+        "thor-jp72": 4096, "thor-jp70": 2048, "orin-nx-jp62": 2048, "orin-nano-jp72": 4096,
+        "cuda-hopper": 32768, "rtx-ada": 16384, "cpu": 8192,
+    }  # fmt: skip
+    for flavour in FLAVOURS:
+        sizes = [limits_for(64, flavour, bandwidth)["capacity"] for bandwidth in (1, 50, 300, 4000)]
+        assert sizes == sorted(sizes) and sizes[0] == 2048
+        assert sizes[-1] == limits_for(64, flavour)["capacity"]
+    assert limits_for(1, "native", 1)["capacity"] < 2048  # memory bounds first
 
 
 @pytest.fixture(scope="module")

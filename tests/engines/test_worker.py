@@ -19,7 +19,6 @@ ASKED = {
     "IBuilderConfig": ("set_compute_capability", "num_compute_capabilities", "progress_monitor",
                        "profiling_verbosity", "builder_optimization_level", "create_timing_cache",
                        "set_timing_cache", "get_timing_cache", "add_optimization_profile"),
-    "BuilderFlag": ("WEIGHT_STREAMING",),
     "ParserError": ("node_name", "node_operator", "desc", "node"),
     "ICudaEngine": ("create_engine_inspector",),
     "EngineInspector": ("get_engine_information",),
@@ -64,7 +63,7 @@ def job(graph: Path, **changed: Any) -> dict[str, Any]:
     return {
         "do": "build", "library": "tensorrt_rtx", "graph": graph.name, "engine": "x.engine",
         "log": "x.log", "profiles": [{"x": shapes}], "compute_capability": 86,
-        "timing_cache": None, "weight_streaming": False, "optimization_level": None, **changed,
+        "timing_cache": None, "optimization_level": None, **changed,
     }  # fmt: skip
 
 
@@ -92,7 +91,7 @@ def test_a_damaged_timing_cache_is_no_obstacle(
     path = write_graph(tmp_path)
     told: list[str] = []
     verdict = run_worker(
-        rtx.python, job(path, timing_cache=str(file), weight_streaming=True),
+        rtx.python, job(path, timing_cache=str(file), optimization_level=0),
         lambda what, done, total: told.append(what), tmp_path,
     )  # fmt: skip
     assert verdict["done"] and verdict["layers"] >= 1

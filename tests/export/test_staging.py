@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from export.staging import staged_folder
 from runtime.errors import OmnijetError
+from runtime.manifest import EngineEntry, FileEntry, Manifest
 
 
 def test_success_renames(tmp_path: Path) -> None:
@@ -25,6 +27,26 @@ def test_a_fault_leaves_nothing(tmp_path: Path, fault: type[BaseException]) -> N
         (folder / "a").write_text("1")
         raise fault
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("built", [0, 2])
+def test_engines_that_go_are_told(
+    nano_f16: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, built: int
+) -> None:
+    """They may be hours of work. Not where the old bundle stays."""
+    target, manifest = tmp_path / "bundle", Manifest.read(nano_f16)
+    target.mkdir()
+    entry = EngineEntry("engines/rtx-ada/x", "", "tensorrt_rtx", "1.7", 89, (), True, 1, 1, 1.0, 1)
+    graphs = ("audio_encoder", "vocoder")[:built]
+    files = {**manifest.files, entry.file: FileEntry(1, "0" * 64)}
+    engines = {"rtx-ada": dict.fromkeys(graphs, entry)} if built else {}
+    replace(manifest, engines=engines, files=files).write(target)
+    with pytest.raises(ValueError), staged_folder(target, replace=True):
+        raise ValueError
+    assert not caplog.messages
+    with staged_folder(target, replace=True) as folder:
+        (folder / "new").write_text("new")
+    assert [message.split(" went")[0] for message in caplog.messages] == ["2 engines"] * (built > 0)
 
 
 def test_an_existing_target_survives_unless_replaced(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from quantization.numerics.statistics import Statistics
 from quantization.quantize import (
     Calibration,
     bundle_layers,
+    needed_bytes,
     plan_for,
     quantize_bundle,
     statistics_of,
@@ -29,7 +31,7 @@ from quantization.recipes import RECIPES, Recipe, Rule
 from quantization.schemes import WeightOnly
 from runtime.bundle import Bundle
 from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME
+from runtime.manifest import FILE_NAME, FileEntry
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.reply import Reply
@@ -118,6 +120,14 @@ def test_the_command_and_its_check(
     assert "PASSED" in capsys.readouterr().out
     assert "already" in refused(capsys, "quantize", out, tmp_path / "again", "--recipe", "cpu-int8")
     assert "exists" in refused(capsys, *command)
+
+
+def test_engines_need_no_room(trained: tuple[Path, Path]) -> None:
+    bundle = Bundle.open(trained[1])
+    files = bundle.manifest.files
+    built = {**files, "engines/thor-jp72/vocoder.engine": FileEntry(10**12, "0" * 64)}
+    with_engines = replace(bundle, manifest=replace(bundle.manifest, files=built))
+    assert needed_bytes(with_engines) == sum(entry.bytes for entry in files.values())
 
 
 def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:

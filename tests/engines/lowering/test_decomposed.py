@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -13,17 +15,19 @@ import pytest
 from engines.lowering import decomposed
 from engines.lowering.frame import Lowering
 from engines.lowering.parser_10_3 import OPERATORS
+from engines.lowering.widened import widen
+from engines.widened_backend import WidenedBackend
 from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
 from runtime.manifest import GraphEntry, Manifest
-from tests.quantization.graphs import SIZES, error, feeds, quantize, run
+from tests.quantization.graphs import SIZES, error, feeds, quantize, run, run_widened
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
 LARGER = {
     "chunks": 5, "tokens": 7, "cells": 65, "windows": 11, "rows": 37, "capacity": 131,
     "branches": 1, "blocks": 2, "frames": 61,
 }  # fmt: skip
-LIMITS = {"f32": 2e-5, "f16": 2e-3}
+LIMITS = {"f32": 2e-5, "f16": 2e-3, "bf16": 2e-2}
 """Of the error relative to the canonical output: some roundings of the last bit of a dtype,
 through all layers."""
 
@@ -67,6 +71,32 @@ def test_a_decomposed_graph_equals_the_canonical_one(
         for optimize in (False, True):
             found = run(path, inputs, optimize=optimize)
             assert error(found, wanted) < LIMITS["f16" if half else "f32"]
+
+
+def typed(path: Path) -> ir.Model:
+    """With the dtype of every value, which widening asks for; weights are not read."""
+    model = onnx.load(path, load_external_data=False)
+    del model.graph.value_info[:]
+    return ir.from_proto(onnx.shape_inference.infer_shapes(model, strict_mode=True))
+
+
+@pytest.mark.parametrize(
+    ("graph", "kind"), [*((graph, "none") for graph in GRAPHS[:4]), ("thinker_step", "int4")]
+)
+def test_a_decomposed_graph_in_bf16(
+    trained_bf16: tuple[Path, Path], tmp_path: Path, graph: str, kind: str
+) -> None:
+    """Both widened: roundings of 2^-9, some of them of scores, that the canonical one has not."""
+    contract, source, path, _ = lowered(trained_bf16[1], graph, tmp_path, kind)
+    assert_known_to_tensorrt(path, 21 if kind == "int4" else 20)
+    model = typed(path)
+    dtypes = {value.dtype for node in model.graph for value in node.outputs}
+    assert ir.DataType.BFLOAT16 in dtypes and ir.DataType.FLOAT16 not in dtypes
+    assert widen(model)
+    altered = ir.to_proto(model).SerializeToString()
+    inputs = feeds(contract)
+    found = WidenedBackend(1).session(path, graph, altered).run(None, inputs)
+    assert error(found, run_widened(source, inputs)) < LIMITS["bf16"]
 
 
 @pytest.mark.parametrize("bundle", ["trained", "trained_f16"])
@@ -145,17 +175,25 @@ def _quantizers(path: Path) -> Counter[tuple[object, ...]]:
     return found
 
 
-def test_blocks_of_8_bits_become_floats(trained_f16: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bundle", "dtype", "numbers"),
+    [("trained_f16", ir.DataType.FLOAT16, np.float16),
+     ("trained_bf16", ir.DataType.BFLOAT16, ml_dtypes.bfloat16)],
+)  # fmt: skip
+def test_blocks_of_8_bits_become_floats(
+    request: pytest.FixtureRequest, tmp_path: Path, bundle: str, dtype: ir.DataType, numbers: Any
+) -> None:
     """TensorRT 10.3 dequantizes INT4 alone in blocks."""
-    _, source, path, entry = lowered(trained_f16[1], "thinker_step", tmp_path, "int8")
+    folder = request.getfixturevalue(bundle)[1]
+    _, source, path, entry = lowered(folder, "thinker_step", tmp_path, "int8")
     assert "DequantizeLinear" not in entry.ops
     graph = ir.load(source).graph
     node = next(node for node in graph if node.op_type == "DequantizeLinear")
     values, scales = (value.const_value.numpy() for value in node.inputs if value is not None)
     wide = np.repeat(scales.astype(np.float32), node.attributes["block_size"].as_int(), axis=0)
     dense = ir.load(path).graph.initializers[f"{node.name}.dense"].const_value
-    assert dense is not None and dense.dtype == ir.DataType.FLOAT16
-    np.testing.assert_array_equal(dense.numpy(), (values * wide).astype(np.float16))
+    assert dense is not None and dense.dtype == dtype
+    np.testing.assert_array_equal(dense.numpy(), (values * wide).astype(numbers))
 
 
 def test_pictures_in_f32_stay_in_a_loop(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 
 from engines.lowering import native
+from engines.lowering.flavours import flavour_for
+from engines.targets import TARGETS
 from runtime.contract import GraphContract
 from runtime.manifest import Manifest
-from tests.quantization.graphs import error, feeds, run
+from tests.quantization.graphs import error, feeds, quantize, run
 
 
 @pytest.mark.parametrize("graph", ["audio_encoder", "vision_encoder", "dit_step", "thinker_step"])
@@ -24,6 +27,23 @@ def test_a_lowered_graph_in_f32(trained: tuple[Path, Path], tmp_path: Path, grap
     # no kernel of TensorRT attends in f32, so that all scores of a picture would be in memory
     assert ("Scan" in entry.ops) == (graph == "vision_encoder")
     assert "Attention" not in entry.ops
+
+
+@pytest.mark.parametrize(("target", "blocks"), [("cuda-ada", 0), ("rtx-ada", 20)])
+def test_weights_of_8_bits_in_blocks(
+    thinker_f16: tuple[Path, GraphContract], tmp_path: Path, target: str, blocks: int
+) -> None:
+    """TensorRT has them for FP4, FP8 and INT4 only, TensorRT-RTX for INT8 too."""
+    source, contract = thinker_f16
+    quantize(source, contract, tmp_path / "graphs", "int8", True)
+    source = tmp_path / "graphs" / source.name
+    flavour_for(TARGETS[target])(source, contract, tmp_path, 0, lambda count: None)
+    found = [node for node in ir.load(tmp_path / source.name).graph
+             if node.op_type == "DequantizeLinear" and "block_size" in node.attributes]  # fmt: skip
+    assert len(found) >= blocks and bool(found) == bool(blocks)
+    inputs = feeds(contract)
+    wanted = run(source, inputs, optimize=False)
+    assert error(run(tmp_path / source.name, inputs, optimize=False), wanted) < 2e-3
 
 
 def test_attention_in_f16_stays(thinker_f16: tuple[Path, GraphContract], tmp_path: Path) -> None:
