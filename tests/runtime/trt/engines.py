@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -41,7 +40,7 @@ def with_engines(
     capability: int = 87, in_place: bool = True,
 ) -> Path:  # fmt: skip
     """A copy of a bundle (its files linked) that holds engines for the double."""
-    shutil.copytree(bundle, folder, copy_function=os.link)
+    shutil.copytree(bundle, folder)
     manifest = Manifest.read(folder)
     home = folder / "engines" / target
     home.mkdir(parents=True)
