@@ -71,7 +71,7 @@ RATES: Mapping[Library, Rates] = {
     "tensorrt": Rates(1_000_000_000, 4.0),
     # measured with 1.7.1 (the process, at its peak): 0.31 to 0.53 GB at nano dimensions; 2 layers
     # of the 3B Thinker in f16 with its head, 0.93 GB of weights: 2.73 GB; all 36, 6.17 GB: 13.5 GB.
-    # A Thinker of its size in INT4, 1.6 GB, built elsewhere: 5.4 GB.
+    # Its orin-int4 form, 1.80 GB: 5.66 GB.
     "tensorrt_rtx": Rates(550_000_000, 2.05, packed=1.0, largest=0.75),
 }
 MAPPED: Mapping[Library, float] = {"tensorrt": 0.0, "tensorrt_rtx": 0.8}

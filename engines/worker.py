@@ -12,7 +12,6 @@ import ctypes
 import importlib
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -129,10 +128,17 @@ def build(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
         "bytes": size,
         "parse_seconds": parsed,
         "seconds": time.monotonic() - start,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes(),
         "timing_cache": cache,
         "summary": summarized(network),
     }
+
+
+def peak_bytes() -> int:
+    """Most memory that this process held. `getrusage` would begin with what its parent held."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        peak = next(line for line in file if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) * 1024
 
 
 def logger(trt: Any, file: Any) -> Any:

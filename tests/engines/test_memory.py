@@ -24,7 +24,7 @@ MEASURED = {
     # weights of 3B Thinkers -> peak of a build with TensorRT-RTX 1.7
     WeightBytes(930_676_736, 0, 622_329_856): 2_726_055_936,  # f16, 2 layers
     WeightBytes(6_172_434_432, 0, 622_329_856): 13_530_042_368,  # f16, 36 layers
-    WeightBytes(1_600_000_000, 1_550_000_000, 155_582_464): 5_400_000_000,  # INT4, elsewhere
+    WeightBytes(1_797_460_992, 1_387_266_048, 311_164_928): 5_660_733_440,  # orin-int4
 }
 
 

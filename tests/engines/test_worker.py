@@ -128,3 +128,12 @@ def test_a_worker_without_a_verdict(tmp_path: Path) -> None:
         with pytest.raises(Died) as died:
             run_worker(str(python), {"do": "probe", "library": "tensorrt"})
         assert killed_for_memory(died.value) == for_memory and said in died.value.said
+
+
+def test_its_memory_is_its_own() -> None:
+    """`getrusage` tells a child its parent's peak where the two shared memory for a moment."""
+    parent = bytearray(600_000_000)
+    parent[::4096] = b"x" * len(parent[::4096])
+    code = "from engines.worker import peak_bytes; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1_000_000 < int(done.stdout) < len(parent) / 3

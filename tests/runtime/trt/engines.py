@@ -39,7 +39,7 @@ def with_engines(
     bundle: Path, folder: Path, target: str = "orin-nx", library: Library = "tensorrt",
     capability: int = 87, in_place: bool = True,
 ) -> Path:  # fmt: skip
-    """A copy of a bundle (its files linked) that holds engines for the double."""
+    """A copy of a bundle that holds engines for the double."""
     shutil.copytree(bundle, folder)
     manifest = Manifest.read(folder)
     home = folder / "engines" / target
