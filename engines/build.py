@@ -28,6 +28,7 @@ from engines.process import Died, Progress, run_worker
 from engines.profiles import Profile
 from engines.targets import Target
 from engines.toolkits import Library
+from export.staging import require_room
 from runtime.bundle import Bundle
 from runtime.contract import GraphContract
 from runtime.errors import OmnijetError
@@ -63,7 +64,8 @@ class Builder:
     def _build(self, folder: Path, work: Path, one: Planned, progress: Progress) -> None:
         require_memory(one.graph, one.least, self.target)
         manifest = Manifest.read(folder)
-        _require_room(work, one.weight_bytes)
+        # the lowered graph and its engine
+        require_room(work.parent, 2 * one.weight_bytes + ENGINE_REST)
         contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]
         told = _Told(one.graph, entry.weight_bytes, progress)
         lower = flavour_for(self.target)
@@ -130,19 +132,6 @@ class Builder:
         self.cache.mkdir(parents=True, exist_ok=True)
         name = f"{installed.library}-{installed.version}-sm{installed.here}.cache"
         return str(self.cache.absolute() / name)
-
-
-def _require_room(work: Path, weight_bytes: int) -> None:
-    """On the disk, for the lowered graph and its engine. Raises `OmnijetError`."""
-    free, needed = shutil.disk_usage(work).free, 2 * weight_bytes + ENGINE_REST
-    if free < needed:
-        raise OmnijetError(
-            "the disk has too little room",
-            where=work.parent,
-            expected=f"{needed / 1e9:.2f} GB free",
-            got=f"{free / 1e9:.2f} GB free",
-            fix="free space or put the bundle on another disk",
-        )
 
 
 def worker_job(

@@ -51,7 +51,7 @@ def script(manifest: Manifest, target: Target) -> str:
         if contract.state:
             lines += [
                 "    # the cache's input and output must be one buffer, which polygraphy does not",
-                "    # promise: if this fails to run, `omnijet check --fidelity` tells the same",
+                "    # promise: if this fails to run, `make gpu-check` compares with one",
             ]
         together = " &&\n        ".join(commands(manifest, target, name, entry))
         lines += [f"    {{ {together}; }} || failed=1", "fi"]

@@ -12,10 +12,10 @@ from itertools import product
 
 import numpy as np
 
+from engines.recorder import Recorder
 from engines.toolkits import Library
-from runtime.backend import Bound, State
 from runtime.bindings import Bindings
-from runtime.contract import Array, GraphContract, TensorSpec
+from runtime.contract import GraphContract
 from runtime.decoder import PREFILL_ROWS
 from runtime.encoders import MAX_CHUNKS
 from runtime.synthesis import PRESETS, SpeechPreset
@@ -98,7 +98,7 @@ def dit_sizes(preset: SpeechPreset) -> list[tuple[int, int]]:
 def vocoder_sizes(preset: SpeechPreset, block: int) -> list[int]:
     """Frames of the vocoder's regular calls, shortest first: what its stream asks for when it
     is pushed the windows of a preset."""
-    graph = _Recorder()
+    graph = Recorder()
     stream = VocoderStream(Bindings(graph), preset.context)
     for window in _windows(preset, block):
         new, ahead = np.zeros((1, window.end - window.begin), np.float32), None
@@ -117,35 +117,3 @@ def _windows(preset: SpeechPreset, block: int) -> Iterator[Window]:
         assert window is not None
         yield window
         begin = window.end
-
-
-class _Recorder:
-    """A vocoder of one mel row and one sample a frame that notes how long its calls are."""
-
-    contract = GraphContract(
-        "vocoder",
-        inputs=(TensorSpec("mel", "f32", (1, 1, "frames")),),
-        outputs=(TensorSpec("wave", "f32", (1, "frames")),),
-    )
-
-    def __init__(self) -> None:
-        self.frames: list[int] = []
-
-    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> Bound:
-        self.frames.append(sizes["frames"])
-        return _Silence(sizes["frames"])
-
-    def new_state(self, capacity: int) -> State:
-        raise AssertionError("a vocoder carries nothing")
-
-    def limit(self, symbol: str) -> int | None:
-        return None
-
-
-class _Silence:
-    def __init__(self, frames: int) -> None:
-        self.inputs: Mapping[str, Array] = {"mel": np.zeros((1, 1, frames), np.float32)}
-        self.outputs: Mapping[str, Array] = {"wave": np.zeros((1, frames), np.float32)}
-
-    def run(self) -> None:
-        pass

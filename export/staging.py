@@ -40,15 +40,7 @@ def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iter
             fix="choose a folder that you may write to",
         ) from error
     try:
-        free = shutil.disk_usage(staging).free
-        if free < needed_bytes:
-            raise OmnijetError(
-                "the disk has too little room",
-                where=parent,
-                expected=f"{needed_bytes / 1e9:.2f} GB free",
-                got=f"{free / 1e9:.2f} GB free",
-                fix="free space or choose another disk",
-            )
+        require_room(parent, needed_bytes)
         staging.chmod(0o755)
         yield staging
         engines = _engines_in(target)
@@ -58,6 +50,19 @@ def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iter
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def require_room(folder: Path, needed_bytes: int) -> None:
+    """On the disk of a folder. Raises `OmnijetError`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise OmnijetError(
+            "the disk has too little room",
+            where=folder,
+            expected=f"{needed_bytes / 1e9:.2f} GB free",
+            got=f"{free / 1e9:.2f} GB free",
+            fix="free space or choose another disk",
+        )
 
 
 def _engines_in(target: Path) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.contract import Array, GraphContract, Precision
+from runtime.errors import ContractError
 
 
 class State(Protocol):
@@ -93,6 +94,18 @@ class Backend(Protocol):
     def limit(self, graph: str, symbol: str) -> int | None:
         """`Graph.limit` of a graph by its name, told without loading it."""
         ...
+
+
+def require_state(contract: GraphContract, sizes: Mapping[str, int], state: State | None) -> None:
+    """A graph that carries state is bound with one of the capacity asked for. Raises
+    `ContractError`."""
+    if contract.state and (state is None or state.capacity != sizes["capacity"]):
+        raise ContractError(
+            f"graph {contract.name} needs its carried state",
+            where="bind",
+            expected=f"state of capacity {sizes['capacity']}",
+            got="none" if state is None else f"capacity {state.capacity}",
+        )
 
 
 def run_once(

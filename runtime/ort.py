@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import _pybind_state
 
-from runtime.backend import State
+from runtime.backend import State, require_state
 from runtime.contract import (
     NUMPY_DTYPES,
     Array,
@@ -25,7 +25,7 @@ from runtime.contract import (
     Precision,
     verify,
 )
-from runtime.errors import ContractError, OmnijetError
+from runtime.errors import OmnijetError
 
 OLDEST_RELEASE = (1, 25)  # has TensorScatter and its Attention on the CPU
 OLDEST_TEXT = ".".join(map(str, OLDEST_RELEASE))
@@ -149,10 +149,10 @@ class OrtBackend:
 def unsaturated(graph: bytes) -> dict[str, str]:
     """Session options with which products of 8 bits are right on every processor.
 
-    On x86 without VNNI, sums of two products of u8 and s8 saturate at 16 bits: outputs err by 5 to
-    20 %. Lowered graphs get weights of u8 there, at 5 to 50 % more time; elsewhere that option is
-    idle. Of standard graphs it makes wrong ones (ONNX Runtime 1.32): those are computed in floats,
-    as they are written.
+    On x86 without VNNI, sums of two products of u8 and s8 saturate at 16 bits, and outputs are
+    wrong (BENCHMARKS.md, "Quantization"). Lowered graphs get weights of u8 there, which takes
+    longer; elsewhere that option is idle. Of standard graphs it makes wrong ones (ONNX Runtime
+    1.32): those are computed in floats, as they are written.
     """
     if b"MatMulIntegerToFloat" in graph:
         return {"session.x64quantprecision": "1"}
@@ -277,13 +277,7 @@ class OrtBound:
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
         carried = {pair.input for pair in contract.state}
-        if carried and (state is None or state.capacity != sizes["capacity"]):
-            raise ContractError(
-                f"graph {contract.name} needs its carried state",
-                where="bind",
-                expected=f"state of capacity {sizes['capacity']}",
-                got="none" if state is None else f"capacity {state.capacity}",
-            )
+        require_state(contract, sizes, state)
         for spec in contract.inputs:
             if spec.name not in carried:
                 array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])

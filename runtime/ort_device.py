@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime
 
-from runtime.backend import State
+from runtime.backend import State, require_state
 from runtime.contract import NUMPY_DTYPES, Array, GraphContract, verify
-from runtime.errors import ContractError, OmnijetError
+from runtime.errors import OmnijetError
+from runtime.on_demand import OnDemand
 from runtime.ort import OrtBackend, boundary, run_failed
 
 Provider = Literal["cuda", "tensorrt", "nv_tensorrt_rtx"]
@@ -146,13 +147,7 @@ class DeviceBound:
     ) -> None:
         self._session, self._name = session, contract.name
         self._binding = session.io_binding()
-        if contract.state and (state is None or state.capacity != sizes["capacity"]):
-            raise ContractError(
-                f"graph {contract.name} needs its carried state",
-                where="bind",
-                expected=f"state of capacity {sizes['capacity']}",
-                got="none" if state is None else f"capacity {state.capacity}",
-            )
+        require_state(contract, sizes, state)
         carried = {pair.input for pair in contract.state}
         produced = {pair.output for pair in contract.state}
         arrays: dict[str, Array] = {}
@@ -188,23 +183,7 @@ class DeviceBound:
             raise run_failed(self._name, error) from error
 
 
-class _Lazy(Mapping[str, Array]):
-    """Arrays by name; asking whether there is one moves nothing."""
-
-    def __init__(self, names: Mapping[str, Any]) -> None:
-        self._names = names
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-class _Sent(_Lazy):
+class _Sent(OnDemand):
     """Host arrays; those taken since the last run are `touched`. On the device all are zero at
     first, too."""
 
@@ -218,7 +197,7 @@ class _Sent(_Lazy):
         return self.arrays[name]
 
 
-class _Brought(_Lazy):
+class _Brought(OnDemand):
     """Values of the device; `here` are those brought since the last run."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:

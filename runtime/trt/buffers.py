@@ -6,11 +6,12 @@ tensors next to each other are moved in one copy. A decode step has one copy eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from runtime.contract import NUMPY_DTYPES, Array, TensorSpec
+from runtime.on_demand import OnDemand
 from runtime.trt.device import Device, Stream
 
 ALIGNMENT = 256  # bytes, of every tensor that TensorRT is given
@@ -94,7 +95,7 @@ class Block:
         return spans
 
 
-class Inputs(Mapping[str, Array]):
+class Inputs(OnDemand):
     """Host arrays of a block; those taken since the last run have to be sent.
 
     Attributes:
@@ -102,6 +103,7 @@ class Inputs(Mapping[str, Array]):
     """
 
     def __init__(self, block: Block) -> None:
+        super().__init__(block.arrays)
         self._arrays, self._bits = block.arrays, block.bits
         self.touched = sum(block.bits.values())
 
@@ -109,17 +111,8 @@ class Inputs(Mapping[str, Array]):
         self.touched |= self._bits[name]
         return self._arrays[name]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._arrays
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-
-class Outputs(Mapping[str, Array]):
+class Outputs(OnDemand):
     """Host arrays of a block, brought when they are taken.
 
     Attributes:
@@ -129,6 +122,7 @@ class Outputs(Mapping[str, Array]):
     """
 
     def __init__(self, block: Block, fetch: Callable[[int], None]) -> None:
+        super().__init__(block.arrays)
         self._arrays, self._bits, self._fetch = block.arrays, block.bits, fetch
         self.taken = 0
         self.here = sum(block.bits.values())  # before the first run they are zeros
@@ -140,12 +134,3 @@ class Outputs(Mapping[str, Array]):
             self._fetch(bit)
             self.here |= bit
         return self._arrays[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._arrays
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from runtime.backend import State
-from runtime.errors import ContractError, OmnijetError
+from runtime.backend import State, require_state
+from runtime.errors import OmnijetError
 from runtime.trt.bound import EngineBound
 from runtime.trt.engine import Engine
 from runtime.trt.state import EngineState
@@ -31,14 +31,7 @@ class EngineGraph:
 
     def bind(self, sizes: Mapping[str, int], state: State | None = None) -> EngineBound:
         assert state is None or isinstance(state, EngineState)
-        capacity = sizes.get("capacity")
-        if self.contract.state and (state is None or state.capacity != capacity):
-            raise ContractError(
-                f"graph {self.contract.name} needs its carried state",
-                where="bind",
-                expected=f"state of capacity {capacity}",
-                got="none" if state is None else f"capacity {state.capacity}",
-            )
+        require_state(self.contract, sizes, state)
         profile = choose(self._profiles, sizes)
         if profile is None:
             raise self._too_large(sizes)

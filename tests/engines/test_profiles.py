@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.profiles import COMMON, Profile, dit_sizes, profiles_for, vocoder_sizes
+from engines.recorder import Recorder
 from engines.targets import TARGETS, Target
 from engines.toolkits import Library
 from export.config import read_dims
@@ -23,7 +24,6 @@ from runtime.encoders import MAX_CHUNKS
 from runtime.pipeline import Omni
 from runtime.synthesis import PRESETS, SpeechPreset
 from runtime.vocoder import VocoderStream
-from tests.engines.recorder import Recorder
 
 DIMS = read_dims(preset("3b"), None, "3b")
 CONTRACTS = graph_contracts(DIMS, "f16")

@@ -64,7 +64,7 @@ class ILogger:
         pass
 
     def log(self, severity: Severity, msg: str) -> None:
-        raise NotImplementedError
+        raise Fault("a logger of the library's own has no log")
 
 
 class Library:
