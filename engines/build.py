@@ -112,7 +112,7 @@ class Builder:
         return EngineEntry(
             file=one.file,
             key=one.key,
-            library=self.installed.library,  # type: ignore[arg-type]  # onnxruntime was refused
+            library=self.installed.library,
             version=verdict["version"],
             compute_capability=one.made_of["compute capability"],
             profiles=one.profiles,

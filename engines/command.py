@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from engines.build import Builder, open_for_building
-from engines.library import TITLES, find_library, require_able
+from engines.library import find_library, require_able
 from engines.memory import available_bytes, device_bytes
 from engines.options import LEVELS, BuildOptions
 from engines.plan import Planned, Request, make_plan, require_possible
@@ -29,6 +29,7 @@ from runtime.commands.console import (
 )
 from runtime.errors import OmnijetError
 from runtime.manifest import ENGINES, Manifest
+from runtime.trt.library import TITLES
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from engines.process import PYTHON_VARIABLE, Died, run_worker
 from engines.targets import Target
-from engines.toolkits import Library
 from runtime.errors import OmnijetError
+from runtime.manifest import Library
+from runtime.trt.library import TITLES
 
-TITLES: Mapping[Library, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 HOW_TO_GET: Mapping[Library, str] = {
     "tensorrt": "on a Jetson, `sudo apt install nvidia-jetpack` has it for the system's python3, "
     f"so build with --python /usr/bin/python3 (or {PYTHON_VARIABLE}); elsewhere, install "

@@ -85,8 +85,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--low-memory", action="store_true",
-        help="calibrate with the weights left in their files: several times as slow, and a 3B "
-        "fits into 4 GB",
+        help="calibrate with the weights left in their files: slower, and a 3B fits into 4 GB",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of calibration; default 0")
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")

@@ -44,7 +44,7 @@ class TappedBackend:
             of a call are held at once, and a large picture has many.
         threads: as for `OrtBackend`.
         low_memory: weights stay in their files, mapped, and go through memory layer by layer at
-            every call: several times as slow as with packed copies of them.
+            every call, in place of packed copies of them: slower.
     """
 
     name = "onnxruntime-cpu, tapped"
