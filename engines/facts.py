@@ -22,7 +22,7 @@ SOURCES: Mapping[str, str] = {
     "operators": "onnx/onnx-tensorrt, docs/operators.md and docs/Changelog.md",
     "layers": "NVIDIA/TensorRT, NvInfer.h of the version",
     "matrix": "NVIDIA, TensorRT support matrix: numbers by compute capability",
-    "tried": "parsed and built with TensorRT-RTX 1.7, `python -m tests.rtx`",
+    "tried": "parsed and built with TensorRT-RTX 1.7, `python -m tests.build_full`",
     "ort": "ONNX Runtime 1.32 on a CPU, as the tests run it",
 }
 """Key -> where facts are from. Nothing of the devices was measured here, and the data sheets

@@ -1,111 +1,205 @@
-"""`python -m tests.build_full`: engines of a synthetic checkpoint of full size, outside CI.
+"""`python -m tests.build_full`: which engines TensorRT-RTX builds at full size, outside CI.
 
-Exports it as f16, quantizes that by recipes and builds every graph, one after the other, with
-TensorRT-RTX for a GPU that this machine need not have. Prints time, peak memory, size and layers
-of each. The 3B takes some 60 GB of disk and 16 GB of memory; calibrating orin-int8 and ada-fp8
-takes hours on a CPU, so that by default weights alone are quantized.
+Every graph of a synthetic checkpoint, exported as f16 and as bf16, as it is and quantized plainly,
+lowered and built ahead of time for each GPU, none of which this machine needs. Prints a table of
+seconds, peak memory (predicted too), size and layers; exit code 1 if what must build does not, or
+what cannot build does. Cells are kept in a file as they come, and a later run goes on behind them.
+The 3B takes 60 GB of disk and 16 GB of memory. Bundles that are there already are taken:
+
+    python -m tests.build_full --f16 build/full/f16 --bf16 build/full/bf16
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from quantization.recipes import RECIPES
+from engines.library import Installed, find_library
+from engines.memory import WeightBytes, predicted_bytes
+from engines.process import Died, interpreter
+from engines.profiles import profiles_for
+from engines.targets import TARGETS
+from engines.toolkits import Flavour
 from runtime.commands.console import size_text
+from runtime.errors import OmnijetError
+from runtime.manifest import Manifest
 from runtime.profiling.machine import machine
-from tests.quantization.few import few_conversations
+from tests.rtx import KINDS, build, kinds_of, lowered, must_build
 
 ROOT = Path(__file__).parent.parent
-FLOAT = "f16"
-WEIGHTS_ALONE = "orin-int4"
-KINDS_OF_CONVERSATION = 4
+BUILDABLE = tuple(kind for kind in KINDS if not kind.endswith("z"))
+WIDE = ("dit_step", "vocoder")
+"""f32 in every bundle: those of one precision stand for all."""
 
 
-def omnijet(*command: str | Path) -> str:
-    """What it says on stdout. Raises `SystemExit` if it fails."""
-    print("$ omnijet", *command, file=sys.stderr, flush=True)
-    words = [sys.executable, "-m", "omnijet", *map(str, command)]
-    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"failed with exit code {done.returncode}")
-    return done.stdout
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One engine that is asked for."""
+
+    precision: str
+    graph: str
+    kind: str
+    target: str
+    flavour: Flavour
 
 
-def quantized(bundle: Path, recipe: str) -> Path:
-    """A bundle of this recipe beside it, calibrated on as little as will do."""
-    out = bundle.with_name(f"{bundle.name}-{recipe}")
-    data: str | Path = "none"
-    with tempfile.TemporaryDirectory(prefix="omnijet-") as scratch:
-        if recipe != WEIGHTS_ALONE:
-            data = few_conversations(Path(scratch), KINDS_OF_CONVERSATION)
-        omnijet("quantize", bundle, out, "--recipe", recipe, "--data", data)
-    return out
+class Kept:
+    """Verdicts on cells, in a file of JSON lines."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        self.verdicts = {Cell(**line.pop("cell")): line for line in lines}
 
-def build(bundle: Path, target: str, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    command = ["build", bundle, "--target", target, "--format", "json"]
-    if options.python:
-        command += ["--python", options.python]
-    if options.graphs:
-        command += ["--graphs", *options.graphs]
-    facts: dict[str, dict[str, Any]] = json.loads(omnijet(*command))
-    return facts
+    def add(self, cell: Cell, verdict: dict[str, Any]) -> None:
+        self.verdicts[cell] = verdict
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"cell": asdict(cell), **verdict}) + "\n")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("preset", nargs="?", default="3b", help="see `omnijet synthesize --help`")
-    parser.add_argument("--bundle", type=Path, help="an f16 bundle, in place of a preset")
     parser.add_argument("--scratch", type=Path, default=ROOT / "build" / "build-full")
-    parser.add_argument("--targets", nargs="+", default=["rtx-ampere"])
-    parser.add_argument("--forms", nargs="+", default=[FLOAT, WEIGHTS_ALONE],
-                        choices=[FLOAT, *RECIPES])  # fmt: skip
+    parser.add_argument("--f16", type=Path, help="a bundle of it, in place of the preset's")
+    parser.add_argument("--bf16", type=Path, help="likewise")
+    parser.add_argument("--precisions", nargs="+", default=["f16", "bf16"],
+                        choices=("f16", "bf16"))  # fmt: skip
     parser.add_argument("--graphs", nargs="+")
-    parser.add_argument("--python", help="an interpreter that has the bindings")
+    parser.add_argument("--kinds", nargs="+", default=BUILDABLE, choices=BUILDABLE)
+    parser.add_argument("--targets", nargs="+", default=["rtx-ampere", "rtx-ada", "rtx-blackwell"],
+                        choices=[name for name in TARGETS if name.startswith("rtx")])  # fmt: skip
+    parser.add_argument("--flavour", choices=("native", "decomposed"), default="native")
+    parser.add_argument("--python", help="an interpreter that has the bindings (default: this)")
     options = parser.parse_args()
-    print(machine())
-    shutil.rmtree(options.scratch, ignore_errors=True)
-    options.scratch.mkdir(parents=True)
     try:
-        print_forms(options)
-    finally:
-        shutil.rmtree(options.scratch)
-    return 0
+        installed = find_library("tensorrt_rtx", interpreter(options.python))
+    except OmnijetError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(machine())
+    kept = Kept(options.scratch / "cells.jsonl")
+    for precision in options.precisions:
+        folder = getattr(options, precision) or exported(options, precision)
+        build_cells(options, precision, folder, installed, kept)
+    Console(width=160).print(table_of(kept.verdicts))
+    return int(any(unexpected(cell, of) for cell, of in kept.verdicts.items()))
 
 
-def print_forms(options: argparse.Namespace) -> None:
-    source, bundle = options.scratch / "checkpoint", options.scratch / "bundle"
-    if options.bundle is None:
-        omnijet("synthesize", options.preset, source)
-        omnijet("export", source, bundle, "--dtype", FLOAT)
-        shutil.rmtree(source)
-    else:
-        shutil.copytree(options.bundle, bundle)
-    table = Table(
-        "form", "target", "graph", "seconds", "peak memory", "predicted", "engine", "layers"
+def exported(options: argparse.Namespace, precision: str) -> Path:
+    """The preset's bundle; made if it is not there."""
+    source, bundle = options.scratch / "checkpoint", options.scratch / precision
+    if not bundle.exists():
+        if not source.exists():
+            omnijet("synthesize", options.preset, source)
+        omnijet("export", source, bundle, "--dtype", precision)
+    return bundle
+
+
+def omnijet(*command: str | Path) -> None:
+    """Raises `SystemExit` if it fails."""
+    print("$ omnijet", *command, file=sys.stderr, flush=True)
+    done = subprocess.run([sys.executable, "-m", "omnijet", *map(str, command)], cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"failed with exit code {done.returncode}")
+
+
+def build_cells(
+    options: argparse.Namespace, precision: str, folder: Path, installed: Installed, kept: Kept
+) -> None:
+    """All that are not kept yet."""
+    manifest = Manifest.read(folder)
+    for graph in options.graphs or manifest.graphs:
+        for kind in kinds_asked(options, precision, graph):
+            cells = [
+                cell
+                for target in options.targets
+                if (cell := Cell(precision, graph, kind, target, options.flavour))
+                not in kept.verdicts
+            ]
+            for cell, verdict in verdicts_on(cells, folder, manifest, installed, options.scratch):
+                kept.add(cell, verdict)
+                print(*asdict(cell).values(), text_of(cell, verdict),
+                      *map(str, verdict.get("said", ())), file=sys.stderr, flush=True)  # fmt: skip
+
+
+def kinds_asked(options: argparse.Namespace, precision: str, graph: str) -> list[str]:
+    """Quantized bf16 differs from quantized f16 in the floats between products alone, which a
+    graph that is not quantized has too."""
+    if precision == "bf16":
+        return [] if graph in WIDE or "none" not in options.kinds else ["none"]
+    return [kind for kind in options.kinds if kind in kinds_of(graph)]
+
+
+def verdicts_on(
+    cells: list[Cell], folder: Path, manifest: Manifest, installed: Installed, scratch: Path
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Of cells that differ in the target alone; lowered once for those of equal limits."""
+    capacities = {cell: TARGETS[cell.target].limits["capacity"] for cell in cells}
+    for capacity in dict.fromkeys(capacities.values()):
+        first, *_ = cells = [cell for cell in capacities if capacities[cell] == capacity]
+        contract = manifest.contracts[first.graph]
+        with tempfile.TemporaryDirectory(prefix="cell-", dir=scratch) as work:
+            source = folder / manifest.graphs[first.graph].file
+            path = lowered(source, contract, first.kind, Path(work), first.flavour, capacity)
+            predicted = predicted_bytes(WeightBytes.of(path), installed.library)
+            for cell in cells:
+                target = TARGETS[cell.target]
+                assert target.compute_capability is not None
+                profiles = profiles_for(
+                    contract, target.limits, installed.library, manifest.dims.dit.block
+                )
+                try:
+                    verdict = build(path, profiles, contract, target.compute_capability, installed)
+                except Died as died:
+                    verdict = {
+                        "done": False,
+                        "stage": f"died of {died.signal}",
+                        "said": [str(died)],
+                    }
+                yield cell, verdict | {"predicted_bytes": predicted}
+
+
+def unexpected(cell: Cell, verdict: Mapping[str, Any]) -> bool:
+    capability = TARGETS[cell.target].compute_capability
+    assert capability is not None
+    return bool(verdict["done"]) != must_build(cell.kind, capability)
+
+
+def text_of(cell: Cell, verdict: Mapping[str, Any]) -> str:
+    wrong = " (unexpected)" if unexpected(cell, verdict) else ""
+    if not verdict["done"]:
+        return f"{verdict['stage']}{wrong}"
+    return (
+        f"{verdict['seconds']:.0f} s, {size_text(verdict['peak_bytes'])} "
+        f"(predicted {size_text(verdict['predicted_bytes'])}), {size_text(verdict['bytes'])}, "
+        f"{verdict['layers']} layers{wrong}"
     )
-    for form in options.forms:
-        made = bundle if form == FLOAT else quantized(bundle, form)
-        for target in options.targets:
-            for graph, facts in build(made, target, options).items():
-                table.add_row(
-                    form, target, graph, f"{facts['build_seconds']:.1f}",
-                    size_text(facts["peak_bytes"]), size_text(facts["predicted_bytes"]),
-                    size_text(facts["bytes"]), str(facts["layers"]),
-                )  # fmt: skip
-        if made != bundle:
-            shutil.rmtree(made)
-    Console(width=120).print(table)
+
+
+def table_of(verdicts: Mapping[Cell, Mapping[str, Any]]) -> Table:
+    """A row for each graph and kind, a column for each target."""
+    targets = sorted({cell.target for cell in verdicts}, key=list(TARGETS).index)
+    table = Table("precision", "graph", "kind", "flavour", *targets)
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for cell, verdict in verdicts.items():
+        row = rows.setdefault((cell.precision, cell.graph, cell.kind, cell.flavour), {})
+        row[cell.target] = text_of(cell, verdict)
+    for names, cells in rows.items():
+        table.add_row(*names, *(cells.get(target, "") for target in targets))
+    return table
 
 
 if __name__ == "__main__":

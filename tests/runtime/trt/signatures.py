@@ -1,8 +1,8 @@
 """Prints, as JSON, the real signatures of what the doubles stand for.
 
 A process of its own, with nothing but the bindings, which may be in an environment of their own.
-Names on the command line: `trt:Class.method` and `cuda:function`, and `trt:Enum=MEMBER` or
-`cuda:Enum=MEMBER` for values.
+Names on the command line: `trt:Class.method` (of TensorRT-RTX), `classic:Class.method` (of
+TensorRT) and `cuda:function`, and `trt:Enum=MEMBER` and so on for values.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ import json
 import re
 import sys
 from typing import Any
+
+MODULES = {
+    "trt": "tensorrt_rtx_bindings",
+    "classic": "tensorrt",
+    "cuda": "cuda.bindings.runtime",
+}
 
 
 def described(module: Any, name: str) -> Any:
@@ -46,11 +52,11 @@ def _names(parameters: str) -> list[str]:
 
 
 def main() -> None:
-    modules = {}
-    for key, name in (("trt", "tensorrt_rtx_bindings"), ("cuda", "cuda.bindings.runtime")):
-        modules[key] = importlib.import_module(name)
-    names = sys.argv[1:]
-    print(json.dumps({n: described(modules[n.split(":")[0]], n.split(":")[1]) for n in names}))
+    found = {}
+    for name in sys.argv[1:]:
+        module, _, path = name.partition(":")
+        found[name] = described(importlib.import_module(MODULES[module]), path)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
