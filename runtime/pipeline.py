@@ -227,8 +227,9 @@ class Omni:
             if most is not None and mel.shape[1] > most:
                 with self.speaking:
                     return wave_in_pieces(self._speech.vocoder, mel, most)
-            wave: Array = run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
-            return wave
+            wave = run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
+            # a reply may be kept for long: the buffers of a device are not its to hold
+            return np.array(wave)
 
     # -- parts ----------------------------------------------------------------------
 

@@ -42,7 +42,6 @@ class Block:
     """Tensors of the host and the device.
 
     Attributes:
-        arrays: of the host, by name.
         addresses: of the device, by name.
         bits: of each tensor its own, for sets of tensors as numbers.
     """
@@ -52,19 +51,30 @@ class Block:
     ) -> None:
         places, size = lay_out(specs, sizes)
         self._places = places
+        self._dtypes = {spec.name: NUMPY_DTYPES[spec.dtype] for spec in specs}
         self._host = device.host_memory(size)
         mapped = self._host.device_address
         self._device = None if mapped is not None else device.memory(size)
         base = mapped if self._device is None else self._device.address
         assert base is not None
         self._base = base
-        self.arrays = {
-            place.name: self._host.array(place.offset, place.shape, NUMPY_DTYPES[spec.dtype])
-            for place, spec in zip(places, specs, strict=True)
-        }
         self.addresses = {place.name: base + place.offset for place in places}
         self.bits = {place.name: 1 << number for number, place in enumerate(places)}
         self._spans: dict[int, list[tuple[int, int]]] = {0: []}
+
+    def arrays(self, user: object) -> dict[str, Array]:
+        """Of the host, by name. Each, and what is cut out of it, holds on to `user`."""
+        lent = self._host.lent(user)
+        return {
+            place.name: lent[place.offset : place.offset + place.size]
+            .view(self._dtypes[place.name])
+            .reshape(place.shape)
+            for place in self._places
+        }
+
+    def clear(self) -> None:
+        """Zeros, on the host."""
+        self._host.bytes[:] = 0
 
     def send(self, chosen: int, stream: Stream) -> None:
         """Tensors of the host to the device."""
@@ -96,15 +106,15 @@ class Block:
 
 
 class Inputs(OnDemand):
-    """Host arrays of a block; those taken since the last run have to be sent.
+    """Host arrays of a block, lent to `user`; those taken since the last run have to be sent.
 
     Attributes:
         touched: the set of them; all at first.
     """
 
-    def __init__(self, block: Block) -> None:
-        super().__init__(block.arrays)
-        self._arrays, self._bits = block.arrays, block.bits
+    def __init__(self, block: Block, user: object) -> None:
+        self._arrays, self._bits = block.arrays(user), block.bits
+        super().__init__(self._arrays)
         self.touched = sum(block.bits.values())
 
     def __getitem__(self, name: str) -> Array:
@@ -113,7 +123,7 @@ class Inputs(OnDemand):
 
 
 class Outputs(OnDemand):
-    """Host arrays of a block, brought when they are taken.
+    """Host arrays of a block, lent to `user`, brought when they are taken.
 
     Attributes:
         taken: the set of those taken since the last run. The next run brings them along: what
@@ -121,9 +131,9 @@ class Outputs(OnDemand):
         here: the set of those whose host arrays are those of the last run.
     """
 
-    def __init__(self, block: Block, fetch: Callable[[int], None]) -> None:
-        super().__init__(block.arrays)
-        self._arrays, self._bits, self._fetch = block.arrays, block.bits, fetch
+    def __init__(self, block: Block, user: object, fetch: Callable[[int], None]) -> None:
+        self._arrays, self._bits, self._fetch = block.arrays(user), block.bits, fetch
+        super().__init__(self._arrays)
         self.taken = 0
         self.here = sum(block.bits.values())  # before the first run they are zeros
 

@@ -136,7 +136,7 @@ class DeviceMemory:
 
 
 class HostMemory:
-    """Page-locked host memory, freed when it and all arrays over it are gone.
+    """Page-locked host memory, freed with its last reference.
 
     On a device of its own memory, copies from and to it need no bounce buffer. On an integrated
     GPU it is mapped: the device reads and writes it in place, and nothing is copied. NVIDIA
@@ -151,31 +151,30 @@ class HostMemory:
 
     def __init__(self, device: Device, size: int) -> None:
         mapped = device.facts.integrated
-        owner = _Pinned(device, max(size, 1), mapped)
-        self.address = owner.address
-        self.device_address: int | None = None
-        if mapped:
-            self.device_address = int(device.call("cudaHostGetDevicePointer", self.address, 0))
-        self.bytes: Array = np.asarray(owner)
-        self.bytes[:] = 0
-
-    def array(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """A part of it, which keeps all of it alive."""
-        size = int(np.prod(shape)) * dtype.itemsize
-        found: Array = self.bytes[offset : offset + size].view(dtype).reshape(shape)
-        return found
-
-
-class _Pinned:
-    """The memory itself: numpy reads `__array_interface__`, and every array holds this object."""
-
-    def __init__(self, device: Device, size: int, mapped: bool) -> None:
-        cuda = device.cuda
+        cuda, size = device.cuda, max(size, 1)
         flags = cuda.cudaHostAllocMapped if mapped else cuda.cudaHostAllocDefault
         self.address = int(device.call("cudaHostAlloc", size, flags))
         weakref.finalize(self, cuda.cudaFreeHost, self.address).atexit = False
+        self.device_address: int | None = None
+        if mapped:
+            self.device_address = int(device.call("cudaHostGetDevicePointer", self.address, 0))
+        self.bytes: Array = np.asarray(_Lent(self.address, size, None))
+        self.bytes[:] = 0
+
+    def lent(self, user: object) -> Array:
+        """All of it, u8[size]; arrays over it hold on to `user`, not to this object."""
+        found: Array = np.asarray(_Lent(self.address, self.bytes.size, user))
+        return found
+
+
+class _Lent:
+    """Memory that numpy reads through `__array_interface__`: every array over it holds this
+    object, and so the user."""
+
+    def __init__(self, address: int, size: int, user: object) -> None:
+        self.user = user
         self.__array_interface__ = {
-            "shape": (size,), "typestr": "|u1", "data": (self.address, False), "version": 3,
+            "shape": (size,), "typestr": "|u1", "data": (address, False), "version": 3,
         }  # fmt: skip
 
 

@@ -8,11 +8,19 @@ from math import prod
 from runtime.backend import State, require_state
 from runtime.errors import OmnijetError
 from runtime.trt.bound import EngineBound
+from runtime.trt.caches import Caches
 from runtime.trt.engine import Engine
+from runtime.trt.pool import Pool
 from runtime.trt.state import EngineState
+from runtime.trt.work import Work
 
 Profile = Mapping[str, Sequence[int]]
 """Of each symbol, its smallest, usual and largest size."""
+
+KEPT_WORKS = 2
+"""Of a graph without caches: chunks of a sound, and what is left of it; pictures of a clip."""
+KEPT_CACHES = 1
+"""Of the last sequence, for the next."""
 
 WAYS_OUT = {
     "cells": "use a smaller picture or clip, or ",
@@ -22,10 +30,16 @@ WAYS_OUT = {
 
 
 class EngineGraph:
-    """Satisfies `runtime.backend.Graph`."""
+    """Satisfies `runtime.backend.Graph`.
+
+    Buffers and captured work are kept when they are no longer used, and used again: a second
+    reply allocates nothing and captures nothing.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._works: Pool[Work] = Pool(KEPT_WORKS)
+        self._caches: Pool[Caches] = Pool(KEPT_CACHES)
         self._profiles = engine.entry.profiles
         self.contract = engine.contract
 
@@ -35,17 +49,19 @@ class EngineGraph:
         profile = choose(self._profiles, sizes)
         if profile is None:
             raise self._too_large(sizes)
-        return EngineBound(self._engine, profile, sizes, state)
+        works, turns = self._works, 0
+        if state is not None:
+            works, turns = state.caches.works, state.caches.turns
+        key = tuple(sorted(sizes.items()))
+        work = works.take(key) or Work(self._engine, profile, sizes, turns)
+        return EngineBound(work, works, key, state)
 
     def new_state(self, capacity: int) -> EngineState:
-        engine, most = self._engine, self.limit("capacity")
+        most = self.limit("capacity")
         assert most is not None and self.contract.state, f"{self.contract.name} carries nothing"
         if capacity > most:
             raise self._too_large({"capacity": capacity})
-        return EngineState(
-            engine.device, engine.stream, engine.lock, self.contract, most,
-            engine.entry.caches_in_place,
-        )  # fmt: skip
+        return EngineState(self._engine, most, self._caches)
 
     def limit(self, symbol: str) -> int | None:
         return largest(self._profiles, symbol)

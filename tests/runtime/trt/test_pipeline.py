@@ -207,6 +207,24 @@ def test_everything_is_given_back(built: Path, orin: Machine) -> None:
     assert (orin.gpu.used, orin.gpu.pinned, orin.gpu.streams) == (0, 0, {})
 
 
+def test_a_second_reply_allocates_and_captures_nothing(pair: tuple[Omni, Omni, Machine]) -> None:
+    ours, _, made = pair
+
+    def count(*names: str) -> list[int]:
+        return [made.gpu.calls.get(name, 0) for name in names]
+
+    first = ours.generate(user(QUESTION), **OPTIONS)
+    allocated = count("cudaMalloc", "cudaHostAlloc")
+    captured = [*count("cudaGraphInstantiate"), len(made.library.contexts)]
+    second = ours.generate(user(QUESTION), **OPTIONS)
+    assert (second.text_ids, second.codes) == (first.text_ids, first.codes)
+    assert np.array_equal(second.audio, first.audio)
+    assert count("cudaMalloc", "cudaHostAlloc") == allocated
+    if ours.bundle.manifest.engines["orin-nx"]["thinker_step"].caches_in_place:
+        assert [*count("cudaGraphInstantiate"), len(made.library.contexts)] == captured
+    # else a short text does not run the step of either buffer often enough to be captured
+
+
 def test_what_cannot_be_captured_runs_all_the_same(built: Path, orin: Machine) -> None:
     orin.library.capturable = False
     ours, theirs = Omni.open(built, engines="orin-nx"), Omni.open(built, backend=OrtBackend(1))

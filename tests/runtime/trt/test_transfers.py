@@ -12,11 +12,13 @@ from runtime.backend import Graph
 from runtime.contract import Array
 from runtime.errors import ContractError, OmnijetError
 from runtime.pipeline import Omni
-from runtime.trt.bound import PLAIN_RUNS
 from runtime.trt.buffers import Block, Inputs, Outputs
+from runtime.trt.caches import Caches
 from runtime.trt.device import Device
 from runtime.trt.graph import choose
+from runtime.trt.pool import Pool
 from runtime.trt.state import EngineState
+from runtime.trt.work import PLAIN_RUNS
 from tests.runtime.trt.engines import CAPACITY, PROFILES, Machine
 from tests.runtime.trt.gpu import Cuda, Gpu
 
@@ -46,7 +48,7 @@ def test_a_decode_step_is_one_copy_each_way(built: Path, orin: Machine) -> None:
         assert "hidden" in bound.outputs
     to, back = orin.gpu.copies
     assert to[0] == "host to device" and back == ("device to host", bound.outputs["logits"].nbytes)
-    assert to[1] >= sum(bound._sent.arrays[name].nbytes for name in bound.inputs)
+    assert to[1] >= sum(bound.inputs[name].nbytes for name in bound.inputs)
     assert orin.gpu.calls["cudaGraphLaunch"] == 2
 
 
@@ -61,7 +63,7 @@ def test_what_was_not_taken_is_not_moved(built: Path, orin: Machine) -> None:
     bound.run()
     assert [kind for kind, _ in orin.gpu.copies] == ["host to device", "device to host"]
     assert [size for _, size in orin.gpu.copies] == [
-        bound._sent.arrays["x"].nbytes, velocity.nbytes,
+        bound.inputs["x"].nbytes, velocity.nbytes,
     ]  # fmt: skip
     assert not np.array_equal(bound.outputs["velocity"], velocity)
     orin.gpu.copies.clear()
@@ -75,7 +77,7 @@ def test_neighbours_are_moved_together() -> None:
 
     specs = [TensorSpec(name, "f32", (count,)) for name, count in (("a", 3), ("b", 5), ("c", 2))]
     block = Block(device, specs, {})
-    inputs, stream = Inputs(block), device.stream()
+    inputs, stream = Inputs(block, None), device.stream()
     assert {address % 256 for address in block.addresses.values()} == {0}
     for taken, expected in ((("a", "b", "c"), [512 + 8]), (("a", "c"), [12, 8]), (("b",), [20])):
         inputs.touched = 0
@@ -84,7 +86,7 @@ def test_neighbours_are_moved_together() -> None:
         gpu.copies.clear()
         block.send(inputs.touched, stream)
         assert [size for _, size in gpu.copies] == expected
-    outputs = Outputs(block, lambda chosen: None)
+    outputs = Outputs(block, None, lambda chosen: None)
     assert "a" in outputs and "z" not in outputs and list(outputs) == ["a", "b", "c"]
     assert outputs.taken == 0
 
@@ -98,9 +100,72 @@ def test_outputs_outlive_their_graph(built: Path, orin: Machine) -> None:
     assert np.isfinite(before).all() and np.array_equal(kept, before)
 
 
+def allocated(gpu: Gpu) -> int:
+    return gpu.calls.get("cudaMalloc", 0) + gpu.calls["cudaHostAlloc"]
+
+
+def test_buffers_are_used_again_when_nobody_has_them(built: Path, orin: Machine) -> None:
+    graph = graph_of(built, "vocoder")
+    first = graph.bind({"frames": 8})
+    first.inputs["mel"][...] = 1
+    first.run()
+    kept = first.outputs["wave"][0, 5:50]
+    before, address = kept.copy(), first.inputs["mel"].ctypes.data
+    del first
+    second = graph.bind({"frames": 8})
+    assert second.inputs["mel"].ctypes.data != address, "an array of the first is still there"
+    second.inputs["mel"][...] = 2
+    second.run()
+    assert np.array_equal(kept, before)
+    wanted = second.outputs["wave"].copy()
+    del second, kept
+    count = allocated(orin.gpu)
+    for _ in range(3):
+        again = graph.bind({"frames": 8})
+        assert not again.inputs["mel"].any() and not again.outputs["wave"].any()
+        again.inputs["mel"][...] = 2
+        again.run()
+        assert np.array_equal(again.outputs["wave"], wanted)
+        del again
+    assert allocated(orin.gpu) == count
+    other = graph.bind({"frames": 9})
+    assert other.inputs["mel"].shape == (1, 80, 9) and allocated(orin.gpu) > count
+
+
+def test_caches_are_used_again_when_nobody_has_them(built: Path, orin: Machine) -> None:
+    """Zeroed, and with the work that was captured on them."""
+    graph, state = step(built)
+    bound = graph.bind(SIZES, state)
+    for _ in range(PLAIN_RUNS + 2):
+        bound.run()
+    held = state.caches
+    del state
+    assert graph.new_state(5).caches is not held, "whoever bound them still has them"
+    caches_of(held, orin.gpu)[...] = 3
+    del bound
+    count, launches = allocated(orin.gpu), orin.gpu.calls["cudaGraphLaunch"]
+    again = graph.new_state(5)
+    assert again.caches is held and not caches_of(held, orin.gpu).any()
+    bound = graph.bind(SIZES, again)
+    bound.run()
+    assert orin.gpu.calls["cudaGraphLaunch"] == launches + 1
+    assert allocated(orin.gpu) == count
+
+
+def test_a_pool() -> None:
+    pool: Pool[str] = Pool(2)
+    assert pool.take() is None
+    for name, key in (("a", 1), ("b", 2), ("c", 1)):
+        pool.give(name, key)
+    assert [pool.take(1), pool.take(1), pool.take(2)] == ["c", None, "b"]
+
+
 def caches(state: EngineState, gpu: Gpu) -> Array:
-    buffer = state._buffers[state.turn]
-    place = state._places[0]
+    return caches_of(state.caches, gpu)
+
+
+def caches_of(found: Caches, gpu: Gpu) -> Array:
+    buffer, place = found._buffers[found.turn], found._places[0]
     view = gpu.view(buffer.address + place.offset, place.size, "device")
     return view.view(np.float32).reshape(place.shape)
 
@@ -141,9 +206,10 @@ def test_what_a_run_costs_the_host(built: Path, orin: Machine) -> None:
     for _ in range(PLAIN_RUNS + 2):
         bound.run()
         bound.outputs["logits"]
-    _, base = bound._captured[0]
-    bound._captured[0] = (lambda: None, base)
-    cuda = bound._engine.stream._cuda
+    work = bound._work
+    _, base = work._captured[0]
+    work._captured[0] = (lambda: None, base)
+    cuda = work._engine.stream._cuda
     for name in ("cudaMemcpyAsync", "cudaStreamSynchronize"):
         object.__setattr__(cuda, name, lambda *args: (0,))
     seconds = []
