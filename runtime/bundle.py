@@ -36,13 +36,15 @@ class Bundle:
         """Raises `OmnijetError` if the folder is no bundle, or files are missing or of
         another size. Contents are verified by `check_files`.
 
-        Engines are judged by what runs them: without them a bundle is whole."""
+        Engines are judged by what runs them: without them a bundle is whole. A graph may be left
+        out where an engine of it is: a device has no room for both."""
         return Bundle.of(Path(folder), Manifest.read(Path(folder)))
 
     @staticmethod
     def of(folder: Path, manifest: Manifest) -> Bundle:
         """With a manifest that was read; raises as `open`."""
-        files = manifest.without_engines().files
+        absent = left_out(folder, manifest)
+        files = {k: v for k, v in manifest.without_engines().files.items() if k not in absent}
         faults = misfits(folder, files)
         if faults:
             raise OmnijetError(
@@ -98,6 +100,18 @@ class Bundle:
         return name, voices[name].bos_token
 
 
+def left_out(folder: Path, manifest: Manifest) -> Mapping[str, str]:
+    """Files of graphs that are not there while an engine of theirs is, and whose they are."""
+    engines = [one for target in manifest.engines.values() for one in target.items()]
+    built = {graph for graph, entry in engines if (folder / entry.file).is_file()}
+    return {
+        file: graph
+        for graph, entry in manifest.graphs.items()
+        for file in (entry.file, entry.weights)
+        if graph in built and not (folder / file).exists()
+    }
+
+
 def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
     """Files that are missing or of another size, one line each."""
     faults = []
@@ -138,10 +152,13 @@ def _check_parts(manifest: Manifest, folder: Path) -> None:
 
 
 def check_files(bundle: Bundle, progress: Callable[[int], None] | None = None) -> list[str]:
-    """Hashes every file, engines too; returns what is wrong, one line each."""
-    faults = misfits(bundle.folder, bundle.manifest.files)
+    """Hashes every file, engines too, but what was left out; returns what is wrong, one line
+    each."""
+    absent = left_out(bundle.folder, bundle.manifest)
+    files = {name: entry for name, entry in bundle.manifest.files.items() if name not in absent}
+    faults = misfits(bundle.folder, files)
     wrong = {fault.rpartition(": ")[0] for fault in faults}
-    for name, entry in bundle.manifest.files.items():
+    for name, entry in files.items():
         if name in wrong:
             continue
         found = hash_file(bundle.folder / name, progress)

@@ -113,6 +113,12 @@ class OrtBackend:
             weights: in place of those of these names in the weight file; they must live as
                 long as the session.
         """
+        if altered is None and not path.exists():
+            raise OmnijetError(
+                f"graph {name} was left out of this bundle",
+                where=path,
+                fix="run its engines (--engines T), or copy the graphs here again",
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +224,31 @@ def test_a_second_reply_allocates_and_captures_nothing(pair: tuple[Omni, Omni, M
     if ours.bundle.manifest.engines["orin-nx"]["thinker_step"].caches_in_place:
         assert [*count("cudaGraphInstantiate"), len(made.library.contexts)] == captured
     # else a short text does not run the step of either buffer often enough to be captured
+
+
+def test_engines_without_their_graphs(
+    built: Path, orin: Machine, tmp_path: Path, capsys: Capture
+) -> None:
+    """A device need not have room for both."""
+    alone = tmp_path / "alone"
+    shutil.copytree(built, alone, ignore=shutil.ignore_patterns("graphs"))
+    ours, theirs = Omni.open(alone, engines="orin-nx"), Omni.open(built, backend=OrtBackend(1))
+    same(
+        ours.generate(user(DRAWING, ASK), **OPTIONS),
+        theirs.generate(user(DRAWING, ASK), **OPTIONS),
+    )
+    assert omnijet.main(["check", str(alone)]) == 0
+    assert capsys.readouterr().out.count("left out: there is an engine") == 6
+    assert omnijet.main(["inspect", str(alone)]) == 0
+    with pytest.raises(OmnijetError, match="thinker_step was left out") as caught:
+        Omni.open(alone, backend=OrtBackend(1)).generate(user(ASK), **OPTIONS)
+    assert "--engines T" in (caught.value.fix or "")
+    assert omnijet.main(["build", str(alone), "--target", "orin-nx-jp72"]) == 2
+    assert "thinker_step.onnx: missing" in capsys.readouterr().err
+    (alone / "engines/orin-nx/vocoder.engine").unlink()
+    with pytest.raises(OmnijetError, match="not as written") as caught:
+        Omni.open(alone, engines="orin-nx")
+    assert "vocoder.onnx: missing" in str(caught.value.got)
 
 
 def test_what_cannot_be_captured_runs_all_the_same(built: Path, orin: Machine) -> None:
