@@ -113,9 +113,17 @@ def test_a_given_python_needs_no_environment_of_ours() -> None:
     assert said("GPU_PYTHON=python3").strip() == "python3 -m tests.gpu_check"
 
 
-def test_parity_of_bf16_is_skipped(nano_bf16: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert parity_module.main([str(nano_bf16), "talker_step", "--engines", "rtx-ada"]) == 0
-    assert "no bf16" in json.loads(capsys.readouterr().out)["skipped"]
+def test_parity_of_bf16(
+    trained_bf16: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The processor has no kernels for it, and still tells what is right."""
+    bundle = with_engines(trained_bf16[1], tmp_path / "bundle")
+    with machine():
+        for graph in ("thinker_step", "vocoder"):
+            assert parity_module.main([str(bundle), graph, "--engines", "orin-nx"]) == 0
+            facts = json.loads(capsys.readouterr().out)
+            assert facts["limit_db"] == LIMIT_DB["f32" if graph == "vocoder" else "bf16"]
+            assert min(facts["snr_db"].values()) > LIMIT_DB["f32"], "the double computes in f32"
 
 
 class _Noisy:
@@ -168,7 +176,8 @@ def test_every_command_is_one_that_is_understood(tmp_path: Path) -> None:
     assert len(names) == len(parts) and all(set(one.needs) <= names for one in parts)
     order = [one.name for one in parts]
     assert all(order.index(need) < order.index(one.name) for one in parts for need in one.needs)
-    assert sum("parity" in one.name for one in parts) == 2 * len(GRAPHS)
+    assert sum("parity" in one.name for one in parts) == 2 * len(GRAPHS) + 4
+    assert not [one for one in nano_parts(tmp_path, [CUDA]) if "bf16" in one.name]
     for one in parts:
         _, module, *words = one.command
         if module != "omnijet":
@@ -195,10 +204,14 @@ def test_the_table() -> None:
         [
             Outcome(parity, "passed", 3.0, facts=facts),
             Outcome(replace(parity, name="cuda: parity of dit_step"), "failed", said="a | b\nc"),
+            Outcome(
+                replace(parity, name="cuda: parity of talker_step, bf16"), "passed", facts=facts
+            ),
             Outcome(Part("cuda: bench 3B", (), (), "cuda"), "passed", 9.0, facts=bench),
         ],
     )
     assert "| vocoder | 61 dB, 123 µs |" in text and "| dit_step | failed |" in text
+    assert "| talker_step, bf16 | 61 dB, 123 µs |" in text and text.count("| thinker_step") == 1
     assert "| thinker_decode, one step | 2.50 |" in text and "| dit | 12.00 |" in text
     assert "| real-time factor | 0.500 |" in text and "a / b c" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| cuda: ")}

@@ -17,6 +17,8 @@ from runtime.ort import reads_graphs
 from tests.gpu_check.ways import ROOT, Way
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
+BF16 = ", bf16"
+"""Behind the name of a graph; DiT and vocoder are in f32 whatever the bundle is in."""
 MINUTE = 60
 Verdict = Literal["passed", "failed", "not run"]
 
@@ -72,7 +74,23 @@ def nano_parts(
         parts.append(Part(f"{way.name}: demo", talk, needs, way.name))
         profile = ("profile", bundle, *way.options, "--runs", "3", "--format", "json")
         parts.append(_omnijet(f"{way.name}: profile", profile, needs, way.name))
+    if not given and reads_graphs():
+        parts += _bf16_parts(scratch, found)
     return parts
+
+
+def _bf16_parts(scratch: Path, found: Sequence[Way]) -> list[Part]:
+    """Parity of engines: providers of ONNX Runtime have not all kernels for it."""
+    bundle = str(scratch / "nano-bf16")
+    export = ("export", str(ROOT / "nano" / "checkpoint"), bundle, "--dtype", "bf16")
+    parts = [_omnijet("nano: export bf16", export)]
+    for way in found:
+        if way.option == "--engines":
+            needs = _built(parts, "nano bf16", bundle, way)
+            for graph in GRAPHS[:4]:
+                command = ("-m", "tests.gpu_check.parity", bundle, graph, *way.options)
+                parts.append(Part(f"{way.name}: parity of {graph}{BF16}", command, needs, way.name))
+    return parts if len(parts) > 1 else []
 
 
 def full_parts(
