@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -181,24 +182,36 @@ def unexpected(cell: Cell, verdict: Mapping[str, Any]) -> bool:
 def text_of(cell: Cell, verdict: Mapping[str, Any]) -> str:
     wrong = " (unexpected)" if unexpected(cell, verdict) else ""
     if not verdict["done"]:
-        return f"{verdict['stage']}{wrong}"
-    return (
-        f"{verdict['seconds']:.0f} s, {size_text(verdict['peak_bytes'])} "
-        f"(predicted {size_text(verdict['predicted_bytes'])}), {size_text(verdict['bytes'])}, "
-        f"{verdict['layers']} layers{wrong}"
-    )
+        return f"refused by the {verdict['stage']}{wrong}"
+    return f"{verdict['seconds']:.0f} s{wrong}"
 
 
 def table_of(verdicts: Mapping[Cell, Mapping[str, Any]]) -> Table:
-    """A row for each graph and kind, a column for each target."""
+    """Markdown. A row for each graph and kind; of memory, size and layers the most of any
+    target."""
     targets = sorted({cell.target for cell in verdicts}, key=list(TARGETS).index)
-    table = Table("precision", "graph", "kind", "flavour", *targets)
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    table = Table(
+        "graph", "form", *(f"SM{TARGETS[target].compute_capability}" for target in targets),
+        "peak memory", "predicted", "engine", "layers", box=box.MARKDOWN,
+    )  # fmt: skip
+    rows: dict[tuple[str, str], dict[str, tuple[Cell, Mapping[str, Any]]]] = {}
     for cell, verdict in verdicts.items():
-        row = rows.setdefault((cell.precision, cell.graph, cell.kind, cell.flavour), {})
-        row[cell.target] = text_of(cell, verdict)
+        precision = "f32" if cell.graph in WIDE else cell.precision
+        form = precision if cell.kind == "none" else f"{precision}, {cell.kind}"
+        form += "" if cell.flavour == "native" else f", {cell.flavour}"
+        rows.setdefault((cell.graph, form), {})[cell.target] = cell, verdict
     for names, cells in rows.items():
-        table.add_row(*names, *(cells.get(target, "") for target in targets))
+        built = [verdict for _, verdict in cells.values() if verdict["done"]]
+
+        def most(fact: str, of: list[Mapping[str, Any]] = built) -> int:
+            return max((verdict[fact] for verdict in of), default=0)
+
+        table.add_row(
+            *names,
+            *(text_of(*cells[target]) if target in cells else "" for target in targets),
+            *(size_text(most(fact)) for fact in ("peak_bytes", "predicted_bytes", "bytes")),
+            f"{most('layers'):,}",
+        )
     return table
 
 
