@@ -1,4 +1,5 @@
-"""TensorRT-RTX builds every graph in every form that it can, ahead of time for three GPUs."""
+"""TensorRT-RTX builds every graph in every form that it can, ahead of time for three GPUs;
+decomposed graphs for one."""
 
 from __future__ import annotations
 
@@ -49,6 +50,23 @@ def test_a_graph_builds(
         assert verdict["done"] == must_build(kind, capability), (capability, verdict)
         if verdict["done"]:
             assert path.with_suffix(".engine").stat().st_size == verdict["bytes"] > 100_000
+
+
+@pytest.mark.parametrize(
+    ("graph", "kind"),
+    [(graph, kind) for _, graph, kind in CELLS if kind not in ZEROS],
+)
+def test_a_decomposed_graph_builds(
+    nano_f16: Path, rtx: Installed, tmp_path: Path, graph: str, kind: str
+) -> None:
+    """What TensorRT 10.3 and 10.13 are given: for the nearest GPU of an Orin, of a Thor."""
+    manifest = Manifest.read(nano_f16)
+    contract = manifest.contracts[graph]
+    profiles = profiles_for(contract, LIMITS, rtx.library, manifest.dims.dit.block)
+    source = nano_f16 / manifest.graphs[graph].file
+    path = lowered(source, contract, kind, tmp_path, "decomposed")
+    verdict = build(path, profiles, contract, 120 if kind == "fp8" else 86, rtx)
+    assert verdict["done"], verdict
 
 
 @pytest.mark.parametrize("flavour", ["native", "decomposed"])
