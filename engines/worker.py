@@ -110,6 +110,7 @@ def build(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
         flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         network = builder.create_network(flags)
         parse(trt, network, job["graph"], log)
+        let_decompose(trt, network)
         parsed = time.monotonic() - start
         config = configured(trt, builder, job)
         cache = timing_cache(config, job["timing_cache"])
@@ -166,6 +167,16 @@ def parse(trt: Any, network: Any, graph: str, log: Any) -> None:
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         raise Refused("parser", [fault(error) for error in errors[:SAID]] or log.errors[:SAID])
     tell({"progress": "parsing", "done": 1, "total": 1})
+
+
+def let_decompose(trt: Any, network: Any) -> None:
+    """Attention for which this GPU has no kernel of its own becomes several layers. Otherwise the
+    build fails there (seen: TensorRT-RTX 1.7 on SM90); where it has one, nothing changes."""
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type.name == "ATTENTION_INPUT":
+            layer.__class__ = trt.IAttentionInputLayer  # as the API has it: there is no cast
+            layer.attention.decomposable = True
 
 
 def fault(error: Any) -> dict[str, str]:

@@ -23,6 +23,8 @@ ASKED = {
     "INetworkDefinition": ("num_layers", "get_layer", "num_inputs", "get_input", "num_outputs",
                            "get_output"),
     "ILayer": ("type", "num_outputs", "get_output"),
+    "IAttentionInputLayer": ("attention",),
+    "IAttention": ("decomposable",),
     "ITensor": ("name", "dtype", "shape"),
     "IOptimizationProfile": ("set_shape",),
     "ITimingCache": ("serialize",),
@@ -87,6 +89,28 @@ def write_graph(folder: Path, kind: str = "Relu") -> Path:
     path = folder / "x.onnx"
     save(model, path)
     return path
+
+
+@pytest.mark.parametrize("head", [64, 264])
+def test_attention_without_a_kernel_of_its_own_builds(
+    rtx: Installed, tmp_path: Path, head: int
+) -> None:
+    """No kernel has heads of 264: the library refuses them unless it may take several."""
+    from onnx import TensorProto, helper, save
+
+    q, k, v, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, 2, "rows", head])
+        for name in "qkvy"
+    )
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y"])
+    graph = helper.make_graph([node], "g", [q, k, v], [y])
+    path = tmp_path / "x.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10), path)
+    shapes = [[1, 2, rows, head] for rows in (1, 64, 128)]
+    profiles = [dict.fromkeys("qkv", shapes)]
+    verdict = run_worker(rtx.python, job(path, profiles=profiles), folder=tmp_path)
+    assert verdict["done"], verdict
+    assert verdict["summary"]["kinds"]["ATTENTION_INPUT"] == 1
 
 
 @pytest.mark.parametrize("cache", [None, b"", b"not a timing cache at all" * 40])
