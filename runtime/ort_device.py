@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,12 +76,16 @@ class OrtDeviceBackend(OrtBackend):
     def load(self, path: Path, contract: GraphContract) -> DeviceGraph:  # type: ignore[override]
         session = self.session(path, contract.name)
         if session.get_providers()[0] != self._first:  # it falls back without an error
+            _preload()
+            session = self.session(path, contract.name)
+        if session.get_providers()[0] != self._first:
             raise OmnijetError(
                 f"{self._first} did not start",
                 where=path,
                 got="running on " + ", ".join(session.get_providers()),
                 fix="look for what its libraries need: CUDA and cuDNN of the versions that this "
-                "onnxruntime was built with, a GPU and its driver",
+                "onnxruntime was built with (`pip install 'onnxruntime-gpu[cuda,cudnn]'`), a GPU "
+                "and its driver",
             )
         found = boundary(session)
         verify(contract, found.inputs, found.outputs, path)
@@ -209,6 +215,14 @@ class _Brought(OnDemand):
         if name not in self.here:
             self.here[name] = self._values[name].numpy()
         return self.here[name]
+
+
+def _preload() -> None:
+    """CUDA and cuDNN that pip installed lie beside onnxruntime, where no linker looks."""
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is not None:
+        with redirect_stdout(StringIO()):  # it prints what it does not find
+            preload()
 
 
 def _on(device: str, array: Array) -> Any:
