@@ -4,6 +4,7 @@ stops no other, and what it writes is a table."""
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -22,6 +23,7 @@ from runtime.contract import Array
 from runtime.ort import OrtBackend
 from runtime.pipeline import Omni
 from runtime.trt.device import DeviceFacts
+from tests.gpu_check import cuda as cuda_module
 from tests.gpu_check import parity as parity_module
 from tests.gpu_check import parts as parts_module
 from tests.gpu_check import ways as ways_module
@@ -30,6 +32,7 @@ from tests.gpu_check.parts import GRAPHS, Outcome, Part, full_parts, nano_parts,
 from tests.gpu_check.report import markdown
 from tests.gpu_check.ways import Way, find_gpu, ways
 from tests.runtime.trt.engines import machine, with_engines
+from tests.runtime.trt.gpu import Cuda, Gpu
 
 ROOT = Path(__file__).parent.parent
 CUDA, ORIN = Way("--provider", "cuda"), Way("--engines", "orin-nx")
@@ -262,3 +265,32 @@ def test_the_whole_run_writes_its_table_and_cleans_up(
     assert "FAILED: broken" in said.out and "passed   fine" in said.err
     assert "| broken | failed |" in (tmp_path / "out" / "table.md").read_text()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"table.md", "log.txt"}
+
+
+class _Pretended(Gpu):
+    """The double of the GPU where the real one would be."""
+
+    runs_graphs = True
+    faults: tuple[BaseException, ...] = ()
+
+
+def test_engines_on_cuda_alone(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    made: list[_Pretended] = []
+
+    def load_cuda() -> Cuda:
+        made.append(_Pretended(capability=90))
+        return Cuda(made[-1])
+
+    monkeypatch.setattr(cuda_module, "load_cuda", load_cuda)
+    monkeypatch.setattr(cuda_module, "Bridge", lambda cuda: made[-1])
+    monkeypatch.setattr(cuda_module, "CASES", {"own memory": cuda_module.Case()})
+    with machine(capability=90):
+        assert cuda_module.main([str(trained[1])]) == 0
+        found = json.loads(capsys.readouterr().out)["own memory"]
+        assert found["wrong"] == [] and found["launches"] > 50 and found["step_us"] > 0
+        monkeypatch.setattr(cuda_module, "same", lambda one, other: False)
+        assert cuda_module.main([str(trained[1])]) == 1
+    gc.enable()

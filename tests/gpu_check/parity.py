@@ -142,11 +142,11 @@ def compare(ours: Graph, right: Reference) -> dict[str, float]:
     worst: dict[str, float] = {}
     for (one, _), other in zip(outputs(ours, right.feeds), right.outputs, strict=True):
         for name, wanted in other.items():
-            worst[name] = min(worst.get(name, np.inf), _snr(wanted, one[name]))
+            worst[name] = min(worst.get(name, np.inf), snr(wanted, one[name]))
     return worst
 
 
-def _snr(right: Array, other: Array) -> float:
+def snr(right: Array, other: Array) -> float:
     """-inf for what is not finite."""
     if not np.isfinite(other).all():
         return -np.inf

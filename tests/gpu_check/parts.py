@@ -74,6 +74,10 @@ def nano_parts(
         parts.append(Part(f"{way.name}: demo", talk, needs, way.name))
         profile = ("profile", bundle, *way.options, "--runs", "3", "--format", "json")
         parts.append(_omnijet(f"{way.name}: profile", profile, needs, way.name))
+    if reads_graphs():
+        ready = tuple(part.name for part in parts if not part.way)
+        command = ("-m", "tests.gpu_check.cuda", bundle)
+        parts.append(Part("what runs engines, without TensorRT", command, ready))
     if not given and reads_graphs():
         parts += _bf16_parts(scratch, found)
     return parts
@@ -168,7 +172,7 @@ def run_one(part: Part, log: Path) -> Outcome:
         file.write(f"\n$ python {' '.join(part.command)}\n{said}{errors}")
     facts = _facts(said)
     if process.returncode == 0:
-        return Outcome(part, "passed", seconds, facts=facts)
+        return Outcome(part, "passed", seconds, str(facts.get("said", "")), facts)
     return Outcome(part, "failed", seconds, late or _why(process.returncode, errors), facts)
 
 

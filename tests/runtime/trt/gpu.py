@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import SimpleNamespace
@@ -20,6 +20,8 @@ import numpy as np
 
 from runtime.contract import Array
 
+Span = tuple[int, int]
+"""Address and bytes of memory."""
 POISON = 0xFF  # NaN as f16 and f32, no bool, a wrong index
 DEVICE_BASE, ALIAS_BASE, GUARD = 0x7000_0000_0000, 0x6000_0000_0000, 4096
 
@@ -141,8 +143,8 @@ class Gpu:
         found: Array = memory.bytes[offset : offset + size]
         return found
 
-    def put(self, stream: Any, work: Callable[[], None]) -> None:
-        """Work on a stream, or into what it captures."""
+    def put(self, stream: Any, work: Callable[[], None], memory: Sequence[Span] = ()) -> None:
+        """Work on a stream, or into what it captures; `memory` it uses may change until then."""
         handle = self.streams[int(stream)]
         (handle.work if handle.captured is None else handle.captured).append(work)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from engines.widened_backend import WidenedBackend
 from runtime.contract import NUMPY_DTYPES, Array, split_axis
+from tests.runtime.trt.bridge import Bridge
 from tests.runtime.trt.gpu import Fault, Gpu
 
 
@@ -79,7 +80,7 @@ class Library:
     ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
     CudaGraphStrategy = CudaGraphStrategy
 
-    def __init__(self, gpu: Gpu, name: str = "tensorrt", version: str = "10.16.2") -> None:
+    def __init__(self, gpu: Gpu | Bridge, name: str = "tensorrt", version: str = "10.16.2") -> None:
         self.gpu, self.__name__, self.__version__ = gpu, name, version
         self.contexts: list[IExecutionContext] = []
         self.capturable = True
@@ -256,8 +257,16 @@ class IExecutionContext:
         for read, written in self._engine.facts["state"]:
             if (addresses[read] == addresses[written]) != self._engine.facts["in_place"]:
                 raise Fault(f"{read} and {written}: the engine wants them at one address or two")
-        gpu.put(stream_handle, lambda: self._work(addresses, shapes))
+        self._gpu.put(
+            stream_handle,
+            lambda: self._work(addresses, shapes),
+            [self._scratch, *((addresses[name], self._bytes(name, shapes)) for name in addresses)],
+        )
         return True
+
+    def _bytes(self, name: str, shapes: dict[str, tuple[int, ...]]) -> int:
+        dtype = NUMPY_DTYPES[OURS[self._engine.tensors[name]["dtype"]]]
+        return prod(shapes[name]) * dtype.itemsize
 
     def _work(self, addresses: dict[str, int], shapes: dict[str, tuple[int, ...]]) -> None:
         if self._scratch[1]:
@@ -265,7 +274,7 @@ class IExecutionContext:
         arrays = {}
         for name, tensor in self._engine.tensors.items():
             dtype = NUMPY_DTYPES[OURS[tensor["dtype"]]]
-            size = prod(shapes[name]) * dtype.itemsize
+            size = self._bytes(name, shapes)
             view = self._gpu.view(addresses[name], size, "device", "alias")
             arrays[name] = view.view(dtype).reshape(shapes[name])
         tensors = self._engine.tensors
