@@ -22,7 +22,9 @@ class Recorder:
     def __init__(self) -> None:
         self.frames: list[int] = []
 
-    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> Bound:
+    def bind(
+        self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
+    ) -> Bound:
         self.frames.append(sizes["frames"])
         return _Silence(sizes["frames"])
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from engines.lowering.widened import widen, widened_contract
 from runtime.contract import Array, GraphContract, Precision
-from runtime.ort import OrtBackend, OrtGraph
+from runtime.ort import OrtBackend, OrtGraph, Providers
 
 
 class WidenedBackend(OrtBackend):
@@ -29,10 +29,11 @@ class WidenedBackend(OrtBackend):
         name: str,
         altered: bytes | None = None,
         weights: Mapping[str, Array] | None = None,
+        providers: Providers | None = None,
     ) -> Any:
         """`altered` must be widened already."""
         if altered is None:
             model = ir.load(path)
             if widen(model):
                 altered = ir.to_proto(model).SerializeToString()
-        return super().session(path, name, altered, weights)
+        return super().session(path, name, altered, weights, providers)

@@ -60,8 +60,11 @@ class Graph(Protocol):
     @property
     def contract(self) -> GraphContract: ...
 
-    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> Bound:
-        """Allocates buffers for `sizes`; `state` supplies the carried tensors."""
+    def bind(
+        self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
+    ) -> Bound:
+        """Allocates buffers for `sizes`; `state` supplies the carried tensors. `kept`: the caller
+        keeps them for many runs to come, which is worth some preparation."""
         ...
 
     def new_state(self, capacity: int) -> State:

@@ -19,7 +19,7 @@ class Bindings:
         """Kept."""
         key = tuple(sorted(sizes.items()))
         if key not in self._bound:
-            self._bound[key] = self.graph.bind(sizes)
+            self._bound[key] = self.graph.bind(sizes, kept=True)
         return self._bound[key]
 
     def once(self, **sizes: int) -> Bound:

@@ -62,6 +62,10 @@ def require_release() -> None:
         )
 
 
+Providers = list[tuple[str, dict[str, str]]]
+"""Of ONNX Runtime, with options: what the first does not take goes to the next."""
+
+
 class OrtBackend:
     """ONNX Runtime's CPU provider.
 
@@ -84,7 +88,7 @@ class OrtBackend:
     ) -> None:
         require_release()
         self._threads = threads
-        self._providers: list[tuple[str, dict[str, str]]] = [("CPUExecutionProvider", {})]
+        self._providers: Providers = [("CPUExecutionProvider", {})]
         self._optimize = optimize
         self._accuracy_level = INTEGER_PRODUCTS if integer_products else FLOAT_PRODUCTS
 
@@ -103,6 +107,7 @@ class OrtBackend:
         name: str,
         altered: bytes | None = None,
         weights: Mapping[str, Array] | None = None,
+        providers: Providers | None = None,
     ) -> Any:
         """A graph file as a session of onnxruntime, its boundary unchecked.
 
@@ -112,6 +117,7 @@ class OrtBackend:
                 the file.
             weights: in place of those of these names in the weight file; they must live as
                 long as the session.
+            providers: in place of the backend's own.
         """
         if altered is None and not path.exists():
             raise OmnijetError(
@@ -146,7 +152,7 @@ class OrtBackend:
             return onnxruntime.InferenceSession(
                 str(path) if altered is None else altered,
                 options,
-                providers=self._providers,
+                providers=self._providers if providers is None else providers,
             )
         except Exception as error:  # onnxruntime's own classes share no narrower base
             raise _not_loaded(name, path, error) from error
@@ -219,7 +225,9 @@ class OrtGraph:
         self._session = session
         self.contract = contract
 
-    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> OrtBound:
+    def bind(
+        self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
+    ) -> OrtBound:
         assert state is None or isinstance(state, OrtState)
         return OrtBound(self._session, self.contract, sizes, state)
 

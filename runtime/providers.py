@@ -12,7 +12,7 @@ from runtime.backend import Backend
 from runtime.bundle import Bundle
 from runtime.errors import OmnijetError
 from runtime.ort import OrtBackend
-from runtime.ort_device import OrtDeviceBackend, Provider
+from runtime.ort_device.backend import OrtDeviceBackend, Provider
 
 CPU = "cpu"
 PROVIDERS: tuple[str, ...] = (CPU, *get_args(Provider))

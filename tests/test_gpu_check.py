@@ -28,7 +28,16 @@ from tests.gpu_check import parity as parity_module
 from tests.gpu_check import parts as parts_module
 from tests.gpu_check import ways as ways_module
 from tests.gpu_check.parity import LIMIT_DB, Reference, call_us, compare
-from tests.gpu_check.parts import GRAPHS, Outcome, Part, full_parts, nano_parts, run_all
+from tests.gpu_check.parts import (
+    ASKED,
+    GRAPHS,
+    PEER,
+    Outcome,
+    Part,
+    full_parts,
+    nano_parts,
+    run_all,
+)
 from tests.gpu_check.report import markdown
 from tests.gpu_check.ways import Way, find_gpu, ways
 from tests.runtime.trt.engines import machine, with_engines
@@ -135,8 +144,8 @@ class _Noisy:
     def __init__(self, graph: Any) -> None:
         self.graph, self.contract = graph, graph.contract
 
-    def bind(self, sizes: dict[str, int]) -> Any:
-        bound = self.graph.bind(sizes)
+    def bind(self, sizes: dict[str, int], kept: bool = False) -> Any:
+        bound = self.graph.bind(sizes, kept=kept)
 
         def outputs() -> dict[str, Array]:
             return {name: array * np.float32(1.02) for name, array in bound.outputs.items()}
@@ -184,7 +193,7 @@ def test_every_command_is_one_that_is_understood(tmp_path: Path) -> None:
     for one in parts:
         _, module, *words = one.command
         if module != "omnijet":
-            assert importlib.import_module(module).parsed(words).bundle
+            assert importlib.import_module(module).parsed(words)
             continue
         verb = omnijet.VERBS.get(words[0])
         if verb is None:
@@ -201,6 +210,8 @@ def test_the_table() -> None:
     facts = {"snr_db": {"wave": 61.4, "other": 70.0}, "call_us": 123.4}
     steps = {"thinker_decode": {"total_us": 2500.0, "host_us": 100.0}}
     bench = {"stages_ms": {"dit": 12.0}, "steps": steps, "real_time_factor": 0.5}
+    profile = {"scenarios": {ASKED: {"latency_ms": {"first_pcm": {"p50": 321.0}}}}}
+    peer = {"stages_ms": {"dit": 99.0}, "steps": {"thinker_decode": {"total_us": 9000.0}}}
     parity = Part("cuda: parity of vocoder", (), (), "cuda")
     text = markdown(
         "A GPU",
@@ -211,14 +222,20 @@ def test_the_table() -> None:
                 replace(parity, name="cuda: parity of talker_step, bf16"), "passed", facts=facts
             ),
             Outcome(Part("cuda: bench 3B", (), (), "cuda"), "passed", 9.0, facts=bench),
+            Outcome(Part("cuda: profile 3B", (), (), "cuda"), "passed", 9.0, facts=profile),
+            Outcome(Part(f"{PEER}: bench 3B", (), (), PEER), "passed", 9.0, facts=peer),
         ],
     )
     assert "| vocoder | 61 dB, 123 µs |" in text and "| dit_step | failed |" in text
     assert "| talker_step, bf16 | 61 dB, 123 µs |" in text and text.count("| thinker_step") == 1
-    assert "| thinker_decode, one step | 2.50 |" in text and "| dit | 12.00 |" in text
-    assert "| real-time factor | 0.500 |" in text and "a / b c" in text
+    assert (
+        "| thinker_decode, one step | 2.50 | 9.00 |" in text and "| dit | 12.00 | 99.00 |" in text
+    )
+    assert "| thinker_decode, of it host | 0.10 |  |" in text
+    assert "| real-time factor | 0.500 |  |" in text and "a / b c" in text
+    assert "| first PCM of a stream (question) | 321.00 |  |" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| cuda: ")}
-    assert widths == {5}
+    assert widths == {5} and "| graph | cuda |" in text
 
 
 def test_ways_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

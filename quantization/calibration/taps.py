@@ -96,7 +96,9 @@ class TappedGraph:
         self._taps = taps
         self._seen = seen
 
-    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> TappedBound:
+    def bind(
+        self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
+    ) -> TappedBound:
         assert state is None or isinstance(state, OrtState)
         return TappedBound(self._session, self.contract, sizes, state, self._taps, self._seen)
 

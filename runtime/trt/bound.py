@@ -5,8 +5,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 
+from runtime.pool import Pool
 from runtime.trt.buffers import Inputs, Outputs
-from runtime.trt.pool import Pool
 from runtime.trt.state import EngineState
 from runtime.trt.work import Work
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.pool import Pool
 from runtime.trt.buffers import lay_out
 from runtime.trt.engine import Engine
-from runtime.trt.pool import Pool
 
 if TYPE_CHECKING:
     from runtime.trt.work import Work

@@ -7,10 +7,10 @@ from math import prod
 
 from runtime.backend import State, require_state
 from runtime.errors import OmnijetError
+from runtime.pool import Pool
 from runtime.trt.bound import EngineBound
 from runtime.trt.caches import Caches
 from runtime.trt.engine import Engine
-from runtime.trt.pool import Pool
 from runtime.trt.state import EngineState
 from runtime.trt.work import Work
 
@@ -43,7 +43,9 @@ class EngineGraph:
         self._profiles = engine.entry.profiles
         self.contract = engine.contract
 
-    def bind(self, sizes: Mapping[str, int], state: State | None = None) -> EngineBound:
+    def bind(
+        self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
+    ) -> EngineBound:
         assert state is None or isinstance(state, EngineState)
         require_state(self.contract, sizes, state)
         profile = choose(self._profiles, sizes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import weakref
 
 from runtime.errors import OmnijetError
+from runtime.pool import Pool
 from runtime.trt.caches import Caches
 from runtime.trt.engine import Engine
-from runtime.trt.pool import Pool
 
 
 class EngineState:

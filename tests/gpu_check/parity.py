@@ -110,7 +110,8 @@ def outputs(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Boun
 
 
 def _calls(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound]]:
-    bound = graph.bind({symbol: SIZES[symbol] for symbol in graph.contract.symbols})
+    sizes = {symbol: SIZES[symbol] for symbol in graph.contract.symbols}
+    bound = graph.bind(sizes, kept=True)  # what is captured is compared, too
     for call in made:
         for name, array in call.items():
             bound.inputs[name][...] = array

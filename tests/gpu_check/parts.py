@@ -19,6 +19,9 @@ from tests.gpu_check.ways import ROOT, Way
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
 BF16 = ", bf16"
 """Behind the name of a graph; DiT and vocoder are in f32 whatever the bundle is in."""
+ASKED = "question"
+SHORT = tuple(word for name in (ASKED, "picture", "clip") for word in ("--scenario", name))
+PEER = "transformers"
 MINUTE = 60
 Verdict = Literal["passed", "failed", "not run"]
 
@@ -72,7 +75,7 @@ def nano_parts(
             parts.append(Part(f"{way.name}: parity of {graph}", command, needs, way.name))
         talk = ("-m", "tests.gpu_check.talk", bundle, *way.options)
         parts.append(Part(f"{way.name}: demo", talk, needs, way.name))
-        profile = ("profile", bundle, *way.options, "--runs", "3", "--format", "json")
+        profile = ("profile", bundle, *way.options, *SHORT, "--runs", "3", "--format", "json")
         parts.append(_omnijet(f"{way.name}: profile", profile, needs, way.name))
     if reads_graphs():
         ready = tuple(part.name for part in parts if not part.way)
@@ -115,7 +118,11 @@ def full_parts(
         needs = _built(parts, "3B", bundle, way)
         bench = ("bench", bundle, *way.options, "--runs", "3", "--format", "json")
         parts.append(_omnijet(f"{way.name}: bench 3B", bench, needs, way.name, minutes=60))
-    return parts
+        profile = ("profile", bundle, *way.options, "--scenario", ASKED, "--runs", "3",
+                   "--format", "json")  # fmt: skip
+        parts.append(_omnijet(f"{way.name}: profile 3B", profile, needs, way.name, minutes=60))
+    peer = ("-m", "tests.gpu_check.peer")
+    return [*parts, Part(f"{PEER}: bench 3B", peer, way=PEER)]
 
 
 def _built(parts: list[Part], size: str, bundle: str, way: Way) -> tuple[str, ...]:

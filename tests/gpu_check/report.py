@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tests.gpu_check.parts import BF16, GRAPHS, Outcome
+from tests.gpu_check.parts import ASKED, BF16, GRAPHS, PEER, Outcome
 
 Row = Sequence[str]
 
@@ -12,11 +12,12 @@ Row = Sequence[str]
 def markdown(title: str, outcomes: Sequence[Outcome]) -> str:
     """Tables of parity and of stages, and every part's verdict."""
     ways = list(dict.fromkeys(one.part.way for one in outcomes if one.part.way))
+    ours = [way for way in ways if way != PEER]
     sections = [
         f"## {title}",
         "Parity with the processor: lowest signal-to-noise ratio, and the time of a call "
         "(Omnijet-nano, f16 unless it is said).\n\n"
-        + table(("graph", *ways), [(graph, *cells) for graph, cells in _parities(ways, outcomes)]),
+        + table(("graph", *ours), [(graph, *cells) for graph, cells in _parities(ours, outcomes)]),
     ]
     if stages := _stages(ways, outcomes):
         sections.append("`omnijet bench` at the 3B's dimensions, milliseconds.\n\n" + stages)
@@ -68,10 +69,22 @@ def _stages(ways: Sequence[str], outcomes: Sequence[Outcome]) -> str:
     for stage in dict.fromkeys(s for facts in measured.values() for s in facts["steps"]):
         steps = [facts["steps"].get(stage) for facts in measured.values()]
         rows.append((f"{stage}, one step", *(_ms(s and s["total_us"] / 1e3) for s in steps)))
-        rows.append((f"{stage}, of it host", *(_ms(s and s["host_us"] / 1e3) for s in steps)))
+        host = [(s or {}).get("host_us") for s in steps]
+        rows.append((f"{stage}, of it host", *(_ms(us and us / 1e3) for us in host)))
     factors = [facts.get("real_time_factor") for facts in measured.values()]
     rows.append(("real-time factor", *("" if f is None else f"{f:.3f}" for f in factors)))
+    streams = [_streamed(way, outcomes) for way in measured]
+    rows.append((f"first PCM of a stream ({ASKED})", *(_ms(first) for first in streams)))
     return table(("stage", *measured), rows)
+
+
+def _streamed(way: str, outcomes: Sequence[Outcome]) -> float | None:
+    """Median milliseconds until the first sound is there, replies after the first."""
+    found = next((o.facts for o in outcomes if o.part.name == f"{way}: profile 3B"), {})
+    if "scenarios" not in found:
+        return None
+    first: float = found["scenarios"][ASKED]["latency_ms"]["first_pcm"]["p50"]
+    return first
 
 
 def _ms(value: float | None) -> str:

@@ -14,7 +14,7 @@ from engines.targets import TARGETS, Target
 from runtime.commands.opening import DRIVER_FILES, has_driver
 from runtime.errors import OmnijetError
 from runtime.ort import reads_graphs
-from runtime.ort_device import PROVIDERS
+from runtime.ort_device.backend import PROVIDERS
 from runtime.trt.device import Device, DeviceFacts
 from runtime.trt.library import load_library, present
 

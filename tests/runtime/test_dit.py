@@ -63,7 +63,7 @@ class TorchGraph:
     def __init__(self, module: torch.nn.Module, contract: GraphContract) -> None:
         self.module, self.contract = module, contract
 
-    def bind(self, sizes: Mapping[str, int], state: None = None) -> TorchBound:
+    def bind(self, sizes: Mapping[str, int], state: None = None, kept: bool = False) -> TorchBound:
         return TorchBound(self.module, self.contract, sizes)
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from runtime import ort_device
 from runtime.bundle import Bundle
 from runtime.commands.opening import hint
+from runtime.contract import Array
 from runtime.errors import ContractError, OmnijetError
-from runtime.ort_device import PROVIDERS, DeviceState, OrtDeviceBackend, ProviderFacts
+from runtime.ort_device import backend as backend_module
+from runtime.ort_device import caches as caches_module
+from runtime.ort_device import work as work_module
+from runtime.ort_device.backend import PROVIDERS, OrtDeviceBackend, ProviderFacts
+from runtime.ort_device.caches import DeviceState
+from runtime.ort_device.memory import on_device
+from runtime.ort_device.session import GRAPH_ID, NOT_CAPTURED, DeviceSession
 from runtime.pipeline import Omni
 from runtime.providers import backend_for
+from runtime.reply import Reply
 from tests.command import Capture, refused
 
 QUESTION = [{"role": "user", "content": "Who are you?"}]
@@ -25,7 +33,7 @@ QUESTION = [{"role": "user", "content": "Who are you?"}]
 def device(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Omni:
     """The processor in the place of a device."""
     here = {**PROVIDERS, "cuda": ProviderFacts("CPUExecutionProvider")}
-    monkeypatch.setattr(ort_device, "PROVIDERS", here)
+    monkeypatch.setattr(backend_module, "PROVIDERS", here)
     return Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda", 1, device="cpu"))
 
 
@@ -77,6 +85,125 @@ def test_caches_grow_and_are_copied(device: Omni) -> None:
         graph.bind({"rows": 3, "capacity": 16}, state)
 
 
+@dataclass
+class Seen:
+    """What was made, and the runs that were captured or replayed."""
+
+    values: int = 0
+    sessions: list[str] = field(default_factory=list)
+    captured: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def replaying(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple[Omni, Seen]:
+    """The processor in the place of a device that captures runs."""
+    facts = ProviderFacts("CPUExecutionProvider", capturing={"enable_cuda_graph": "1"})
+    monkeypatch.setattr(backend_module, "PROVIDERS", {**PROVIDERS, "cuda": facts})
+    seen = Seen()
+    load, run = OrtDeviceBackend.session, DeviceSession.run
+
+    def session(self: Any, path: Path, name: str, **options: Any) -> Any:
+        seen.sessions.append(name)
+        return load(self, path, name, **options)
+
+    def counted(self: DeviceSession, binding: Any, capture: Any = None) -> None:
+        if capture is not None:
+            seen.captured.append(f"{self._name} {capture.get_run_config_entry(GRAPH_ID)}")
+        run(self, binding, capture)
+
+    def made(device: str, array: Array) -> Any:
+        seen.values += 1
+        return on_device(device, array)
+
+    monkeypatch.setattr(OrtDeviceBackend, "session", session)
+    monkeypatch.setattr(DeviceSession, "run", counted)
+    monkeypatch.setattr(caches_module, "on_device", made)
+    monkeypatch.setattr(work_module, "on_device", made)
+    return Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda", 1, device="cpu")), seen
+
+
+OPTIONS: dict[str, Any] = {"seed": 3, "max_text_tokens": 8, "max_codes": 90}
+
+
+def streamed(omni: Omni) -> Reply:
+    with omni.stream(QUESTION, **OPTIONS) as events:
+        list(events)
+        return events.reply
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_a_second_reply_makes_nothing_anew(replaying: tuple[Omni, Seen], omni: Omni) -> None:
+    """Decode steps and windows of the DiT are replayed, with the buffers that were captured; the
+    vocoder has a session for every length that returns."""
+    ours, seen = replaying
+    first = streamed(ours)
+    assert {one.split()[0] for one in seen.captured} == {"thinker_step", "talker_step", "dit_step"}
+    assert seen.sessions.count("vocoder") > 2 and seen.sessions.count("dit_step") == 1
+    ids, sessions = set(seen.captured), list(seen.sessions)
+    values = seen.values
+    second = streamed(ours)
+    assert set(seen.captured) == ids and seen.sessions == sessions
+    alone = 11 * 2 + 2  # the last window of each utterance, and what the vocoder makes of it
+    assert seen.values - values < alone
+    right = streamed(omni)
+    for one in (first, second):
+        assert (one.text_ids, one.codes) == (right.text_ids, right.codes)
+        assert np.array_equal(one.audio, right.audio) and one.audio.std() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_caches_in_use_are_nobody_elses(replaying: tuple[Omni, Seen]) -> None:
+    graph = replaying[0]._graph("talker_step")
+    first = graph.new_state(16)
+    assert isinstance(first, DeviceState)
+    bound = graph.bind({"rows": 1, "capacity": 16}, first)
+    bound.run()
+    caches, work = first.lease.caches, bound._work  # type: ignore[attr-defined]
+    second = graph.new_state(16)
+    assert isinstance(second, DeviceState) and second.lease.caches is not caches
+    first.grow(32, 1)
+    third = graph.new_state(16)
+    assert isinstance(third, DeviceState)
+    assert third.lease.caches is not caches, "what is bound to them may run still"
+    del bound
+    fourth = graph.new_state(16)
+    assert isinstance(fourth, DeviceState) and fourth.lease.caches is caches
+    assert not any(value.numpy().any() for value in fourth.values.values())
+    bound = graph.bind({"rows": 1, "capacity": 16}, fourth)
+    assert bound._work is work  # type: ignore[attr-defined]
+    assert not any(bound.inputs[name].any() for name in bound.inputs)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+@pytest.mark.parametrize("where", ["load", "run"])
+def test_what_cannot_be_captured_runs_all_the_same(
+    replaying: tuple[Omni, Seen], omni: Omni, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A part of a graph may have no kernel on the device, or one that cannot be captured."""
+    ours, seen = replaying
+    if where == "load":
+        load = OrtDeviceBackend.session
+
+        def session(self: Any, path: Path, name: str, **options: Any) -> Any:
+            if "enable_cuda_graph" in options["providers"][0][1]:
+                raise OmnijetError("no", got="not all nodes are on the device")
+            return load(self, path, name, **options)
+
+        monkeypatch.setattr(OrtDeviceBackend, "session", session)
+    else:
+        real = onnxruntime.InferenceSession.run_with_iobinding
+
+        def run(self: Any, binding: Any, options: Any = None) -> None:
+            if options is not None and options.get_run_config_entry(GRAPH_ID) != NOT_CAPTURED:
+                raise RuntimeError("an operation is not permitted when a stream is capturing")
+            real(self, binding, options)
+
+        monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", run)
+    reply, right = streamed(ours), streamed(omni)
+    assert (reply.text_ids, reply.codes) == (right.text_ids, right.codes)
+    assert bool(seen.captured) == (where == "run")
+
+
 def test_a_provider_that_is_not_there(nano: tuple[Path, Path], capsys: Capture) -> None:
     text = refused(capsys, "run", nano[1], "--text", "Hello", "--provider", "cuda")
     assert "no provider cuda" in text and "CPUExecutionProvider" in text
@@ -88,7 +215,7 @@ def test_a_provider_that_does_not_start(
 ) -> None:
     """ONNX Runtime itself goes on without one."""
     monkeypatch.setattr(
-        ort_device.onnxruntime, "get_available_providers", lambda: [PROVIDERS["cuda"].name]
+        backend_module.onnxruntime, "get_available_providers", lambda: [PROVIDERS["cuda"].name]
     )
     omni = Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda"))
     with pytest.warns(UserWarning), pytest.raises(OmnijetError, match="did not start"):

@@ -12,11 +12,11 @@ from runtime.backend import Graph
 from runtime.contract import Array
 from runtime.errors import ContractError, OmnijetError
 from runtime.pipeline import Omni
+from runtime.pool import Pool
 from runtime.trt.buffers import Block, Inputs, Outputs
 from runtime.trt.caches import Caches
 from runtime.trt.device import Device
 from runtime.trt.graph import choose
-from runtime.trt.pool import Pool
 from runtime.trt.state import EngineState
 from runtime.trt.work import PLAIN_RUNS
 from tests.runtime.trt.engines import CAPACITY, PROFILES, Machine

@@ -1,0 +1,1 @@
+"""ONNX Runtime on a GPU: buffers on the device, and only what was asked for is moved."""
