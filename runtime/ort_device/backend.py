@@ -15,6 +15,7 @@ import onnxruntime
 from runtime.contract import GraphContract, verify
 from runtime.errors import OmnijetError
 from runtime.ort import OrtBackend, Providers, boundary
+from runtime.ort_device.gate import GATE
 from runtime.ort_device.graph import DeviceGraph
 from runtime.ort_device.session import DeviceSession
 
@@ -118,10 +119,11 @@ class OrtDeviceBackend(OrtBackend):
         return self._on_device(path, name, self._providers), False
 
     def _on_device(self, path: Path, name: str, providers: Providers) -> Any:
-        session = self.session(path, name, providers=providers)
-        if session.get_providers()[0] != self._facts.name:  # it falls back without an error
-            _preload()
+        with GATE.shared():
             session = self.session(path, name, providers=providers)
+            if session.get_providers()[0] != self._facts.name:  # it falls back without an error
+                _preload()
+                session = self.session(path, name, providers=providers)
         if session.get_providers()[0] != self._facts.name:
             raise OmnijetError(
                 f"{self._facts.name} did not start",

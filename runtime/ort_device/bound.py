@@ -11,6 +11,7 @@ import numpy as np
 from runtime.contract import NUMPY_DTYPES, Array, GraphContract
 from runtime.on_demand import OnDemand
 from runtime.ort_device.caches import Lease
+from runtime.ort_device.memory import to_host
 from runtime.ort_device.work import DeviceWork
 
 
@@ -70,5 +71,5 @@ class _Brought(OnDemand):
 
     def __getitem__(self, name: str) -> Array:
         if name not in self.here:
-            self.here[name] = self._values[name].numpy()
+            self.here[name] = to_host(self._values[name])
         return self.here[name]

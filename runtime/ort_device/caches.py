@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.contract import NUMPY_DTYPES, GraphContract
-from runtime.ort_device.memory import on_device
+from runtime.ort_device.gate import GATE
+from runtime.ort_device.memory import on_device, to_host
 from runtime.pool import Pool
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ class DeviceCaches:
         for spec in self._specs:
             rows = np.zeros(spec.shape({"capacity": self.capacity}), NUMPY_DTYPES[spec.dtype])
             if filled:
-                rows[:, :, :filled] = known[spec.name].numpy()[:, :, :filled]
+                rows[:, :, :filled] = to_host(known[spec.name])[:, :, :filled]
             if spec.name in self.values:
-                self.values[spec.name].update_inplace(rows)
+                with GATE.shared():
+                    self.values[spec.name].update_inplace(rows)
             else:
                 self.values[spec.name] = on_device(self._device, rows)
 

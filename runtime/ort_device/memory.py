@@ -1,4 +1,4 @@
-"""Arrays on a device."""
+"""Arrays between host and device."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import onnxruntime
 
 from runtime.contract import Array
+from runtime.ort_device.gate import GATE
 
 
 def on_device(device: str, array: Array) -> Any:
@@ -15,6 +16,15 @@ def on_device(device: str, array: Array) -> Any:
     Args:
         device: in ONNX Runtime's words.
     """
-    value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, device, 0)
-    value.update_inplace(array)
+    make = onnxruntime.OrtValue.ortvalue_from_shape_and_type
+    with GATE.shared():
+        value = make(array.shape, array.dtype, device, 0)
+        value.update_inplace(array)
     return value
+
+
+def to_host(value: Any) -> Array:
+    """A copy of a device's array."""
+    with GATE.shared():
+        found: Array = value.numpy()
+    return found

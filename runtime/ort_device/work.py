@@ -9,6 +9,7 @@ import numpy as np
 
 from runtime.contract import NUMPY_DTYPES, Array, GraphContract
 from runtime.ort_device.caches import DeviceCaches
+from runtime.ort_device.gate import GATE
 from runtime.ort_device.memory import on_device
 from runtime.ort_device.session import DeviceSession
 
@@ -65,10 +66,13 @@ class DeviceWork:
         Raises:
             OmnijetError: ONNX Runtime fails.
         """
+        captures = False
         with self._session.lock:
-            for name in changed:
-                self._sent[name].update_inplace(arrays[name])
             if self._again and self._runs == PLAIN_RUNS:
                 self._capture = self._session.new_capture()
+                captures = self._capture is not None
             self._runs += 1
-            self._session.run(self._binding, self._capture)
+            with GATE.alone() if captures else GATE.shared():
+                for name in changed:
+                    self._sent[name].update_inplace(arrays[name])
+                self._session.run(self._binding, self._capture)

@@ -3,7 +3,7 @@
 Engines are those of the double, which run their graphs on the host in the order of a real stream
 (`tests.runtime.trt.bridge`); memory, copies, captured graphs and their launches are the GPU's. The
 questions of `make demo` are asked, of memory of its own, of memory mapped as on a Jetson, and of
-caches in two buffers; answers and codes must be the processor's, and a second reply must
+caches in two buffers; answers, codes and a stream must be the processor's, and a second reply must
 allocate and capture nothing. Prints one line of JSON, with what a decode step costs beside its
 engine; exit code 1 if something is wrong.
 """
@@ -29,7 +29,7 @@ from runtime.pipeline import Omni
 from runtime.reply import Reply
 from runtime.trt.device import Device, DeviceFacts
 from runtime.trt.library import load_cuda
-from tests.demo import QUESTIONS, ask
+from tests.demo import DRAWING, QUESTIONS, ask
 from tests.gpu_check.parity import call_us, snr
 from tests.runtime.trt import library as double
 from tests.runtime.trt.bridge import Bridge
@@ -96,6 +96,8 @@ def check(case: Case, bundle: Path, folder: Path, facts: DeviceFacts) -> dict[st
         made_again = [again[name] for name in ("cudaMalloc", "cudaGraphInstantiate")]
         if case.in_place and any(made_again):
             wrong.append(f"the second reply allocated and captured {made_again} times")
+        if not same(_streamed(ours), _streamed(theirs)):
+            wrong.append("streamed, by two workers: something else")
         wrong += [repr(fault) for fault in bridge.faults]
         bridge.runs_graphs = False
         step_us = call_us(Omni.open(made, engines=TARGET)._graph("thinker_step"))
@@ -107,6 +109,14 @@ def _differs(ours: Omni, theirs: Omni, question: Any) -> list[str]:
     one, other = ask(ours, question), ask(theirs, question)
     return [] if same(one, other) else [f"{one.text!r}, {len(one.codes)} codes, "
                                         f"not {other.text!r}, {len(other.codes)}"]  # fmt: skip
+
+
+def _streamed(omni: Omni) -> Reply:
+    """One worker captures while the other copies and allocates."""
+    parts = [{"type": kind, kind: value} for kind, value in DRAWING]
+    with omni.stream([{"role": "user", "content": parts}], seed=0, max_text_tokens=8) as events:
+        list(events)
+        return events.reply
 
 
 def same(one: Reply, other: Reply) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,48 @@ def test_a_second_reply_makes_nothing_anew(replaying: tuple[Omni, Seen], omni: O
     for one in (first, second):
         assert (one.text_ids, one.codes) == (right.text_ids, right.codes)
         assert np.array_equal(one.audio, right.audio) and one.audio.std() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_nothing_reaches_the_device_while_a_run_is_captured(
+    replaying: tuple[Omni, Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of either worker of a stream: CUDA refuses it, and the capture is spoilt."""
+    known: set[str] = set()
+    capturing: list[str] = []
+    entered: list[str] = []
+    run = onnxruntime.InferenceSession.run_with_iobinding
+
+    def captured(self: Any, binding: Any, options: Any = None) -> None:
+        number = NOT_CAPTURED if options is None else options.get_run_config_entry(GRAPH_ID)
+        name = f"{id(self)} {number}"
+        if number == NOT_CAPTURED or name in known:
+            refused()
+            return run(self, binding, options)
+        known.add(name)
+        capturing.append(name)
+        time.sleep(0.02)  # it takes its time
+        run(self, binding, options)
+        capturing.remove(name)
+
+    def refused() -> None:
+        entered.extend(capturing)
+
+    def guarded(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            refused()
+            return real(*args, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", captured)
+    for name in ("numpy", "update_inplace", "ortvalue_from_shape_and_type"):
+        guarded(onnxruntime.OrtValue, name)
+    for _ in range(2):
+        streamed(replaying[0])
+    assert len(known) >= 4 and not entered, entered
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate provider")
