@@ -21,6 +21,7 @@ import pytest
 import omnijet
 from runtime.contract import Array
 from runtime.ort import OrtBackend
+from runtime.ort_device.backend import PROVIDERS
 from runtime.pipeline import Omni
 from runtime.trt.device import DeviceFacts
 from tests.gpu_check import cuda as cuda_module
@@ -256,6 +257,11 @@ def test_ways_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None
         found = ways(DeviceFacts("Orin", 87, True), 15.6, None)
     assert found == [Way("--engines", "middle")]
     assert ways(DeviceFacts("Orin", 87, True), 15.6, "thor") == [Way("--engines", "thor")]
+    names = [PROVIDERS[name].name for name in ("cuda", "tensorrt")]
+    monkeypatch.setattr(ways_module.onnxruntime, "get_available_providers", lambda: names)
+    for library, extra in ((None, []), ("libnvinfer.so.10", [Way("--provider", "tensorrt")])):
+        monkeypatch.setattr(ways_module, "find_library", lambda name, found=library: found)
+        assert ways(DeviceFacts("L4", 89, False), 24, "thor")[:-1] == [CUDA, *extra]
     assert CUDA.keywords == {"provider": "cuda"} and json.dumps(CUDA.options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from ctypes.util import find_library
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from runtime.trt.device import Device, DeviceFacts
 from runtime.trt.library import load_library, present
 
 ROOT = Path(__file__).parents[2]
+BENEATH = {"tensorrt": "nvinfer", "nv_tensorrt_rtx": "tensorrt_rtx"}
+"""Libraries that providers need. onnxruntime-gpu has the first of them wherever it is installed,
+and falls back to the processor without its library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,11 @@ def main() -> int:
 def ways(facts: DeviceFacts, memory_gb: float, target: str | None) -> list[Way]:
     """All of them; engines of the target asked for, or of each library that is here."""
     there = onnxruntime.get_available_providers() if reads_graphs() else ()
-    found = [Way("--provider", name) for name, one in PROVIDERS.items() if one.name in there]
+    found = [
+        Way("--provider", name)
+        for name, one in PROVIDERS.items()
+        if one.name in there and (name not in BENEATH or find_library(BENEATH[name]))
+    ]
     chosen = [target] if target else targets(facts, memory_gb)
     return found + [Way("--engines", name) for name in chosen]
 
