@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,23 +17,25 @@ class Pool(Generic[T]):
 
     Args:
         most: that are kept.
+        alike: of these, of one key; None: all may be.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, alike: int | None = None) -> None:
+        self._most, self._alike = most, most if alike is None else alike
         self._idle: list[tuple[Hashable, T]] = []
 
     def give(self, thing: T, key: Hashable = None) -> None:
         self._idle.append((key, thing))
+        for older in [pair for pair in self._idle if pair[0] == key][: -self._alike]:
+            with suppress(ValueError):  # another thread was quicker
+                self._idle.remove(older)
         del self._idle[: -self._most]
 
     def take(self, key: Hashable = None) -> T | None:
         """One of this key, which is the caller's alone then."""
         for pair in self._idle[::-1]:
             if pair[0] == key:
-                try:
+                with suppress(ValueError):  # another thread was quicker
                     self._idle.remove(pair)
-                except ValueError:  # another thread was quicker
-                    continue
-                return pair[1]
+                    return pair[1]
         return None

@@ -12,8 +12,10 @@ from runtime.ort_device.session import DeviceSession
 from runtime.ort_device.work import DeviceWork
 from runtime.pool import Pool
 
-KEPT_CACHES = 2
-"""Of the last sequences, for the next ones of their capacity."""
+KEPT_CACHES = 6
+"""One of each of the last capacities: a conversation grows through them, and so does the next."""
+MOST_SESSIONS = 4
+"""Beside the first: as many lengths has a stream, from its first window to the regular one."""
 
 
 class DeviceGraph:
@@ -33,7 +35,8 @@ class DeviceGraph:
         another: Callable[[], DeviceSession] | None = None,
     ) -> None:
         self._session, self._device, self._another = session, device, another
-        self._idle: Pool[DeviceCaches] = Pool(KEPT_CACHES)
+        self._more = 0
+        self._idle: Pool[DeviceCaches] = Pool(KEPT_CACHES, alike=1)
         self.contract = contract
 
     def bind(
@@ -46,11 +49,17 @@ class DeviceGraph:
             lease = state.lease
             work = lease.caches.works.take(tuple(sorted(sizes.items())))
         if work is None:
-            session = self._another() if kept and self._another else self._session
+            session = self._own_session() if kept else self._session
             caches = None if lease is None else lease.caches
             again = kept or caches is not None
             work = DeviceWork(session, self.contract, sizes, caches, self._device, again)
         return DeviceBound(work, self.contract, sizes, lease)
+
+    def _own_session(self) -> DeviceSession:
+        if self._another is None or self._more == MOST_SESSIONS:
+            return self._session
+        self._more += 1
+        return self._another()
 
     def new_state(self, capacity: int) -> DeviceState:
         return DeviceState(self.contract, capacity, self._device, self._idle)

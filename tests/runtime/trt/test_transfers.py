@@ -158,6 +158,10 @@ def test_a_pool() -> None:
     for name, key in (("a", 1), ("b", 2), ("c", 1)):
         pool.give(name, key)
     assert [pool.take(1), pool.take(1), pool.take(2)] == ["c", None, "b"]
+    varied: Pool[str] = Pool(2, alike=1)
+    for name, key in (("a", 1), ("b", 2), ("c", 2)):
+        varied.give(name, key)
+    assert [varied.take(2), varied.take(2), varied.take(1)] == ["c", None, "a"]
 
 
 def caches(state: EngineState, gpu: Gpu) -> Array:
