@@ -19,7 +19,7 @@ from engines.polygraphy import SCRIPT, script
 from engines.process import PYTHON_VARIABLE, interpreter
 from engines.targets import TARGETS, Target
 from quantization.recipes import RECIPES
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, rebuild
 from runtime.commands.console import (
     add_format,
     print_json,
@@ -28,6 +28,7 @@ from runtime.commands.console import (
     stage_progress,
 )
 from runtime.errors import OmnijetError
+from runtime.files import typed
 from runtime.manifest import ENGINES, Manifest
 from runtime.trt.library import TITLES
 
@@ -198,7 +199,8 @@ def _print_built(
             f"{entry.build_seconds:.1f}", size_text(entry.peak_bytes), size_text(one.predicted),
         )  # fmt: skip
     print_table(table)
-    print(f"compare with ONNX Runtime: sh {args.bundle}/{ENGINES}/{target.name}/{SCRIPT}")
+    script = args.bundle / ENGINES / target.name / SCRIPT
+    print(f"compare with ONNX Runtime: sh {typed(script)}")
 
 
 def _require_engines(bundle: Bundle, request: Request) -> None:
@@ -206,7 +208,7 @@ def _require_engines(bundle: Bundle, request: Request) -> None:
         raise OmnijetError(
             "the bundle has no engines for this target",
             where=bundle.folder,
-            fix=f"omnijet build {bundle.folder} --target {request.target.name}",
+            fix=rebuild(bundle.folder, request.target.name),
         )
 
 

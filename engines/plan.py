@@ -21,6 +21,7 @@ from quantization.recipes import RECIPES
 from runtime.bundle import Bundle
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
+from runtime.files import typed
 from runtime.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
 
 State = Literal["present", "missing", "stale"]
@@ -196,7 +197,7 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
         raise OmnijetError(
             "ONNX Runtime runs graphs as they are: there is nothing to build",
             where=where,
-            fix=f"omnijet run {bundle.folder}",
+            fix=f"omnijet run {typed(bundle.folder)}",
         )
     if request.recipe is not None and request.recipe != recipe:
         raise OmnijetError(

@@ -8,6 +8,7 @@ from export.arguments import add_arguments
 from export.hub import resolve
 from export.stages import export_bundle
 from runtime.commands.console import byte_progress, size_text
+from runtime.files import typed
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,5 +27,5 @@ def run(args: Namespace) -> int:
         )
     total = sum(entry.bytes for entry in manifest.files.values())
     print(f"{args.bundle}: {len(manifest.graphs)} graphs, {size_text(total)}, {args.dtype}")
-    print(f"next: omnijet check {args.bundle}")
+    print(f"next: omnijet check {typed(args.bundle)}")
     return 0

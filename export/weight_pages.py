@@ -56,7 +56,8 @@ class WeightPages:
             return self._place(name, offset, stored.nbytes, dtype, shape)
         if dtype.bitwidth == 4:
             return ir.PackedTensor(stored, dtype, shape=shape, name=name)
-        return ir.tensor(stored.copy(), dtype=dtype, name=name)
+        # a number alone was made a vector of one by `ascontiguousarray`
+        return ir.tensor(stored.reshape(values.shape).copy(), dtype=dtype, name=name)
 
     def copy(self, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
         """The same tensor in this file, copied in blocks; one in the graph file stays there."""

@@ -37,6 +37,7 @@ from quantization.recipes import RECIPES, recipe_named
 from runtime.bundle import Bundle
 from runtime.commands.console import print_table, size_text, stage_progress, whole_number
 from runtime.errors import OmnijetError
+from runtime.files import typed
 from runtime.manifest import Manifest
 from runtime.wav import check_writable
 
@@ -122,7 +123,7 @@ def run(args: Namespace) -> int:
     with stage_progress() as report:
         manifest = _quantized(bundle, args, report)
     print_table(_summary(bundle.manifest, manifest))
-    print(f"next: omnijet check {args.out} --fidelity")
+    print(f"next: omnijet check {typed(args.out)} --fidelity")
     return 0
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from runtime.contract import NUMPY_DTYPES, Array
 from runtime.errors import OmnijetError
 from runtime.facts import PreprocessorFacts
+from runtime.files import typed
 from runtime.manifest import FILE_NAME, FileEntry, Manifest, hash_file
 
 TOKENIZER = "tokenizer.json"
@@ -126,7 +127,7 @@ def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
 
 def rebuild(folder: Path, target: str) -> str:
     """The command that builds a target's engines anew."""
-    return f"omnijet build {folder} --target {target}"
+    return f"omnijet build {typed(folder)} --target {target}"
 
 
 def _check_parts(manifest: Manifest, folder: Path) -> None:

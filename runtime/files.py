@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from runtime.errors import OmnijetError
@@ -30,6 +31,11 @@ def is_address(source: str | os.PathLike[str]) -> bool:
     """Whether this is a URL. `Path` makes one slash of two."""
     start = os.fspath(source)[:12].lower()
     return start.startswith(("http:/", "https:/", "file:/", "s3:/", "gs:/", "data:"))
+
+
+def typed(path: str | os.PathLike[str]) -> str:
+    """As it is typed in a shell, for commands that a message gives."""
+    return shlex.quote(os.fspath(path))
 
 
 def shorten(source: str | os.PathLike[str]) -> str:

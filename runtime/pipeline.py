@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime import dit
 from runtime.backend import Backend, Graph, run_once
-from runtime.bundle import CHAT_TEMPLATE, TOKENIZER, Bundle
+from runtime.bundle import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild
 from runtime.channel import Cancellation
 from runtime.clock import Clock, StageReport
 from runtime.contract import Array
@@ -306,7 +306,7 @@ def _require_precision(bundle: Bundle, backend: Backend) -> None:
     precision, able = bundle.manifest.precision, " or ".join(backend.precisions)
     if precision not in backend.precisions:
         ready = [f"--engines {target}" for target in bundle.manifest.engines]
-        build = f"`omnijet build {bundle.folder} --target T` and --engines T"
+        build = f"`{rebuild(bundle.folder, 'T')}` and --engines T"
         raise OmnijetError(
             f"{backend.name} has no kernels for graphs in {precision}",
             where=bundle.folder,

@@ -1,10 +1,12 @@
 """What the ONNX parser of TensorRT 10.3 takes, as data.
 
-Sources: `docs/operators.md` of onnx/onnx-tensorrt at 96e7811 (10.1 GA), all that has a Y; its
-changelog names no operator that 10.2 or 10.3 added or took away. There too: opsets 9 to 20.
-The parser refuses no newer opset (`ModelImporter::importModel` looks at the oldest only), and it
-is built on ONNX 1.16, whose opset 21 and IR version 10 brought INT4 and DequantizeLinear in blocks.
-`IDequantizeLayer` (NvInfer.h at v10.3.0): in blocks INT4 alone, 2-D constants, no zero points.
+Sources: onnx/onnx-tensorrt at 10.3-GA (62bdde2): `docs/operators.md`, all that has a Y, and opsets
+9 to 20 there; the importers of the operators that decomposed graphs have were read beside their
+types, attributes and constants (`onnxOpImporters.cpp`, `importerUtils.cpp`, `WeightsContext.cpp`).
+The parser refuses no newer opset or IR version (`ModelImporter::importModel` looks at the oldest
+opset only), and it is built on ONNX 1.16, whose opset 21 and IR version 10 brought INT4 and
+DequantizeLinear in blocks: scales there have the rank of the weights, and the last axis of INT4 is
+even. `IDequantizeLayer` (NvInfer.h at v10.3.0): in blocks INT4 alone, 2-D constants, no zeros.
 """
 
 from __future__ import annotations

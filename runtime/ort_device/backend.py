@@ -84,8 +84,9 @@ class OrtDeviceBackend(OrtBackend):
                 f"this onnxruntime has no provider {provider}",
                 expected=facts.name,
                 got=", ".join(there),
-                fix="`pip uninstall onnxruntime`, then `pip install onnxruntime-gpu`; on a Jetson "
-                "take NVIDIA's wheel for its JetPack. TensorRT-RTX needs a build with it",
+                fix="`pip uninstall onnxruntime`, then "
+                "`pip install 'onnxruntime-gpu[cuda,cudnn]'`; on a Jetson take NVIDIA's wheel for "
+                "its JetPack. TensorRT-RTX needs a build with it",
             )
         self.name = f"onnxruntime-{provider}"
         self._device = device

@@ -7,6 +7,7 @@ from pathlib import Path
 from runtime.bundle import Bundle, misfits, rebuild
 from runtime.contract import GraphContract, Precision
 from runtime.errors import OmnijetError
+from runtime.files import typed
 from runtime.manifest import EngineEntry
 from runtime.trt.device import Device
 from runtime.trt.engine import Engine
@@ -38,7 +39,7 @@ class EngineBackend:
                 where=bundle.folder,
                 expected=f"one of: {there}",
                 got=repr(target),
-                fix=f"build them: `omnijet build {bundle.folder} --list` shows the targets",
+                fix=f"build them: `omnijet build {typed(bundle.folder)} --list` shows the targets",
             )
         self._check_files()
         first = next(iter(self._entries.values()))

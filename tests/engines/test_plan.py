@@ -15,7 +15,7 @@ from engines.library import Installed, require_able
 from engines.plan import Request, make_plan
 from engines.process import Progress
 from engines.targets import TARGETS
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, rebuild
 from runtime.errors import OmnijetError
 from runtime.manifest import EngineEntry, FileEntry, Manifest, hash_file
 from tests.command import Capture, refused
@@ -128,3 +128,9 @@ def test_a_library_that_is_not_for_the_target() -> None:
     require_able(ahead, TARGETS["rtx-ada"])
     with pytest.raises(OmnijetError, match="does not build for this GPU"):
         require_able(ahead, TARGETS["rtx-ampere"])
+
+
+def test_a_command_in_a_message_can_be_typed() -> None:
+    assert rebuild(Path("my bundle"), "orin-nx-jp72") == (
+        "omnijet build 'my bundle' --target orin-nx-jp72"
+    )
