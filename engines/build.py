@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -64,6 +65,8 @@ class Builder:
     def _build(self, folder: Path, work: Path, one: Planned, progress: Progress) -> None:
         require_memory(one.graph, one.least, self.target)
         manifest = Manifest.read(folder)
+        _require_writable(folder, (folder / one.file).parent)
+        _require_sound(folder, manifest, one.graph)
         # the lowered graph and its engine
         require_room(work.parent, 2 * one.weight_bytes + ENGINE_REST)
         contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]
@@ -186,7 +189,12 @@ def _move_in(folder: Path, work: Path, one: Planned, target: Target, entry: Engi
     """First all is made that can fail. Then the manifest forgets what is replaced, the files
     come, and it names them."""
     names = {name: work / Path(name).name for name in (one.file, one.facts_file, one.log_file)}
-    before = without_engine(Manifest.read(folder), target.name, one.graph)
+    original = Manifest.read(folder)
+    if original.files[original.graphs[one.graph].file].sha256 != one.made_of["graph"]:
+        raise OmnijetError(
+            "the bundle was replaced while an engine was built", where=folder, fix="build again"
+        )
+    before = without_engine(original, target.name, one.graph)
     engines = {**before.engines.get(target.name, {}), one.graph: entry}
     engines = {name: engines[name] for name in before.graphs if name in engines}
     after = replace(before, engines={**before.engines, target.name: engines})
@@ -195,9 +203,45 @@ def _move_in(folder: Path, work: Path, one: Planned, target: Target, entry: Engi
     hashes = {name: hash_file(path) for name, path in names.items()}
     (folder / one.file).parent.mkdir(parents=True, exist_ok=True)
     before.write(folder)
-    for name, path in names.items():
-        os.replace(path, folder / name)
+    moved = False
+    try:
+        for name, path in names.items():
+            os.replace(path, folder / name)
+            moved = True
+    except OSError:
+        if not moved:  # what was there is there still
+            original.write(folder)
+        raise
     replace(after, files={**after.files, **hashes}).write(folder)
+
+
+def _require_writable(*folders: Path) -> None:
+    """What would fail after the build fails before it. Raises `OmnijetError`."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OmnijetError(
+                "the engines cannot be put into the bundle",
+                where=folder,
+                got=error.strerror or error,
+                fix="copy the bundle to where you may write",
+            ) from error
+
+
+def _require_sound(folder: Path, manifest: Manifest, graph: str) -> None:
+    """An engine of damaged weights would count as one of the right ones. Raises `OmnijetError`."""
+    entry = manifest.graphs[graph]
+    for name in (entry.file, entry.weights):
+        if hash_file(folder / name) != manifest.files[name]:
+            raise OmnijetError(
+                f"graph {graph} is damaged",
+                where=folder / name,
+                expected=f"sha256 {manifest.files[name].sha256[:16]}…, as the manifest says",
+                fix="copy the bundle again, or export it again",
+            )
 
 
 def without_engine(manifest: Manifest, target: str, graph: str) -> Manifest:
@@ -226,11 +270,17 @@ def open_for_building(folder: Path) -> Bundle:
 @contextmanager
 def _work_folder(bundle: Path) -> Iterator[Path]:
     """Beside the bundle, so that a finished engine is renamed into it: beside the folder itself,
-    not beside a link to it on another disk. Whatever a run that was killed left there goes.
+    not beside a link to it on another disk; within, where the bundle or its engines are a disk
+    of their own. Whatever a run that was killed left there goes.
     Raises `OmnijetError` if another is at work."""
     home = bundle.resolve()
     work = home.with_name(f".{home.name}.engines")
+    engines = (home / ENGINES).resolve()
     try:
+        inside = next(path for path in (engines, *engines.parents) if path.exists())
+        if inside.stat().st_dev != home.parent.stat().st_dev:
+            engines.mkdir(exist_ok=True)
+            work = engines / ".building"
         work.mkdir(exist_ok=True)
         lock = os.open(work, os.O_RDONLY)
     except OSError as error:

@@ -44,6 +44,13 @@ def build_fault(
             got=text,
             fix=_other_flavour(target),
         )
+    if verdict["stage"] == "write":
+        return OmnijetError(
+            f"the engine of {graph} could not be written",
+            where=f"target {target.name}",
+            got=text,
+            fix="free space on the disk of the bundle, and build again",
+        )
     if verdict["stage"] == "import":
         return OmnijetError(
             f"{title} is not installed here",
@@ -54,7 +61,7 @@ def build_fault(
         f"{title} does not build {graph}",
         where=f"{graph}, target {target.name}, {verdict['stage']}",
         got=text,
-        fix=_other_flavour(target),
+        fix=f"leave --limit out, if it was given: not all sizes build; {_other_flavour(target)}",
     )
 
 

@@ -33,8 +33,17 @@ class WeightBytes:
 
         Args:
             int8_blocks: whether weights of INT8 in blocks stay so, and do not become floats.
+
+        Raises:
+            OmnijetError: it is no graph.
         """
-        sizes, packed, loaded = [0], 0, ir.load(graph).graph
+        sizes, packed = [0], 0
+        try:
+            loaded = ir.load(graph).graph
+        except Exception as error:  # protobuf's and onnx_ir's own
+            raise OmnijetError(
+                "a graph cannot be read", where=graph, got=error, fix="export the bundle again"
+            ) from error
         grown = {} if int8_blocks else dict(map(_grown, filter(is_int8_block, loaded)))
         for value in loaded.initializers.values():
             if value.const_value is not None:
@@ -95,11 +104,10 @@ def predicted_bytes(weights: WeightBytes, library: Library) -> int:
 
 
 def available_bytes() -> int:
-    """Of this machine, without swap."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("Linux tells its memory in /proc/meminfo")
+    """Of this machine, with swap."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    facts = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
+    return sum(int(facts[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
 
 
 def device_bytes(target: Target) -> float | None:

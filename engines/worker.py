@@ -28,11 +28,13 @@ def main() -> None:
     """One job. Whatever the library says, the last line is a verdict."""
     step_back()
     job = json.load(sys.stdin)
+    bindings = None
     try:
         bindings = load(job["library"])
         verdict = {"probe": probe, "build": build, "inspect": inspect}[job["do"]](bindings, job)
     except Refused as error:
-        verdict = {"done": False, "stage": error.stage, "said": error.said}
+        version = getattr(bindings, "__version__", "?")
+        verdict = {"done": False, "stage": error.stage, "said": error.said, "version": version}
     tell(verdict | {"verdict": True})
 
 
@@ -290,14 +292,22 @@ def described(of: str, kinds: Counter[str], numbers: Counter[str]) -> dict[str, 
 def write_engine(trt: Any, builder: Any, network: Any, config: Any, path: str, log: Any) -> int:
     """Bytes of the engine's file. Written as it comes where the library can: the whole in
     memory beside its parts took 18.0 GB in place of 13.5 (3B Thinker, TensorRT-RTX 1.7)."""
-    with open(path, "wb") as file:
-        if hasattr(builder, "build_serialized_network_to_stream"):
-            built = builder.build_serialized_network_to_stream(network, config, writer(trt, file))
-        else:
-            plan = builder.build_serialized_network(network, config)
-            built = plan is not None
-            if built:
-                file.write(plan)
+    try:
+        with open(path, "wb") as file:
+            if hasattr(builder, "build_serialized_network_to_stream"):
+                sink = writer(trt, file)
+                built = builder.build_serialized_network_to_stream(network, config, sink)
+                if sink.fault is not None:  # the library goes on, and says that all is well
+                    raise sink.fault
+            else:
+                plan = builder.build_serialized_network(network, config)
+                built = plan is not None
+                if built:
+                    file.write(plan)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Refused("write", [error.strerror or str(error)]) from error
     if not built:
         raise Refused("builder", log.errors[:SAID])
     return os.path.getsize(path)
@@ -307,9 +317,16 @@ def writer(trt: Any, file: Any) -> Any:
     class Writer(trt.IStreamWriter):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IStreamWriter.__init__(self)
+            self.fault: OSError | None = None
 
         def write(self, data: Any) -> int:
-            return int(file.write(data))
+            if self.fault is not None:
+                return 0
+            try:
+                return int(file.write(data))
+            except OSError as error:
+                self.fault = error
+                return 0
 
     return Writer()
 

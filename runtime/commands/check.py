@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
         print(f"FAILED {fault}")
     for target in bundle.manifest.engines:
         if any(fault.startswith(f"{ENGINES}/{target}/") for fault in faults):
-            print(f"fix: {rebuild(args.bundle, target)}")
+            print(f"fix: {rebuild(args.bundle, target)} --force")
     count = len(there)
     print(f"{count - min(len(faults), count)} of {count} files as written, {size_text(total)}")
     print("FAILED" if bad else "PASSED")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 import omnijet
+from engines import build as build_module
 from engines.library import Installed
 from engines.process import PYTHON_VARIABLE
 from runtime.manifest import Manifest
@@ -159,6 +161,78 @@ def test_a_corrupt_engine_is_built_again(
 def test_a_damaged_graph_is_not_built_from(copied: Path, capsys: Capture) -> None:
     cut(copied / "graphs" / "vocoder.weights")
     assert "vocoder.weights" in refused(capsys, "build", copied, "--target", TARGET)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".weights"])
+def test_a_graph_damaged_within_is_not_built_from(
+    copied: Path, capsys: Capture, suffix: str
+) -> None:
+    """An engine of it would count as one of the right graph."""
+    path = (copied / "graphs" / "talker_step").with_suffix(suffix)
+    path.write_bytes(bytes(1000) + path.read_bytes()[1000:])
+    command = ("build", copied, "--target", TARGET, "--graphs", "talker_step")
+    text = refused(capsys, *command)
+    assert f"talker_step{suffix}" in text and "export" in text
+    assert "talker_step" not in Manifest.read(copied).engines[TARGET]
+
+
+def test_an_engine_that_does_not_fit_the_disk(copied: Path) -> None:
+    """The library takes no notice, and says that it is built."""
+    words = f"build {copied} --target {TARGET} --graphs audio_encoder --force"
+    blocks = Manifest.read(copied).engines[TARGET]["audio_encoder"].bytes // 1024 - 100
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f {blocks}; exec {sys.executable} -m omnijet {words}"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "could not be written" in done.stderr, done.stderr
+    assert "File too large" in done.stderr and "free space" in done.stderr
+    assert omnijet.main(["check", str(copied)]) == 0, "the engine before is there"
+
+
+def test_what_cannot_be_moved_in_leaves_the_engine_before(
+    copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.replace
+
+    def replace(source: Any, to: Any) -> None:
+        if str(to).endswith(".engine"):
+            raise PermissionError(13, "Permission denied", str(to))
+        real(source, to)
+
+    monkeypatch.setattr(os, "replace", replace)
+    refused(capsys, "build", copied, "--target", TARGET, "--graphs", "audio_encoder", "--force")
+    monkeypatch.undo()
+    assert list(Manifest.read(copied).engines[TARGET]) == list(QUICK)
+    assert omnijet.main(["check", str(copied)]) == 0
+
+
+def test_engines_on_another_disk(copied: Path, capsys: Capture) -> None:
+    """As where a bundle or a part of it is mounted: nothing can be renamed into it."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == copied.stat().st_dev:
+        pytest.skip("there is no other disk")
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        shutil.move(copied / "engines", Path(folder) / "engines")
+        (copied / "engines").symlink_to(Path(folder) / "engines")
+        facts = build(capsys, copied, "--graphs", "audio_encoder", "--force")
+        assert facts["audio_encoder"]["state"] == "stale"
+        assert omnijet.main(["check", str(copied)]) == 0
+        assert [path.name for path in Path(folder, "engines").iterdir()] == [TARGET]
+
+
+def test_a_bundle_that_cannot_be_written_is_told_before(
+    copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tempfile.TemporaryFile
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        if "dir" in options:
+            raise OSError(30, "Read-only file system")
+        return real(*args, **options)
+
+    monkeypatch.setattr(build_module.tempfile, "TemporaryFile", refuse)
+    text = refused(capsys, "build", copied, "--target", TARGET, "--force")
+    assert "cannot be put into the bundle" in text and "Read-only" in text
 
 
 @pytest.mark.parametrize("victim", ["command", "worker"])
