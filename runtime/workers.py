@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from runtime.channel import Cancellation
+from runtime.device_call import in_device_call
 
 
 class _Worker(threading.Thread):
@@ -34,10 +35,10 @@ class Workers:
 
         A worker, of this stream or another, tells them and goes on: the garbage collector may
         run this in the middle of a piece of speech, whose buffers those to be waited for may
-        be waiting for themselves.
+        be waiting for themselves. So does a thread in a call to a device.
         """
         self._cancellation.cancel()
-        if isinstance(threading.current_thread(), _Worker):
+        if isinstance(threading.current_thread(), _Worker) or in_device_call():
             return
         for thread in self._threads:
             if thread.ident is not None:  # the system may have refused to start it

@@ -38,12 +38,14 @@ class ProviderFacts:
 
     Attributes:
         capturing: more options, with which it replays runs as CUDA graphs; none: it cannot.
+        one_length: graphs whose lengths get sessions of their own.
     """
 
     name: str
     options: Mapping[str, str] = field(default_factory=dict)
     others: tuple[str, ...] = ()
     capturing: Mapping[str, str] = field(default_factory=dict)
+    one_length: frozenset[str] = frozenset()
 
 
 _CUDA = "CUDAExecutionProvider"
@@ -54,6 +56,7 @@ PROVIDERS: Mapping[Provider, ProviderFacts] = {
         _CUDA,
         {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"},
         capturing={"enable_cuda_graph": "1"},
+        one_length=ONE_LENGTH,
     ),
     "tensorrt": ProviderFacts(
         "TensorrtExecutionProvider",
@@ -105,7 +108,7 @@ class OrtDeviceBackend(OrtBackend):
 
         return DeviceGraph(
             DeviceSession(session, captures, contract.name), contract, self._device,
-            another if contract.name in ONE_LENGTH else None,
+            another if contract.name in self._facts.one_length else None,
         )  # fmt: skip
 
     def _started(self, path: Path, name: str, captures: bool) -> tuple[Any, bool]:

@@ -16,8 +16,8 @@ from runtime.pool import Pool
 if TYPE_CHECKING:
     from runtime.ort_device.work import DeviceWork
 
-KEPT_WORKS = 3
-"""Of caches: a decode step, a full step of prefill, and what is left of a prompt."""
+KEPT_WORKS = 4
+"""Of caches, one of each size: a decode step, a full step of prefill, what is left of prompts."""
 
 
 class DeviceCaches:
@@ -38,7 +38,7 @@ class DeviceCaches:
         self._specs = [contract.input(pair.input) for pair in contract.state]
         self._device = device
         self.values: dict[str, Any] = {}
-        self.works: Pool[DeviceWork] = Pool(KEPT_WORKS)
+        self.works: Pool[DeviceWork] = Pool(KEPT_WORKS, alike=1)
 
     def fill(self, known: Mapping[str, Any], filled: int) -> None:
         """The first rows of others, and zeros, never garbage: a masked key still multiplies its

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
 
+from runtime.device_call import device_call
+
 
 class Gate:
     """Many at once, or one alone. Whoever is inside must not enter again."""
@@ -23,32 +25,42 @@ class Gate:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        with self._changed:
-            while self._is_alone or self._wanted:
-                self._changed.wait()
-            self._inside += 1
+        entered = False
         try:
-            yield
-        finally:
             with self._changed:
-                self._inside -= 1
-                self._changed.notify_all()
+                while self._is_alone or self._wanted:
+                    self._changed.wait()
+                self._inside += 1
+                entered = True
+            with device_call():
+                yield
+        finally:
+            if entered:
+                with self._changed:
+                    self._inside -= 1
+                    self._changed.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        with self._changed:
-            self._wanted += 1
-            while self._is_alone or self._inside:
-                self._changed.wait()
-            self._wanted -= 1
-            self._is_alone = True
+        entered = False
         try:
-            yield
-        finally:
             with self._changed:
-                self._is_alone = False
-                self._changed.notify_all()
+                self._wanted += 1
+                try:
+                    while self._is_alone or self._inside:
+                        self._changed.wait()
+                    self._is_alone = entered = True
+                finally:  # an interrupt ends the wait, too
+                    self._wanted -= 1
+                    self._changed.notify_all()
+            with device_call():
+                yield
+        finally:
+            if entered:
+                with self._changed:
+                    self._is_alone = False
+                    self._changed.notify_all()
 
 
 GATE = Gate()
-"""Of the process: every call that reaches a device goes through it."""
+"""Of the process: every call of ours that reaches a device goes through it."""

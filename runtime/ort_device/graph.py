@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 from runtime.backend import State, require_state
 from runtime.contract import GraphContract
+from runtime.errors import OmnijetError
 from runtime.ort_device.bound import DeviceBound
 from runtime.ort_device.caches import DeviceCaches, DeviceState
 from runtime.ort_device.session import DeviceSession
 from runtime.ort_device.work import DeviceWork
 from runtime.pool import Pool
+
+_log = logging.getLogger(__name__)
 
 KEPT_CACHES = 6
 """One of each of the last capacities: a conversation grows through them, and so does the next."""
@@ -51,15 +55,22 @@ class DeviceGraph:
         if work is None:
             session = self._own_session() if kept else self._session
             caches = None if lease is None else lease.caches
-            again = kept or caches is not None
+            # a step of decoding; those of a prompt are few, and as long to launch as to run
+            again = kept or (caches is not None and sizes["rows"] == 1)
             work = DeviceWork(session, self.contract, sizes, caches, self._device, again)
         return DeviceBound(work, self.contract, sizes, lease)
 
     def _own_session(self) -> DeviceSession:
-        if self._another is None or self._more == MOST_SESSIONS:
+        if self._another is None or self._more >= MOST_SESSIONS:
+            return self._session
+        try:
+            session = self._another()
+        except OmnijetError as error:  # memory, say
+            _log.warning("%s has one session for all lengths: %s", self.contract.name, error.got)
+            self._more = MOST_SESSIONS
             return self._session
         self._more += 1
-        return self._another()
+        return session
 
     def new_state(self, capacity: int) -> DeviceState:
         return DeviceState(self.contract, capacity, self._device, self._idle)

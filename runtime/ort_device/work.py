@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from runtime.contract import NUMPY_DTYPES, Array, GraphContract
+from runtime.device_call import device_call
 from runtime.ort_device.caches import DeviceCaches
 from runtime.ort_device.gate import GATE
 from runtime.ort_device.memory import on_device
@@ -38,6 +39,7 @@ class DeviceWork:
         self._session, self._again = session, again
         self._runs = 0
         self._capture: Any = None
+        self._is_captured = False
         self._binding = session.binding()
         carried = {pair.input for pair in contract.state}
         produced = {pair.output for pair in contract.state}
@@ -66,13 +68,13 @@ class DeviceWork:
         Raises:
             OmnijetError: ONNX Runtime fails.
         """
-        captures = False
-        with self._session.lock:
+        with device_call(), self._session.lock:
             if self._again and self._runs == PLAIN_RUNS:
                 self._capture = self._session.new_capture()
-                captures = self._capture is not None
-            self._runs += 1
+            captures = self._capture is not None and not self._is_captured
             with GATE.alone() if captures else GATE.shared():
                 for name in changed:
                     self._sent[name].update_inplace(arrays[name])
                 self._session.run(self._binding, self._capture)
+            self._runs += 1
+            self._is_captured = self._capture is not None

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from runtime.device_call import device_call
 from runtime.errors import OmnijetError
 from runtime.trt.buffers import Block, Inputs, Outputs
 from runtime.trt.caches import Caches
@@ -56,7 +57,7 @@ class Work:
             OmnijetError: CUDA or the library fails.
         """
         engine = self._engine
-        with engine.lock:
+        with device_call(), engine.lock:
             self.sent.send(inputs.touched, engine.stream)
             inputs.touched = 0
             turn = 0 if caches is None else caches.turn

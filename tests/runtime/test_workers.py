@@ -7,6 +7,8 @@ import threading
 import pytest
 
 from runtime.channel import Cancellation
+from runtime.device_call import device_call, in_device_call
+from runtime.ort_device.gate import Gate
 from runtime.workers import Workers
 
 SOON = 0.1  # seconds in which nothing may happen
@@ -80,3 +82,41 @@ def test_their_threads_hold_up_no_exit_and_are_named() -> None:
     slow.release.set()
     slow.workers.end()
     assert not thread.is_alive()
+
+
+def test_a_thread_in_a_device_call_does_not_wait_for_workers_that_want_one() -> None:
+    """The garbage collector may end a stream there."""
+    lock = threading.Lock()
+    cancellation = Cancellation()
+
+    def work() -> None:
+        with lock:
+            pass
+
+    workers = Workers(cancellation, {"work": work})
+    with device_call(), lock:
+        workers.start()
+        workers.end()
+        with device_call():
+            pass
+        assert in_device_call()
+    assert not in_device_call()
+    workers.end()
+    assert not [one for one in threading.enumerate() if one.name == "omnijet-work"]
+
+
+def test_an_interrupt_at_the_gate_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+
+    def interrupt(timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt
+
+    with gate.shared():
+        monkeypatch.setattr(gate._changed, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt), gate.alone():
+            raise AssertionError("somebody is inside")
+        monkeypatch.undo()
+    with gate.shared():
+        pass
+    with gate.alone():
+        pass
