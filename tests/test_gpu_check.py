@@ -4,7 +4,6 @@ stops no other, and what it writes is a table."""
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import json
 import os
@@ -310,10 +309,10 @@ def test_engines_on_cuda_alone(
     monkeypatch.setattr(cuda_module, "load_cuda", load_cuda)
     monkeypatch.setattr(cuda_module, "Bridge", lambda cuda: made[-1])
     monkeypatch.setattr(cuda_module, "CASES", {"own memory": cuda_module.Case()})
+    monkeypatch.setattr(cuda_module.gc, "disable", lambda: None)
     with machine(capability=90):
         assert cuda_module.main([str(trained[1])]) == 0
         found = json.loads(capsys.readouterr().out)["own memory"]
         assert found["wrong"] == [] and found["launches"] > 50 and found["step_us"] > 0
         monkeypatch.setattr(cuda_module, "same", lambda one, other: False)
         assert cuda_module.main([str(trained[1])]) == 1
-    gc.enable()
