@@ -53,17 +53,17 @@ endurance: $(STAMP)
 # cores; run again, it goes on where it was cut off. Needs flite and espeak-ng.
 STAGES := vocoder codec hearing sight dit thinker talker
 nano: $(STAMP)
-	for stage in $(STAGES); do $(BIN)/python -m nano.training.$$stage || exit 1; done
-	$(BIN)/python -m nano.training.talker --tuned
-	$(BIN)/python -m nano.training.assemble
+	for stage in $(STAGES); do $(BIN)/python -m omnijet.nano.training.$$stage || exit 1; done
+	$(BIN)/python -m omnijet.nano.training.talker --tuned
+	$(BIN)/python -m omnijet.nano.training.assemble
 
 # The held-out set anew, for a new codec or a new world: scores before and after do not compare.
 heldout: $(STAMP)
-	$(BIN)/python -m nano.training.heldout
+	$(BIN)/python -m omnijet.nano.training.heldout
 
 # The calibration set anew, for a new world or other voices.
 calibration: $(STAMP)
-	$(BIN)/python -m nano.training.calibration
+	$(BIN)/python -m omnijet.nano.training.calibration
 
 clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -14,7 +14,7 @@ from optimum.commands.base import BaseOptimumCLICommand, CommandInfo
 from optimum.commands.export.base import ExportCommand
 
 import omnijet
-from export.arguments import add_arguments
+from omnijet.export.arguments import add_arguments
 
 
 class OmnijetExportCommand(BaseOptimumCLICommand):  # type: ignore[misc]  # optimum is not there

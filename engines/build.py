@@ -17,23 +17,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engines.faults import build_fault, process_fault
-from engines.fixed import fix_axes, require_contract
-from engines.library import Installed
-from engines.lowering.flavours import flavour_for
-from engines.memory import require_memory
-from engines.options import BuildOptions
-from engines.plan import Planned
-from engines.polygraphy import SCRIPT, script
-from engines.process import Died, Progress, run_worker
-from engines.profiles import Profile
-from engines.targets import Target
-from engines.toolkits import Library
-from export.staging import require_room
-from runtime.bundle import Bundle
-from runtime.contract import GraphContract
-from runtime.errors import OmnijetError
-from runtime.manifest import ENGINES, EngineEntry, Manifest, hash_file
+from omnijet.engines.faults import build_fault, process_fault
+from omnijet.engines.fixed import fix_axes, require_contract
+from omnijet.engines.library import Installed
+from omnijet.engines.lowering.flavours import flavour_for
+from omnijet.engines.memory import require_memory
+from omnijet.engines.options import BuildOptions
+from omnijet.engines.plan import Planned
+from omnijet.engines.polygraphy import SCRIPT, script
+from omnijet.engines.process import Died, Progress, run_worker
+from omnijet.engines.profiles import Profile
+from omnijet.engines.targets import Target
+from omnijet.engines.toolkits import Library
+from omnijet.export.staging import require_room
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import ENGINES, EngineEntry, Manifest, hash_file
 
 ENGINE_REST = 100_000_000
 """Bytes of an engine besides its weights, at most."""
@@ -145,7 +145,7 @@ def worker_job(
     timing_cache: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `engines.worker.build` is told; its files lie in the folder that it runs in.
+    """What `omnijet.engines.worker.build` is told; its files lie in the folder that it runs in.
 
     Args:
         timing_cache: a file, or None.

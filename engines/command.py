@@ -10,27 +10,27 @@ from typing import Any
 
 from rich.table import Table
 
-from engines.build import Builder, open_for_building
-from engines.library import find_library, require_able
-from engines.memory import available_bytes, device_bytes
-from engines.options import LEVELS, BuildOptions
-from engines.plan import Planned, Request, make_plan, require_possible
-from engines.polygraphy import SCRIPT, script
-from engines.process import PYTHON_VARIABLE, interpreter
-from engines.targets import TARGETS, Target
-from quantization.recipes import RECIPES
-from runtime.bundle import Bundle, rebuild
-from runtime.commands.console import (
+from omnijet.engines.build import Builder, open_for_building
+from omnijet.engines.library import find_library, require_able
+from omnijet.engines.memory import available_bytes, device_bytes
+from omnijet.engines.options import LEVELS, BuildOptions
+from omnijet.engines.plan import Planned, Request, make_plan, require_possible
+from omnijet.engines.polygraphy import SCRIPT, script
+from omnijet.engines.process import PYTHON_VARIABLE, interpreter
+from omnijet.engines.targets import TARGETS, Target
+from omnijet.quantization.recipes import RECIPES
+from omnijet.runtime.bundle import Bundle, rebuild
+from omnijet.runtime.commands.console import (
     add_format,
     print_json,
     print_table,
     size_text,
     stage_progress,
 )
-from runtime.errors import OmnijetError
-from runtime.files import typed
-from runtime.manifest import ENGINES, Manifest
-from runtime.trt.library import TITLES
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import typed
+from omnijet.runtime.manifest import ENGINES, Manifest
+from omnijet.runtime.trt.library import TITLES
 
 
 def add_arguments(parser: ArgumentParser) -> None:

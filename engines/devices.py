@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engines.facts import UNKNOWN, Fact
+from omnijet.engines.facts import UNKNOWN, Fact
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import onnx
 
-from runtime.contract import FoundTensor, GraphContract, TensorSpec, verify
-from runtime.trt.names import DTYPES
+from omnijet.runtime.contract import FoundTensor, GraphContract, TensorSpec, verify
+from omnijet.runtime.trt.names import DTYPES
 
 
 def fix_axes(path: Path, sizes: Mapping[str, int]) -> None:

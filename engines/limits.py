@@ -24,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engines.toolkits import Flavour
-from runtime.encoders import MAX_CHUNKS
-from runtime.vocoder import EXACT_CONTEXT
-from runtime.windows import SCHEMES
+from omnijet.engines.toolkits import Flavour
+from omnijet.runtime.encoders import MAX_CHUNKS
+from omnijet.runtime.vocoder import EXACT_CONTEXT
+from omnijet.runtime.windows import SCHEMES
 
 CACHES = 1 / 10
 CACHES_SECONDS = 0.020 / 8
@@ -76,8 +76,8 @@ LARGE_SINCE_GB = 16
 def limits_for(
     memory_gb: float | None, flavour: Flavour, bandwidth_gb_s: float | None = None
 ) -> Mapping[str, int]:
-    """Largest size of each symbol of `runtime.contract.AXES`; of an unknown memory as of 8 GB,
-    of an unknown bandwidth as of one that is no bound."""
+    """Largest size of each symbol of `omnijet.runtime.contract.AXES`; of an unknown memory as of
+    8 GB, of an unknown bandwidth as of one that is no bound."""
     memory = 1e9 * (8 if memory_gb is None else memory_gb)
     size = LARGE if memory >= 1e9 * LARGE_SINCE_GB else SMALL
     capacity = _capacity(memory, bandwidth_gb_s, size, flavour)

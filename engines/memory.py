@@ -8,10 +8,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from engines.lowering.blocks import is_int8_block
-from engines.targets import Target
-from engines.toolkits import Library
-from runtime.errors import OmnijetError
+from omnijet.engines.lowering.blocks import is_int8_block
+from omnijet.engines.targets import Target
+from omnijet.engines.toolkits import Library
+from omnijet.runtime.errors import OmnijetError
 
 
 @dataclass(frozen=True, slots=True)

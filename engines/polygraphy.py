@@ -9,10 +9,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from engines.profiles import Profile
-from engines.targets import Target
-from runtime.contract import GraphContract, Precision, TensorSpec
-from runtime.manifest import EngineEntry, Manifest
+from omnijet.engines.profiles import Profile
+from omnijet.engines.targets import Target
+from omnijet.runtime.contract import GraphContract, Precision, TensorSpec
+from omnijet.runtime.manifest import EngineEntry, Manifest
 
 SCRIPT = "compare.sh"
 TOLERANCE: Mapping[Precision, float] = {"f32": 1e-3, "f16": 2e-2}

@@ -45,7 +45,7 @@ def run_worker(
     progress: Progress = lambda what, done, total: None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """The verdict on a job (`engines.worker`), whose files are named from a folder on.
+    """The verdict on a job (`omnijet.engines.worker`), whose files are named from a folder on.
 
     Raises:
         Died: there is none.

@@ -12,15 +12,15 @@ from itertools import product
 
 import numpy as np
 
-from engines.recorder import Recorder
-from engines.toolkits import Library
-from runtime.bindings import Bindings
-from runtime.contract import GraphContract
-from runtime.decoder import PREFILL_ROWS
-from runtime.encoders import MAX_CHUNKS
-from runtime.synthesis import PRESETS, SpeechPreset
-from runtime.vocoder import VocoderStream
-from runtime.windows import Window
+from omnijet.engines.recorder import Recorder
+from omnijet.engines.toolkits import Library
+from omnijet.runtime.bindings import Bindings
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.decoder import PREFILL_ROWS
+from omnijet.runtime.encoders import MAX_CHUNKS
+from omnijet.runtime.synthesis import PRESETS, SpeechPreset
+from omnijet.runtime.vocoder import VocoderStream
+from omnijet.runtime.windows import Window
 
 Profile = dict[str, tuple[int, ...]]
 """Symbol -> (smallest, usual, largest)."""

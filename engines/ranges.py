@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engines.limits import BRANCHES, windows_of
-from runtime.dims import ModelDims
-from runtime.encoders import MAX_CHUNKS
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.synthesis import PRESETS
-from runtime.vocoder import EXACT_CONTEXT
+from omnijet.engines.limits import BRANCHES, windows_of
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.encoders import MAX_CHUNKS
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.synthesis import PRESETS
+from omnijet.runtime.vocoder import EXACT_CONTEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def limits_with(
 def ranges_of(
     limits: Mapping[str, int], dims: ModelDims, facts: PreprocessorFacts
 ) -> dict[str, Range]:
-    """Of each symbol of `runtime.contract.AXES`, some of them by the limits of others."""
+    """Of each symbol of `omnijet.runtime.contract.AXES`, some of them by the limits of others."""
     chunks, cells, block = limits["chunks"], limits["cells"], dims.dit.block
     cell = facts.factor**2
     pictures = min(facts.image_min_pixels, facts.video_min_pixels) // cell

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from runtime.backend import Bound, State
-from runtime.contract import Array, GraphContract, TensorSpec
+from omnijet.runtime.backend import Bound, State
+from omnijet.runtime.contract import Array, GraphContract, TensorSpec
 
 
 class Recorder:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from engines.devices import DEVICES, Device
-from engines.limits import limits_for
-from engines.toolkits import TOOLKITS, Flavour, Library, Toolkit
+from omnijet.engines.devices import DEVICES, Device
+from omnijet.engines.limits import limits_for
+from omnijet.engines.toolkits import TOOLKITS, Flavour, Library, Toolkit
 
 Numbers = Literal["int4 weights", "int8 weights", "int8", "fp8"]
 """What products with weights may be made of, besides floats; the last two with activations."""
@@ -56,7 +56,7 @@ class Target:
 
     @property
     def flavour(self) -> Flavour:
-        """What a canonical graph is lowered to (`engines.lowering.flavours`)."""
+        """What a canonical graph is lowered to (`omnijet.engines.lowering.flavours`)."""
         return self.toolkit.flavour
 
     @property
@@ -69,7 +69,7 @@ class Target:
 
     @property
     def limits(self) -> Mapping[str, int]:
-        """Largest size of each symbol of `runtime.contract.AXES`, by default."""
+        """Largest size of each symbol of `omnijet.runtime.contract.AXES`, by default."""
         return limits_for(self.memory_gb, self.flavour, self.bandwidth_gb_s)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 Library = Literal["tensorrt", "tensorrt_rtx", "onnxruntime"]
 Flavour = Literal["native", "decomposed", "cpu"]
-"""What a canonical graph is lowered to (`engines.lowering.flavours`)."""
+"""What a canonical graph is lowered to (`omnijet.engines.lowering.flavours`)."""
 Feature = Literal["attention", "rotary", "kv cache update", "int8 blocks"]
 """`kv cache update`: in place, of a fixed length; `int8 blocks`: weights of 8 bits in blocks."""
 Version = tuple[int, int]
@@ -20,7 +20,7 @@ FEATURES: Mapping[Feature, tuple[Version, str]] = {
 }
 """The TensorRT whose API and parser began with it, and the source. No header of TensorRT up to
 11.1 names INT8 among what it dequantizes in blocks: they become floats there
-(`engines.lowering.flavours`). TensorRT-RTX 1.7 builds it."""
+(`omnijet.engines.lowering.flavours`). TensorRT-RTX 1.7 builds it."""
 
 NATIVE_NEEDS: frozenset[Feature] = frozenset({"attention", "rotary", "kv cache update"})
 
@@ -32,7 +32,7 @@ class Toolkit:
     Attributes:
         oldest, newest: major and minor version of the library that it comes in.
         cuda, python: what it comes with; None: whatever is installed.
-        source: key in `engines.facts.SOURCES`.
+        source: key in `omnijet.engines.facts.SOURCES`.
     """
 
     name: str

@@ -9,9 +9,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from engines.lowering.widened import widen, widened_contract
-from runtime.contract import Array, GraphContract, Precision
-from runtime.ort import OrtBackend, OrtGraph, Providers
+from omnijet.engines.lowering.widened import widen, widened_contract
+from omnijet.runtime.contract import Array, GraphContract, Precision
+from omnijet.runtime.ort import OrtBackend, OrtGraph, Providers
 
 
 class WidenedBackend(OrtBackend):

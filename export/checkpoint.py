@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from export.config import packing_of, read_dims
-from export.layout import TensorLayout, checkpoint_layout
-from export.packing import Packing, packed_layers, packed_layout
-from export.shard import FLOAT_DTYPES, TORCH_DTYPES, Entry, read_header, read_tensor
-from runtime.dims import ModelDims
-from runtime.errors import OmnijetError
+from omnijet.export.config import packing_of, read_dims
+from omnijet.export.layout import TensorLayout, checkpoint_layout
+from omnijet.export.packing import Packing, packed_layers, packed_layout
+from omnijet.export.shard import FLOAT_DTYPES, TORCH_DTYPES, Entry, read_header, read_tensor
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.errors import OmnijetError
 
 _log = logging.getLogger(__name__)
 

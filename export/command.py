@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from export.arguments import add_arguments
-from export.hub import resolve
-from export.stages import export_bundle
-from runtime.commands.console import byte_progress, size_text
-from runtime.files import typed
+from omnijet.export.arguments import add_arguments
+from omnijet.export.hub import resolve
+from omnijet.export.stages import export_bundle
+from omnijet.runtime.commands.console import byte_progress, size_text
+from omnijet.runtime.files import typed
 
 __all__ = ["add_arguments", "run"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from export.config_section import Section
-from export.config_speech import read_dit, read_ecapa, read_vocoder
-from export.packing import Packing, read_packing
-from runtime.dims import (
+from omnijet.export.config_section import Section
+from omnijet.export.config_speech import read_dit, read_ecapa, read_vocoder
+from omnijet.export.packing import Packing, read_packing
+from omnijet.runtime.dims import (
     AudioEncoderDims,
     CodecIds,
     DecoderDims,
@@ -21,7 +21,7 @@ from runtime.dims import (
     TokenIds,
     VisionEncoderDims,
 )
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 MODEL_TYPE = "qwen2_5_omni"
 _ENDOFTEXT, _IM_END = 151643, 151645

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 
-from export.config_section import Section
-from runtime.dims import DitDims, EcapaDims, VocoderDims
+from omnijet.export.config_section import Section
+from omnijet.runtime.dims import DitDims, EcapaDims, VocoderDims
 
 _log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from export.modules.base import Source
-from export.packed import Plan
-from export.packed_graph import carry_packed
-from export.saved_graph import save_graph
-from export.weight_file import RowReader, Runs, write_weights
-from runtime.contract import GraphContract
-from runtime.manifest import GraphEntry
+from omnijet.export.modules.base import Source
+from omnijet.export.packed import Plan
+from omnijet.export.packed_graph import carry_packed
+from omnijet.export.saved_graph import save_graph
+from omnijet.export.weight_file import RowReader, Runs, write_weights
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.manifest import GraphEntry
 
 
 def write_graph(

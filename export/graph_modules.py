@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from torch import nn
 
-from export.modules.audio_encoder import AudioEncoder
-from export.modules.base import weight_sources
-from export.modules.decoder import TalkerStep, ThinkerStep
-from export.modules.dit import DitStep
-from export.modules.vision_encoder import VisionEncoder
-from export.modules.vocoder import Vocoder
-from export.packed import Plan
-from runtime.contract import Precision
-from runtime.dims import ModelDims
+from omnijet.export.modules.audio_encoder import AudioEncoder
+from omnijet.export.modules.base import weight_sources
+from omnijet.export.modules.decoder import TalkerStep, ThinkerStep
+from omnijet.export.modules.dit import DitStep
+from omnijet.export.modules.vision_encoder import VisionEncoder
+from omnijet.export.modules.vocoder import Vocoder
+from omnijet.export.packed import Plan
+from omnijet.runtime.contract import Precision
+from omnijet.runtime.dims import ModelDims
 
 GRAPH_MODULES: dict[str, Callable[[ModelDims, Precision], nn.Module]] = {
     "audio_encoder": lambda dims, precision: AudioEncoder(dims.audio, precision),

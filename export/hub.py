@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.checkpoint import CONFIG, GENERATION_CONFIG, missing_files, read_json
-from export.config import read_dims
-from runtime.errors import OmnijetError
+from omnijet.export.checkpoint import CONFIG, GENERATION_CONFIG, missing_files, read_json
+from omnijet.export.config import read_dims
+from omnijet.runtime.errors import OmnijetError
 
 _log = logging.getLogger(__name__)
 

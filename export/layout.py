@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from runtime.dims import (
+from omnijet.runtime.dims import (
     AudioEncoderDims,
     DecoderDims,
     DitDims,

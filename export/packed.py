@@ -12,9 +12,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
-from export.packing import Packing
-from export.weight_file import BLOCK_BYTES, RowReader, convert, raw
-from export.words import (
+from omnijet.export.packing import Packing
+from omnijet.export.weight_file import BLOCK_BYTES, RowReader, convert, raw
+from omnijet.export.words import (
     Bytes,
     Words,
     pack_columns,

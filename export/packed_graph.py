@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from export.packed import Numbers, PackedWeight, Plan, Scales, Zeros
-from export.weight_file import Runs
+from omnijet.export.packed import Numbers, PackedWeight, Plan, Scales, Zeros
+from omnijet.export.weight_file import Runs
 
 
 def carry_packed(model: ir.Model, plan: Plan) -> dict[str, Runs]:

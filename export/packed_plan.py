@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from export.checkpoint import Checkpoint
-from export.layout import checkpoint_layout
-from export.modules.base import Source
-from export.packed import PackedWeight, Plan, stored_zeros, zero_points
-from export.packing import Packing
-from export.words import unpack_columns
-from runtime.errors import OmnijetError
+from omnijet.export.checkpoint import Checkpoint
+from omnijet.export.layout import checkpoint_layout
+from omnijet.export.modules.base import Source
+from omnijet.export.packed import PackedWeight, Plan, stored_zeros, zero_points
+from omnijet.export.packing import Packing
+from omnijet.export.words import unpack_columns
+from omnijet.runtime.errors import OmnijetError
 
 _LISTED = 8
 

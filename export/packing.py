@@ -27,8 +27,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from export.config_section import Section
-from export.layout import TensorLayout
+from omnijet.export.config_section import Section
+from omnijet.export.layout import TensorLayout
 
 _PACKABLE = re.compile(r"((?:thinker|talker)\.model\.layers\.\d+\.(?:self_attn|mlp)\.\w+)\.weight")
 _WORD_BITS = 32

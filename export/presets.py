@@ -285,7 +285,7 @@ _TINY_VOCAB = 1024
 _MIDDLE_IDS = 16_000
 _MIDDLE_VOCAB = 16_384
 _TINY_USER = 117
-"""The id of "user" in the vocabulary that `export.tiny_tokenizer` trains."""
+"""The id of "user" in the vocabulary that `omnijet.export.tiny_tokenizer` trains."""
 
 
 def _shrink(config: dict[str, Any], hidden: int, out_layers: int) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from runtime.contract import FoundTensor, GraphContract, verify
-from runtime.manifest import GraphEntry
+from omnijet.runtime.contract import FoundTensor, GraphContract, verify
+from omnijet.runtime.manifest import GraphEntry
 
 _DTYPE_NAMES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "f32",

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 _LONGEST_HEADER = 100_000_000  # bytes; the limit of the format's own library
 _LFS_POINTER = b"version https://git-lfs"

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-from export.modules.base import Weights
-from export.modules.dit import KEY
-from export.modules.ecapa import Ecapa
-from export.voices import Voice
-from runtime.dims import DitDims, ModelDims
-from runtime.solver import evaluation_times
+from omnijet.export.modules.base import Weights
+from omnijet.export.modules.dit import KEY
+from omnijet.export.modules.ecapa import Ecapa
+from omnijet.export.voices import Voice
+from omnijet.runtime.dims import DitDims, ModelDims
+from omnijet.runtime.solver import evaluation_times
 
 TIME_WIDTH = 256  # of the sinusoids that the time MLP reads
 TIME_SCALE = 1000.0

@@ -10,23 +10,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from export.checkpoint import Checkpoint
-from export.graph_file import write_graph
-from export.graph_modules import graph_modules, weight_bytes
-from export.modules.base import weight_sources
-from export.packed import Plan
-from export.packed_plan import packed_plan
-from export.packing import Packing
-from export.speech_tables import speech_tables
-from export.staging import require_bundle, staged_folder
-from export.tables import write_embedding, write_table
-from export.texts import write_texts
-from export.trace_process import traced
-from export.voices import load_voices
-from runtime.contract import NUMPY_DTYPES, Precision, graph_contracts
-from runtime.dims import ModelDims
-from runtime.facts import PreprocessorFacts
-from runtime.manifest import FILE_NAME, FileEntry, Manifest, TableEntry, VoiceEntry, hash_file
+from omnijet.export.checkpoint import Checkpoint
+from omnijet.export.graph_file import write_graph
+from omnijet.export.graph_modules import graph_modules, weight_bytes
+from omnijet.export.modules.base import weight_sources
+from omnijet.export.packed import Plan
+from omnijet.export.packed_plan import packed_plan
+from omnijet.export.packing import Packing
+from omnijet.export.speech_tables import speech_tables
+from omnijet.export.staging import require_bundle, staged_folder
+from omnijet.export.tables import write_embedding, write_table
+from omnijet.export.texts import write_texts
+from omnijet.export.trace_process import traced
+from omnijet.export.voices import load_voices
+from omnijet.runtime.contract import NUMPY_DTYPES, Precision, graph_contracts
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.manifest import (
+    FILE_NAME,
+    FileEntry,
+    Manifest,
+    TableEntry,
+    VoiceEntry,
+    hash_file,
+)
 
 Progress = Callable[[str, int, int], None]
 """Told (what, bytes done, bytes in all)."""

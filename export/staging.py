@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME, Manifest
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import FILE_NAME, Manifest
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from runtime.dims import ModelDims
+from omnijet.runtime.dims import ModelDims
 
 OUTLIER_GAIN = 30.0
 OUTLIER_NORM = 0.2  # norms tone the outlier channels down, as trained ones do

@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from export.presets import PRESETS, preset
-from export.synthetic import write_checkpoint
-from runtime.commands.console import byte_progress, whole_number
+from omnijet.export.presets import PRESETS, preset
+from omnijet.export.synthetic import write_checkpoint
+from omnijet.runtime.commands.console import byte_progress, whole_number
 
 
 def add_arguments(parser: ArgumentParser) -> None:

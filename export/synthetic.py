@@ -12,12 +12,12 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from export.config import read_dims
-from export.layout import TensorLayout, checkpoint_layout
-from export.staging import staged_folder
-from export.statistics import MEL_MEAN, dit_frequencies, outlier_channels, rule
-from export.tiny_tokenizer import write_tokenizer
-from runtime.dims import ModelDims
+from omnijet.export.config import read_dims
+from omnijet.export.layout import TensorLayout, checkpoint_layout
+from omnijet.export.staging import staged_folder
+from omnijet.export.statistics import MEL_MEAN, dit_frequencies, outlier_channels, rule
+from omnijet.export.tiny_tokenizer import write_tokenizer
+from omnijet.runtime.dims import ModelDims
 
 SHARD_BYTES = 5_000_000_000  # what the hub's files hold
 BLOCK_VALUES = 1 << 22
@@ -43,7 +43,7 @@ def write_checkpoint(
 
     Args:
         folder: must not exist.
-        config: a `config.json`, for example from `export.presets`.
+        config: a `config.json`, for example from `omnijet.export.presets`.
         seed: same seed, same bytes.
         shard_bytes: most bytes of weights in one file.
     """

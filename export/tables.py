@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.trace import IR_DTYPES
-from export.weight_file import BLOCK_BYTES, RowReader, convert, raw
-from runtime.contract import NUMPY_DTYPES, Precision
-from runtime.manifest import TableEntry
+from omnijet.export.trace import IR_DTYPES
+from omnijet.export.weight_file import BLOCK_BYTES, RowReader, convert, raw
+from omnijet.runtime.contract import NUMPY_DTYPES, Precision
+from omnijet.runtime.manifest import TableEntry
 
 
 def write_embedding(

@@ -6,8 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from runtime.bundle import CHAT_TEMPLATE, TOKENIZER
-from runtime.errors import OmnijetError
+from omnijet.runtime.bundle import CHAT_TEMPLATE, TOKENIZER
+from omnijet.runtime.errors import OmnijetError
 
 
 def write_texts(source: Path, folder: Path) -> None:

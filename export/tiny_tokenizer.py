@@ -21,9 +21,9 @@ from tokenizers import (  # type: ignore[import-untyped]
 from tokenizers.models import BPE  # type: ignore[import-untyped]
 from tokenizers.trainers import BpeTrainer  # type: ignore[import-untyped]
 
-from export.presets import TINY_IDS
-from runtime.chat import DEFAULT_CHAT_TEMPLATE
-from runtime.dims import ModelDims
+from omnijet.export.presets import TINY_IDS
+from omnijet.runtime.chat import DEFAULT_CHAT_TEMPLATE
+from omnijet.runtime.dims import ModelDims
 
 # Of Qwen2's tokenizer.json.
 SPLIT = (

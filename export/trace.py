@@ -12,9 +12,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from export import ops
-from export.passes import canonicalize
-from runtime.contract import DType, GraphContract, TensorSpec, split_axis
+from omnijet.export import ops
+from omnijet.export.passes import canonicalize
+from omnijet.runtime.contract import DType, GraphContract, TensorSpec, split_axis
 
 TORCH_DTYPES: dict[DType, torch.dtype] = {
     "f32": torch.float32,

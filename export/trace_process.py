@@ -17,8 +17,8 @@ from typing import IO
 
 import onnx_ir as ir
 
-from runtime.contract import Precision, graph_contracts
-from runtime.dims import ModelDims
+from omnijet.runtime.contract import Precision, graph_contracts
+from omnijet.runtime.dims import ModelDims
 
 NO_FILE = "weights-are-not-written-yet"
 
@@ -35,7 +35,7 @@ def traced(
     job = {"names": list(names), "precision": precision, "folder": str(folder)}
     # not multiprocessing: its new processes run the caller's script again
     process = subprocess.Popen(
-        [sys.executable, "-m", "export.trace_process"],
+        [sys.executable, "-m", "omnijet.export.trace_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -64,9 +64,9 @@ def _arriving(count: int, folder: Path, lines: IO[str]) -> Iterator[tuple[str, i
 def main() -> None:
     """The process: a job as JSON on stdin, a line per finished graph on stdout."""
     # the tracer's libraries take seconds to load and are needed here alone
-    from export.graph_modules import GRAPH_MODULES
-    from export.modules.base import weight_sources
-    from export.trace import trace
+    from omnijet.export.graph_modules import GRAPH_MODULES
+    from omnijet.export.modules.base import weight_sources
+    from omnijet.export.trace import trace
 
     job = json.load(sys.stdin)
     dims = ModelDims.from_json(job["dims"])

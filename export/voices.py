@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runtime.dims import ModelDims
-from runtime.errors import OmnijetError
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.errors import OmnijetError
 
 
 @dataclass(frozen=True, slots=True)

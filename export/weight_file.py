@@ -16,10 +16,10 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from export.modules.base import Source, load_source, shaped
-from export.weight_pages import INLINE_BYTES, PAGE, pwrite
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.export.modules.base import Source, load_source, shaped
+from omnijet.export.weight_pages import INLINE_BYTES, PAGE, pwrite
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 
 BLOCK_BYTES = 64 << 20
 F16_MAX = 65504.0

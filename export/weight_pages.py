@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 PAGE = 4096  # so that a runtime can map each tensor
 INLINE_BYTES = 1024  # smaller tensors stay in the graph file

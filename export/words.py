@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract import Array
+from omnijet.runtime.contract import Array
 
 Words = Array  # u32
 Bytes = Array  # u8

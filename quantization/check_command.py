@@ -11,20 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.bundle import Bundle, check_files
-from runtime.commands import check
-from runtime.commands.console import (
+from omnijet.runtime.bundle import Bundle, check_files
+from omnijet.runtime.commands import check
+from omnijet.runtime.commands.console import (
     byte_progress,
     print_json,
     print_table,
     stage_progress,
     whole_number,
 )
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 if TYPE_CHECKING:
-    from nano.evaluation.heldout import Asked
-    from quantization.fidelity.measure import Fidelity
+    from omnijet.nano.evaluation.heldout import Asked
+    from omnijet.quantization.fidelity.measure import Fidelity
 
 ITEMS = 4  # conversations of each skill
 
@@ -86,10 +86,10 @@ def _refuse_options(args: Namespace) -> None:
 
 
 def _run_fidelity(args: Namespace) -> int:
-    from quantization.fidelity.float_bundle import float_bundle
-    from quantization.fidelity.gate import default_gate, faults, judge, read_gate
-    from quantization.fidelity.report import html, tables, to_json
-    from runtime.wav import check_writable, write_whole
+    from omnijet.quantization.fidelity.float_bundle import float_bundle
+    from omnijet.quantization.fidelity.gate import default_gate, faults, judge, read_gate
+    from omnijet.quantization.fidelity.report import html, tables, to_json
+    from omnijet.runtime.wav import check_writable, write_whole
 
     # every mistake is told before the first minute of work
     gate = default_gate() if args.gate is None else read_gate(args.gate)
@@ -131,10 +131,10 @@ def _check_hashes(bundle: Bundle) -> None:
 def _measured(reference: Bundle, quantized: Bundle, args: Namespace) -> Fidelity:
     from dataclasses import replace
 
-    from nano.evaluation.heldout import open_set
-    from nano.evaluation.recogniser import Recogniser
-    from quantization.fidelity.measure import measure
-    from quantization.fidelity.scores import score_changes
+    from omnijet.nano.evaluation.heldout import open_set
+    from omnijet.nano.evaluation.recogniser import Recogniser
+    from omnijet.quantization.fidelity.measure import measure
+    from omnijet.quantization.fidelity.scores import score_changes
 
     if args.scores:
         Recogniser()  # told now, if there is none
@@ -153,12 +153,12 @@ def _measured(reference: Bundle, quantized: Bundle, args: Namespace) -> Fidelity
 def _conversations(args: Namespace) -> Iterator[list[list[dict[str, Any]]]]:
     """What the bundles are compared on, while its media lie where the messages say."""
     if args.data is None:
-        from nano.evaluation.heldout import open_set
+        from omnijet.nano.evaluation.heldout import open_set
 
         with open_set() as items:
             yield [list(item.messages) for item in _first(items, args.items or ITEMS)]
         return
-    from quantization.calibration.conversations import open_conversations
+    from omnijet.quantization.calibration.conversations import open_conversations
 
     with open_conversations(args.data) as found:
         yield [item.messages for item in found.items[: args.items]]

@@ -13,17 +13,17 @@ from typing import Any
 
 from rich.table import Table
 
-from engines.targets import TARGETS
-from export.staging import require_absent, require_bundle
-from quantization.budget.parallel import processes, ray_cluster
-from quantization.budget.search import Budget, Found, search
-from quantization.budget.trials import DECODERS, Bench
-from quantization.calibration.calibrate import Limits
-from quantization.calibration.conversations import open_conversations
-from quantization.calibration.state import Place
-from quantization.layers import Layer
-from quantization.numerics.statistics import Statistics
-from quantization.quantize import (
+from omnijet.engines.targets import TARGETS
+from omnijet.export.staging import require_absent, require_bundle
+from omnijet.quantization.budget.parallel import processes, ray_cluster
+from omnijet.quantization.budget.search import Budget, Found, search
+from omnijet.quantization.budget.trials import DECODERS, Bench
+from omnijet.quantization.calibration.calibrate import Limits
+from omnijet.quantization.calibration.conversations import open_conversations
+from omnijet.quantization.calibration.state import Place
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.quantize import (
     Calibration,
     Progress,
     bundle_layers,
@@ -33,13 +33,13 @@ from quantization.quantize import (
     require_float,
     statistics_of,
 )
-from quantization.recipes import RECIPES, recipe_named
-from runtime.bundle import Bundle
-from runtime.commands.console import print_table, size_text, stage_progress, whole_number
-from runtime.errors import OmnijetError
-from runtime.files import typed
-from runtime.manifest import Manifest
-from runtime.wav import check_writable
+from omnijet.quantization.recipes import RECIPES, recipe_named
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.commands.console import print_table, size_text, stage_progress, whole_number
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import typed
+from omnijet.runtime.manifest import Manifest
+from omnijet.runtime.wav import check_writable
 
 NO_DATA = "none"
 TRIED = 16  # conversations on which mixes are tried

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from quantization.schemes import Half
+from omnijet.quantization.schemes import Half
 
 HALVES: Mapping[ir.DataType, Half] = {
     ir.DataType.FLOAT16: "f16",

@@ -12,20 +12,20 @@ from typing import Any
 
 import onnx_ir as ir
 
-from engines.lowering.cpu import lower
-from engines.targets import Target
-from export.staging import require_bundle, staged_folder
-from quantization.calibration.calibrate import Limits, calibrate
-from quantization.calibration.state import Place
-from quantization.graph_writer import GraphWriter
-from quantization.layers import Layer, layers_of
-from quantization.numerics.apply import change_of, common_divisor, snr_db
-from quantization.numerics.statistics import Statistics
-from quantization.recipes import RECIPES, Recipe
-from quantization.schemes import Scheme, Static
-from runtime.bundle import Bundle
-from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
+from omnijet.engines.lowering.cpu import lower
+from omnijet.engines.targets import Target
+from omnijet.export.staging import require_bundle, staged_folder
+from omnijet.quantization.calibration.calibrate import Limits, calibrate
+from omnijet.quantization.calibration.state import Place
+from omnijet.quantization.graph_writer import GraphWriter
+from omnijet.quantization.layers import Layer, layers_of
+from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_db
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.recipes import RECIPES, Recipe
+from omnijet.quantization.schemes import Scheme, Static
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, of how many)."""

@@ -13,10 +13,10 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from engines.targets import Numbers, Target
-from quantization.layers import Layer
-from quantization.schemes import Scheme, Static, WeightOnly
-from runtime.errors import OmnijetError
+from omnijet.engines.targets import Numbers, Target
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.schemes import Scheme, Static, WeightOnly
+from omnijet.runtime.errors import OmnijetError
 
 Form = Literal["standard", "cpu"]
 """Of the graphs: standard Q/DQ, or as ONNX Runtime runs it fastest on a CPU."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from runtime.contract import Array
+from omnijet.runtime.contract import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.files import require_file, shorten
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.files import require_file, shorten
 
 AudioSource: TypeAlias = (
     str | os.PathLike[str] | npt.NDArray[Any] | tuple[npt.NDArray[Any], int | float]

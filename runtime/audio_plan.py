@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.contract import Array
-from runtime.dims import AudioEncoderDims
-from runtime.errors import OmnijetError
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import AudioEncoderDims
+from omnijet.runtime.errors import OmnijetError
 
 POOL = 2  # encoder positions averaged into one token
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from runtime.contract import Array, GraphContract, Precision
-from runtime.errors import ContractError
+from omnijet.runtime.contract import Array, GraphContract, Precision
+from omnijet.runtime.errors import ContractError
 
 
 class State(Protocol):
@@ -72,7 +72,7 @@ class Graph(Protocol):
         ...
 
     def limit(self, symbol: str) -> int | None:
-        """The largest size of an axis (`runtime.contract.AXES`) that can be bound; None: any."""
+        """The largest size of an axis (`AXES` of the contract) that can be bound; None: any."""
         ...
 
 

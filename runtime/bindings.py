@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.backend import Bound, Graph
+from omnijet.runtime.backend import Bound, Graph
 
 
 class Bindings:

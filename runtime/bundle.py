@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.contract import NUMPY_DTYPES, Array
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.files import typed
-from runtime.manifest import FILE_NAME, FileEntry, Manifest, hash_file
+from omnijet.runtime.contract import NUMPY_DTYPES, Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.files import typed
+from omnijet.runtime.manifest import FILE_NAME, FileEntry, Manifest, hash_file
 
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"

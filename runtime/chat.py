@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from runtime.errors import OmnijetError
-from runtime.messages import PARTS, Message, Text
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.messages import PARTS, Message, Text
 
 SPEECH_SYSTEM_PROMPT = (
     "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of "

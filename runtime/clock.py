@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from runtime.decoder import Context
+from omnijet.runtime.decoder import Context
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from runtime.dims import DecoderDims, ModelDims
-from runtime.errors import ContractError
+from omnijet.runtime.dims import DecoderDims, ModelDims
+from omnijet.runtime.errors import ContractError
 
 Precision = Literal["f32", "f16", "bf16"]
 DType = Literal["f32", "f16", "bf16", "i64", "bool"]

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtime.backend import Bound, Graph, State
-from runtime.contract import Array
-from runtime.dims import DecoderDims
-from runtime.errors import OmnijetError
-from runtime.rope import MRope
+from omnijet.runtime.backend import Bound, Graph, State
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import DecoderDims
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.rope import MRope
 
 SMALLEST_BUCKET = 256
 PREFILL_ROWS = 512  # bounds the score matrix [heads, rows, capacity] of one call

@@ -1,6 +1,6 @@
 """The model's facts: dimensions and special ids, as frozen values.
 
-They come from a checkpoint's `config.json` at export (`export.config`) and travel to
+They come from a checkpoint's `config.json` at export (`omnijet.export.config`) and travel to
 the device in the manifest. Deployment limits (context length, picture size) live
 elsewhere: none of them is a fact of the model.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from runtime.records import build
+from omnijet.runtime.records import build
 
 
 @dataclass(frozen=True, slots=True)

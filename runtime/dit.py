@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtime.backend import Bound, Graph
-from runtime.contract import Array
-from runtime.dims import DitDims
-from runtime.rope import dit_cos_sin
-from runtime.solver import EXACT, Evaluation, Solver
-from runtime.solver import solve as solve_flow
+from omnijet.runtime.backend import Bound, Graph
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import DitDims
+from omnijet.runtime.rope import dit_cos_sin
+from omnijet.runtime.solver import EXACT, Evaluation, Solver
+from omnijet.runtime.solver import solve as solve_flow
 
 GUIDANCE = np.float32(0.5)
 CONDITIONED, UNCONDITIONED = 0, 1  # rows of the branch axis
@@ -28,7 +28,7 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class DitTables:
-    """What export folded out of the graph (`export.speech_tables`)."""
+    """What export folded out of the graph (`omnijet.export.speech_tables`)."""
 
     dims: DitDims
     codec: Array  # f32[codec rows, hidden]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime import audio_plan, vision_plan
-from runtime.backend import Graph, run_once
-from runtime.contract import Array
-from runtime.dims import AudioEncoderDims, VisionEncoderDims
+from omnijet.runtime import audio_plan, vision_plan
+from omnijet.runtime.backend import Graph, run_once
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import AudioEncoderDims, VisionEncoderDims
 
 MAX_CHUNKS = 16  # 32 s of sound in one call bounds its memory
 

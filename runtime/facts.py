@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 _CONFIG = "preprocessor_config.json"
 _NEAR = 0.85  # similarity of two keys from which one is taken for a slip of the other

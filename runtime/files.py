@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 
 def require_file(source: str | os.PathLike[str], noun: str, where: object) -> Path:

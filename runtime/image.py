@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.files import require_file, shorten
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.files import require_file, shorten
 
 ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 Frames: TypeAlias = npt.NDArray[np.uint8]  # [frames, height, width, 3]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from runtime.contract import Array
-from runtime.thinker import TextStep
+from omnijet.runtime.contract import Array
+from omnijet.runtime.thinker import TextStep
 
 Speak = Callable[[int, Array, Iterator[Array]], Iterator[int]]
 """Codec tokens from the first text token, its reply row, and the rows that follow, which

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from runtime.contract import GraphContract, Precision, graph_contracts
-from runtime.dims import ModelDims
-from runtime.errors import OmnijetError
-from runtime.records import build
+from omnijet.runtime.contract import GraphContract, Precision, graph_contracts
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.records import build
 
 FORMAT = "omnijet-bundle"
 VERSION = 1
@@ -110,7 +110,7 @@ class Manifest:
     quantization: dict[str, Any] = field(default_factory=dict)
     """What the graphs hold other than floats, with its recipe; empty if nothing."""
     engines: dict[str, dict[str, EngineEntry]] = field(default_factory=dict)
-    """Of each target (`engines.targets`), the engines of its graphs."""
+    """Of each target (`omnijet.engines.targets`), the engines of its graphs."""
 
     @property
     def contracts(self) -> dict[str, GraphContract]:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtime.audio_plan import audio_token_count
-from runtime.contract import Array
-from runtime.dims import ModelDims
-from runtime.image import Grid
-from runtime.prompt import Prompt
+from omnijet.runtime.audio_plan import audio_token_count
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.image import Grid
+from omnijet.runtime.prompt import Prompt
 
 
 class Medium(NamedTuple):

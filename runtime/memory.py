@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runtime.contract import Array
-from runtime.decoder import Context
-from runtime.dims import AudioEncoderDims
-from runtime.media_rows import Medium
+from omnijet.runtime.contract import Array
+from omnijet.runtime.decoder import Context
+from omnijet.runtime.dims import AudioEncoderDims
+from omnijet.runtime.media_rows import Medium
 
 
 @dataclass(slots=True)

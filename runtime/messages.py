@@ -19,11 +19,11 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 from PIL import Image as PillowImage
 
-from runtime.audio import AudioSource
-from runtime.errors import OmnijetError
-from runtime.files import is_address, shorten
-from runtime.image import ImageSource
-from runtime.video import VideoSource
+from omnijet.runtime.audio import AudioSource
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import is_address, shorten
+from omnijet.runtime.image import ImageSource
+from omnijet.runtime.video import VideoSource
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")

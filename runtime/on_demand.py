@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runtime.contract import Array
+from omnijet.runtime.contract import Array
 
 
 class OnDemand(Mapping[str, Array]):

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import OmnijetError
-from runtime.sampling import Sampling
-from runtime.talker import TALKER_SAMPLING
-from runtime.thinker import THINKER_SAMPLING
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.sampling import Sampling
+from omnijet.runtime.talker import TALKER_SAMPLING
+from omnijet.runtime.thinker import THINKER_SAMPLING
 
 MAX_TEXT_TOKENS = 1024
 MAX_CODES = 4096  # with the last draw dropped, 81.9 s of speech

@@ -1,6 +1,6 @@
 """ONNX Runtime behind the backend protocol: CPU, buffers shared with numpy.
 
-GPUs are in `runtime.ort_device`.
+GPUs are in `omnijet.runtime.ort_device`.
 
 Inputs, outputs and caches are numpy arrays that ONNX Runtime reads and writes directly.
 Binding a cache to both its input and its output makes TensorScatter write in place.
@@ -16,8 +16,8 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import _pybind_state
 
-from runtime.backend import State, require_state
-from runtime.contract import (
+from omnijet.runtime.backend import State, require_state
+from omnijet.runtime.contract import (
     NUMPY_DTYPES,
     Array,
     FoundTensor,
@@ -25,7 +25,7 @@ from runtime.contract import (
     Precision,
     verify,
 )
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 OLDEST_RELEASE = (1, 25)  # has TensorScatter and its Attention on the CPU
 OLDEST_TEXT = ".".join(map(str, OLDEST_RELEASE))

@@ -10,31 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from runtime import dit
-from runtime.backend import Backend, Graph, run_once
-from runtime.bundle import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild
-from runtime.channel import Cancellation
-from runtime.clock import Clock, StageReport
-from runtime.contract import Array
-from runtime.decoder import Decoder
-from runtime.encoders import AudioEncoder, VisionEncoder
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.memory import Memory
-from runtime.messages import Message, parse_messages
-from runtime.options import Options, whole
-from runtime.prompt import Prompt, build_prompt
-from runtime.providers import backend_for
-from runtime.reply import Reply
-from runtime.session import Session
-from runtime.stream import Stream
-from runtime.synthesis import SpeechGraphs, SpeechPreset, Synthesis, speech_preset
-from runtime.talker import Talker
-from runtime.thinker import Thinker
-from runtime.tmrope import tmrope_positions
-from runtime.tokenizer import Tokenizer
-from runtime.turn import Check, Overflow, Turn, never
-from runtime.vocoder import wave_in_pieces
+from omnijet.runtime import dit
+from omnijet.runtime.backend import Backend, Graph, run_once
+from omnijet.runtime.bundle import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild
+from omnijet.runtime.channel import Cancellation
+from omnijet.runtime.clock import Clock, StageReport
+from omnijet.runtime.contract import Array
+from omnijet.runtime.decoder import Decoder
+from omnijet.runtime.encoders import AudioEncoder, VisionEncoder
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.memory import Memory
+from omnijet.runtime.messages import Message, parse_messages
+from omnijet.runtime.options import Options, whole
+from omnijet.runtime.prompt import Prompt, build_prompt
+from omnijet.runtime.providers import backend_for
+from omnijet.runtime.reply import Reply
+from omnijet.runtime.session import Session
+from omnijet.runtime.stream import Stream
+from omnijet.runtime.synthesis import SpeechGraphs, SpeechPreset, Synthesis, speech_preset
+from omnijet.runtime.talker import Talker
+from omnijet.runtime.thinker import Thinker
+from omnijet.runtime.tmrope import tmrope_positions
+from omnijet.runtime.tokenizer import Tokenizer
+from omnijet.runtime.turn import Check, Overflow, Turn, never
+from omnijet.runtime.vocoder import wave_in_pieces
 
 
 class Omni:
@@ -74,7 +74,7 @@ class Omni:
         Args:
             bundle: its folder.
             backend: in place of what the next two name.
-            provider: of ONNX Runtime, one of `runtime.providers.PROVIDERS`; "cpu" by default.
+            provider: of ONNX Runtime, one of `PROVIDERS`; "cpu" by default.
             engines: a target whose engines `omnijet build` put into the bundle.
             context_limit: rows of the KV caches; the model's own limit by default. Engines have
                 caches of one length, which it never exceeds.
@@ -118,7 +118,7 @@ class Omni:
 
         Args:
             messages, options: as for `generate`.
-            preset: one of `runtime.synthesis.PRESETS`: how near the sound comes to that of
+            preset: one of `omnijet.runtime.synthesis.PRESETS`: how near the sound comes to that of
                 `generate`, and at what cost.
 
         Raises:

@@ -18,19 +18,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from runtime.audio import load_audio, log_mel
-from runtime.audio_plan import audio_token_count
-from runtime.chat import render_chat
-from runtime.contract import Array
-from runtime.dims import TokenIds
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.files import shorten
-from runtime.image import Grid, image_patches, load_image
-from runtime.messages import Audio, Image, Message, Text, Video
-from runtime.tmrope_segments import clip_layout
-from runtime.tokenizer import SPELLINGS, Tokenizer
-from runtime.video import load_video, second_per_grid, video_patches
+from omnijet.runtime.audio import load_audio, log_mel
+from omnijet.runtime.audio_plan import audio_token_count
+from omnijet.runtime.chat import render_chat
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import TokenIds
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.files import shorten
+from omnijet.runtime.image import Grid, image_patches, load_image
+from omnijet.runtime.messages import Audio, Image, Message, Text, Video
+from omnijet.runtime.tmrope_segments import clip_layout
+from omnijet.runtime.tokenizer import SPELLINGS, Tokenizer
+from omnijet.runtime.video import load_video, second_per_grid, video_patches
 
 _log = logging.getLogger(__name__)
 

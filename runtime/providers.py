@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import get_args
 
-from runtime.backend import Backend
-from runtime.bundle import Bundle
-from runtime.errors import OmnijetError
-from runtime.ort import OrtBackend
-from runtime.ort_device.backend import OrtDeviceBackend, Provider
+from omnijet.runtime.backend import Backend
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.ort_device.backend import OrtDeviceBackend, Provider
 
 CPU = "cpu"
 PROVIDERS: tuple[str, ...] = (CPU, *get_args(Provider))
@@ -37,7 +37,7 @@ def backend_for(
                 expected="one of them",
                 got=f"engines {engines!r} and provider {provider!r}",
             )
-        from runtime.trt.backend import EngineBackend  # costs nothing where it is not used
+        from omnijet.runtime.trt.backend import EngineBackend  # costs nothing where it is not used
 
         return EngineBackend(bundle, engines)
     if provider in (None, CPU):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from runtime.clock import Span, StepTimes
-from runtime.contract import Array
+from omnijet.runtime.clock import Span, StepTimes
+from omnijet.runtime.contract import Array
 
 
 @dataclass(frozen=True, slots=True)

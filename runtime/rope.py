@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from runtime.dims import DecoderDims
+from omnijet.runtime.dims import DecoderDims
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]

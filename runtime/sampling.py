@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 
 LOWEST = np.finfo(np.float32).min
 

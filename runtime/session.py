@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.channel import Cancellation
-from runtime.clock import Clock
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.memory import Memory
-from runtime.messages import Audio, Message, Text, parse_messages
-from runtime.options import Options
-from runtime.reply import Reply
-from runtime.stream import Stream
-from runtime.synthesis import speech_preset
-from runtime.turn import Overflow, Turn
-from runtime.workers import Workers
+from omnijet.runtime.channel import Cancellation
+from omnijet.runtime.clock import Clock
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.memory import Memory
+from omnijet.runtime.messages import Audio, Message, Text, parse_messages
+from omnijet.runtime.options import Options
+from omnijet.runtime.reply import Reply
+from omnijet.runtime.stream import Stream
+from omnijet.runtime.synthesis import speech_preset
+from omnijet.runtime.turn import Overflow, Turn
+from omnijet.runtime.workers import Workers
 
 if TYPE_CHECKING:
-    from runtime.pipeline import Omni
+    from omnijet.runtime.pipeline import Omni
 
 Content = str | Sequence[Mapping[str, Any]]
 

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract import Array
+from omnijet.runtime.contract import Array
 
 FloatArray = npt.NDArray[np.float32]
 Method = Literal["rk4", "heun", "euler", "adams2", "adams3", "dpm2"]

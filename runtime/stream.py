@@ -16,15 +16,15 @@ from types import TracebackType
 
 import numpy as np
 
-from runtime.channel import Cancellation, Cancelled, Channel
-from runtime.contract import Array
-from runtime.messages import Message
-from runtime.reply import PcmChunk, Reply, TextDelta
-from runtime.synthesis import SpeechPreset
-from runtime.text_feed import TextFeed
-from runtime.thinker import TextStep
-from runtime.turn import Turn
-from runtime.workers import Workers
+from omnijet.runtime.channel import Cancellation, Cancelled, Channel
+from omnijet.runtime.contract import Array
+from omnijet.runtime.messages import Message
+from omnijet.runtime.reply import PcmChunk, Reply, TextDelta
+from omnijet.runtime.synthesis import SpeechPreset
+from omnijet.runtime.text_feed import TextFeed
+from omnijet.runtime.thinker import TextStep
+from omnijet.runtime.turn import Turn
+from omnijet.runtime.workers import Workers
 
 EVENTS = 64  # that wait for the reader
 CODES = 512  # that wait for the DiT: ten seconds of speech

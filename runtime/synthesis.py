@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.backend import Graph
-from runtime.bindings import Bindings
-from runtime.contract import Array
-from runtime.dit import DitTables, Past, Stretch, solve
-from runtime.errors import OmnijetError
-from runtime.solver import EXACT, Solver
-from runtime.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
-from runtime.windows import GROWING, OFFICIAL, Window, Windows
+from omnijet.runtime.backend import Graph
+from omnijet.runtime.bindings import Bindings
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dit import DitTables, Past, Stretch, solve
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.solver import EXACT, Solver
+from omnijet.runtime.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
+from omnijet.runtime.windows import GROWING, OFFICIAL, Window, Windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from runtime.contract import Array, widened
-from runtime.decoder import Context, Decoder
-from runtime.dims import CodecIds, TokenIds
-from runtime.sampling import Sampler, Sampling
-from runtime.tmrope import decode_position
+from omnijet.runtime.contract import Array, widened
+from omnijet.runtime.decoder import Context, Decoder
+from omnijet.runtime.dims import CodecIds, TokenIds
+from omnijet.runtime.sampling import Sampler, Sampling
+from omnijet.runtime.tmrope import decode_position
 
 _log = logging.getLogger(__name__)
 

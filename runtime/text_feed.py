@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runtime.reply import TextDelta
-from runtime.tokenizer import Tokenizer
+from omnijet.runtime.reply import TextDelta
+from omnijet.runtime.tokenizer import Tokenizer
 
 UNFINISHED = "\ufffd"  # what the first bytes of a character decode to
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtime.contract import Array, widened
-from runtime.decoder import Context, Decoder
-from runtime.dims import TokenIds
-from runtime.errors import OmnijetError
-from runtime.sampling import Sampler, Sampling
-from runtime.tmrope import decode_position
+from omnijet.runtime.contract import Array, widened
+from omnijet.runtime.decoder import Context, Decoder
+from omnijet.runtime.dims import TokenIds
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.sampling import Sampler, Sampling
+from omnijet.runtime.tmrope import decode_position
 
 _log = logging.getLogger(__name__)
 

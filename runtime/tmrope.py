@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.audio_plan import audio_token_count
-from runtime.dims import TokenIds
-from runtime.errors import OmnijetError
-from runtime.tmrope_segments import (
+from omnijet.runtime.audio_plan import audio_token_count
+from omnijet.runtime.dims import TokenIds
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.tmrope_segments import (
     IntArray,
     Segment,
     clip_segment,

@@ -1,6 +1,6 @@
 """Stretches of a prompt with their TMRoPE positions: text, markers, pictures, clips.
 
-Each builder places one segment from a start position; `runtime.tmrope` strings them
+Each builder places one segment from a start position; `omnijet.runtime.tmrope` strings them
 together. Source: the Qwen2.5-Omni report, section 2.2, and `get_rope_index` of
 transformers 4.57.6.
 """

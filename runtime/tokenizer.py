@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tokenizers  # type: ignore[import-untyped]
 
-from runtime.dims import TokenIds
-from runtime.errors import OmnijetError
+from omnijet.runtime.dims import TokenIds
+from omnijet.runtime.errors import OmnijetError
 
 # how TokenIds' fields are spelled
 SPELLINGS = {

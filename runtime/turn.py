@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from runtime.clock import Clock
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.interleave import interleave
-from runtime.media_rows import Medium, media_rows
-from runtime.memory import Memory
-from runtime.memory import marks as row_marks
-from runtime.messages import Message
-from runtime.options import Options
-from runtime.prompt import Prompt
-from runtime.reply import PcmChunk, Reply
-from runtime.sampling import Sampler
-from runtime.synthesis import SpeechPreset, Synthesis
-from runtime.talker import prompt_rows
-from runtime.thinker import TextStep, ThinkerPrefill
-from runtime.tmrope import decode_position
+from omnijet.runtime.clock import Clock
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.interleave import interleave
+from omnijet.runtime.media_rows import Medium, media_rows
+from omnijet.runtime.memory import Memory
+from omnijet.runtime.memory import marks as row_marks
+from omnijet.runtime.messages import Message
+from omnijet.runtime.options import Options
+from omnijet.runtime.prompt import Prompt
+from omnijet.runtime.reply import PcmChunk, Reply
+from omnijet.runtime.sampling import Sampler
+from omnijet.runtime.synthesis import SpeechPreset, Synthesis
+from omnijet.runtime.talker import prompt_rows
+from omnijet.runtime.thinker import TextStep, ThinkerPrefill
+from omnijet.runtime.tmrope import decode_position
 
 if TYPE_CHECKING:
-    from runtime.pipeline import Omni
+    from omnijet.runtime.pipeline import Omni
 
 SAMPLE_RATE_HZ = 24_000
 KEPT_FREE = 0.25  # of the context, for the reply, when the oldest turns may go

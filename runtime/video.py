@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from runtime.audio import has_audio, load_audio
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.files import require_file, shorten
-from runtime.image import (
+from omnijet.runtime.audio import has_audio, load_audio
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.files import require_file, shorten
+from omnijet.runtime.image import (
     Frames,
     Grid,
     ImageSource,

@@ -14,10 +14,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract import Array
-from runtime.dims import VisionEncoderDims
-from runtime.errors import OmnijetError
-from runtime.rope import FloatArray, IntArray, vision_cos_sin
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import VisionEncoderDims
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.rope import FloatArray, IntArray, vision_cos_sin
 
 # a clip's frames share one plan, and a large picture's plan takes tens of MB
 PLANS_KEPT = 4

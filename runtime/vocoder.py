@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.backend import run_once
-from runtime.bindings import Bindings
-from runtime.contract import Array
+from omnijet.runtime.backend import run_once
+from omnijet.runtime.bindings import Bindings
+from omnijet.runtime.contract import Array
 
 EXACT_CONTEXT = 28  # mel frames: nothing farther away reaches a sample
 NEAR_CONTEXT = 20  # what lies beyond changes a sample by less than f32 resolves

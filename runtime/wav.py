@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 
 
 def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
-from runtime.channel import Cancellation
-from runtime.device_call import in_device_call
+from omnijet.runtime.channel import Cancellation
+from omnijet.runtime.device_call import in_device_call
 
 
 class _Worker(threading.Thread):

@@ -21,16 +21,16 @@ from rich.console import Console
 from rich.table import Table
 
 import omnijet
-from export.presets import preset
-from export.stages import export_bundle
-from export.synthetic import write_checkpoint
-from runtime import dit, solver
-from runtime.backend import Bound
-from runtime.messages import parse_messages
-from runtime.pipeline import Omni
-from runtime.profiling.machine import machine
-from runtime.profiling.work import vocoder_products
-from runtime.prompt import build_prompt
+from omnijet.export.presets import preset
+from omnijet.export.stages import export_bundle
+from omnijet.export.synthetic import write_checkpoint
+from omnijet.runtime import dit, solver
+from omnijet.runtime.backend import Bound
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.profiling.machine import machine
+from omnijet.runtime.profiling.work import vocoder_products
+from omnijet.runtime.prompt import build_prompt
 from tests.prompts import text, user
 from tests.reference import load_reference, reference_reply
 

@@ -40,17 +40,17 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
-from quantization.calibration.calibrate import Limits, calibrate
-from quantization.calibration.conversations import open_conversations
-from quantization.graph_writer import GraphWriter
-from quantization.layers import Layer
-from quantization.numerics.apply import change_of, common_divisor, snr_db
-from quantization.numerics.statistics import Statistics
-from quantization.quantize import bundle_layers
-from quantization.schemes import Scheme, Static, WeightOnly
-from runtime.bundle import Bundle
-from runtime.commands.bench import machine
-from runtime.contract import Array
+from omnijet.quantization.calibration.calibrate import Limits, calibrate
+from omnijet.quantization.calibration.conversations import open_conversations
+from omnijet.quantization.graph_writer import GraphWriter
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_db
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.quantize import bundle_layers
+from omnijet.quantization.schemes import Scheme, Static, WeightOnly
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.commands.bench import machine
+from omnijet.runtime.contract import Array
 
 PEER = Path(__file__).parent / "quantization" / "modelopt_peer.py"
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step")

@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from nano.evaluation.heldout import open_set
-from nano.evaluation.recogniser import Recogniser
-from nano.evaluation.scores import word_error_rate, word_errors
-from runtime.clock import Clock
-from runtime.commands.bench import machine
-from runtime.commands.console import whole_number
-from runtime.contract import Array
-from runtime.dit import DitTables, synthesize
-from runtime.pipeline import Omni
-from runtime.solver import EXACT, Solver
-from runtime.synthesis import PRESETS
-from runtime.turn import SAMPLE_RATE_HZ
+from omnijet.nano.evaluation.heldout import open_set
+from omnijet.nano.evaluation.recogniser import Recogniser
+from omnijet.nano.evaluation.scores import word_error_rate, word_errors
+from omnijet.runtime.clock import Clock
+from omnijet.runtime.commands.bench import machine
+from omnijet.runtime.commands.console import whole_number
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dit import DitTables, synthesize
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.solver import EXACT, Solver
+from omnijet.runtime.synthesis import PRESETS
+from omnijet.runtime.turn import SAMPLE_RATE_HZ
 from tests.solvers import CHOICES
 
 

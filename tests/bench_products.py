@@ -21,12 +21,12 @@ import onnx_ir as ir
 from rich.console import Console
 from rich.table import Table
 
-from engines.lowering import cpu
-from export.saved_graph import save_graph
-from export.weight_pages import WeightPages
-from quantization.graph_writer import GraphWriter
-from runtime.contract import Array, GraphContract, TensorSpec
-from runtime.profiling.machine import machine
+from omnijet.engines.lowering import cpu
+from omnijet.export.saved_graph import save_graph
+from omnijet.export.weight_pages import WeightPages
+from omnijet.quantization.graph_writer import GraphWriter
+from omnijet.runtime.contract import Array, GraphContract, TensorSpec
+from omnijet.runtime.profiling.machine import machine
 from tests.quantization.graphs import error, plain_change, session
 
 

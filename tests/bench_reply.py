@@ -1,6 +1,6 @@
 """`python -m tests.bench_reply`: one spoken reply, transformers beside us, first sample first.
 
-A seeded random checkpoint of middle size (`export.presets`, 0.4 G parameters) is asked a
+A seeded random checkpoint of middle size (`omnijet.export.presets`, 0.4 G parameters) is asked a
 question of 5 s with words, and answers with 24 text tokens and 6 s of speech on both sides:
 transformers through its own `generate`, which hands over the speech when it returns (its
 processor's work is left out, ours is in); ours streamed with each preset, and offline. Both
@@ -29,19 +29,19 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from export.presets import preset
-from export.stages import export_bundle
-from export.synthetic import write_checkpoint
-from runtime.commands.console import whole_number
-from runtime.contract import Array
-from runtime.messages import parse_messages
-from runtime.pipeline import Omni
-from runtime.profiling.machine import machine
-from runtime.prompt import Prompt
-from runtime.reply import PcmChunk, Reply
-from runtime.synthesis import PRESETS
-from runtime.talker import TALKER_SAMPLING
-from runtime.turn import SAMPLE_RATE_HZ
+from omnijet.export.presets import preset
+from omnijet.export.stages import export_bundle
+from omnijet.export.synthetic import write_checkpoint
+from omnijet.runtime.commands.console import whole_number
+from omnijet.runtime.contract import Array
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.profiling.machine import machine
+from omnijet.runtime.prompt import Prompt
+from omnijet.runtime.reply import PcmChunk, Reply
+from omnijet.runtime.synthesis import PRESETS
+from omnijet.runtime.talker import TALKER_SAMPLING
+from omnijet.runtime.turn import SAMPLE_RATE_HZ
 from tests.prompts import Messages, sound, text, user
 from tests.reference import load_reference, reference_reply
 

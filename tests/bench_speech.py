@@ -24,18 +24,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from export.presets import preset
-from export.stages import export_bundle
-from export.synthetic import write_checkpoint
-from runtime import dit
-from runtime.bindings import Bindings
-from runtime.commands.bench import machine
-from runtime.contract import Array
-from runtime.pipeline import Omni
-from runtime.solver import EXACT, Solver
-from runtime.synthesis import PRESETS, SpeechGraphs, SpeechPreset, Synthesis
-from runtime.vocoder import VocoderStream
-from runtime.windows import SCHEMES
+from omnijet.export.presets import preset
+from omnijet.export.stages import export_bundle
+from omnijet.export.synthetic import write_checkpoint
+from omnijet.runtime import dit
+from omnijet.runtime.bindings import Bindings
+from omnijet.runtime.commands.bench import machine
+from omnijet.runtime.contract import Array
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.solver import EXACT, Solver
+from omnijet.runtime.synthesis import PRESETS, SpeechGraphs, SpeechPreset, Synthesis
+from omnijet.runtime.vocoder import VocoderStream
+from omnijet.runtime.windows import SCHEMES
 from tests.reference import load_reference
 from tests.solvers import CHOICES
 

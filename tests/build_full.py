@@ -25,16 +25,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from engines.library import Installed, find_library
-from engines.memory import WeightBytes, predicted_bytes
-from engines.process import Died, interpreter
-from engines.profiles import profiles_for
-from engines.targets import TARGETS
-from engines.toolkits import Flavour
-from runtime.commands.console import size_text
-from runtime.errors import OmnijetError
-from runtime.manifest import Manifest
-from runtime.profiling.machine import machine
+from omnijet.engines.library import Installed, find_library
+from omnijet.engines.memory import WeightBytes, predicted_bytes
+from omnijet.engines.process import Died, interpreter
+from omnijet.engines.profiles import profiles_for
+from omnijet.engines.targets import TARGETS
+from omnijet.engines.toolkits import Flavour
+from omnijet.runtime.commands.console import size_text
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import Manifest
+from omnijet.runtime.profiling.machine import machine
 from tests.rtx import KINDS, build, kinds_of, lowered, must_build
 
 ROOT = Path(__file__).parent.parent

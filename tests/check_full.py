@@ -19,7 +19,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from runtime.profiling.machine import machine
+from omnijet.runtime.profiling.machine import machine
 
 ROOT = Path(__file__).parent.parent
 LIMIT_GB = 2.0

@@ -12,9 +12,9 @@ import torch
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from engines.library import Installed
-    from runtime.contract import GraphContract, Precision
-    from runtime.pipeline import Omni
+    from omnijet.engines.library import Installed
+    from omnijet.runtime.contract import GraphContract, Precision
+    from omnijet.runtime.pipeline import Omni
 
 
 torch.set_num_threads(1)
@@ -28,9 +28,9 @@ def _make(
 ) -> tuple[Path, Path]:
     """A checkpoint, given or of a preset, and its bundle."""
     # heavy imports wait until a test asks: most tests need none of this
-    from export.presets import preset
-    from export.stages import export_bundle
-    from export.synthetic import write_checkpoint
+    from omnijet.export.presets import preset
+    from omnijet.export.stages import export_bundle
+    from omnijet.export.synthetic import write_checkpoint
 
     # one export serves all test processes
     shared = factory.getbasetemp()
@@ -66,8 +66,8 @@ def nano_bf16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def rtx() -> Installed:
     """TensorRT-RTX, which builds without a GPU; the dev extra has it where there is one of it."""
-    from engines.library import find_library
-    from engines.process import interpreter
+    from omnijet.engines.library import find_library
+    from omnijet.engines.process import interpreter
 
     if platform.machine() != "x86_64":
         pytest.skip("TensorRT-RTX is for x86-64 only")
@@ -83,20 +83,24 @@ def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f32 bundle) of Omnijet-nano, which knows its world."""
-    return _make(tmp_path_factory, "trained", Path(__file__).parent.parent / "nano" / "checkpoint")
+    return _make(
+        tmp_path_factory,
+        "trained",
+        Path(__file__).parent.parent / "omnijet" / "nano" / "checkpoint",
+    )
 
 
 @pytest.fixture(scope="session")
 def trained_f16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f16 bundle) of Omnijet-nano."""
-    given = Path(__file__).parent.parent / "nano" / "checkpoint"
+    given = Path(__file__).parent.parent / "omnijet" / "nano" / "checkpoint"
     return _make(tmp_path_factory, "trained-f16", given, "f16")
 
 
 @pytest.fixture(scope="session")
 def omni(nano: tuple[Path, Path]) -> Omni:
-    from runtime.ort import OrtBackend
-    from runtime.pipeline import Omni
+    from omnijet.runtime.ort import OrtBackend
+    from omnijet.runtime.pipeline import Omni
 
     return Omni.open(nano[1], backend=OrtBackend(threads=1))
 
@@ -104,14 +108,14 @@ def omni(nano: tuple[Path, Path]) -> Omni:
 @pytest.fixture(scope="session")
 def trained_bf16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, bf16 bundle) of Omnijet-nano."""
-    checkpoint = Path(__file__).parent.parent / "nano" / "checkpoint"
+    checkpoint = Path(__file__).parent.parent / "omnijet" / "nano" / "checkpoint"
     return _make(tmp_path_factory, "trained-bf16", checkpoint, "bf16")
 
 
 @pytest.fixture(scope="session")
 def thinker_bf16(trained_bf16: tuple[Path, Path]) -> tuple[Path, GraphContract]:
     """(graph file, contract) of the trained Thinker in bf16."""
-    from runtime.manifest import Manifest
+    from omnijet.runtime.manifest import Manifest
 
     contract = Manifest.read(trained_bf16[1]).contracts["thinker_step"]
     return trained_bf16[1] / "graphs" / "thinker_step.onnx", contract
@@ -122,12 +126,12 @@ def thinker_f16(
     trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, GraphContract]:
     """(graph file, contract) of the trained Thinker in f16."""
-    from export.checkpoint import Checkpoint
-    from export.graph_file import write_graph
-    from export.graph_modules import GRAPH_MODULES
-    from export.modules.base import weight_sources
-    from export.trace import trace
-    from runtime.contract import graph_contracts
+    from omnijet.export.checkpoint import Checkpoint
+    from omnijet.export.graph_file import write_graph
+    from omnijet.export.graph_modules import GRAPH_MODULES
+    from omnijet.export.modules.base import weight_sources
+    from omnijet.export.trace import trace
+    from omnijet.runtime.contract import graph_contracts
 
     checkpoint = Checkpoint.open(trained[0])
     contract = graph_contracts(checkpoint.dims, "f16")["thinker_step"]

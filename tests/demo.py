@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 import omnijet
-from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.commands.console import stage_progress
-from runtime.pipeline import Omni
-from runtime.reply import Reply
-from runtime.wav import write_wav
+from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.commands.console import stage_progress
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.reply import Reply
+from omnijet.runtime.wav import write_wav
 
 ROOT = Path(__file__).parent.parent
 MEDIA = ROOT / "tests" / "media"

@@ -13,14 +13,14 @@ from time import perf_counter
 
 import numpy as np
 
-from runtime import dit, solver
-from runtime.backend import run_once
-from runtime.contract import Array, GraphContract
-from runtime.decoder import Decoder
-from runtime.dims import DecoderDims
-from runtime.encoders import VisionEncoder
-from runtime.image import image_patches, load_image
-from runtime.pipeline import Omni
+from omnijet.runtime import dit, solver
+from omnijet.runtime.backend import run_once
+from omnijet.runtime.contract import Array, GraphContract
+from omnijet.runtime.decoder import Decoder
+from omnijet.runtime.dims import DecoderDims
+from omnijet.runtime.encoders import VisionEncoder
+from omnijet.runtime.image import image_patches, load_image
+from omnijet.runtime.pipeline import Omni
 
 CODES = 48  # 96 mel frames, 0.96 s
 PROMPT_ROWS = 40

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runtime.solver import EXACT, Solver
-from runtime.synthesis import PRESETS
+from omnijet.runtime.solver import EXACT, Solver
+from omnijet.runtime.synthesis import PRESETS
 
 EVERY_2ND = (*range(0, 27, 2), 27)
 FIVE = (0, 6, 12, 18, 24, 27)

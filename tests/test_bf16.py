@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import omnijet
-from engines.widened_backend import WidenedBackend
-from export.checkpoint import Checkpoint
-from export.graph_modules import graph_modules
-from export.modules.base import load_source, shaped, weight_sources
-from quantization.quantize import Calibration, plan_for, quantize_bundle, statistics_of
-from quantization.recipes import RECIPES, Recipe, Rule
-from quantization.schemes import Static, WeightOnly
-from runtime.bundle import Bundle
-from runtime.pipeline import Omni
+from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.export.checkpoint import Checkpoint
+from omnijet.export.graph_modules import graph_modules
+from omnijet.export.modules.base import load_source, shaped, weight_sources
+from omnijet.quantization.quantize import Calibration, plan_for, quantize_bundle, statistics_of
+from omnijet.quantization.recipes import RECIPES, Recipe, Rule
+from omnijet.quantization.schemes import Static, WeightOnly
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.pipeline import Omni
 from tests.command import Capture, refused
 from tests.quantization.few import few_conversations
 

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 import omnijet
-from runtime.contract import Array
-from runtime.ort import OrtBackend
-from runtime.ort_device.backend import PROVIDERS
-from runtime.pipeline import Omni
-from runtime.trt.device import DeviceFacts
+from omnijet.runtime.contract import Array
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.ort_device.backend import PROVIDERS
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.trt.device import DeviceFacts
 from tests.gpu_check import cuda as cuda_module
 from tests.gpu_check import parity as parity_module
 from tests.gpu_check import parts as parts_module

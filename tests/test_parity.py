@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from runtime.clock import Clock
-from runtime.contract import Array
-from runtime.media_rows import media_rows
-from runtime.messages import parse_messages
-from runtime.options import Options
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.prompt import Prompt
+from omnijet.runtime.clock import Clock
+from omnijet.runtime.contract import Array
+from omnijet.runtime.media_rows import media_rows
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.options import Options
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.prompt import Prompt
 from tests.prompts import Messages, conversations, write_clips
 from tests.reference import load_reference, model_inputs, reference_reply
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.chain import Chain
-from engines.lowering.constants import Constants
-from runtime.contract import Array
+from omnijet.engines.lowering.chain import Chain
+from omnijet.engines.lowering.constants import Constants
+from omnijet.runtime.contract import Array
 
 UNSEEN = np.array(-1e9, np.float32)
 """A score whose share of a softmax is zero."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.constants import Constants
-from runtime.contract import Array
+from omnijet.engines.lowering.constants import Constants
+from omnijet.runtime.contract import Array
 
 
 class FloatBlocks(ir.passes.InPlacePass):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.constants import Constants
-from runtime.contract import Array
+from omnijet.engines.lowering.constants import Constants
+from omnijet.runtime.contract import Array
 
 
 class Chain:

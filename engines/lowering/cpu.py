@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.constants import Constants
-from engines.lowering.frame import Lowering
-from export.weight_pages import packed
-from runtime.contract import Array, GraphContract
+from omnijet.engines.lowering.constants import Constants
+from omnijet.engines.lowering.frame import Lowering
+from omnijet.export.weight_pages import packed
+from omnijet.runtime.contract import Array, GraphContract
 
 DOMAIN = "com.microsoft"
 BITS = {

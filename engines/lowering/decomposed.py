@@ -12,18 +12,18 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from engines.lowering.attention import DecomposedAttention
-from engines.lowering.blocks import FloatBlocks
-from engines.lowering.cache import WrittenRows
-from engines.lowering.constants import Constants
-from engines.lowering.frame import Lowering
-from engines.lowering.native import ConstantAxes
-from engines.lowering.norm import DecomposedNorm
-from engines.lowering.opset import OlderOpset
-from engines.lowering.parser_10_3 import BLOCKS_OPSET, OPERATORS
-from engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
-from engines.lowering.rotary import DecomposedRotary
-from runtime.contract import GraphContract
+from omnijet.engines.lowering.attention import DecomposedAttention
+from omnijet.engines.lowering.blocks import FloatBlocks
+from omnijet.engines.lowering.cache import WrittenRows
+from omnijet.engines.lowering.constants import Constants
+from omnijet.engines.lowering.frame import Lowering
+from omnijet.engines.lowering.native import ConstantAxes
+from omnijet.engines.lowering.norm import DecomposedNorm
+from omnijet.engines.lowering.opset import OlderOpset
+from omnijet.engines.lowering.parser_10_3 import BLOCKS_OPSET, OPERATORS
+from omnijet.engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
+from omnijet.engines.lowering.rotary import DecomposedRotary
+from omnijet.runtime.contract import GraphContract
 
 FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 

@@ -1,14 +1,14 @@
 """The forms that graphs are lowered to, by name. Which one a target takes follows from its
-library and version (`engines.toolkits.Toolkit.flavour`)."""
+library and version (`omnijet.engines.toolkits.Toolkit.flavour`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engines.lowering import cpu, decomposed, native
-from engines.lowering.frame import Lowering
-from engines.targets import Target
-from engines.toolkits import Flavour
+from omnijet.engines.lowering import cpu, decomposed, native
+from omnijet.engines.lowering.frame import Lowering
+from omnijet.engines.targets import Target
+from omnijet.engines.toolkits import Flavour
 
 FLAVOURS: Mapping[Flavour, Lowering] = {
     "native": native.lower,

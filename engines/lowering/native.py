@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.attention import DecomposedAttention
-from engines.lowering.blocks import FloatBlocks
-from engines.lowering.chain import producer
-from engines.lowering.constants import Constants
-from engines.lowering.frame import Lowering
-from engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
-from export.passes import const_ints
-from runtime.contract import GraphContract
+from omnijet.engines.lowering.attention import DecomposedAttention
+from omnijet.engines.lowering.blocks import FloatBlocks
+from omnijet.engines.lowering.chain import producer
+from omnijet.engines.lowering.constants import Constants
+from omnijet.engines.lowering.frame import Lowering
+from omnijet.engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
+from omnijet.export.passes import const_ints
+from omnijet.runtime.contract import GraphContract
 
 
 def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
@@ -37,7 +37,7 @@ def _dense_passes(constants: Constants, contract: GraphContract) -> Sequence[ir.
 
 lower = Lowering(_passes)
 lower_dense = Lowering(_dense_passes)
-"""For a TensorRT that dequantizes no INT8 in blocks (`engines.toolkits.FEATURES`)."""
+"""For a TensorRT that dequantizes no INT8 in blocks (`omnijet.engines.toolkits.FEATURES`)."""
 
 
 class ConstantAxes(ir.passes.InPlacePass):

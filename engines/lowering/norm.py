@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.chain import Chain
-from engines.lowering.constants import Constants
+from omnijet.engines.lowering.chain import Chain
+from omnijet.engines.lowering.constants import Constants
 
 
 class DecomposedNorm(ir.passes.InPlacePass):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from engines.lowering.parser_10_3 import BLOCKS_IR, BLOCKS_OPSET, FLOATS_IR, FLOATS_OPSET
+from omnijet.engines.lowering.parser_10_3 import BLOCKS_IR, BLOCKS_OPSET, FLOATS_IR, FLOATS_OPSET
 
 
 class OlderOpset(ir.passes.InPlacePass):

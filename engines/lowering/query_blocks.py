@@ -1,13 +1,13 @@
-"""Attention of many blocks of queries over one set of keys (`export.passes.ScanBlocks`)."""
+"""Attention of many blocks of queries over one set of keys (`omnijet.export.passes.ScanBlocks`)."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.attention import scaled
-from engines.lowering.chain import Chain, described
-from engines.lowering.constants import Constants
+from omnijet.engines.lowering.attention import scaled
+from omnijet.engines.lowering.chain import Chain, described
+from omnijet.engines.lowering.constants import Constants
 
 FLOAT = ir.DataType.FLOAT
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from engines.lowering.chain import Chain
-from engines.lowering.constants import Constants
+from omnijet.engines.lowering.chain import Chain
+from omnijet.engines.lowering.constants import Constants
 
 
 class DecomposedRotary(ir.passes.InPlacePass):

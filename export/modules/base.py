@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from export import ops
-from runtime.contract import Precision
+from omnijet.export import ops
+from omnijet.runtime.contract import Precision
 
 TORCH_DTYPES: dict[Precision, torch.dtype] = {
     "f32": torch.float32,

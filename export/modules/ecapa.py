@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad, relu
 
-from export.modules.base import Weights
-from runtime.dims import EcapaDims
+from omnijet.export.modules.base import Weights
+from omnijet.runtime.dims import EcapaDims
 
 KEY = "token2wav.code2wav_dit_model.input_embed.spk_encoder"
 VARIANCE_FLOOR = 1e-12

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from export import ops
-from export.modules.base import Source, Sourced
+from omnijet.export import ops
+from omnijet.export.modules.base import Source, Sourced
 
 
 class RMSNorm(Sourced):

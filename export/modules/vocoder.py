@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from export import ops
-from export.modules.base import Source, Sourced
-from runtime.dims import VocoderDims
+from omnijet.export import ops
+from omnijet.export.modules.base import Source, Sourced
+from omnijet.runtime.dims import VocoderDims
 
 KEY = "token2wav.code2wav_bigvgan_model"
 

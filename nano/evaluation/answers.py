@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nano.evaluation.heldout import Asked
-from nano.evaluation.scores import Score, exact_match
-from runtime.contract import Array
-from runtime.pipeline import Omni
-from runtime.prompt import Prompt
+from omnijet.nano.evaluation.heldout import Asked
+from omnijet.nano.evaluation.scores import Score, exact_match
+from omnijet.runtime.contract import Array
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.prompt import Prompt
 
 Report = Callable[[str, int, int], None]
 """Told (what, items done, items in all)."""

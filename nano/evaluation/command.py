@@ -13,24 +13,24 @@ from typing import Any
 
 from rich.table import Table
 
-from nano.evaluation.answers import Failure, understanding
-from nano.evaluation.heldout import HELD_OUT, SKILLS, Asked, open_set
-from nano.evaluation.recogniser import Recogniser
-from nano.evaluation.scores import Score
-from nano.evaluation.speech import speech
-from nano.world.words import WORDS
-from runtime.commands.console import (
+from omnijet.nano.evaluation.answers import Failure, understanding
+from omnijet.nano.evaluation.heldout import HELD_OUT, SKILLS, Asked, open_set
+from omnijet.nano.evaluation.recogniser import Recogniser
+from omnijet.nano.evaluation.scores import Score
+from omnijet.nano.evaluation.speech import speech
+from omnijet.nano.world.words import WORDS
+from omnijet.runtime.commands.console import (
     add_format,
     print_json,
     print_table,
     stage_progress,
     whole_number,
 )
-from runtime.commands.opening import add_backend, opened
-from runtime.errors import OmnijetError
-from runtime.manifest import hash_file
-from runtime.pipeline import Omni
-from runtime.wav import check_writable, write_whole
+from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import hash_file
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.wav import check_writable, write_whole
 
 
 def add_arguments(parser: ArgumentParser) -> None:

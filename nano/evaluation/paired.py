@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nano.evaluation.scores import RESAMPLES, Score, Z
+from omnijet.nano.evaluation.scores import RESAMPLES, Score, Z
 
 
 @dataclass(frozen=True, slots=True)

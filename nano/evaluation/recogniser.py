@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import soxr
 
-from nano.world.words import REPLY_WORDS
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.nano.world.words import REPLY_WORDS
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 
 RATE_HZ = 16_000
 PAUSE_SECONDS = 0.5  # before and after: the decoder expects silence at both ends

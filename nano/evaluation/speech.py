@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nano.evaluation.answers import LONGEST_TEXT, Failure, Report
-from nano.evaluation.heldout import Asked
-from nano.evaluation.recogniser import RATE_HZ, Recogniser
-from nano.evaluation.scores import Score, word_error_rate, word_errors
-from nano.world.speech_mel import SPEECH_RATE_HZ, speech_mel, to_speech_rate
-from runtime.audio import load_audio
-from runtime.contract import Array
-from runtime.pipeline import Omni
+from omnijet.nano.evaluation.answers import LONGEST_TEXT, Failure, Report
+from omnijet.nano.evaluation.heldout import Asked
+from omnijet.nano.evaluation.recogniser import RATE_HZ, Recogniser
+from omnijet.nano.evaluation.scores import Score, word_error_rate, word_errors
+from omnijet.nano.world.speech_mel import SPEECH_RATE_HZ, speech_mel, to_speech_rate
+from omnijet.runtime.audio import load_audio
+from omnijet.runtime.contract import Array
+from omnijet.runtime.pipeline import Omni
 
 REPLY = "spoken reply"
 STAGES = ("original audio", "its mel, vocoded", "its codes, DiT and vocoder", REPLY)

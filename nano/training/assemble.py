@@ -1,6 +1,6 @@
 """Stage: the trained parts become one checkpoint in the published layout.
 
-    python -m nano.training.assemble
+    python -m omnijet.nano.training.assemble
 
 Weights are stored as in the published files: Thinker and Talker in bfloat16, token2wav in
 single precision.
@@ -16,17 +16,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from export.layout import checkpoint_layout
-from export.staging import staged_folder
-from export.synthetic import PREPROCESSOR
-from export.tiny_tokenizer import write_tokenizer
-from nano.config import VOICES, config
-from nano.training.corpus import corpus
-from nano.training.dit import voices
-from nano.training.reply_speech import spoken_replies
-from nano.training.stage import stage_parser
-from nano.training.talker import VOICE_TOKEN, folded
-from nano.training.tokenizer import generation_config, model_dims
+from omnijet.export.layout import checkpoint_layout
+from omnijet.export.staging import staged_folder
+from omnijet.export.synthetic import PREPROCESSOR
+from omnijet.export.tiny_tokenizer import write_tokenizer
+from omnijet.nano.config import VOICES, config
+from omnijet.nano.training.corpus import corpus
+from omnijet.nano.training.dit import voices
+from omnijet.nano.training.reply_speech import spoken_replies
+from omnijet.nano.training.stage import stage_parser
+from omnijet.nano.training.talker import VOICE_TOKEN, folded
+from omnijet.nano.training.tokenizer import generation_config, model_dims
 
 CHECKPOINT = Path(__file__).parent.parent / "checkpoint"
 WEIGHTS = "model.safetensors"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from nano.world import words
-from nano.world.bank import Bank, write_bank
-from nano.world.speech import REPLY_MANNERS, Manner, seen_manner
+from omnijet.nano.world import words
+from omnijet.nano.world.bank import Bank, write_bank
+from omnijet.nano.world.speech import REPLY_MANNERS, Manner, seen_manner
 
 HEARD, QUESTIONS, REPLIES, LINES = 9000, 700, 2400, 7000
 

@@ -1,7 +1,7 @@
 """Stage: the calibration set, written once and committed: `omnijet quantize` learns from it
 how large activations are.
 
-    python -m nano.training.calibration
+    python -m omnijet.nano.training.calibration
 
 Conversations of every skill as training has them: no string that is held out is said or
 shown in one, so that what calibration sees is never what `omnijet eval` scores on.
@@ -19,11 +19,11 @@ from typing import Any
 
 from rich.progress import track
 
-from nano.training.heldout import Archive, store
-from nano.world import words
-from nano.world.skills import Item, Said, converse, hear, see, watch
-from nano.world.speech import seen_manner
-from runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.nano.training.heldout import Archive, store
+from omnijet.nano.world import words
+from omnijet.nano.world.skills import Item, Said, converse, hear, see, watch
+from omnijet.nano.world.speech import seen_manner
+from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
 
 CALIBRATION = Path(__file__).parent.parent / "calibration.zip"
 SKILLS = ("hear", "see", "watch", "converse")

@@ -1,6 +1,6 @@
 """Stage: the codec, a vector quantizer over pairs of mel frames: 50 codes a second.
 
-    python -m nano.training.codec
+    python -m omnijet.nano.training.codec
 
 Codes carry what is said and how high, less the voice: each voice's mean is taken out
 first. They are 1 to 512, for row 0 of the DiT's table is its unconditional branch.
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nano.training.reply_speech import Spoken, spoken_replies
-from nano.training.stage import stage_parser
-from runtime.contract import Array
+from omnijet.nano.training.reply_speech import Spoken, spoken_replies
+from omnijet.nano.training.stage import stage_parser
+from omnijet.runtime.contract import Array
 
 CODES = 512
 COMPONENTS = 32

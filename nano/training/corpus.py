@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nano.world import words
-from runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.nano.world import words
+from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
 
 PLAIN_SYSTEM_PROMPT = "You are a helpful assistant."
 SYSTEM_PROMPTS = (SPEECH_SYSTEM_PROMPT, PLAIN_SYSTEM_PROMPT)

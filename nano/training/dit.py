@@ -1,6 +1,6 @@
 """Stage: the DiT learns to make mels of codes in two voices, by flow matching.
 
-    python -m nano.training.dit
+    python -m omnijet.nano.training.dit
 
 From noise at t = 0 to mel at t = 1 along straight lines (Lipman et al. 2022); codes and
 speaker are dropped together now and then, for guidance without a classifier.
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniDiTConfig
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniToken2WavDiTModel
 
-from nano.config import VOICES, config
-from nano.training.codec import Codec
-from nano.training.reply_speech import Spoken, spoken_replies
-from nano.training.stage import Losses, Plan, stage_parser, train
-from runtime.contract import Array
+from omnijet.nano.config import VOICES, config
+from omnijet.nano.training.codec import Codec
+from omnijet.nano.training.reply_speech import Spoken, spoken_replies
+from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
+from omnijet.runtime.contract import Array
 
 PLAN = Plan("dit", steps=4000, rate=1.5e-3, warmup=200)
 BATCH = 16

@@ -15,17 +15,17 @@ import numpy.typing as npt
 import torch
 from rich.progress import track
 
-from nano.training.banks import heard_bank
-from nano.training.hearing import Listener
-from nano.training.sight import FRAME_SIZE, Viewer, enlarged, patches_of
-from nano.training.towers import hear, log_mels, look
-from nano.world.clips import SIZE as CLIP_SIZE
-from nano.world.clips import soundtrack
-from nano.world.pictures import draw_scene
-from nano.world.sounds import add_noise
-from nano.world.speech import RATE_HZ
-from nano.world.words import COLOURS, SHAPES
-from runtime.contract import Array
+from omnijet.nano.training.banks import heard_bank
+from omnijet.nano.training.hearing import Listener
+from omnijet.nano.training.sight import FRAME_SIZE, Viewer, enlarged, patches_of
+from omnijet.nano.training.towers import hear, log_mels, look
+from omnijet.nano.world.clips import SIZE as CLIP_SIZE
+from omnijet.nano.world.clips import soundtrack
+from omnijet.nano.world.pictures import draw_scene
+from omnijet.nano.world.sounds import add_noise
+from omnijet.nano.world.speech import RATE_HZ
+from omnijet.nano.world.words import COLOURS, SHAPES
+from omnijet.runtime.contract import Array
 
 TAKES = 2  # of each utterance, with noise, gain and a pause of their own
 PICTURES, FRAMES = 100, 24  # of each (count, colour, shape); of each (colour, shape)

@@ -1,6 +1,6 @@
 """Stage: the audio encoder learns to hear the world's words, beeps and knocks.
 
-    python -m nano.training.hearing
+    python -m omnijet.nano.training.hearing
 
 Connectionist temporal classification (Graves et al. 2006) over words, through a small
 head that is thrown away: the Thinker reads the encoder's own output.
@@ -17,16 +17,16 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
 )
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAudioEncoder
 
-from nano.config import config
-from nano.training.banks import heard_bank
-from nano.training.stage import Losses, Plan, stage_parser, train
-from nano.training.towers import hear, log_mels
-from nano.world.bank import Bank
-from nano.world.clips import soundtrack
-from nano.world.sounds import add_noise
-from nano.world.speech import RATE_HZ
-from nano.world.words import BEEP, KNOCK, WORDS
-from runtime.contract import Array
+from omnijet.nano.config import config
+from omnijet.nano.training.banks import heard_bank
+from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
+from omnijet.nano.training.towers import hear, log_mels
+from omnijet.nano.world.bank import Bank
+from omnijet.nano.world.clips import soundtrack
+from omnijet.nano.world.sounds import add_noise
+from omnijet.nano.world.speech import RATE_HZ
+from omnijet.nano.world.words import BEEP, KNOCK, WORDS
+from omnijet.runtime.contract import Array
 
 PLAN = Plan("hearing", steps=2600, rate=2e-3, warmup=150)
 BATCH = 20

@@ -1,6 +1,6 @@
 """Stage: the held-out set, written once and committed: `omnijet eval` scores on it.
 
-    python -m nano.training.heldout
+    python -m omnijet.nano.training.heldout
 
 Its strings of three words and more are in no utterance of training (`words.held_out`), half of its
 voices in a speed and pitch never trained on, its pictures and clips freshly drawn. Sounds
@@ -22,15 +22,15 @@ import numpy as np
 import soundfile
 from rich.progress import track
 
-from nano.training.codec import Codec
-from nano.training.stage import stage_parser
-from nano.world import words
-from nano.world.clips import write_clip
-from nano.world.skills import Item, Part, Said, Shown, converse, hear, see, watch
-from nano.world.sounds import add_noise
-from nano.world.speech import RATE_HZ, REPLY_MANNERS, UNSEEN, Manner, say, seen_manner
-from nano.world.speech_mel import speech_mel, to_speech_rate
-from runtime.contract import Array
+from omnijet.nano.training.codec import Codec
+from omnijet.nano.training.stage import stage_parser
+from omnijet.nano.world import words
+from omnijet.nano.world.clips import write_clip
+from omnijet.nano.world.skills import Item, Part, Said, Shown, converse, hear, see, watch
+from omnijet.nano.world.sounds import add_noise
+from omnijet.nano.world.speech import RATE_HZ, REPLY_MANNERS, UNSEEN, Manner, say, seen_manner
+from omnijet.nano.world.speech_mel import speech_mel, to_speech_rate
+from omnijet.runtime.contract import Array
 
 HELD_OUT = Path(__file__).parent.parent / "heldout.zip"
 COUNTS = {"hear": 240, "see": 200, "watch": 200, "converse": 200}

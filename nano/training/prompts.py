@@ -8,16 +8,16 @@ from random import Random
 
 import numpy as np
 
-from nano.training.features import TAKES, Features
-from nano.training.tokenizer import model_dims, tokenizer
-from nano.world.clips import Clip
-from nano.world.skills import Item, Part, Said, Shown
-from nano.world.words import COLOURS, SHAPES
-from runtime.chat import DEFAULT_CHAT_TEMPLATE, render_chat
-from runtime.contract import Array
-from runtime.messages import Audio, Image, Message, Text, Video
-from runtime.prompt import Expansion, expand_placeholders, interleave_clip
-from runtime.tmrope import tmrope_positions
+from omnijet.nano.training.features import TAKES, Features
+from omnijet.nano.training.tokenizer import model_dims, tokenizer
+from omnijet.nano.world.clips import Clip
+from omnijet.nano.world.skills import Item, Part, Said, Shown
+from omnijet.nano.world.words import COLOURS, SHAPES
+from omnijet.runtime.chat import DEFAULT_CHAT_TEMPLATE, render_chat
+from omnijet.runtime.contract import Array
+from omnijet.runtime.messages import Audio, Image, Message, Text, Video
+from omnijet.runtime.prompt import Expansion, expand_placeholders, interleave_clip
+from omnijet.runtime.tmrope import tmrope_positions
 
 IMAGE_GRID, FRAME_GRID = (1, 8, 8), (16, 32)  # patches
 MERGE = 2

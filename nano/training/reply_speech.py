@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nano.training.banks import line_bank, reply_bank
-from nano.world.bank import Bank
-from nano.world.speech import REPLY_MANNERS
-from nano.world.speech_mel import speech_mel, to_speech_rate
-from runtime.contract import Array
+from omnijet.nano.training.banks import line_bank, reply_bank
+from omnijet.nano.world.bank import Bank
+from omnijet.nano.world.speech import REPLY_MANNERS
+from omnijet.nano.world.speech_mel import speech_mel, to_speech_rate
+from omnijet.runtime.contract import Array
 
 VOICE_OF = {manner: name for name, manner in REPLY_MANNERS.items()}
 

@@ -1,6 +1,6 @@
 """Stage: the vision encoder learns colours, shapes and counts.
 
-    python -m nano.training.sight
+    python -m omnijet.nano.training.sight
 
 Classification through small heads that are thrown away, on pictures and on frames of clips
 at the size the loader gives them.
@@ -20,15 +20,15 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
 )
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniVisionEncoder
 
-from export.synthetic import PREPROCESSOR
-from nano.config import config
-from nano.training.stage import Losses, Plan, stage_parser, train
-from nano.training.towers import look
-from nano.world.clips import SIZE as CLIP_SIZE
-from nano.world.pictures import draw_scene
-from nano.world.words import COLOURS, SHAPES
-from runtime.facts import PreprocessorFacts
-from runtime.image import image_patches
+from omnijet.export.synthetic import PREPROCESSOR
+from omnijet.nano.config import config
+from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
+from omnijet.nano.training.towers import look
+from omnijet.nano.world.clips import SIZE as CLIP_SIZE
+from omnijet.nano.world.pictures import draw_scene
+from omnijet.nano.world.words import COLOURS, SHAPES
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.image import image_patches
 
 PLAN = Plan("sight", steps=3400, rate=2e-3, warmup=100)
 PICTURES, FRAMES = 40, 8  # of a batch; frames have eight times the patches

@@ -1,7 +1,7 @@
 """Stage: the Talker learns to say replies as codes.
 
-    python -m nano.training.talker             # on the Thinker's embeddings alone
-    python -m nano.training.talker --tuned     # then on its real hidden states
+    python -m omnijet.nano.training.talker             # on the Thinker's embeddings alone
+    python -m omnijet.nano.training.talker --tuned     # then on its real hidden states
 
 At first the Thinker's hidden states are random: what to say is in the embeddings, and the
 Talker learns to rely on them while the Thinker still trains. The repetition penalty of
@@ -9,7 +9,7 @@ decoding is part of the loss, so that repeated codes survive it.
 
 Codes alone teach reading slowly: most of them follow from those before, and only where a
 word begins does the text count. So a head that is thrown away asks after every step which
-word is being said and which comes next (`nano.training.word_times`).
+word is being said and which comes next (`omnijet.nano.training.word_times`).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from torch.nn.functional import cross_entropy
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniTalkerConfig
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTalkerModel
 
-from nano.config import VOICES, config
-from nano.training.codec import CODES, Codec
-from nano.training.prompts import thinned
-from nano.training.reply_speech import spoken_lines, spoken_replies
-from nano.training.stage import Losses, Plan, stage_parser, train
-from nano.training.thinker import KEPT, Draws, TextNet, embedding
-from nano.training.tokenizer import model_dims, tokenizer
-from nano.training.word_times import word_ends
-from nano.world.words import REPLY_WORDS
+from omnijet.nano.config import VOICES, config
+from omnijet.nano.training.codec import CODES, Codec
+from omnijet.nano.training.prompts import thinned
+from omnijet.nano.training.reply_speech import spoken_lines, spoken_replies
+from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
+from omnijet.nano.training.thinker import KEPT, Draws, TextNet, embedding
+from omnijet.nano.training.tokenizer import model_dims, tokenizer
+from omnijet.nano.training.word_times import word_ends
+from omnijet.nano.world.words import REPLY_WORDS
 
 PLAN = Plan("talker", steps=6000, rate=1.5e-3, warmup=200)
 TUNED = Plan("talker_tuned", steps=1500, rate=1.2e-3, warmup=50)

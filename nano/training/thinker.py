@@ -1,6 +1,6 @@
 """Stage: the Thinker learns to answer, on what the trained encoders hear and see.
 
-    python -m nano.training.thinker
+    python -m omnijet.nano.training.thinker
 
 Its embedding table is random and stays so: it fits a world of a hundred words, and the
 Talker can train on it at the same time.
@@ -20,16 +20,16 @@ from torch.nn.functional import cross_entropy
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniTextConfig
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerTextModel
 
-from nano.config import config
-from nano.training.banks import HEARD, heard_bank
-from nano.training.corpus import SYSTEM_PROMPTS
-from nano.training.features import features
-from nano.training.prompts import UNANSWERED, Laid, Layout, thinned
-from nano.training.stage import Losses, Plan, stage_parser, train
-from nano.training.tokenizer import model_dims
-from nano.world.clips import random_clip
-from nano.world.skills import Item, Said, Shown, converse, hear, see, watch
-from nano.world.words import COLOURS, COUNTS, DIGITS, SEE, SHAPES, WATCH, scene, watched
+from omnijet.nano.config import config
+from omnijet.nano.training.banks import HEARD, heard_bank
+from omnijet.nano.training.corpus import SYSTEM_PROMPTS
+from omnijet.nano.training.features import features
+from omnijet.nano.training.prompts import UNANSWERED, Laid, Layout, thinned
+from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
+from omnijet.nano.training.tokenizer import model_dims
+from omnijet.nano.world.clips import random_clip
+from omnijet.nano.world.skills import Item, Said, Shown, converse, hear, see, watch
+from omnijet.nano.world.words import COLOURS, COUNTS, DIGITS, SEE, SHAPES, WATCH, scene, watched
 
 PLAN = Plan("thinker", steps=4700, rate=1.5e-3, warmup=200)
 BATCH = 28

@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from export.config import read_dims
-from export.tiny_tokenizer import write_tokenizer
-from nano.config import config
-from nano.training.corpus import corpus
-from runtime.dims import ModelDims
-from runtime.tokenizer import Tokenizer
+from omnijet.export.config import read_dims
+from omnijet.export.tiny_tokenizer import write_tokenizer
+from omnijet.nano.config import config
+from omnijet.nano.training.corpus import corpus
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.tokenizer import Tokenizer
 
 
 def generation_config() -> dict[str, Any]:

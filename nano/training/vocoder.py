@@ -1,6 +1,6 @@
 """Stage: the vocoder (BigVGAN) learns the two voices from their mel spectrograms.
 
-    python -m nano.training.vocoder
+    python -m omnijet.nano.training.vocoder
 
 Losses: spectral convergence and log magnitude of STFTs at several resolutions (Yamamoto
 et al. 2020, Parallel WaveGAN), and the mel itself.
@@ -15,11 +15,11 @@ from torch.nn.functional import l1_loss
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniBigVGANConfig
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniToken2WavBigVGANModel
 
-from nano.config import config
-from nano.training.reply_speech import Spoken, spoken_replies
-from nano.training.stage import Losses, Plan, stage_parser, train
-from nano.world.speech_mel import BANDS, FLOOR, HOP, N_FFT, SPEECH_RATE_HZ
-from runtime.audio import mel_filters
+from omnijet.nano.config import config
+from omnijet.nano.training.reply_speech import Spoken, spoken_replies
+from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
+from omnijet.nano.world.speech_mel import BANDS, FLOOR, HOP, N_FFT, SPEECH_RATE_HZ
+from omnijet.runtime.audio import mel_filters
 
 PLAN = Plan("vocoder", steps=3000, rate=2e-3, warmup=100, clip=5.0)
 BATCH, FRAMES = 8, 32

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.progress import track
 
-from nano.training.reply_speech import Spoken
-from nano.world.speech import REPLY_MANNERS, phone_ends
+from omnijet.nano.training.reply_speech import Spoken
+from omnijet.nano.world.speech import REPLY_MANNERS, phone_ends
 
 CODES_A_SECOND = 50
 PAUSE = "pau"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from nano.world.speech import Manner, Samples, say
+from omnijet.nano.world.speech import Manner, Samples, say
 
 
 @dataclass(frozen=True, slots=True)

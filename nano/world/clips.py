@@ -11,11 +11,11 @@ import av
 import numpy as np
 from PIL import Image
 
-from nano.world.pictures import draw_scene
-from nano.world.sounds import beep, knock
-from nano.world.speech import RATE_HZ
-from nano.world.words import BEEP, COLOURS, KNOCK, SHAPES
-from runtime.contract import Array
+from omnijet.nano.world.pictures import draw_scene
+from omnijet.nano.world.sounds import beep, knock
+from omnijet.nano.world.speech import RATE_HZ
+from omnijet.nano.world.words import BEEP, COLOURS, KNOCK, SHAPES
+from omnijet.runtime.contract import Array
 
 FPS = 8
 SIZE = (160, 80)  # enlarged by the loader to 448 x 224: 128 tokens a second

@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 from PIL import Image
 
-from nano.world import words
-from nano.world.clips import Clip, random_clip
-from nano.world.pictures import draw_scene
+from omnijet.nano.world import words
+from omnijet.nano.world.clips import Clip, random_clip
+from omnijet.nano.world.pictures import draw_scene
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nano.world.speech import RATE_HZ
-from runtime.contract import Array
+from omnijet.nano.world.speech import RATE_HZ
+from omnijet.runtime.contract import Array
 
 
 def beep(rng: np.random.Generator) -> Array:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from nano.world.speech import RATE_HZ
-from runtime.audio import mel_filters
-from runtime.contract import Array
+from omnijet.nano.world.speech import RATE_HZ
+from omnijet.runtime.audio import mel_filters
+from omnijet.runtime.contract import Array
 
 SPEECH_RATE_HZ = 24_000
 HOP, N_FFT, BANDS = 240, 1024, 80

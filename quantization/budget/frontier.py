@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from quantization.layers import Layer
-from quantization.schemes import Scheme
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.schemes import Scheme
 
 
 @dataclass(frozen=True, slots=True)

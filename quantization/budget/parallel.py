@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from quantization.budget.frontier import Choice, Mix, frontier, smallest_that
-from quantization.budget.parallel import Run
-from quantization.budget.trials import DECODERS, Bench, Outcome
-from quantization.layers import Layer
-from quantization.recipes import Recipe, Rule
-from quantization.schemes import WeightOnly
-from runtime.errors import OmnijetError
+from omnijet.quantization.budget.frontier import Choice, Mix, frontier, smallest_that
+from omnijet.quantization.budget.parallel import Run
+from omnijet.quantization.budget.trials import DECODERS, Bench, Outcome
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.recipes import Recipe, Rule
+from omnijet.quantization.schemes import WeightOnly
+from omnijet.runtime.errors import OmnijetError
 
 OFFERED = (WeightOnly(8, 64), WeightOnly(4, 32, scaling=True), WeightOnly(4, 64, scaling=True))
 """What a layer may become, besides staying."""

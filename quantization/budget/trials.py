@@ -13,18 +13,18 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.widened import widened_contract
-from engines.widened_backend import WidenedBackend
-from quantization.fidelity.distances import AgreementSum
-from quantization.fidelity.following import Fed, Spoken, Written, feed, speak, write
-from quantization.layers import Layer
-from quantization.numerics.apply import change_of, common_divisor
-from quantization.numerics.statistics import Statistics
-from quantization.schemes import Half, Scheme, WeightOnly
-from runtime.contract import NUMPY_DTYPES, Array, GraphContract, verify
-from runtime.errors import OmnijetError
-from runtime.ort import OrtGraph, boundary
-from runtime.pipeline import Omni
+from omnijet.engines.lowering.widened import widened_contract
+from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.quantization.fidelity.distances import AgreementSum
+from omnijet.quantization.fidelity.following import Fed, Spoken, Written, feed, speak, write
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.numerics.apply import change_of, common_divisor
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.schemes import Half, Scheme, WeightOnly
+from omnijet.runtime.contract import NUMPY_DTYPES, Array, GraphContract, verify
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import OrtGraph, boundary
+from omnijet.runtime.pipeline import Omni
 
 THINKER, TALKER = "thinker_step", "talker_step"
 DECODERS = (THINKER, TALKER)

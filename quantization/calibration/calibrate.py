@@ -15,17 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
-from quantization.calibration.conversations import Conversation, Conversations, open_conversations
-from quantization.calibration.state import CalibrationState, Place
-from quantization.calibration.taps import ROWS, TappedBackend
-from quantization.numerics.statistics import Statistics
-from runtime.clock import Clock
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME, hash_file
-from runtime.messages import parse_messages
-from runtime.options import Options
-from runtime.pipeline import Omni
+from omnijet.quantization.calibration.conversations import (
+    Conversation,
+    Conversations,
+    open_conversations,
+)
+from omnijet.quantization.calibration.state import CalibrationState, Place
+from omnijet.quantization.calibration.taps import ROWS, TappedBackend
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.runtime.clock import Clock
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import FILE_NAME, hash_file
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.options import Options
+from omnijet.runtime.pipeline import Omni
 
 SAVED_EVERY = 8  # conversations
 GATHERED = 64  # rows

@@ -19,11 +19,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.errors import OmnijetError
-from runtime.files import is_address
-from runtime.manifest import hash_file
-from runtime.messages import parse_messages
+from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import is_address
+from omnijet.runtime.manifest import hash_file
+from omnijet.runtime.messages import parse_messages
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quantization.numerics.statistics import Statistics
-from runtime.contract import Array
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.runtime.contract import Array
 
 _log = logging.getLogger(__name__)
 

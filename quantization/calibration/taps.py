@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from engines.lowering.widened import widen, widened_contract
-from engines.widened_backend import WidenedBackend
-from quantization.layers import Layer, layers_of
-from runtime.backend import Graph, State
-from runtime.contract import Array, GraphContract, verify
-from runtime.errors import OmnijetError
-from runtime.ort import OrtBound, OrtState, boundary
+from omnijet.engines.lowering.widened import widen, widened_contract
+from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.quantization.layers import Layer, layers_of
+from omnijet.runtime.backend import Graph, State
+from omnijet.runtime.contract import Array, GraphContract, verify
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import OrtBound, OrtState, boundary
 
 ROWS = 512  # of a prefill, at most (`decoder.PREFILL_ROWS`): those are seen whole
 

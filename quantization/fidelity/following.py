@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract import Array
-from runtime.media_rows import media_rows
-from runtime.messages import parse_messages
-from runtime.pipeline import Omni
-from runtime.prompt import Prompt
-from runtime.sampling import Sampler
-from runtime.talker import TALKER_SAMPLING, prompt_rows
-from runtime.thinker import THINKER_SAMPLING
+from omnijet.runtime.contract import Array
+from omnijet.runtime.media_rows import media_rows
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.prompt import Prompt
+from omnijet.runtime.sampling import Sampler
+from omnijet.runtime.talker import TALKER_SAMPLING, prompt_rows
+from omnijet.runtime.thinker import THINKER_SAMPLING
 
 Messages = Sequence[dict[str, Any]]
 

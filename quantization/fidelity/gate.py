@@ -16,10 +16,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from nano.evaluation.answers import SHUFFLED
-from nano.evaluation.paired import ScoreChange
-from quantization.fidelity.measure import Fidelity
-from runtime.errors import OmnijetError
+from omnijet.nano.evaluation.answers import SHUFFLED
+from omnijet.nano.evaluation.paired import ScoreChange
+from omnijet.quantization.fidelity.measure import Fidelity
+from omnijet.runtime.errors import OmnijetError
 
 Bound = Literal["at least", "at most"]
 Gate = Mapping[str, float | None]

@@ -13,19 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from nano.evaluation.paired import ScoreChange
-from quantization.fidelity.distances import Agreement, AgreementSum, Noise
-from quantization.fidelity.following import SEED, Fed, Messages, Spoken, Written, feed, speak, write
-from quantization.fidelity.speed import SpeedBound, speed_bounds
-from quantization.fidelity.stability import Stability, endure
-from runtime.backend import Backend
-from runtime.bundle import Bundle
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME, Manifest
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.records import build
+from omnijet.nano.evaluation.paired import ScoreChange
+from omnijet.quantization.fidelity.distances import Agreement, AgreementSum, Noise
+from omnijet.quantization.fidelity.following import (
+    SEED,
+    Fed,
+    Messages,
+    Spoken,
+    Written,
+    feed,
+    speak,
+    write,
+)
+from omnijet.quantization.fidelity.speed import SpeedBound, speed_bounds
+from omnijet.quantization.fidelity.stability import Stability, endure
+from omnijet.runtime.backend import Backend
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import FILE_NAME, Manifest
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.records import build
 
 FORMAT, VERSION = "omnijet-fidelity", 1
 STEPS = 256  # of Thinker and Talker together: 5 s of speech
@@ -303,7 +312,7 @@ def _layers(quantized: Bundle) -> tuple[LayerFidelity, ...]:
         raise OmnijetError(
             "the manifest's figures of the quantized layers are damaged",
             where=quantized.folder / FILE_NAME,
-            got=f"quantization.layers: {error}",
+            got=f"omnijet.quantization.layers: {error}",
             fix="quantize the bundle again",
         ) from error
     layers = [

@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nano.evaluation.paired import ScoreChange
-from quantization.fidelity.measure import GraphBytes, LayerFidelity
-from runtime.profiling.svg import across, axis, bar, colour, picture, short, stroke, ticks, words
+from omnijet.nano.evaluation.paired import ScoreChange
+from omnijet.quantization.fidelity.measure import GraphBytes, LayerFidelity
+from omnijet.runtime.profiling.svg import (
+    across,
+    axis,
+    bar,
+    colour,
+    picture,
+    short,
+    stroke,
+    ticks,
+    words,
+)
 
 WIDE = 1100  # pixels
 ROW = 26

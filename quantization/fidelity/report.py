@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.table import Table
 
-from quantization.fidelity import plots
-from quantization.fidelity.distances import EQUAL_DB
-from quantization.fidelity.gate import Judgement, faults
-from quantization.fidelity.measure import Fidelity
-from quantization.fidelity.speed import CODES_PER_S
-from runtime.commands.console import size_text
-from runtime.profiling.style import STYLE
+from omnijet.quantization.fidelity import plots
+from omnijet.quantization.fidelity.distances import EQUAL_DB
+from omnijet.quantization.fidelity.gate import Judgement, faults
+from omnijet.quantization.fidelity.measure import Fidelity
+from omnijet.quantization.fidelity.speed import CODES_PER_S
+from omnijet.runtime.commands.console import size_text
+from omnijet.runtime.profiling.style import STYLE
 
 WORST = 10  # layers that are shown
 

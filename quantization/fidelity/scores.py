@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nano.evaluation.answers import Report, answers
-from nano.evaluation.heldout import Asked
-from nano.evaluation.paired import ScoreChange, paired_match, paired_word_errors
-from nano.evaluation.scores import exact_match, word_error_rate
-from nano.evaluation.speech import Heard, heard
-from quantization.fidelity.measure import exact_backend
-from runtime.bundle import Bundle
-from runtime.pipeline import Omni
+from omnijet.nano.evaluation.answers import Report, answers
+from omnijet.nano.evaluation.heldout import Asked
+from omnijet.nano.evaluation.paired import ScoreChange, paired_match, paired_word_errors
+from omnijet.nano.evaluation.scores import exact_match, word_error_rate
+from omnijet.nano.evaluation.speech import Heard, heard
+from omnijet.quantization.fidelity.measure import exact_backend
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.pipeline import Omni
 
 
 def score_changes(

@@ -8,12 +8,12 @@ from itertools import chain
 
 import numpy as np
 
-from quantization.fidelity.following import SEED, Fed
-from runtime.contract import Array
-from runtime.pipeline import Omni
-from runtime.sampling import Sampler
-from runtime.talker import TALKER_SAMPLING, prompt_rows
-from runtime.thinker import THINKER_SAMPLING
+from omnijet.quantization.fidelity.following import SEED, Fed
+from omnijet.runtime.contract import Array
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.sampling import Sampler
+from omnijet.runtime.talker import TALKER_SAMPLING, prompt_rows
+from omnijet.runtime.thinker import THINKER_SAMPLING
 
 
 @dataclass(frozen=True, slots=True)

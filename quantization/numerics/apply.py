@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantization.numerics.compensation import round_compensated
-from quantization.numerics.migration import smooth_divisor
-from quantization.numerics.rounding import (
+from omnijet.quantization.numerics.compensation import round_compensated
+from omnijet.quantization.numerics.migration import smooth_divisor
+from omnijet.quantization.numerics.rounding import (
     LARGEST,
     round_activation,
     round_blocks,
     round_channels,
     stored,
 )
-from quantization.numerics.scaling import SEARCHED, awq_divisor, round_scaled
-from quantization.numerics.statistics import Statistics
-from quantization.schemes import Half, Scheme, Static, WeightOnly
-from quantization.weights import Change, ChannelWeight
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics.scaling import SEARCHED, awq_divisor, round_scaled
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.schemes import Half, Scheme, Static, WeightOnly
+from omnijet.quantization.weights import Change, ChannelWeight
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 
 ROWS = 64  # of the sample, that scales of channels are chosen by
 OUTPUTS = 8192  # features compared at once: a vocabulary's would be a copy of the largest weight

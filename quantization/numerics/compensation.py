@@ -16,11 +16,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quantization.numerics.rounding import Grid, best_range, empty_blocks, round_blocks, store
-from quantization.numerics.statistics import condensed
-from quantization.schemes import Half, WeightOnly
-from quantization.weights import BlockWeight
-from runtime.contract import Array
+from omnijet.quantization.numerics.rounding import (
+    Grid,
+    best_range,
+    empty_blocks,
+    round_blocks,
+    store,
+)
+from omnijet.quantization.numerics.statistics import condensed
+from omnijet.quantization.schemes import Half, WeightOnly
+from omnijet.quantization.weights import BlockWeight
+from omnijet.runtime.contract import Array
 
 DAMPING = 0.01  # of the Hessian's mean diagonal
 LAZY = 128  # columns that are compensated together

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantization.numerics.divisor import SMALLEST, balanced
-from quantization.numerics.statistics import Statistics
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics.divisor import SMALLEST, balanced
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 
 
 def smooth_divisor(weight_absmax: Array, stats: Statistics, strength: float) -> Array:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantization.numerics.histogram import Histogram
-from quantization.numerics.rounding import LARGEST, Dtype, on_grid
-from runtime.contract import Array
+from omnijet.quantization.numerics.histogram import Histogram
+from omnijet.quantization.numerics.rounding import LARGEST, Dtype, on_grid
+from omnijet.runtime.contract import Array
 
 PERCENTILE = 99.99
 FINE_BINS = 2048  # with more, entropy would compare the noise of bins that counted little

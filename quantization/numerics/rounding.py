@@ -8,10 +8,10 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 
-from quantization.schemes import Half, WeightOnly
-from quantization.weights import BlockWeight, ChannelWeight
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.quantization.schemes import Half, WeightOnly
+from omnijet.quantization.weights import BlockWeight, ChannelWeight
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 
 Dtype = Literal["int8", "fp8"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantization.numerics.divisor import balanced
-from quantization.numerics.rounding import TINY, round_blocks
-from quantization.numerics.statistics import Statistics, condensed
-from quantization.schemes import Half, WeightOnly
-from quantization.weights import BlockWeight
-from runtime.contract import Array
+from omnijet.quantization.numerics.divisor import balanced
+from omnijet.quantization.numerics.rounding import TINY, round_blocks
+from omnijet.quantization.numerics.statistics import Statistics, condensed
+from omnijet.quantization.schemes import Half, WeightOnly
+from omnijet.quantization.weights import BlockWeight
+from omnijet.runtime.contract import Array
 
 STEPS = 10
 SEARCHED = 1 << 20  # weights that are rounded for each exponent

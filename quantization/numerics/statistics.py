@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from quantization.numerics import ranging as ranges
-from quantization.numerics.histogram import Histogram
-from quantization.numerics.rounding import Dtype
-from quantization.schemes import Ranging
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics import ranging as ranges
+from omnijet.quantization.numerics.histogram import Histogram
+from omnijet.quantization.numerics.rounding import Dtype
+from omnijet.quantization.schemes import Ranging
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 
 SAMPLE_ROWS = 512
 CHUNK = 1 << 20  # numbers worked on at once

@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.table import Table
 
-from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.commands.console import add_format, print_json, print_table, whole_number
-from runtime.commands.opening import add_backend, opened
-from runtime.pipeline import Omni
-from runtime.profiling.machine import machine
-from runtime.reply import Reply
+from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.commands.console import add_format, print_json, print_table, whole_number
+from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.profiling.machine import machine
+from omnijet.runtime.reply import Reply
 
 QUESTION = "Who are you, and what can you see and hear?"
 DECODING = ("thinker_decode", "talker_decode")

@@ -7,12 +7,18 @@ from pathlib import Path
 
 from rich.table import Table
 
-from runtime.bundle import Bundle, check_files, left_out, rebuild
-from runtime.commands.console import add_format, byte_progress, print_json, print_table, size_text
-from runtime.contract import verify
-from runtime.errors import OmnijetError
-from runtime.manifest import ENGINES
-from runtime.ort import OLDEST_TEXT, OrtBackend, declared, reads_graphs
+from omnijet.runtime.bundle import Bundle, check_files, left_out, rebuild
+from omnijet.runtime.commands.console import (
+    add_format,
+    byte_progress,
+    print_json,
+    print_table,
+    size_text,
+)
+from omnijet.runtime.contract import verify
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import ENGINES
+from omnijet.runtime.ort import OLDEST_TEXT, OrtBackend, declared, reads_graphs
 
 NOT_CHECKED = f"not checked: this onnxruntime is too old (needs {OLDEST_TEXT})"
 LEFT_OUT = "left out: there is an engine of it"

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from runtime.clock import StageReport
+from omnijet.runtime.clock import StageReport
 
 
 def byte_progress() -> Progress:

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
-from runtime.bundle import Bundle
-from runtime.commands.console import add_format, print_json, print_table, size_text
-from runtime.commands.engines import engine_facts, engine_table
-from runtime.contract import GraphContract, TensorSpec
-from runtime.errors import OmnijetError
-from runtime.manifest import ENGINES, Manifest
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.commands.console import add_format, print_json, print_table, size_text
+from omnijet.runtime.commands.engines import engine_facts, engine_table
+from omnijet.runtime.contract import GraphContract, TensorSpec
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import ENGINES, Manifest
 
 
 def add_arguments(parser: ArgumentParser) -> None:

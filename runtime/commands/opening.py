@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from runtime.bundle import Bundle
-from runtime.commands.console import say
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.providers import PROVIDERS, backend_for
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.commands.console import say
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.providers import PROVIDERS, backend_for
 
 DRIVER_FILES = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
 """What NVIDIA's drivers make: on workstations, on Jetsons, under WSL."""

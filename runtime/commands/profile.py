@@ -11,28 +11,28 @@ from pathlib import Path
 
 from rich.table import Table
 
-from runtime.commands.console import (
+from omnijet.runtime.commands.console import (
     add_format,
     print_json,
     print_table,
     step_progress,
     whole_number,
 )
-from runtime.commands.opening import add_backend, opened
-from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME as MANIFEST
-from runtime.manifest import hash_file
-from runtime.profiling import report, trace
-from runtime.profiling.advice import advise, advise_machine
-from runtime.profiling.compare import Comparison, compare
-from runtime.profiling.floor import Floor, floors, stage_floor_ms
-from runtime.profiling.machine import Machine
-from runtime.profiling.measure import Result, measure
-from runtime.profiling.rates import Rates
-from runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
-from runtime.profiling.scenarios import SCENARIOS, chosen
-from runtime.synthesis import PRESETS
-from runtime.wav import check_writable, write_whole
+from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import FILE_NAME as MANIFEST
+from omnijet.runtime.manifest import hash_file
+from omnijet.runtime.profiling import report, trace
+from omnijet.runtime.profiling.advice import advise, advise_machine
+from omnijet.runtime.profiling.compare import Comparison, compare
+from omnijet.runtime.profiling.floor import Floor, floors, stage_floor_ms
+from omnijet.runtime.profiling.machine import Machine
+from omnijet.runtime.profiling.measure import Result, measure
+from omnijet.runtime.profiling.rates import Rates
+from omnijet.runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
+from omnijet.runtime.profiling.scenarios import SCENARIOS, chosen
+from omnijet.runtime.synthesis import PRESETS
+from omnijet.runtime.wav import check_writable, write_whole
 
 TRACE, REPORT = "trace.json", "report.html"
 TOLERANCE = 0.1

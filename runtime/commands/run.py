@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.commands.console import print_json, stage_progress, whole_number
-from runtime.commands.opening import add_backend, opened
-from runtime.errors import OmnijetError
-from runtime.options import MAX_CODES, MAX_TEXT_TOKENS
-from runtime.reply import Reply, TextDelta
-from runtime.stream import Stream
-from runtime.synthesis import PRESETS
-from runtime.wav import check_writable, pcm_bytes, write_wav
+from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.commands.console import print_json, stage_progress, whole_number
+from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.options import MAX_CODES, MAX_TEXT_TOKENS
+from omnijet.runtime.reply import Reply, TextDelta
+from omnijet.runtime.stream import Stream
+from omnijet.runtime.synthesis import PRESETS
+from omnijet.runtime.wav import check_writable, pcm_bytes, write_wav
 
 
 class _Part(Action):

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import onnxruntime
 
-from runtime.contract import GraphContract, verify
-from runtime.errors import OmnijetError
-from runtime.ort import OrtBackend, Providers, boundary
-from runtime.ort_device.gate import GATE
-from runtime.ort_device.graph import DeviceGraph
-from runtime.ort_device.session import DeviceSession
+from omnijet.runtime.contract import GraphContract, verify
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import OrtBackend, Providers, boundary
+from omnijet.runtime.ort_device.gate import GATE
+from omnijet.runtime.ort_device.graph import DeviceGraph
+from omnijet.runtime.ort_device.session import DeviceSession
 
 _log = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract import NUMPY_DTYPES, Array, GraphContract
-from runtime.on_demand import OnDemand
-from runtime.ort_device.caches import Lease
-from runtime.ort_device.memory import to_host
-from runtime.ort_device.work import DeviceWork
+from omnijet.runtime.contract import NUMPY_DTYPES, Array, GraphContract
+from omnijet.runtime.on_demand import OnDemand
+from omnijet.runtime.ort_device.caches import Lease
+from omnijet.runtime.ort_device.memory import to_host
+from omnijet.runtime.ort_device.work import DeviceWork
 
 
 class DeviceBound:
-    """Satisfies `runtime.backend.Bound`; all inputs are zeros at first.
+    """Satisfies `omnijet.runtime.backend.Bound`; all inputs are zeros at first.
 
     Args:
         lease: of the caches that the work runs on; it goes back to them when this object is gone.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.contract import NUMPY_DTYPES, GraphContract
-from runtime.ort_device.gate import GATE
-from runtime.ort_device.memory import on_device, to_host
-from runtime.pool import Pool
+from omnijet.runtime.contract import NUMPY_DTYPES, GraphContract
+from omnijet.runtime.ort_device.gate import GATE
+from omnijet.runtime.ort_device.memory import on_device, to_host
+from omnijet.runtime.pool import Pool
 
 if TYPE_CHECKING:
-    from runtime.ort_device.work import DeviceWork
+    from omnijet.runtime.ort_device.work import DeviceWork
 
 KEPT_WORKS = 4
 """Of caches, one of each size: a decode step, a full step of prefill, what is left of prompts."""
@@ -64,7 +64,7 @@ class Lease:
 
 
 class DeviceState:
-    """Satisfies `runtime.backend.State`.
+    """Satisfies `omnijet.runtime.backend.State`.
 
     Args:
         idle: caches that nobody uses.

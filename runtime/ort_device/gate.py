@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
 
-from runtime.device_call import device_call
+from omnijet.runtime.device_call import device_call
 
 
 class Gate:

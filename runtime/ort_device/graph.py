@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from runtime.backend import State, require_state
-from runtime.contract import GraphContract
-from runtime.errors import OmnijetError
-from runtime.ort_device.bound import DeviceBound
-from runtime.ort_device.caches import DeviceCaches, DeviceState
-from runtime.ort_device.session import DeviceSession
-from runtime.ort_device.work import DeviceWork
-from runtime.pool import Pool
+from omnijet.runtime.backend import State, require_state
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort_device.bound import DeviceBound
+from omnijet.runtime.ort_device.caches import DeviceCaches, DeviceState
+from omnijet.runtime.ort_device.session import DeviceSession
+from omnijet.runtime.ort_device.work import DeviceWork
+from omnijet.runtime.pool import Pool
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ MOST_SESSIONS = 4
 
 
 class DeviceGraph:
-    """Satisfies `runtime.backend.Graph`.
+    """Satisfies `omnijet.runtime.backend.Graph`.
 
     Args:
         session: its boundary was checked.

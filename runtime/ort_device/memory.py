@@ -6,8 +6,8 @@ from typing import Any
 
 import onnxruntime
 
-from runtime.contract import Array
-from runtime.ort_device.gate import GATE
+from omnijet.runtime.contract import Array
+from omnijet.runtime.ort_device.gate import GATE
 
 
 def on_device(device: str, array: Array) -> Any:

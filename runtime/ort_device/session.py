@@ -10,7 +10,7 @@ from typing import Any
 
 import onnxruntime
 
-from runtime.ort import run_failed
+from omnijet.runtime.ort import run_failed
 
 _log = logging.getLogger(__name__)
 

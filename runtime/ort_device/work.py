@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract import NUMPY_DTYPES, Array, GraphContract
-from runtime.device_call import device_call
-from runtime.ort_device.caches import DeviceCaches
-from runtime.ort_device.gate import GATE
-from runtime.ort_device.memory import on_device
-from runtime.ort_device.session import DeviceSession
+from omnijet.runtime.contract import NUMPY_DTYPES, Array, GraphContract
+from omnijet.runtime.device_call import device_call
+from omnijet.runtime.ort_device.caches import DeviceCaches
+from omnijet.runtime.ort_device.gate import GATE
+from omnijet.runtime.ort_device.memory import on_device
+from omnijet.runtime.ort_device.session import DeviceSession
 
 PLAIN_RUNS = 2
 """Runs before work is captured: chunks of a prompt run once, steps go on."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from runtime.profiling.floor import Floor
-from runtime.profiling.machine import UNKNOWN, Machine
-from runtime.profiling.measure import Result
+from omnijet.runtime.profiling.floor import Floor
+from omnijet.runtime.profiling.machine import UNKNOWN, Machine
+from omnijet.runtime.profiling.measure import Result
 
 Numbers = Mapping[str, float | str]
 ANY = "every scenario"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from runtime.errors import OmnijetError
-from runtime.profiling.measure import Result
-from runtime.profiling.record import Profile
-from runtime.profiling.spread import Spread
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.profiling.measure import Result
+from omnijet.runtime.profiling.record import Profile
+from omnijet.runtime.profiling.spread import Spread
 
 MANY = 100  # samples whose median is sure of itself
 Verdict = Literal["same", "better", "worse"]

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from runtime.manifest import Manifest
-from runtime.profiling import work
-from runtime.profiling.measure import Result
-from runtime.profiling.rates import Rates
-from runtime.profiling.work import Work
-from runtime.synthesis import speech_preset
+from omnijet.runtime.manifest import Manifest
+from omnijet.runtime.profiling import work
+from omnijet.runtime.profiling.measure import Result
+from omnijet.runtime.profiling.rates import Rates
+from omnijet.runtime.profiling.work import Work
+from omnijet.runtime.synthesis import speech_preset
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.messages import parse_messages
-from runtime.pipeline import Omni
-from runtime.prompt import build_prompt
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.prompt import build_prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What was measured on: the device, its power mode and clocks, memory, versions.
 
-Sources: /proc, /sys, and on a Jetson /etc/nv_tegra_release and what `runtime.profiling.jetson`
-reads. What a system does not tell is "unknown".
+Sources: /proc, /sys, and on a Jetson /etc/nv_tegra_release and what
+`omnijet.runtime.profiling.jetson` reads. What a system does not tell is "unknown".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from runtime.profiling import jetson
+from omnijet.runtime.profiling import jetson
 
 UNKNOWN = "unknown"
 NOT_A_JETSON = "not a Jetson"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from runtime.profiling import plots
-from runtime.profiling.advice import ANY, Advice
-from runtime.profiling.measure import Result
-from runtime.profiling.record import Profile
-from runtime.profiling.spread import Spread
-from runtime.profiling.style import STYLE
-from runtime.profiling.svg import short
-from runtime.profiling.timeline import timeline
-from runtime.profiling.trace import Track
+from omnijet.runtime.profiling import plots
+from omnijet.runtime.profiling.advice import ANY, Advice
+from omnijet.runtime.profiling.measure import Result
+from omnijet.runtime.profiling.record import Profile
+from omnijet.runtime.profiling.spread import Spread
+from omnijet.runtime.profiling.style import STYLE
+from omnijet.runtime.profiling.svg import short
+from omnijet.runtime.profiling.timeline import timeline
+from omnijet.runtime.profiling.trace import Track
 
 KEY_FIGURES = (
     ("first_text", "first text, ms"), ("first_code", "first code, ms"),

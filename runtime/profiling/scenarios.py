@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.dims import ModelDims
-from runtime.errors import OmnijetError
-from runtime.profiling import media
-from runtime.talker import TALKER_SAMPLING
-from runtime.thinker import THINKER_SAMPLING
+from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.profiling import media
+from omnijet.runtime.talker import TALKER_SAMPLING
+from omnijet.runtime.thinker import THINKER_SAMPLING
 
 Medium = Literal["text", "question", "picture", "clip"]
 QUESTION_S = CLIP_S = 5.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from math import floor, log10
 
-from runtime.profiling.style import STAGE_COLOURS
+from omnijet.runtime.profiling.style import STAGE_COLOURS
 
 LETTER = 6.3  # pixels a letter takes on average at the plots' size
 LEAST = 0.6  # pixels: nothing that is there is drawn thinner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.profiling.svg import (
+from omnijet.runtime.profiling.svg import (
     across,
     axis,
     bar,
@@ -15,7 +15,7 @@ from runtime.profiling.svg import (
     text_width,
     words,
 )
-from runtime.profiling.trace import Track
+from omnijet.runtime.profiling.trace import Track
 
 WIDTH, LEFT, RIGHT = 1100, 78, 14  # pixels; LEFT is for names
 LANE, LABEL = 24, 15  # pixels: height of a lane, of a row of labels

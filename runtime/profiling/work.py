@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.audio_plan import plan_audio
-from runtime.contract import NUMPY_DTYPES
-from runtime.dims import AudioEncoderDims, DecoderDims, DitDims, VisionEncoderDims, VocoderDims
-from runtime.manifest import Manifest
-from runtime.solver import Solver
+from omnijet.runtime.audio_plan import plan_audio
+from omnijet.runtime.contract import NUMPY_DTYPES
+from omnijet.runtime.dims import (
+    AudioEncoderDims,
+    DecoderDims,
+    DitDims,
+    VisionEncoderDims,
+    VocoderDims,
+)
+from omnijet.runtime.manifest import Manifest
+from omnijet.runtime.solver import Solver
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.bundle import Bundle, misfits, rebuild
-from runtime.contract import GraphContract, Precision
-from runtime.errors import OmnijetError
-from runtime.files import typed
-from runtime.manifest import EngineEntry
-from runtime.trt.device import Device
-from runtime.trt.engine import Engine
-from runtime.trt.graph import EngineGraph, largest
-from runtime.trt.library import TITLES, load_library
+from omnijet.runtime.bundle import Bundle, misfits, rebuild
+from omnijet.runtime.contract import GraphContract, Precision
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import typed
+from omnijet.runtime.manifest import EngineEntry
+from omnijet.runtime.trt.device import Device
+from omnijet.runtime.trt.engine import Engine
+from omnijet.runtime.trt.graph import EngineGraph, largest
+from omnijet.runtime.trt.library import TITLES, load_library
 
 
 class EngineBackend:

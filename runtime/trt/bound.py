@@ -5,14 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Hashable
 
-from runtime.pool import Pool
-from runtime.trt.buffers import Inputs, Outputs
-from runtime.trt.state import EngineState
-from runtime.trt.work import Work
+from omnijet.runtime.pool import Pool
+from omnijet.runtime.trt.buffers import Inputs, Outputs
+from omnijet.runtime.trt.state import EngineState
+from omnijet.runtime.trt.work import Work
 
 
 class EngineBound:
-    """Satisfies `runtime.backend.Bound`; all arrays are zeros at first, whoever had them before.
+    """Satisfies the protocol `Bound`; all arrays are zeros at first, whoever had them before.
 
     Args:
         works: where the work goes when neither this object nor an array of it is there any longer.

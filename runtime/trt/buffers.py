@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from runtime.contract import NUMPY_DTYPES, Array, TensorSpec
-from runtime.on_demand import OnDemand
-from runtime.trt.device import Device, Stream
+from omnijet.runtime.contract import NUMPY_DTYPES, Array, TensorSpec
+from omnijet.runtime.on_demand import OnDemand
+from omnijet.runtime.trt.device import Device, Stream
 
 ALIGNMENT = 256  # bytes, of every tensor that TensorRT is given
 

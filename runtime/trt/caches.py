@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runtime.pool import Pool
-from runtime.trt.buffers import lay_out
-from runtime.trt.engine import Engine
+from omnijet.runtime.pool import Pool
+from omnijet.runtime.trt.buffers import lay_out
+from omnijet.runtime.trt.engine import Engine
 
 if TYPE_CHECKING:
-    from runtime.trt.work import Work
+    from omnijet.runtime.trt.work import Work
 
 KEPT_WORKS = 3
 """Of caches: a decode step, a full step of prefill, and what is left of a prompt."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.trt.library import load_cuda
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.trt.library import load_cuda
 
 ORDINAL = 0
 

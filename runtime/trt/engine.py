@@ -9,13 +9,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from runtime.contract import FoundTensor, GraphContract, TensorSpec, split_axis, verify
-from runtime.errors import OmnijetError
-from runtime.manifest import EngineEntry
-from runtime.trt.device import Device, DeviceMemory
-from runtime.trt.jit import Jit
-from runtime.trt.log import log_of
-from runtime.trt.names import DTYPES
+from omnijet.runtime.contract import FoundTensor, GraphContract, TensorSpec, split_axis, verify
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import EngineEntry
+from omnijet.runtime.trt.device import Device, DeviceMemory
+from omnijet.runtime.trt.jit import Jit
+from omnijet.runtime.trt.log import log_of
+from omnijet.runtime.trt.names import DTYPES
 
 KEPT_AFTER = frozenset({1, 8, 64})
 """Runs after which compiled kernels are kept: the library goes on to compile better ones for the

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from runtime.backend import State, require_state
-from runtime.errors import OmnijetError
-from runtime.pool import Pool
-from runtime.trt.bound import EngineBound
-from runtime.trt.caches import Caches
-from runtime.trt.engine import Engine
-from runtime.trt.state import EngineState
-from runtime.trt.work import Work
+from omnijet.runtime.backend import State, require_state
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.pool import Pool
+from omnijet.runtime.trt.bound import EngineBound
+from omnijet.runtime.trt.caches import Caches
+from omnijet.runtime.trt.engine import Engine
+from omnijet.runtime.trt.state import EngineState
+from omnijet.runtime.trt.work import Work
 
 Profile = Mapping[str, Sequence[int]]
 """Of each symbol, its smallest, usual and largest size."""
@@ -30,7 +30,7 @@ WAYS_OUT = {
 
 
 class EngineGraph:
-    """Satisfies `runtime.backend.Graph`.
+    """Satisfies `omnijet.runtime.backend.Graph`.
 
     Buffers and captured work are kept when they are no longer used, and used again: a second
     reply allocates nothing and captures nothing.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from runtime.errors import OmnijetError
-from runtime.manifest import Library
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import Library
 
 TITLES: dict[Library, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 _MODULES: dict[Library, tuple[str, ...]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.contract import DType
+from omnijet.runtime.contract import DType
 
 DTYPES: Mapping[str, DType] = {
     "FLOAT": "f32",

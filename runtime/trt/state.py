@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import weakref
 
-from runtime.errors import OmnijetError
-from runtime.pool import Pool
-from runtime.trt.caches import Caches
-from runtime.trt.engine import Engine
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.pool import Pool
+from omnijet.runtime.trt.caches import Caches
+from omnijet.runtime.trt.engine import Engine
 
 
 class EngineState:
-    """Satisfies `runtime.backend.State`.
+    """Satisfies `omnijet.runtime.backend.State`.
 
     Args:
         capacity: the engine's one.

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runtime.device_call import device_call
-from runtime.errors import OmnijetError
-from runtime.trt.buffers import Block, Inputs, Outputs
-from runtime.trt.caches import Caches
-from runtime.trt.engine import Engine
+from omnijet.runtime.device_call import device_call
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.trt.buffers import Block, Inputs, Outputs
+from omnijet.runtime.trt.caches import Caches
+from omnijet.runtime.trt.engine import Engine
 
 _log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
-from runtime.commands.console import step_progress, whole_number
-from runtime.errors import OmnijetError
-from runtime.heap import keep_heap_small
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.profiling.machine import machine
+from omnijet.runtime.commands.console import step_progress, whole_number
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.heap import keep_heap_small
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.profiling.machine import machine
 from tests.endurance.demands import demands
 from tests.endurance.probe import REPEATS
 from tests.endurance.run import PROBED_EARLY, Findings, Plan, endure

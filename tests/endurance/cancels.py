@@ -10,10 +10,10 @@ from collections.abc import Callable
 from itertools import islice
 from random import Random
 
-from runtime.pipeline import Omni
-from runtime.reply import Reply
-from runtime.session import Session
-from runtime.stream import Stream
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.reply import Reply
+from omnijet.runtime.session import Session
+from omnijet.runtime.stream import Stream
 from tests.endurance.questions import Question, Questions
 from tests.endurance.resident import wait_for, workers
 

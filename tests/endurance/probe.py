@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from runtime.pipeline import Omni
+from omnijet.runtime.pipeline import Omni
 from tests.endurance.questions import Limits
 from tests.prompts import text, user
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from nano.evaluation.heldout import Asked
-from nano.world import words
-from runtime.contract import Array
-from runtime.dims import CodecIds
-from runtime.synthesis import PRESETS
-from runtime.talker import TALKER_SAMPLING
+from omnijet.nano.evaluation.heldout import Asked
+from omnijet.nano.world import words
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import CodecIds
+from omnijet.runtime.synthesis import PRESETS
+from omnijet.runtime.talker import TALKER_SAMPLING
 
 # in turn; no two counts share a divisor, so that every kind meets every preset and length early
 KINDS = ("text", "hear", "text", "see", "text", "converse", "hear", "watch", "text")

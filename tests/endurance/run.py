@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from nano.evaluation.heldout import open_set
-from runtime.pipeline import Omni
+from omnijet.nano.evaluation.heldout import open_set
+from omnijet.runtime.pipeline import Omni
 from tests.endurance.cancels import Cancels
 from tests.endurance.probe import Latency
 from tests.endurance.questions import TRAINED, Limits, Questions

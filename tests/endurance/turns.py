@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from runtime.pipeline import Omni
-from runtime.session import Session
-from runtime.stream import Stream
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.session import Session
+from omnijet.runtime.stream import Stream
 from tests.endurance.questions import Question, Questions, pieces
 
 SESSIONS = 3

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from engines.key import differences, ingredients, key_of
-from engines.options import BuildOptions
-from engines.plan import Request, make_plan
-from engines.profiles import profiles_for
-from engines.targets import TARGETS
-from runtime.bundle import Bundle
-from runtime.manifest import FileEntry, Manifest
+from omnijet.engines.key import differences, ingredients, key_of
+from omnijet.engines.options import BuildOptions
+from omnijet.engines.plan import Request, make_plan
+from omnijet.engines.profiles import profiles_for
+from omnijet.engines.targets import TARGETS
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.manifest import FileEntry, Manifest
 
 TARGET = TARGETS["rtx-ampere"]
 GRAPH = "thinker_step"

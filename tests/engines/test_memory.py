@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from engines.lowering import native
-from engines.memory import (
+from omnijet.engines.lowering import native
+from omnijet.engines.memory import (
     WeightBytes,
     available_bytes,
     least_bytes,
     predicted_bytes,
     require_memory,
 )
-from engines.targets import TARGETS
-from runtime.contract import GraphContract
-from runtime.errors import OmnijetError
-from runtime.manifest import Manifest
+from omnijet.engines.targets import TARGETS
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import Manifest
 from tests.quantization.graphs import quantize
 
 MEASURED = {

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import omnijet
-from engines.library import Installed, require_able
-from engines.plan import Request, make_plan
-from engines.process import Progress
-from engines.targets import TARGETS
-from runtime.bundle import Bundle, rebuild
-from runtime.errors import OmnijetError
-from runtime.manifest import EngineEntry, FileEntry, Manifest, hash_file
+from omnijet.engines.library import Installed, require_able
+from omnijet.engines.plan import Request, make_plan
+from omnijet.engines.process import Progress
+from omnijet.engines.targets import TARGETS
+from omnijet.runtime.bundle import Bundle, rebuild
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import EngineEntry, FileEntry, Manifest, hash_file
 from tests.command import Capture, refused
 
 
@@ -96,8 +96,8 @@ def test_engines_are_hashed_once_and_seen(
     def bars() -> Iterator[Progress]:
         yield lambda *fact: told.append(fact)
 
-    monkeypatch.setattr("engines.plan.hash_file", counted)
-    monkeypatch.setattr("engines.command.stage_progress", bars)
+    monkeypatch.setattr("omnijet.engines.plan.hash_file", counted)
+    monkeypatch.setattr("omnijet.engines.command.stage_progress", bars)
     assert omnijet.main(["build", str(bundle), "--target", target, "--graphs", graph]) == 0
     assert sorted(hashed) == [f"{graph}.engine", f"{graph}.json"]
     assert {what for what, *_ in told} == {"verifying engines, bytes"}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.polygraphy import script
-from engines.profiles import profiles_for
-from engines.targets import TARGETS
-from runtime.manifest import EngineEntry, Manifest
+from omnijet.engines.polygraphy import script
+from omnijet.engines.profiles import profiles_for
+from omnijet.engines.targets import TARGETS
+from omnijet.runtime.manifest import EngineEntry, Manifest
 from tests.quantization.graphs import run
 
 TARGET = TARGETS["rtx-ampere"]

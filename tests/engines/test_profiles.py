@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.profiles import COMMON, Profile, dit_sizes, profiles_for, vocoder_sizes
-from engines.recorder import Recorder
-from engines.targets import TARGETS, Target
-from engines.toolkits import Library
-from export.config import read_dims
-from export.presets import preset
-from runtime import audio_plan, vision_plan
-from runtime.bindings import Bindings
-from runtime.contract import AXES, GraphContract, graph_contracts
-from runtime.decoder import PREFILL_ROWS
-from runtime.encoders import MAX_CHUNKS
-from runtime.pipeline import Omni
-from runtime.synthesis import PRESETS, SpeechPreset
-from runtime.vocoder import VocoderStream
+from omnijet.engines.profiles import COMMON, Profile, dit_sizes, profiles_for, vocoder_sizes
+from omnijet.engines.recorder import Recorder
+from omnijet.engines.targets import TARGETS, Target
+from omnijet.engines.toolkits import Library
+from omnijet.export.config import read_dims
+from omnijet.export.presets import preset
+from omnijet.runtime import audio_plan, vision_plan
+from omnijet.runtime.bindings import Bindings
+from omnijet.runtime.contract import AXES, GraphContract, graph_contracts
+from omnijet.runtime.decoder import PREFILL_ROWS
+from omnijet.runtime.encoders import MAX_CHUNKS
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.synthesis import PRESETS, SpeechPreset
+from omnijet.runtime.vocoder import VocoderStream
 
 DIMS = read_dims(preset("3b"), None, "3b")
 CONTRACTS = graph_contracts(DIMS, "f16")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from engines.ranges import limits_with
-from engines.targets import TARGETS
-from export.config import read_dims
-from export.presets import preset
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
+from omnijet.engines.ranges import limits_with
+from omnijet.engines.targets import TARGETS
+from omnijet.export.config import read_dims
+from omnijet.export.presets import preset
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
 from tests.command import Capture, refused
 
 DIMS = read_dims(preset("3b"), None, "3b")
@@ -21,7 +21,7 @@ TARGET = TARGETS["orin-nano-jp72"].limits
 
 @pytest.fixture(scope="module")
 def facts(nano_f16: Path) -> PreprocessorFacts:
-    from runtime.manifest import Manifest
+    from omnijet.runtime.manifest import Manifest
 
     return PreprocessorFacts.from_json(Manifest.read(nano_f16).preprocessor)
 

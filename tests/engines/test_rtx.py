@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engines.library import Installed
-from engines.profiles import profiles_for
-from engines.toolkits import Flavour
-from runtime.contract import GraphContract
-from runtime.manifest import Manifest
+from omnijet.engines.library import Installed
+from omnijet.engines.profiles import profiles_for
+from omnijet.engines.toolkits import Flavour
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.manifest import Manifest
 from tests.rtx import CAPABILITIES, LIMITS, build, kinds_of, lowered, must_build
 
 GRAPHS = (

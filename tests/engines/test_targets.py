@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from engines.devices import DEVICES, Device
-from engines.facts import SOURCES, Fact
-from engines.limits import LARGE, SMALL, limits_for
-from engines.lowering import native
-from engines.lowering.flavours import FLAVOURS, flavour_for, form_of
-from engines.targets import TARGETS, Target
-from engines.toolkits import FEATURES, TOOLKITS
-from export.checkpoint import Checkpoint
-from runtime.contract import AXES, graph_contracts
-from runtime.dims import ModelDims
-from runtime.encoders import MAX_CHUNKS
-from runtime.image import smart_resize
-from runtime.vision_plan import plan
-from runtime.windows import SCHEMES
+from omnijet.engines.devices import DEVICES, Device
+from omnijet.engines.facts import SOURCES, Fact
+from omnijet.engines.limits import LARGE, SMALL, limits_for
+from omnijet.engines.lowering import native
+from omnijet.engines.lowering.flavours import FLAVOURS, flavour_for, form_of
+from omnijet.engines.targets import TARGETS, Target
+from omnijet.engines.toolkits import FEATURES, TOOLKITS
+from omnijet.export.checkpoint import Checkpoint
+from omnijet.runtime.contract import AXES, graph_contracts
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.encoders import MAX_CHUNKS
+from omnijet.runtime.image import smart_resize
+from omnijet.runtime.vision_plan import plan
+from omnijet.runtime.windows import SCHEMES
 
 
 def test_every_number_cites_a_source() -> None:
@@ -89,7 +89,7 @@ def test_more_memory_never_allows_less() -> None:
 
 
 def test_the_bandwidth_bounds_the_caches() -> None:
-    """Figures of the docstring of `engines.limits`."""
+    """Figures of the docstring of `omnijet.engines.limits`."""
     found = {name: TARGETS[name].limits["capacity"] for name in (
         "thor-jp72", "thor-jp70", "orin-nx-jp62", "orin-nano-jp72", "cuda-hopper", "rtx-ada", "cpu",
     )}  # fmt: skip
@@ -106,7 +106,7 @@ def test_the_bandwidth_bounds_the_caches() -> None:
 
 @pytest.fixture(scope="module")
 def dims() -> ModelDims:
-    return Checkpoint.open(Path(__file__).parents[2] / "nano" / "checkpoint").dims
+    return Checkpoint.open(Path(__file__).parents[2] / "omnijet" / "nano" / "checkpoint").dims
 
 
 def test_cache_rows_are_those_of_the_contract(dims: ModelDims) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from engines.library import Installed
-from engines.process import WORKER, Died, killed_for_memory, run_worker
+from omnijet.engines.library import Installed
+from omnijet.engines.process import WORKER, Died, killed_for_memory, run_worker
 
 ASKED = {
     "Builder": ("create_network", "create_builder_config", "build_serialized_network",
@@ -166,6 +166,6 @@ def test_its_memory_is_its_own() -> None:
     """`getrusage` tells a child its parent's peak where the two shared memory for a moment."""
     parent = bytearray(600_000_000)
     parent[::4096] = b"x" * len(parent[::4096])
-    code = "from engines.worker import peak_bytes; print(peak_bytes())"
+    code = "from omnijet.engines.worker import peak_bytes; print(peak_bytes())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1_000_000 < int(done.stdout) < len(parent) / 3

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from export.checkpoint import Checkpoint
-from export.config import read_dims
-from export.layout import checkpoint_layout
-from export.shard import read_header, read_tensor
-from runtime.errors import OmnijetError
+from omnijet.export.checkpoint import Checkpoint
+from omnijet.export.config import read_dims
+from omnijet.export.layout import checkpoint_layout
+from omnijet.export.shard import read_header, read_tensor
+from omnijet.runtime.errors import OmnijetError
 from tests.export.published import config_7b, small_config
 
 SHARDS = 3
@@ -144,7 +144,7 @@ def test_reading_rows_does_not_read_the_tensor(tmp_path: Path) -> None:
     code = f"""
 import resource
 from pathlib import Path
-from export.shard import read_header, read_tensor
+from omnijet.export.shard import read_header, read_tensor
 entry = read_header(Path({str(path)!r}))["big"]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for row in range(0, {rows}, 10):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from export.config import read_dims
-from runtime.dims import ModelDims
-from runtime.errors import OmnijetError
+from omnijet.export.config import read_dims
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.errors import OmnijetError
 from tests.export.published import config_3b, config_7b
 
 TEXT = "thinker_config.text_config"

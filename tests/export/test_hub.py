@@ -20,10 +20,10 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from export import hub as hub_module
-from export.checkpoint import missing_files
-from export.hub import resolve
-from runtime.errors import OmnijetError
+from omnijet.export import hub as hub_module
+from omnijet.export.checkpoint import missing_files
+from omnijet.export.hub import resolve
+from omnijet.runtime.errors import OmnijetError
 from tests.export.published import small_config
 
 REPO = "Some-Org/Omni-tiny"
@@ -348,7 +348,7 @@ def test_a_bug_keeps_its_traceback(hub: Hub, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_environment_names_the_hub(hub: Hub, tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", f"from export.hub import resolve; print(resolve({REPO!r}))"],
+        [sys.executable, "-c", f"from omnijet.export.hub import resolve; print(resolve({REPO!r}))"],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")},
         capture_output=True,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from export.config import read_dims
-from export.layout import TensorLayout, checkpoint_layout
+from omnijet.export.config import read_dims
+from omnijet.export.layout import TensorLayout, checkpoint_layout
 from tests.export.published import config_3b, config_7b, small_config
 
 SIZES = {"3B": config_3b, "7B": config_7b}

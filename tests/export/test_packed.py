@@ -16,17 +16,17 @@ import pytest
 import torch
 
 import omnijet
-from export import stages
-from export.stages import export_bundle
-from runtime.clock import Clock
-from runtime.contract import Array
-from runtime.manifest import Manifest
-from runtime.media_rows import media_rows
-from runtime.messages import parse_messages
-from runtime.options import Options
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.prompt import Prompt
+from omnijet.export import stages
+from omnijet.export.stages import export_bundle
+from omnijet.runtime.clock import Clock
+from omnijet.runtime.contract import Array
+from omnijet.runtime.manifest import Manifest
+from omnijet.runtime.media_rows import media_rows
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.options import Options
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.prompt import Prompt
 from tests.export.packer import Recipe, pack_checkpoint
 from tests.prompts import Messages, picture, sound, text, user
 from tests.reference import load_reference, model_inputs, reference_reply

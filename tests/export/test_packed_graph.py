@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from export import packed
-from export.config_section import Section
-from export.modules.base import Linear, Source, weight_sources
-from export.packed_graph import carry_packed
-from export.packed_plan import _Planner
-from export.packing import read_packing
-from export.weight_file import Runs, write_weights
-from runtime.contract import Array, Precision
-from runtime.errors import OmnijetError
+from omnijet.export import packed
+from omnijet.export.config_section import Section
+from omnijet.export.modules.base import Linear, Source, weight_sources
+from omnijet.export.packed_graph import carry_packed
+from omnijet.export.packed_plan import _Planner
+from omnijet.export.packing import read_packing
+from omnijet.export.weight_file import Runs, write_weights
+from omnijet.runtime.contract import Array, Precision
+from omnijet.runtime.errors import OmnijetError
 from tests.export.packer import Recipe, pack
 
 INPUTS, GROUP = 96, 32

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from export.checkpoint import Checkpoint
-from export.config import packing_of, read_dims
-from export.packing import Packing
-from export.presets import preset
-from export.synthetic import write_checkpoint
-from runtime.errors import OmnijetError
+from omnijet.export.checkpoint import Checkpoint
+from omnijet.export.config import packing_of, read_dims
+from omnijet.export.packing import Packing
+from omnijet.export.presets import preset
+from omnijet.export.synthetic import write_checkpoint
+from omnijet.runtime.errors import OmnijetError
 from tests.export.packer import Recipe, pack_checkpoint
 from tests.export.published import config_7b
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export import ops
-from export.modules.base import Linear, Sourced, materialize
-from export.trace import TRACE_SIZES, trace
-from runtime.contract import GraphContract, StatePair, TensorSpec
+from omnijet.export import ops
+from omnijet.export.modules.base import Linear, Sourced, materialize
+from omnijet.export.trace import TRACE_SIZES, trace
+from omnijet.runtime.contract import GraphContract, StatePair, TensorSpec
 
 
 class Attending(Sourced):

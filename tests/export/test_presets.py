@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from export.config import read_dims
-from export.layout import checkpoint_layout
-from export.presets import PRESETS, preset
-from runtime.contract import graph_contracts
-from runtime.dims import ModelDims
+from omnijet.export.config import read_dims
+from omnijet.export.layout import checkpoint_layout
+from omnijet.export.presets import PRESETS, preset
+from omnijet.runtime.contract import graph_contracts
+from omnijet.runtime.dims import ModelDims
 
 PARAMETERS = {  # least and most
     "nano": (1e6, 1e7),

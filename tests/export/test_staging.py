@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from export.staging import staged_folder
-from runtime.errors import OmnijetError
-from runtime.manifest import EngineEntry, FileEntry, Manifest
+from omnijet.export.staging import staged_folder
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import EngineEntry, FileEntry, Manifest
 
 
 def test_success_renames(tmp_path: Path) -> None:

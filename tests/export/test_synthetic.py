@@ -11,12 +11,12 @@ import torch
 from safetensors import safe_open
 from transformers import AutoTokenizer, Qwen2_5OmniForConditionalGeneration
 
-from export.checkpoint import Checkpoint
-from export.presets import preset
-from export.statistics import outlier_channels
-from export.synthetic import write_checkpoint
-from runtime.manifest import hash_file
-from runtime.tokenizer import Tokenizer
+from omnijet.export.checkpoint import Checkpoint
+from omnijet.export.presets import preset
+from omnijet.export.statistics import outlier_channels
+from omnijet.export.synthetic import write_checkpoint
+from omnijet.runtime.manifest import hash_file
+from omnijet.runtime.tokenizer import Tokenizer
 from tests.reference import load_reference
 
 TEXTS = (

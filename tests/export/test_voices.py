@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from export.config import read_dims
-from export.presets import preset
-from export.voices import load_voices
-from runtime.dims import ModelDims
-from runtime.errors import OmnijetError
+from omnijet.export.config import read_dims
+from omnijet.export.presets import preset
+from omnijet.export.voices import load_voices
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.errors import OmnijetError
 
 
 @pytest.fixture(scope="module")

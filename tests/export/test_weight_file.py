@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from export import weight_file
-from export.modules.base import (
+from omnijet.export import weight_file
+from omnijet.export.modules.base import (
     TORCH_DTYPES,
     Linear,
     Source,
@@ -18,11 +18,11 @@ from export.modules.base import (
     load_source,
     weight_sources,
 )
-from export.trace import IR_DTYPES as IR_OF
-from export.weight_file import write_weights
-from export.weight_pages import PAGE
-from runtime.contract import Precision
-from runtime.errors import OmnijetError
+from omnijet.export.trace import IR_DTYPES as IR_OF
+from omnijet.export.weight_file import write_weights
+from omnijet.export.weight_pages import PAGE
+from omnijet.runtime.contract import Precision
+from omnijet.runtime.errors import OmnijetError
 
 IR_DTYPES = {torch_dtype: IR_OF[name] for name, torch_dtype in TORCH_DTYPES.items()}
 

@@ -24,9 +24,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.errors import OmnijetError
-from runtime.ort import reads_graphs
-from runtime.profiling.machine import machine
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import reads_graphs
+from omnijet.runtime.profiling.machine import machine
 from tests.gpu_check.parity import NO_REFERENCE
 from tests.gpu_check.parts import Part, full_parts, nano_parts, run_all
 from tests.gpu_check.report import markdown

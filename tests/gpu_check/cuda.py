@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from runtime.errors import OmnijetError
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.reply import Reply
-from runtime.trt.device import Device, DeviceFacts
-from runtime.trt.library import load_cuda
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.reply import Reply
+from omnijet.runtime.trt.device import Device, DeviceFacts
+from omnijet.runtime.trt.library import load_cuda
 from tests.demo import DRAWING, QUESTIONS, ask
 from tests.gpu_check.parity import call_us, snr
 from tests.runtime.trt import library as double

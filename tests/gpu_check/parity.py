@@ -20,14 +20,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from engines.polygraphy import computes_in
-from runtime.backend import Bound, Graph
-from runtime.bundle import Bundle
-from runtime.commands.opening import add_backend
-from runtime.contract import Array, GraphContract
-from runtime.errors import OmnijetError
-from runtime.ort import OrtBackend, reads_graphs
-from runtime.providers import backend_for
+from omnijet.engines.polygraphy import computes_in
+from omnijet.runtime.backend import Bound, Graph
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.commands.opening import add_backend
+from omnijet.runtime.contract import Array, GraphContract
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import OrtBackend, reads_graphs
+from omnijet.runtime.providers import backend_for
 from tests.quantization.graphs import SIZES, feeds
 
 LIMIT_DB = {"f32": 40.0, "f16": 25.0, "bf16": 15.0}
@@ -224,7 +224,7 @@ def _compare(args: argparse.Namespace) -> int:
 def _on_processor(bundle: Bundle, name: str) -> Reference:
     backend = OrtBackend(integer_products=False)
     if bundle.manifest.precision == "bf16":
-        from engines.widened_backend import WidenedBackend  # a device need not have onnx
+        from omnijet.engines.widened_backend import WidenedBackend  # a device need not have onnx
 
         backend = WidenedBackend(integer_products=False)
     return Reference.of(backend.load(bundle.graph(name), bundle.manifest.contracts[name]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from runtime.ort import reads_graphs
+from omnijet.runtime.ort import reads_graphs
 from tests.gpu_check.ways import ROOT, Way
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")

@@ -16,7 +16,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from export.presets import preset
+from omnijet.export.presets import preset
 
 CONTEXT, CODES = 512, 100
 WARM, STEPS, SPEECHES = 5, 30, 3

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.commands.opening import add_backend
-from runtime.pipeline import Omni
+from omnijet.runtime.commands.opening import add_backend
+from omnijet.runtime.pipeline import Omni
 from tests.demo import QUESTIONS, ask
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import onnxruntime
 
-from engines.targets import TARGETS, Target
-from runtime.commands.opening import DRIVER_FILES, has_driver
-from runtime.errors import OmnijetError
-from runtime.ort import reads_graphs
-from runtime.ort_device.backend import PROVIDERS
-from runtime.trt.device import Device, DeviceFacts
-from runtime.trt.library import load_library, present
+from omnijet.engines.targets import TARGETS, Target
+from omnijet.runtime.commands.opening import DRIVER_FILES, has_driver
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import reads_graphs
+from omnijet.runtime.ort_device.backend import PROVIDERS
+from omnijet.runtime.trt.device import Device, DeviceFacts
+from omnijet.runtime.trt.library import load_library, present
 
 ROOT = Path(__file__).parents[2]
 BENEATH = {"tensorrt": "nvinfer", "nv_tensorrt_rtx": "tensorrt_rtx"}

@@ -12,9 +12,9 @@ from random import Random
 
 import soundfile
 
-from nano.world.clips import Clip, write_clip
-from nano.world.pictures import draw_scene
-from nano.world.speech import RATE_HZ, Manner, say
+from omnijet.nano.world.clips import Clip, write_clip
+from omnijet.nano.world.pictures import draw_scene
+from omnijet.nano.world.speech import RATE_HZ, Manner, say
 
 HERE = Path(__file__).parent
 SPOKEN = {

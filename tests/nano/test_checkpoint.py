@@ -12,12 +12,12 @@ import pytest
 import torch
 from transformers import Qwen2_5OmniForConditionalGeneration
 
-from nano.config import config
-from runtime.chat import SPEECH_SYSTEM_PROMPT
-from runtime.messages import parse_messages
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.prompt import build_prompt
+from omnijet.nano.config import config
+from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.prompt import build_prompt
 from tests.demo import CHECKPOINT, QUESTIONS, Question
 from tests.reference import load_reference, reference_reply
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from quantization.calibration.conversations import BUILT_IN, LINES
+from omnijet.quantization.calibration.conversations import BUILT_IN, LINES
 
 
 def few_conversations(folder: Path, count: int) -> Path:

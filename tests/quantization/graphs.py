@@ -12,13 +12,13 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from engines.lowering.widened import widen
-from engines.widened_backend import WidenedBackend
-from quantization.graph_writer import GraphWriter
-from quantization.layers import Layer
-from quantization.weights import BlockWeight, Change, ChannelWeight
-from runtime.contract import NUMPY_DTYPES, Array, GraphContract
-from runtime.ort import unsaturated
+from omnijet.engines.lowering.widened import widen
+from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.quantization.graph_writer import GraphWriter
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.weights import BlockWeight, Change, ChannelWeight
+from omnijet.runtime.contract import NUMPY_DTYPES, Array, GraphContract
+from omnijet.runtime.ort import unsaturated
 
 SIZES = {
     "chunks": 2, "tokens": 21, "cells": 8, "windows": 3, "rows": 5, "capacity": 16,

@@ -31,18 +31,19 @@ def loaded_without_extras(statement: str) -> set[str]:
 def test_plain_check_loads_nothing_of_the_fidelity_check(nano: tuple[Path, Path]) -> None:
     command = ["check", str(nano[1]), "--format", "json"]
     loaded = loaded_without_extras(f"import omnijet; assert omnijet.main({command!r}) == 0")
-    assert "runtime.commands.check" in loaded
-    ours = {name for name in loaded if name.startswith(("quantization", "nano", "engines"))}
-    assert ours == {"quantization", "quantization.check_command"}
-    assert "runtime.pipeline" not in loaded
+    assert "omnijet.runtime.commands.check" in loaded
+    others = ("omnijet.quantization", "omnijet.nano", "omnijet.engines")
+    ours = {name for name in loaded if name.startswith(others)}
+    assert ours == {"omnijet.quantization", "omnijet.quantization.check_command"}
+    assert "omnijet.runtime.pipeline" not in loaded
 
 
 def test_the_fidelity_check_needs_the_base_install_alone() -> None:
     loaded = loaded_without_extras(
-        "import quantization.fidelity.report, quantization.fidelity.scores, "
-        "quantization.fidelity.float_bundle"
+        "import omnijet.quantization.fidelity.report, omnijet.quantization.fidelity.scores, "
+        "omnijet.quantization.fidelity.float_bundle"
     )
-    assert "runtime.pipeline" in loaded
+    assert "omnijet.runtime.pipeline" in loaded
 
 
 def test_plain_check_prints_what_the_runtime_prints(
@@ -50,7 +51,7 @@ def test_plain_check_prints_what_the_runtime_prints(
 ) -> None:
     assert omnijet.main(["check", str(nano[1])]) == 0
     ours = capsys.readouterr().out
-    alone = omnijet.Verb("runtime.commands.check", "")
+    alone = omnijet.Verb("omnijet.runtime.commands.check", "")
     monkeypatch.setitem(omnijet.VERBS, "check", alone)
     assert omnijet.main(["check", str(nano[1])]) == 0
     assert capsys.readouterr().out == ours and "PASSED" in ours

@@ -10,12 +10,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from export.weight_pages import PAGE, packed
-from quantization.graph_writer import GraphWriter
-from quantization.weights import BlockWeight, Change
-from runtime.contract import Array, GraphContract
-from runtime.errors import OmnijetError
-from runtime.manifest import Manifest
+from omnijet.export.weight_pages import PAGE, packed
+from omnijet.quantization.graph_writer import GraphWriter
+from omnijet.quantization.weights import BlockWeight, Change
+from omnijet.runtime.contract import Array, GraphContract
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import Manifest
 from tests.quantization.graphs import (
     error,
     feeds,

@@ -11,14 +11,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from quantization.budget.trials import Bench
-from quantization.calibration.conversations import open_conversations
-from quantization.calibration.state import Place
-from quantization.layers import layers_of
-from quantization.numerics.statistics import Statistics
-from quantization.quantize import Calibration, bundle_layers, statistics_of
-from quantization.schemes import WeightOnly
-from runtime.bundle import Bundle
+from omnijet.quantization.budget.trials import Bench
+from omnijet.quantization.calibration.conversations import open_conversations
+from omnijet.quantization.calibration.state import Place
+from omnijet.quantization.layers import layers_of
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.quantize import Calibration, bundle_layers, statistics_of
+from omnijet.quantization.schemes import WeightOnly
+from omnijet.runtime.bundle import Bundle
 from tests.quantization.few import few_conversations
 
 LOUD = 24.0  # times the others

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 import omnijet
-from quantization.budget.parallel import processes
-from quantization.budget.search import Budget, search
-from quantization.budget.trials import Bench
-from quantization.calibration.conversations import open_conversations
-from quantization.calibration.state import Place
-from quantization.graph_writer import GraphWriter
-from quantization.layers import Layer
-from quantization.numerics.statistics import Statistics
-from quantization.quantize import (
+from omnijet.quantization.budget.parallel import processes
+from omnijet.quantization.budget.search import Budget, search
+from omnijet.quantization.budget.trials import Bench
+from omnijet.quantization.calibration.conversations import open_conversations
+from omnijet.quantization.calibration.state import Place
+from omnijet.quantization.graph_writer import GraphWriter
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.quantize import (
     Calibration,
     bundle_layers,
     needed_bytes,
@@ -27,14 +27,14 @@ from quantization.quantize import (
     quantize_bundle,
     statistics_of,
 )
-from quantization.recipes import RECIPES, Recipe, Rule
-from quantization.schemes import WeightOnly
-from runtime.bundle import Bundle
-from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME, FileEntry
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.reply import Reply
+from omnijet.quantization.recipes import RECIPES, Recipe, Rule
+from omnijet.quantization.schemes import WeightOnly
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import FILE_NAME, FileEntry
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.reply import Reply
 from tests.command import Capture, refused
 from tests.quantization.few import few_conversations
 

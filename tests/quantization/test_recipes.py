@@ -8,12 +8,12 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from engines.targets import TARGETS
-from quantization.layers import Layer, layers_of
-from quantization.recipes import RECIPES, Recipe, Rule, recipe_named
-from quantization.schemes import Static, WeightOnly
-from runtime.bundle import Bundle
-from runtime.errors import OmnijetError
+from omnijet.engines.targets import TARGETS
+from omnijet.quantization.layers import Layer, layers_of
+from omnijet.quantization.recipes import RECIPES, Recipe, Rule, recipe_named
+from omnijet.quantization.schemes import Static, WeightOnly
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.errors import OmnijetError
 
 INT4, INT8 = WeightOnly(4), WeightOnly(8)
 

@@ -12,10 +12,10 @@ import soundfile
 import torch
 from transformers import WhisperFeatureExtractor
 
-from runtime.audio import load_audio, log_mel
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
+from omnijet.runtime.audio import load_audio, log_mel
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
 
 FACTS = PreprocessorFacts.from_preprocessor_config(
     json.loads((Path(__file__).parents[1] / "golden" / "preprocessor_config.json").read_text())

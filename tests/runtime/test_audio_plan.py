@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.audio_plan import audio_token_count, plan_audio
-from runtime.contract import Array
-from runtime.dims import AudioEncoderDims
-from runtime.errors import OmnijetError
+from omnijet.runtime.audio_plan import audio_token_count, plan_audio
+from omnijet.runtime.contract import Array
+from omnijet.runtime.dims import AudioEncoderDims
+from omnijet.runtime.errors import OmnijetError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "misc.json").read_text())["audio"]
 DIMS = AudioEncoderDims(

@@ -9,13 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.config import read_dims
-from export.presets import preset
-from runtime.bundle import TABLES, Bundle, check_files
-from runtime.contract import graph_contracts
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.manifest import FILE_NAME, GraphEntry, Manifest, TableEntry, VoiceEntry, hash_file
+from omnijet.export.config import read_dims
+from omnijet.export.presets import preset
+from omnijet.runtime.bundle import TABLES, Bundle, check_files
+from omnijet.runtime.contract import graph_contracts
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.manifest import (
+    FILE_NAME,
+    GraphEntry,
+    Manifest,
+    TableEntry,
+    VoiceEntry,
+    hash_file,
+)
 
 PREPROCESSOR = PreprocessorFacts.from_preprocessor_config(
     json.loads((Path(__file__).parents[1] / "golden" / "preprocessor_config.json").read_text())

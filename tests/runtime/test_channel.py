@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runtime.channel import Cancellation, Cancelled, Channel
+from omnijet.runtime.channel import Cancellation, Cancelled, Channel
 
 SOON = 0.05  # seconds in which nothing may happen
 LATE = 10.0  # seconds in which something must

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from runtime.chat import DEFAULT_CHAT_TEMPLATE, SPEECH_SYSTEM_PROMPT, render_chat
-from runtime.errors import OmnijetError
-from runtime.messages import parse_messages
+from omnijet.runtime.chat import DEFAULT_CHAT_TEMPLATE, SPEECH_SYSTEM_PROMPT, render_chat
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.messages import parse_messages
 
 PICTURE: dict[str, Any] = {"type": "image", "image": np.zeros((4, 4, 3), np.uint8)}
 SOUND: dict[str, Any] = {"type": "audio", "audio": np.zeros(4, np.float32)}

@@ -11,9 +11,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from export.config import read_dims
-from export.presets import preset
-from runtime.contract import (
+from omnijet.export.config import read_dims
+from omnijet.export.presets import preset
+from omnijet.runtime.contract import (
     AXES,
     GraphContract,
     Precision,
@@ -23,9 +23,9 @@ from runtime.contract import (
     verify,
     widened,
 )
-from runtime.dims import ModelDims
-from runtime.errors import ContractError, OmnijetError
-from runtime.ort import OrtBackend, declared
+from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.errors import ContractError, OmnijetError
+from omnijet.runtime.ort import OrtBackend, declared
 
 
 @pytest.fixture(scope="module")

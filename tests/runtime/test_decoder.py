@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime import decoder as module
-from runtime.contract import Array
-from runtime.decoder import Context, Decoder
-from runtime.errors import OmnijetError
-from runtime.pipeline import Omni
+from omnijet.runtime import decoder as module
+from omnijet.runtime.contract import Array
+from omnijet.runtime.decoder import Context, Decoder
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.pipeline import Omni
 
 
 @pytest.fixture

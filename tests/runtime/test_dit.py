@@ -13,15 +13,15 @@ import torch
 from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni as hf
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniDiTConfig
 
-from export.modules.dit import KEY, DitStep
-from export.speech_tables import speech_tables
-from export.voices import Voice
-from runtime import dit
-from runtime.bindings import Bindings
-from runtime.contract import Array, GraphContract
-from runtime.dit import Past, Stretch
-from runtime.solver import EXACT, Solver
-from runtime.windows import Windows
+from omnijet.export.modules.dit import KEY, DitStep
+from omnijet.export.speech_tables import speech_tables
+from omnijet.export.voices import Voice
+from omnijet.runtime import dit
+from omnijet.runtime.bindings import Bindings
+from omnijet.runtime.contract import Array, GraphContract
+from omnijet.runtime.dit import Past, Stretch
+from omnijet.runtime.solver import EXACT, Solver
+from omnijet.runtime.windows import Windows
 from tests.export.modules.parity import (
     DictWeights,
     checkpoint,

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime import encoders
-from runtime.pipeline import Omni
+from omnijet.runtime import encoders
+from omnijet.runtime.pipeline import Omni
 
 ROOT = Path(__file__).parents[2]
 LARGE = """
 import json, resource, sys
 import numpy as np
-from runtime.pipeline import Omni
+from omnijet.runtime.pipeline import Omni
 
 omni = Omni.open(sys.argv[1])
 def peak():

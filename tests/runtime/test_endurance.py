@@ -12,13 +12,13 @@ from random import Random
 
 import pytest
 
-from nano.evaluation.heldout import open_set
-from runtime.decoder import Context
-from runtime.heap import keep_heap_small
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.synthesis import PRESETS
-from runtime.workers import Workers
+from omnijet.nano.evaluation.heldout import open_set
+from omnijet.runtime.decoder import Context
+from omnijet.runtime.heap import keep_heap_small
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.synthesis import PRESETS
+from omnijet.runtime.workers import Workers
 from tests.endurance import cancels, probe
 from tests.endurance.__main__ import report
 from tests.endurance.cancels import Cancels

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
 
 # the values published with the 3B and 7B checkpoints
 CONFIG: dict[str, Any] = json.loads(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.heap import keep_heap_small
+from omnijet.runtime.heap import keep_heap_small
 
 ROOT = Path(__file__).parent.parent.parent
 GLIBC = "glibc" in os.confstr("CS_GNU_LIBC_VERSION") if hasattr(os, "confstr") else False
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 CHURN = """
 import sys, threading
 import numpy as np
-from runtime.heap import keep_heap_small
+from omnijet.runtime.heap import keep_heap_small
 from tests.endurance.resident import Reading
 
 print(keep_heap_small())

@@ -12,9 +12,9 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessor
 from transformers.models.qwen2_vl import image_processing_qwen2_vl as upstream
 
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.image import image_patches, load_image, smart_resize
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.image import image_patches, load_image, smart_resize
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTS = PreprocessorFacts.from_preprocessor_config(

@@ -8,9 +8,9 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 
-from runtime.contract import Array
-from runtime.interleave import interleave
-from runtime.thinker import TextStep
+from omnijet.runtime.contract import Array
+from omnijet.runtime.interleave import interleave
+from omnijet.runtime.thinker import TextStep
 
 
 def text(length: int, log: list[str]) -> Iterator[TextStep]:

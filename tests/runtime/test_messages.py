@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from runtime.errors import OmnijetError
-from runtime.messages import Audio, Image, Message, Text, Video, parse_messages
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.messages import Audio, Image, Message, Text, Video, parse_messages
 
 WAVE = np.zeros(8, np.float32)
 FRAME = np.zeros((4, 4, 3), np.uint8)

@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import omnijet
-from runtime import ort
-from runtime.bundle import Bundle
-from runtime.errors import OmnijetError
-from runtime.ort import OrtBackend, declared
+from omnijet.runtime import ort
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import OrtBackend, declared
 from tests.command import Capture
 
 

@@ -12,21 +12,26 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from runtime.bundle import Bundle
-from runtime.commands.opening import hint
-from runtime.contract import Array
-from runtime.errors import ContractError, OmnijetError
-from runtime.ort_device import backend as backend_module
-from runtime.ort_device import caches as caches_module
-from runtime.ort_device import work as work_module
-from runtime.ort_device.backend import ONE_LENGTH, PROVIDERS, OrtDeviceBackend, ProviderFacts
-from runtime.ort_device.caches import DeviceState
-from runtime.ort_device.graph import MOST_SESSIONS
-from runtime.ort_device.memory import on_device
-from runtime.ort_device.session import GRAPH_ID, NOT_CAPTURED, DeviceSession
-from runtime.pipeline import Omni
-from runtime.providers import backend_for
-from runtime.reply import Reply
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.commands.opening import hint
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import ContractError, OmnijetError
+from omnijet.runtime.ort_device import backend as backend_module
+from omnijet.runtime.ort_device import caches as caches_module
+from omnijet.runtime.ort_device import work as work_module
+from omnijet.runtime.ort_device.backend import (
+    ONE_LENGTH,
+    PROVIDERS,
+    OrtDeviceBackend,
+    ProviderFacts,
+)
+from omnijet.runtime.ort_device.caches import DeviceState
+from omnijet.runtime.ort_device.graph import MOST_SESSIONS
+from omnijet.runtime.ort_device.memory import on_device
+from omnijet.runtime.ort_device.session import GRAPH_ID, NOT_CAPTURED, DeviceSession
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.providers import backend_for
+from omnijet.runtime.reply import Reply
 from tests.command import Capture, refused
 
 QUESTION = [{"role": "user", "content": "Who are you?"}]

@@ -13,18 +13,24 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import Qwen2_5OmniProcessor
 
-from runtime import prompt as prompt_module
-from runtime.audio import log_mel
-from runtime.audio_plan import audio_token_count
-from runtime.chat import DEFAULT_CHAT_TEMPLATE
-from runtime.dims import TokenIds
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.messages import parse_messages
-from runtime.prompt import Expansion, Prompt, build_prompt, expand_placeholders, interleave_clip
-from runtime.tmrope import QWEN_TOKEN_IDS, tmrope_positions
-from runtime.tokenizer import SPELLINGS, TURN_TOKENS, Tokenizer
-from runtime.video import Video
+from omnijet.runtime import prompt as prompt_module
+from omnijet.runtime.audio import log_mel
+from omnijet.runtime.audio_plan import audio_token_count
+from omnijet.runtime.chat import DEFAULT_CHAT_TEMPLATE
+from omnijet.runtime.dims import TokenIds
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.prompt import (
+    Expansion,
+    Prompt,
+    build_prompt,
+    expand_placeholders,
+    interleave_clip,
+)
+from omnijet.runtime.tmrope import QWEN_TOKEN_IDS, tmrope_positions
+from omnijet.runtime.tokenizer import SPELLINGS, TURN_TOKENS, Tokenizer
+from omnijet.runtime.video import Video
 
 FACTS = PreprocessorFacts.from_preprocessor_config(
     json.loads((Path(__file__).parents[1] / "golden" / "preprocessor_config.json").read_text())

@@ -5,7 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from runtime.rope import MRope, dit_cos_sin, inverse_frequencies, mrope_cos_sin, vision_cos_sin
+from omnijet.runtime.rope import (
+    MRope,
+    dit_cos_sin,
+    inverse_frequencies,
+    mrope_cos_sin,
+    vision_cos_sin,
+)
 
 DECODERS = {  # head_dim, theta, section
     "thinker": (128, 1e6, (16, 24, 24)),

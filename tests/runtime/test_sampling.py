@@ -14,9 +14,9 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from runtime.errors import OmnijetError
-from runtime.pipeline import Omni
-from runtime.sampling import Sampler, Sampling
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.sampling import Sampler, Sampling
 
 VOCAB = 8448
 TALKER = Sampling(

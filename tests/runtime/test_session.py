@@ -8,13 +8,13 @@ import threading
 import numpy as np
 import pytest
 
-from runtime import pipeline
-from runtime.clock import Clock
-from runtime.errors import OmnijetError
-from runtime.messages import Message
-from runtime.options import Options
-from runtime.pipeline import Omni
-from runtime.session import Session
+from omnijet.runtime import pipeline
+from omnijet.runtime.clock import Clock
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.messages import Message
+from omnijet.runtime.options import Options
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.session import Session
 
 LIMITS = {"seed": 5, "greedy": True, "max_text_tokens": 8, "max_codes": 30}
 RATE_HZ = 16_000

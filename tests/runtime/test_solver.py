@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from runtime import solver
-from runtime.solver import EXACT, Method, Solver
+from omnijet.runtime import solver
+from omnijet.runtime.solver import EXACT, Method, Solver
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "misc.json").read_text())
 

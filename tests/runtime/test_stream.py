@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.contract import GraphContract
-from runtime.errors import OmnijetError
-from runtime.ort import OrtBackend, OrtGraph
-from runtime.pipeline import Omni
-from runtime.reply import PcmChunk, TextDelta
-from runtime.stream import Stream
-from runtime.synthesis import PRESETS
-from runtime.vocoder import EXACT_CONTEXT
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.ort import OrtBackend, OrtGraph
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.reply import PcmChunk, TextDelta
+from omnijet.runtime.stream import Stream
+from omnijet.runtime.synthesis import PRESETS
+from omnijet.runtime.vocoder import EXACT_CONTEXT
 from tests.prompts import text, user
 
 QUESTION = user(text("Who are you, and what can you see and hear?"))
@@ -106,8 +106,8 @@ def test_a_first_window_that_makes_no_sound_holds_nobody(
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Channels that are full at once."""
-    monkeypatch.setattr("runtime.stream.EVENTS", 1)
-    monkeypatch.setattr("runtime.stream.CODES", 2)
+    monkeypatch.setattr("omnijet.runtime.stream.EVENTS", 1)
+    monkeypatch.setattr("omnijet.runtime.stream.CODES", 2)
 
 
 def stalled(stream: Stream) -> int:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from runtime.contract import Array
-from runtime.synthesis import PRESETS, SpeechGraphs, SpeechPreset, Synthesis
-from runtime.windows import OFFICIAL, Windows
+from omnijet.runtime.contract import Array
+from omnijet.runtime.synthesis import PRESETS, SpeechGraphs, SpeechPreset, Synthesis
+from omnijet.runtime.windows import OFFICIAL, Windows
 
 if TYPE_CHECKING:
-    from runtime.pipeline import Omni
+    from omnijet.runtime.pipeline import Omni
 
 EXACT = PRESETS["exact"]
 BALANCED = PRESETS["balanced"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.bundle import TOKENIZER
-from runtime.text_feed import TextFeed
-from runtime.tokenizer import Tokenizer
+from omnijet.runtime.bundle import TOKENIZER
+from omnijet.runtime.text_feed import TextFeed
+from omnijet.runtime.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.audio_plan import audio_token_count
-from runtime.errors import OmnijetError
-from runtime.tmrope import QWEN_TOKEN_IDS, decode_position, tmrope_positions
-from runtime.tmrope_segments import clip_layout, frame_times
+from omnijet.runtime.audio_plan import audio_token_count
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.tmrope import QWEN_TOKEN_IDS, decode_position, tmrope_positions
+from omnijet.runtime.tmrope_segments import clip_layout, frame_times
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "tmrope.json").read_text())
 CASES = {case["name"]: case for case in GOLDEN["cases"]}

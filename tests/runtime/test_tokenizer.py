@@ -8,10 +8,10 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from runtime.dims import TokenIds
-from runtime.errors import OmnijetError
-from runtime.tmrope import QWEN_TOKEN_IDS
-from runtime.tokenizer import SPELLINGS, TURN_TOKENS, Tokenizer
+from omnijet.runtime.dims import TokenIds
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.tmrope import QWEN_TOKEN_IDS
+from omnijet.runtime.tokenizer import SPELLINGS, TURN_TOKENS, Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from runtime.errors import OmnijetError
-from runtime.facts import PreprocessorFacts
-from runtime.video import (
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.video import (
     frame_count,
     frame_indices,
     load_video,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.dims import VisionEncoderDims
-from runtime.errors import OmnijetError
-from runtime.rope import vision_cos_sin
-from runtime.vision_plan import VisionPlan, plan
+from omnijet.runtime.dims import VisionEncoderDims
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.rope import vision_cos_sin
+from omnijet.runtime.vision_plan import VisionPlan, plan
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "misc.json").read_text())["vision"]
 DIMS = VisionEncoderDims(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from runtime.bindings import Bindings
-from runtime.contract import Array
-from runtime.vocoder import EXACT_CONTEXT, HELD, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
+from omnijet.runtime.bindings import Bindings
+from omnijet.runtime.contract import Array
+from omnijet.runtime.vocoder import EXACT_CONTEXT, HELD, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
 
 if TYPE_CHECKING:
-    from runtime.pipeline import Omni
+    from omnijet.runtime.pipeline import Omni
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from runtime.wav import write_wav
+from omnijet.runtime.wav import write_wav
 
 
 @pytest.mark.parametrize("samples", [0, 1, 4801])

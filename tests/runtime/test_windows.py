@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.windows import GROWING, OFFICIAL, SCHEMES, Window, Windows
+from omnijet.runtime.windows import GROWING, OFFICIAL, SCHEMES, Window, Windows
 
 BLOCK = 24
 

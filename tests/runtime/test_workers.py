@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from runtime.channel import Cancellation
-from runtime.device_call import device_call, in_device_call
-from runtime.ort_device.gate import Gate
-from runtime.workers import Workers
+from omnijet.runtime.channel import Cancellation
+from omnijet.runtime.device_call import device_call, in_device_call
+from omnijet.runtime.ort_device.gate import Gate
+from omnijet.runtime.workers import Workers
 
 SOON = 0.1  # seconds in which nothing may happen
 LATE = 10.0  # seconds in which something must

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from engines.lowering import cpu
-from runtime.contract import GraphContract
-from runtime.manifest import GraphEntry, Manifest
+from omnijet.engines.lowering import cpu
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.manifest import GraphEntry, Manifest
 from tests.quantization.graphs import error, feeds, quantize, run, session
 
 CASES = [

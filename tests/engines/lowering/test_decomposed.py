@@ -12,14 +12,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from engines.lowering import decomposed
-from engines.lowering.frame import Lowering
-from engines.lowering.parser_10_3 import OPERATORS
-from engines.lowering.widened import widen
-from engines.widened_backend import WidenedBackend
-from runtime.contract import GraphContract
-from runtime.errors import OmnijetError
-from runtime.manifest import GraphEntry, Manifest
+from omnijet.engines.lowering import decomposed
+from omnijet.engines.lowering.frame import Lowering
+from omnijet.engines.lowering.parser_10_3 import OPERATORS
+from omnijet.engines.lowering.widened import widen
+from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import GraphEntry, Manifest
 from tests.quantization.graphs import SIZES, error, feeds, quantize, run, run_widened
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")

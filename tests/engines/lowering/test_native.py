@@ -7,11 +7,11 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from engines.lowering import native
-from engines.lowering.flavours import flavour_for
-from engines.targets import TARGETS
-from runtime.contract import GraphContract
-from runtime.manifest import Manifest
+from omnijet.engines.lowering import native
+from omnijet.engines.lowering.flavours import flavour_for
+from omnijet.engines.targets import TARGETS
+from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.manifest import Manifest
 from tests.quantization.graphs import error, feeds, quantize, run
 
 

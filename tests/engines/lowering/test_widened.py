@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from engines.lowering.widened import MOVES, widen, widened_contract
-from runtime.manifest import Manifest
-from runtime.ort import OrtBackend
+from omnijet.engines.lowering.widened import MOVES, widen, widened_contract
+from omnijet.runtime.manifest import Manifest
+from omnijet.runtime.ort import OrtBackend
 from tests.quantization.graphs import error, feeds, run, run_widened
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step")

@@ -14,12 +14,12 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
 )
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAudioEncoder
 
-from export.modules.audio_encoder import KEY, AudioEncoder
-from export.modules.layers import LayerNorm
-from export.trace import trace
-from runtime.audio_plan import plan_audio
-from runtime.contract import Array, Precision
-from runtime.dims import AudioEncoderDims
+from omnijet.export.modules.audio_encoder import KEY, AudioEncoder
+from omnijet.export.modules.layers import LayerNorm
+from omnijet.export.trace import trace
+from omnijet.runtime.audio_plan import plan_audio
+from omnijet.runtime.contract import Array, Precision
+from omnijet.runtime.dims import AudioEncoderDims
 from tests.export.modules.parity import (
     DictWeights,
     call,

@@ -20,13 +20,13 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniThinkerTextModel,
 )
 
-from export.modules import decoder
-from export.modules.base import TORCH_DTYPES
-from export.modules.decoder import TalkerStep, ThinkerStep
-from export.trace import trace
-from runtime.contract import Precision
-from runtime.dims import DecoderDims
-from runtime.rope import MRope
+from omnijet.export.modules import decoder
+from omnijet.export.modules.base import TORCH_DTYPES
+from omnijet.export.modules.decoder import TalkerStep, ThinkerStep
+from omnijet.export.trace import trace
+from omnijet.runtime.contract import Precision
+from omnijet.runtime.dims import DecoderDims
+from omnijet.runtime.rope import MRope
 from tests.export.modules.parity import (
     DictWeights,
     call,

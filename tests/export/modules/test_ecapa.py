@@ -9,7 +9,7 @@ import torch
 from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni as hf
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniDiTConfig
 
-from export.modules.ecapa import KEY, Ecapa
+from omnijet.export.modules.ecapa import KEY, Ecapa
 from tests.export.modules.parity import checkpoint, published_dims, relative_error, revive
 
 SIZES = {

@@ -15,12 +15,12 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
 )
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniVisionEncoder
 
-from export.modules import vision_encoder
-from export.modules.vision_encoder import KEY, VisionEncoder
-from export.trace import trace
-from runtime.contract import Precision
-from runtime.dims import VisionEncoderDims
-from runtime.vision_plan import plan
+from omnijet.export.modules import vision_encoder
+from omnijet.export.modules.vision_encoder import KEY, VisionEncoder
+from omnijet.export.trace import trace
+from omnijet.runtime.contract import Precision
+from omnijet.runtime.dims import VisionEncoderDims
+from omnijet.runtime.vision_plan import plan
 from tests.export.modules.parity import (
     DictWeights,
     call,

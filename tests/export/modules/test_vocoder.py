@@ -14,10 +14,10 @@ import torch
 from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni as hf
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniBigVGANConfig
 
-from export.modules.base import weight_sources
-from export.modules.vocoder import KEY, Vocoder, normalise, resampling_filter
-from export.trace import trace
-from runtime.dims import VocoderDims
+from omnijet.export.modules.base import weight_sources
+from omnijet.export.modules.vocoder import KEY, Vocoder, normalise, resampling_filter
+from omnijet.export.trace import trace
+from omnijet.runtime.dims import VocoderDims
 from tests.export.modules.parity import DictWeights, checkpoint, contract_of, load, published_dims
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "misc.json").read_text())

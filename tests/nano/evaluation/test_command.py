@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import omnijet
-from nano.evaluation.answers import SHUFFLED
+from omnijet.nano.evaluation.answers import SHUFFLED
 
 ITEMS = 24
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from nano.evaluation.heldout import HELD_OUT, LINES, open_set
-from nano.world import words
-from runtime.errors import OmnijetError
+from omnijet.nano.evaluation.heldout import HELD_OUT, LINES, open_set
+from omnijet.nano.world import words
+from omnijet.runtime.errors import OmnijetError
 
 ITEM: dict[str, Any] = {
     "skill": "see",

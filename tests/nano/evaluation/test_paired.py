@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nano.evaluation.paired import paired_match, paired_word_errors
-from nano.evaluation.scores import exact_match, word_error_rate
+from omnijet.nano.evaluation.paired import paired_match, paired_word_errors
+from omnijet.nano.evaluation.scores import exact_match, word_error_rate
 
 
 def test_the_same_answers_differ_by_nothing_but_not_for_certain() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from nano.evaluation.heldout import open_set
-from nano.evaluation.recogniser import RATE_HZ, Recogniser
-from nano.evaluation.scores import word_errors
-from runtime.errors import OmnijetError
+from omnijet.nano.evaluation.heldout import open_set
+from omnijet.nano.evaluation.recogniser import RATE_HZ, Recogniser
+from omnijet.nano.evaluation.scores import word_errors
+from omnijet.runtime.errors import OmnijetError
 
 
 @pytest.fixture(scope="module")

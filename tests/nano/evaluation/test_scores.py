@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nano.evaluation.scores import exact_match, word_error_rate, word_errors
+from omnijet.nano.evaluation.scores import exact_match, word_error_rate, word_errors
 
 
 def test_wilson_against_published_values() -> None:

@@ -18,13 +18,13 @@ import soundfile
 from PIL import Image
 
 import omnijet
-from nano.evaluation.answers import SHUFFLED, ShuffledTime
-from nano.evaluation.heldout import LINES, open_set
-from nano.evaluation.recogniser import Recogniser
-from nano.evaluation.speech import STAGES, _stages
-from runtime.messages import parse_messages
-from runtime.pipeline import Omni
-from runtime.prompt import Prompt, build_prompt
+from omnijet.nano.evaluation.answers import SHUFFLED, ShuffledTime
+from omnijet.nano.evaluation.heldout import LINES, open_set
+from omnijet.nano.evaluation.recogniser import Recogniser
+from omnijet.nano.evaluation.speech import STAGES, _stages
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.prompt import Prompt, build_prompt
 from tests.clip import write_clip
 from tests.command import Capture, refused
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from nano.training import calibration, heldout
-from nano.world import words
-from nano.world.skills import Item
-from quantization.calibration.conversations import BUILT_IN
+from omnijet.nano.training import calibration, heldout
+from omnijet.nano.world import words
+from omnijet.nano.world.skills import Item
+from omnijet.quantization.calibration.conversations import BUILT_IN
 
 
 def calibrated() -> Iterator[Item]:

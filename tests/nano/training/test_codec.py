@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nano.training.codec import CODES, Codec, fit
-from nano.training.reply_speech import Spoken
-from nano.world.speech_mel import speech_mel
+from omnijet.nano.training.codec import CODES, Codec, fit
+from omnijet.nano.training.reply_speech import Spoken
+from omnijet.nano.world.speech_mel import speech_mel
 
 
 def replies() -> list[Spoken]:

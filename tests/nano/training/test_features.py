@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nano.training.features import _kept
+from omnijet.nano.training.features import _kept
 
 
 def test_they_follow_their_encoder(tmp_path: Path) -> None:

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from nano.training.corpus import PLAIN_SYSTEM_PROMPT, SYSTEM_PROMPTS
-from nano.training.features import Features, Sounds
-from nano.training.prompts import UNANSWERED, Laid, Layout, thinned
-from nano.training.sight import FACTS
-from nano.training.tokenizer import model_dims, tokenizer
-from nano.world import words
-from nano.world.clips import Clip, write_clip
-from nano.world.skills import Item, Said, Shown
-from runtime.audio_plan import audio_token_count
-from runtime.chat import DEFAULT_CHAT_TEMPLATE
-from runtime.messages import parse_messages
-from runtime.prompt import build_prompt
-from runtime.tmrope import tmrope_positions
+from omnijet.nano.training.corpus import PLAIN_SYSTEM_PROMPT, SYSTEM_PROMPTS
+from omnijet.nano.training.features import Features, Sounds
+from omnijet.nano.training.prompts import UNANSWERED, Laid, Layout, thinned
+from omnijet.nano.training.sight import FACTS
+from omnijet.nano.training.tokenizer import model_dims, tokenizer
+from omnijet.nano.world import words
+from omnijet.nano.world.clips import Clip, write_clip
+from omnijet.nano.world.skills import Item, Said, Shown
+from omnijet.runtime.audio_plan import audio_token_count
+from omnijet.runtime.chat import DEFAULT_CHAT_TEMPLATE
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.prompt import build_prompt
+from omnijet.runtime.tmrope import tmrope_positions
 
 WIDTH = model_dims().thinker.hidden
 CLIP = Clip((("red", "star"), ("blue", "circle"), ("white", "square")), 1, 5)

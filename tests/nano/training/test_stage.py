@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from nano.training import stage
-from nano.training.stage import Losses, Plan, train
+from omnijet.nano.training import stage
+from omnijet.nano.training.stage import Losses, Plan, train
 
 PLAN = Plan("little", steps=40, rate=5e-2, warmup=5)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from nano.training.talker import CODES, CodeNet, folded, said_before
-from nano.training.tokenizer import model_dims
+from omnijet.nano.training.talker import CODES, CodeNet, folded, said_before
+from omnijet.nano.training.tokenizer import model_dims
 
 
 def test_a_prompt_row_without_a_code_is_one_with_row_0() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nano.training import word_times
-from nano.training.reply_speech import Spoken
-from nano.training.word_times import word_ends
-from nano.world.speech import RATE_HZ, REPLY_MANNERS, say
+from omnijet.nano.training import word_times
+from omnijet.nano.training.reply_speech import Spoken
+from omnijet.nano.training.word_times import word_ends
+from omnijet.nano.world.speech import RATE_HZ, REPLY_MANNERS, say
 
 TEXTS = ("yes", "turn left five", "three yellow stars", "zero zero one")
 

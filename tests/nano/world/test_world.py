@@ -10,14 +10,21 @@ from random import Random
 import numpy as np
 import pytest
 
-from nano.training import banks
-from nano.world import words
-from nano.world.bank import Bank, write_bank
-from nano.world.clips import Clip, clip_frame, clip_sound, random_clip, soundtrack, write_clip
-from nano.world.pictures import RGB, draw_scene
-from nano.world.skills import Said, Shown, converse, hear, see, watch
-from nano.world.sounds import add_noise, beep
-from nano.world.speech import (
+from omnijet.nano.training import banks
+from omnijet.nano.world import words
+from omnijet.nano.world.bank import Bank, write_bank
+from omnijet.nano.world.clips import (
+    Clip,
+    clip_frame,
+    clip_sound,
+    random_clip,
+    soundtrack,
+    write_clip,
+)
+from omnijet.nano.world.pictures import RGB, draw_scene
+from omnijet.nano.world.skills import Said, Shown, converse, hear, see, watch
+from omnijet.nano.world.sounds import add_noise, beep
+from omnijet.nano.world.speech import (
     RATE_HZ,
     SEEN_ESPEAK,
     SEEN_FLITE,
@@ -26,8 +33,8 @@ from nano.world.speech import (
     say,
     seen_manner,
 )
-from nano.world.speech_mel import speech_mel, to_speech_rate
-from runtime.video import load_video
+from omnijet.nano.world.speech_mel import speech_mel, to_speech_rate
+from omnijet.runtime.video import load_video
 
 needs_flite = pytest.mark.skipif(
     shutil.which("flite") is None, reason="flite is not installed (Debian package flite)"
@@ -146,8 +153,8 @@ def test_soundtracks_name_their_events() -> None:
 
 
 def test_a_written_clip_shows_each_scene_in_its_second(tmp_path: Path) -> None:
-    from export.synthetic import PREPROCESSOR
-    from runtime.facts import PreprocessorFacts
+    from omnijet.export.synthetic import PREPROCESSOR
+    from omnijet.runtime.facts import PreprocessorFacts
 
     facts = PreprocessorFacts.from_preprocessor_config(PREPROCESSOR)
     clip = Clip((("red", "star"), ("green", "circle"), ("blue", "square")), 2, 11)

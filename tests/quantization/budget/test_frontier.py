@@ -7,9 +7,9 @@ from itertools import pairwise, product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantization.budget.frontier import Choice, Mix, frontier, lower_hull, smallest_that
-from quantization.layers import Layer
-from quantization.schemes import WeightOnly
+from omnijet.quantization.budget.frontier import Choice, Mix, frontier, lower_hull, smallest_that
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.schemes import WeightOnly
 
 INT4, INT8 = WeightOnly(4), WeightOnly(8)
 

@@ -6,8 +6,8 @@ import operator
 
 import pytest
 
-from quantization.budget.parallel import processes, ray_cluster
-from runtime.errors import OmnijetError
+from omnijet.quantization.budget.parallel import processes, ray_cluster
+from omnijet.runtime.errors import OmnijetError
 
 NUMBERS = [3, -1, 4, -1, 5]
 

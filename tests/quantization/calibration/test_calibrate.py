@@ -13,15 +13,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from quantization.calibration import calibrate as calibration
-from quantization.calibration import state as calibration_state
-from quantization.calibration.calibrate import Limits, calibrate
-from quantization.layers import layers_of
-from quantization.numerics.statistics import Statistics
-from runtime.errors import OmnijetError
-from runtime.options import Options
-from runtime.pipeline import Omni
-from runtime.turn import Turn
+from omnijet.quantization.calibration import calibrate as calibration
+from omnijet.quantization.calibration import state as calibration_state
+from omnijet.quantization.calibration.calibrate import Limits, calibrate
+from omnijet.quantization.layers import layers_of
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.options import Options
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.turn import Turn
 
 MEDIA = Path(__file__).parents[2] / "media"
 LIMITS = Limits(text_tokens=4, codes=9)

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from nano.evaluation.heldout import open_set
-from nano.world import words
-from quantization.calibration.conversations import BUILT_IN, open_conversations
-from runtime.errors import OmnijetError
+from omnijet.nano.evaluation.heldout import open_set
+from omnijet.nano.world import words
+from omnijet.quantization.calibration.conversations import BUILT_IN, open_conversations
+from omnijet.runtime.errors import OmnijetError
 
 MEDIA = Path(__file__).parents[2] / "media"
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -11,18 +11,18 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from quantization.calibration.taps import PADDED, TappedBackend
-from quantization.layers import layers_of
-from runtime.backend import run_once
-from runtime.clock import Clock
-from runtime.contract import Array, GraphContract
-from runtime.errors import OmnijetError
-from runtime.messages import parse_messages
-from runtime.options import Options
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.prompt import build_prompt
-from runtime.thinker import TextStep
+from omnijet.quantization.calibration.taps import PADDED, TappedBackend
+from omnijet.quantization.layers import layers_of
+from omnijet.runtime.backend import run_once
+from omnijet.runtime.clock import Clock
+from omnijet.runtime.contract import Array, GraphContract
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.options import Options
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.prompt import build_prompt
+from omnijet.runtime.thinker import TextStep
 
 MEDIA = Path(__file__).parents[2] / "media"
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step")

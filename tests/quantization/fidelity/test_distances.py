@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from quantization.fidelity.distances import EQUAL_DB, AgreementSum, Noise, log_softmax
+from omnijet.quantization.fidelity.distances import EQUAL_DB, AgreementSum, Noise, log_softmax
 
 
 def test_agreement_of_two_steps_by_hand() -> None:

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from nano.evaluation.answers import SHUFFLED
-from nano.evaluation.paired import ScoreChange, paired_match
-from nano.evaluation.scores import exact_match
-from quantization.fidelity.gate import METRICS, default_gate, read_gate
+from omnijet.nano.evaluation.answers import SHUFFLED
+from omnijet.nano.evaluation.paired import ScoreChange, paired_match
+from omnijet.nano.evaluation.scores import exact_match
+from omnijet.quantization.fidelity.gate import METRICS, default_gate, read_gate
 
 
 def test_a_file_changes_what_it_names(tmp_path: Path) -> None:

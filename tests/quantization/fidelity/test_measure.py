@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 import omnijet
-from quantization import check_command
-from quantization.fidelity import following
-from quantization.fidelity import measure as fidelity
-from quantization.fidelity.distances import EQUAL_DB
-from quantization.fidelity.following import Recorder, feed, speak, write
-from quantization.fidelity.gate import METRICS, default_gate, judge
-from quantization.fidelity.measure import Fidelity, measure
-from quantization.fidelity.report import html, to_json
-from runtime.bundle import Bundle
-from runtime.manifest import FILE_NAME, hash_file
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
+from omnijet.quantization import check_command
+from omnijet.quantization.fidelity import following
+from omnijet.quantization.fidelity import measure as fidelity
+from omnijet.quantization.fidelity.distances import EQUAL_DB
+from omnijet.quantization.fidelity.following import Recorder, feed, speak, write
+from omnijet.quantization.fidelity.gate import METRICS, default_gate, judge
+from omnijet.quantization.fidelity.measure import Fidelity, measure
+from omnijet.quantization.fidelity.report import html, to_json
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.manifest import FILE_NAME, hash_file
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
 from tests.command import Capture, refused
 
 LAYERS = {

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import omnijet
-from nano.evaluation.heldout import open_set
-from nano.evaluation.paired import paired_match
-from nano.evaluation.scores import exact_match
-from quantization.fidelity import plots as fidelity_plots
-from quantization.fidelity.scores import score_changes
-from runtime.bundle import Bundle
+from omnijet.nano.evaluation.heldout import open_set
+from omnijet.nano.evaluation.paired import paired_match
+from omnijet.nano.evaluation.scores import exact_match
+from omnijet.quantization.fidelity import plots as fidelity_plots
+from omnijet.quantization.fidelity.scores import score_changes
+from omnijet.runtime.bundle import Bundle
 from tests.command import Capture
 
 

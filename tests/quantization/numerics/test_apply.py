@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantization.numerics import apply
-from quantization.numerics.apply import change_of, common_divisor, snr_db, worth_moving
-from quantization.numerics.compensation import round_compensated
-from quantization.numerics.migration import smooth_divisor
-from quantization.numerics.rounding import round_blocks, round_channels
-from quantization.numerics.statistics import Statistics
-from quantization.schemes import Scheme, Static, WeightOnly
-from quantization.weights import BlockWeight, Change
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics import apply
+from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_db, worth_moving
+from omnijet.quantization.numerics.compensation import round_compensated
+from omnijet.quantization.numerics.migration import smooth_divisor
+from omnijet.quantization.numerics.rounding import round_blocks, round_channels
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.schemes import Scheme, Static, WeightOnly
+from omnijet.quantization.weights import BlockWeight, Change
+from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 
 ROWS = correlated(128, outliers=2)(400)

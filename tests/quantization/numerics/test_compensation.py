@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantization.numerics.apply import snr_db
-from quantization.numerics.compensation import DAMPING, round_compensated
-from quantization.numerics.rounding import best_range, round_blocks
-from quantization.schemes import WeightOnly
-from quantization.weights import Change
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics.apply import snr_db
+from omnijet.quantization.numerics.compensation import DAMPING, round_compensated
+from omnijet.quantization.numerics.rounding import best_range, round_blocks
+from omnijet.quantization.schemes import WeightOnly
+from omnijet.quantization.weights import Change
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 
 

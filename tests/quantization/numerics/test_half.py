@@ -8,10 +8,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from quantization.numerics.apply import change_of
-from quantization.numerics.rounding import SMALLEST_HALF, stored
-from quantization.numerics.statistics import Statistics
-from quantization.schemes import Half, Scheme, Static, WeightOnly
+from omnijet.quantization.numerics.apply import change_of
+from omnijet.quantization.numerics.rounding import SMALLEST_HALF, stored
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.schemes import Half, Scheme, Static, WeightOnly
 
 INT8 = WeightOnly(8, 64)
 SCHEMES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantization.numerics.histogram import BINS, Histogram
+from omnijet.quantization.numerics.histogram import BINS, Histogram
 
 
 def counted(*parts: np.ndarray) -> Histogram:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantization.numerics.apply import change_of, snr_db
-from quantization.numerics.migration import smooth_divisor
-from quantization.numerics.statistics import Statistics
-from quantization.schemes import Static
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics.apply import change_of, snr_db
+from omnijet.quantization.numerics.migration import smooth_divisor
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.schemes import Static
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 
 

@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from quantization.numerics.histogram import Histogram
-from quantization.numerics.ranging import (
+from omnijet.quantization.numerics.histogram import Histogram
+from omnijet.quantization.numerics.ranging import (
     FINE_BINS,
     _reaches,
     entropy_range,
     mse_range,
     percentile_range,
 )
-from quantization.numerics.rounding import LARGEST, Dtype, round_activation
+from omnijet.quantization.numerics.rounding import LARGEST, Dtype, round_activation
 
 
 def drawn(outliers: int, seed: int = 0) -> np.ndarray:

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from quantization.numerics.rounding import round_activation, round_blocks, round_channels
-from quantization.schemes import WeightOnly
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics.rounding import round_activation, round_blocks, round_channels
+from omnijet.quantization.schemes import WeightOnly
+from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 
 SCHEMES = [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantization.numerics import scaling
-from quantization.numerics.apply import change_of, snr_db
-from quantization.numerics.rounding import round_blocks
-from quantization.numerics.scaling import awq_divisor, reaches, round_scaled
-from quantization.numerics.statistics import Statistics
-from quantization.schemes import WeightOnly
-from runtime.contract import Array
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics import scaling
+from omnijet.quantization.numerics.apply import change_of, snr_db
+from omnijet.quantization.numerics.rounding import round_blocks
+from omnijet.quantization.numerics.scaling import awq_divisor, reaches, round_scaled
+from omnijet.quantization.numerics.statistics import Statistics
+from omnijet.quantization.schemes import WeightOnly
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 
 SCHEME = WeightOnly(4, 64, scaling=True)

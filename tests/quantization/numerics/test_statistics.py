@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantization.numerics.statistics import Statistics, condensed
-from quantization.schemes import Ranging
-from runtime.errors import OmnijetError
+from omnijet.quantization.numerics.statistics import Statistics, condensed
+from omnijet.quantization.schemes import Ranging
+from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated
 
 INPUTS = 24
@@ -44,7 +44,7 @@ def test_splits_do_not_matter(cuts: list[int]) -> None:
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = seen(ROWS)
-    monkeypatch.setattr("quantization.numerics.statistics.CHUNK", 7 * INPUTS)
+    monkeypatch.setattr("omnijet.quantization.numerics.statistics.CHUNK", 7 * INPUTS)
     assert_same(seen(ROWS), whole)
 
 

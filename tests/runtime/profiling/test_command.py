@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import omnijet
-from runtime.profiling import trace
-from runtime.profiling.record import Profile
+from omnijet.runtime.profiling import trace
+from omnijet.runtime.profiling.record import Profile
 from tests.command import Capture, refused
 from tests.runtime.profiling.profiles import profile, result
 

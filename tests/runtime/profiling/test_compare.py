@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.errors import OmnijetError
-from runtime.profiling.compare import compare
-from runtime.profiling.record import Profile
-from runtime.profiling.resident import Resident, Scope
-from runtime.profiling.spread import Spread
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.profiling.compare import compare
+from omnijet.runtime.profiling.record import Profile
+from omnijet.runtime.profiling.resident import Resident, Scope
+from omnijet.runtime.profiling.spread import Spread
 from tests.runtime.profiling.profiles import flat, profile, result
 
 

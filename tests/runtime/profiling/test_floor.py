@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.pipeline import Omni
-from runtime.profiling.floor import Floor, floors, stage_floor_ms
-from runtime.profiling.inputs import Inputs
-from runtime.profiling.rates import Rates
-from runtime.profiling.work import Work
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.profiling.floor import Floor, floors, stage_floor_ms
+from omnijet.runtime.profiling.inputs import Inputs
+from omnijet.runtime.profiling.rates import Rates
+from omnijet.runtime.profiling.work import Work
 from tests.runtime.profiling.profiles import FLOORS, flat, result
 
 

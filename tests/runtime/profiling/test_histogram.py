@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.profiling.histogram import Histogram
+from omnijet.runtime.profiling.histogram import Histogram
 
 
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=300))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.profiling.inputs import Inputs
+from omnijet.runtime.profiling.inputs import Inputs
 
 
 def test_media_in_words() -> None:

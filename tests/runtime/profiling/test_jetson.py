@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.profiling.jetson import (
+from omnijet.runtime.profiling.jetson import (
     Clock,
     PowerMode,
     clocks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.profiling.machine import NOT_A_JETSON, UNKNOWN, Machine
+from omnijet.runtime.profiling.machine import NOT_A_JETSON, UNKNOWN, Machine
 
 
 def write(root: Path, files: dict[str, str]) -> None:

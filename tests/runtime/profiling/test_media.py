@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from runtime.profiling.media import frames, picture, voice, write_clip
+from omnijet.runtime.profiling.media import frames, picture, voice, write_clip
 
 
 def test_a_clip_has_picture_and_sound(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.profiling import rates
-from runtime.profiling.rates import Rates, matmul_peak, read_bandwidth
+from omnijet.runtime.profiling import rates
+from omnijet.runtime.profiling.rates import Rates, matmul_peak, read_bandwidth
 
 
 def test_a_machine_multiplies_and_reads() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import OmnijetError
-from runtime.profiling.record import VERSION, Profile
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.profiling.record import VERSION, Profile
 from tests.runtime.profiling.profiles import profile, result
 
 

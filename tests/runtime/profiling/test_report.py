@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from runtime.profiling.advice import ANY, Advice
-from runtime.profiling.report import html
-from runtime.profiling.resident import Resident
+from omnijet.runtime.profiling.advice import ANY, Advice
+from omnijet.runtime.profiling.report import html
+from omnijet.runtime.profiling.resident import Resident
 from tests.runtime.profiling.profiles import TRACK, flat, profile, result
 
 

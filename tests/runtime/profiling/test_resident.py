@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.profiling.resident import Resident, memory_bytes
+from omnijet.runtime.profiling.resident import Resident, memory_bytes
 
 
 def fake(root: Path, now_kb: int, peak_kb: int) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import OmnijetError
-from runtime.messages import parse_messages
-from runtime.options import Options
-from runtime.pipeline import Omni
-from runtime.profiling.inputs import Inputs
-from runtime.profiling.scenarios import MEDIA, SCENARIOS, chosen
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.options import Options
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.profiling.inputs import Inputs
+from omnijet.runtime.profiling.scenarios import MEDIA, SCENARIOS, chosen
 
 
 def test_every_medium_has_a_short_and_a_long_reply() -> None:

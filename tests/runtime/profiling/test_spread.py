@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.profiling.spread import Spread
+from omnijet.runtime.profiling.spread import Spread
 
 
 def test_percentiles_interpolate() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.profiling.svg import short, ticks
+from omnijet.runtime.profiling.svg import short, ticks
 
 
 @given(st.floats(1e-6, 1e9))

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from export import ops
-from export.modules.audio_encoder import AudioEncoder
-from export.modules.decoder import TalkerStep, ThinkerStep
-from export.modules.dit import DitStep
-from export.modules.vision_encoder import VisionEncoder
-from export.modules.vocoder import Vocoder
-from runtime.contract import NUMPY_DTYPES
-from runtime.manifest import Manifest
-from runtime.pipeline import Omni
-from runtime.profiling import work
-from runtime.solver import EXACT, Solver
+from omnijet.export import ops
+from omnijet.export.modules.audio_encoder import AudioEncoder
+from omnijet.export.modules.decoder import TalkerStep, ThinkerStep
+from omnijet.export.modules.dit import DitStep
+from omnijet.export.modules.vision_encoder import VisionEncoder
+from omnijet.export.modules.vocoder import Vocoder
+from omnijet.runtime.contract import NUMPY_DTYPES
+from omnijet.runtime.manifest import Manifest
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.profiling import work
+from omnijet.runtime.solver import EXACT, Solver
 
 ONE_STEP = Solver("euler, 1 step", "euler", points=(0, 27))
 

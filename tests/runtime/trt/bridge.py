@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract import Array
+from omnijet.runtime.contract import Array
 from tests.runtime.trt.gpu import Span
 
 

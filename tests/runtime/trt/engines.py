@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from runtime.contract import DType, GraphContract
-from runtime.manifest import EngineEntry, Library, Manifest, hash_file
+from omnijet.runtime.contract import DType, GraphContract
+from omnijet.runtime.manifest import EngineEntry, Library, Manifest, hash_file
 from tests.runtime.trt import library as double
 from tests.runtime.trt.gpu import Cuda, Gpu
 

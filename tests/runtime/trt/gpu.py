@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract import Array
+from omnijet.runtime.contract import Array
 
 Span = tuple[int, int]
 """Address and bytes of memory."""

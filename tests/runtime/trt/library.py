@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from engines.widened_backend import WidenedBackend
-from runtime.contract import NUMPY_DTYPES, Array, split_axis
+from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.runtime.contract import NUMPY_DTYPES, Array, split_axis
 from tests.runtime.trt.bridge import Bridge
 from tests.runtime.trt.gpu import Fault, Gpu
 

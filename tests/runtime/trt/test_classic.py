@@ -94,7 +94,7 @@ def test_what_is_derived_from_its_classes_can_be_made(bindings: dict[str, Any]) 
     code = (
         "import io, tensorrt as trt\n"
         "from engines import worker\n"
-        "from runtime.trt.log import log_of\n"
+        "from omnijet.runtime.trt.log import log_of\n"
         "log_of(trt.ILogger).log(trt.ILogger.Severity.ERROR, 'said')\n"
         "assert list(log_of(trt.ILogger).said) == ['said']\n"
         "file = io.StringIO()\n"

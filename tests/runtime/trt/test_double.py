@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.bundle import Bundle
-from runtime.trt.device import Device
+from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.trt.device import Device
 from tests.runtime.trt.engines import Machine
 from tests.runtime.trt.gpu import Cuda, Fault, Gpu
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import omnijet
-from runtime.errors import OmnijetError
-from runtime.manifest import FILE_NAME
-from runtime.pipeline import Omni
-from runtime.trt import jit
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import FILE_NAME
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.trt import jit
 from tests.command import Capture, answer, refused
 from tests.runtime.trt.engines import Machine, machine, with_engines
 from tests.runtime.trt.library import IRuntimeCache

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 import omnijet
-from engines.widened_backend import WidenedBackend
-from runtime.contract import Array
-from runtime.errors import OmnijetError
-from runtime.manifest import Library
-from runtime.ort import OrtBackend
-from runtime.pipeline import Omni
-from runtime.reply import PcmChunk, Reply
+from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.manifest import Library
+from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.reply import PcmChunk, Reply
 from tests.command import Capture, answer
 from tests.runtime.trt.engines import CAPACITY, Machine, machine, with_engines
 

@@ -8,17 +8,17 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from runtime.backend import Graph
-from runtime.contract import Array
-from runtime.errors import ContractError, OmnijetError
-from runtime.pipeline import Omni
-from runtime.pool import Pool
-from runtime.trt.buffers import Block, Inputs, Outputs
-from runtime.trt.caches import Caches
-from runtime.trt.device import Device
-from runtime.trt.graph import choose
-from runtime.trt.state import EngineState
-from runtime.trt.work import PLAIN_RUNS
+from omnijet.runtime.backend import Graph
+from omnijet.runtime.contract import Array
+from omnijet.runtime.errors import ContractError, OmnijetError
+from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.pool import Pool
+from omnijet.runtime.trt.buffers import Block, Inputs, Outputs
+from omnijet.runtime.trt.caches import Caches
+from omnijet.runtime.trt.device import Device
+from omnijet.runtime.trt.graph import choose
+from omnijet.runtime.trt.state import EngineState
+from omnijet.runtime.trt.work import PLAIN_RUNS
 from tests.runtime.trt.engines import CAPACITY, PROFILES, Machine
 from tests.runtime.trt.gpu import Cuda, Gpu
 
@@ -73,7 +73,7 @@ def test_what_was_not_taken_is_not_moved(built: Path, orin: Machine) -> None:
 
 def test_neighbours_are_moved_together() -> None:
     device = Device(Cuda(gpu := Gpu()))
-    from runtime.contract import TensorSpec
+    from omnijet.runtime.contract import TensorSpec
 
     specs = [TensorSpec(name, "f32", (count,)) for name, count in (("a", 3), ("b", 5), ("c", 2))]
     block = Block(device, specs, {})

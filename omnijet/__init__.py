@@ -23,23 +23,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import OmnijetError
+from omnijet.runtime.errors import OmnijetError
 
 if TYPE_CHECKING:
-    from runtime.dims import TokenIds
-    from runtime.pipeline import Omni
+    from omnijet.runtime.dims import TokenIds
+    from omnijet.runtime.pipeline import Omni
 
 __version__ = "0.1.0"
 __all__ = ["OmnijetError", "__version__", "load", "main", "tmrope_positions"]
 
 
 def load(bundle: str | os.PathLike[str], **options: Any) -> Omni:
-    """Opens a bundle for inference; `options` are those of `runtime.pipeline.Omni.open`.
+    """Opens a bundle for inference; `options` are those of `omnijet.runtime.pipeline.Omni.open`.
 
     Raises:
         OmnijetError: the folder is no bundle, or is damaged.
     """
-    from runtime.pipeline import Omni
+    from omnijet.runtime.pipeline import Omni
 
     return Omni.open(bundle, **options)
 
@@ -57,9 +57,9 @@ def tmrope_positions(
     """TMRoPE position ids i64[3, B, L] and deltas i64[B, 1].
 
     The arguments are those of the reference's `get_rope_index`; `token_ids` defaults to
-    the real model's. See `runtime.tmrope`.
+    the real model's. See `omnijet.runtime.tmrope`.
     """
-    from runtime.tmrope import tmrope_positions as positions
+    from omnijet.runtime.tmrope import tmrope_positions as positions
 
     return positions(
         input_ids,
@@ -83,23 +83,31 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "export": Verb("export.command", "turn a checkpoint into a bundle", extra="export"),
+    "export": Verb("omnijet.export.command", "turn a checkpoint into a bundle", "export"),
     "quantize": Verb(
-        "quantization.command", "integers or FP8 for floats, by a recipe", extra="quantize"
+        "omnijet.quantization.command", "integers or FP8 for floats, by a recipe", "quantize"
     ),
     "build": Verb(
-        "engines.command", "make engines for one machine, with TensorRT", extra="quantize"
+        "omnijet.engines.command", "make engines for one machine, with TensorRT", "quantize"
     ),
-    "check": Verb("quantization.check_command", "verify a bundle; what quantization did to it"),
-    "inspect": Verb("runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"),
-    "run": Verb("runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
-    "bench": Verb("runtime.commands.bench", "time the stages of a bundle on this machine"),
+    "check": Verb(
+        "omnijet.quantization.check_command", "verify a bundle; what quantization did to it"
+    ),
+    "inspect": Verb(
+        "omnijet.runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"
+    ),
+    "run": Verb("omnijet.runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
+    "bench": Verb("omnijet.runtime.commands.bench", "time the stages of a bundle on this machine"),
     "profile": Verb(
-        "runtime.commands.profile", "latency by scenario, stage and step; compare runs"
+        "omnijet.runtime.commands.profile", "latency by scenario, stage and step; compare runs"
     ),
-    "eval": Verb("nano.evaluation.command", "score a bundle of Omnijet-nano on its held-out set"),
+    "eval": Verb(
+        "omnijet.nano.evaluation.command", "score a bundle of Omnijet-nano on its held-out set"
+    ),
     "synthesize": Verb(
-        "export.synthesize_command", "write a seeded random checkpoint of any size", extra="export"
+        "omnijet.export.synthesize_command",
+        "write a seeded random checkpoint of any size",
+        "export",
     ),
 }
 
@@ -185,13 +193,7 @@ def _import(verb: Verb, name: str) -> Any:
     try:
         return importlib.import_module(verb.module)
     except ModuleNotFoundError as error:
-        if verb.extra is None or (error.name or "").split(".")[0] in (
-            "engines",
-            "export",
-            "nano",
-            "quantization",
-            "runtime",
-        ):
+        if verb.extra is None or (error.name or "").split(".")[0] == "omnijet":
             raise
         raise OmnijetError(
             f"`omnijet {name}` needs more than the runtime",
@@ -199,7 +201,3 @@ def _import(verb: Verb, name: str) -> Any:
             got=f"no module named {error.name}",
             fix=f'pip install "omnijet[{verb.extra}]"',
         ) from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())
