@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m tests.demo
+	$(BIN)/python -m tools.demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests
@@ -30,24 +30,24 @@ types: $(STAMP)
 
 # Beside transformers: stages and a short reply, then one of 6 s on a checkpoint of middle size.
 bench: $(STAMP)
-	$(BIN)/python -m tests.bench
-	$(BIN)/python -m tests.bench_reply
+	$(BIN)/python -m tools.bench.stages
+	$(BIN)/python -m tools.bench.reply
 
 # Full size, outside CI: about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)
-	$(BIN)/python -m tests.check_full
+	$(BIN)/python -m tools.full_size.check
 
 # Parity, demo, profiler and bench on a GPU, where there is one; says why not elsewhere. On a Jetson
 # take an environment that sees its TensorRT, which torch need not be in:
 # make gpu-check GPU_PYTHON=path/to/python
 GPU_PYTHON ?= $(BIN)/python
 gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(STAMP))
-	$(GPU_PYTHON) -m tests.gpu_check
+	$(GPU_PYTHON) -m tools.gpu_check
 
 # A thousand turns and two hundred cancels in one process, on the bundle that `make demo` leaves:
 # a quarter of an hour on an idle machine, which its latencies need.
 endurance: $(STAMP)
-	$(BIN)/python -m tests.endurance $(BUNDLE)
+	$(BIN)/python -m tools.endurance $(BUNDLE)
 
 # Trains Omnijet-nano anew, stage by stage, into build/nano and nano/checkpoint: hours on two
 # cores; run again, it goes on where it was cut off. Needs flite and espeak-ng.

@@ -17,23 +17,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omnijet.engines.build_memory import require_memory
+from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.faults import build_fault, process_fault
-from omnijet.engines.fixed import fix_axes, require_contract
+from omnijet.engines.fixed_axes import fix_axes, require_contract
 from omnijet.engines.library import Installed
 from omnijet.engines.lowering.flavours import flavour_for
-from omnijet.engines.memory import require_memory
-from omnijet.engines.options import BuildOptions
 from omnijet.engines.plan import Planned
 from omnijet.engines.polygraphy import SCRIPT, script
 from omnijet.engines.process import Died, Progress, run_worker
 from omnijet.engines.profiles import Profile
-from omnijet.engines.targets import Target
-from omnijet.engines.toolkits import Library
-from omnijet.export.staging import require_room
-from omnijet.runtime.bundle import Bundle
-from omnijet.runtime.contract import GraphContract
+from omnijet.engines.targets.target import Target
+from omnijet.engines.targets.toolkits import Library
+from omnijet.export.graphfile.staging import require_room
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import ENGINES, EngineEntry, Manifest, hash_file
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import ENGINES, EngineEntry, Manifest, hash_file
 
 ENGINE_REST = 100_000_000
 """Bytes of an engine besides its weights, at most."""

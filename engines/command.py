@@ -11,15 +11,17 @@ from typing import Any
 from rich.table import Table
 
 from omnijet.engines.build import Builder, open_for_building
+from omnijet.engines.build_memory import available_bytes, device_bytes
+from omnijet.engines.build_options import LEVELS, BuildOptions
 from omnijet.engines.library import find_library, require_able
-from omnijet.engines.memory import available_bytes, device_bytes
-from omnijet.engines.options import LEVELS, BuildOptions
 from omnijet.engines.plan import Planned, Request, make_plan, require_possible
 from omnijet.engines.polygraphy import SCRIPT, script
 from omnijet.engines.process import PYTHON_VARIABLE, interpreter
-from omnijet.engines.targets import TARGETS, Target
+from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.quantization.recipes import RECIPES
-from omnijet.runtime.bundle import Bundle, rebuild
+from omnijet.runtime.backends.trt.library import TITLES
+from omnijet.runtime.bundle.folder import Bundle, rebuild
+from omnijet.runtime.bundle.manifest import ENGINES, Manifest
 from omnijet.runtime.commands.console import (
     add_format,
     print_json,
@@ -29,8 +31,6 @@ from omnijet.runtime.commands.console import (
 )
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import typed
-from omnijet.runtime.manifest import ENGINES, Manifest
-from omnijet.runtime.trt.library import TITLES
 
 
 def add_arguments(parser: ArgumentParser) -> None:

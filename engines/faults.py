@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from omnijet.engines.build_memory import remedy
 from omnijet.engines.library import HOW_TO_GET
-from omnijet.engines.memory import remedy
 from omnijet.engines.process import Died, killed_for_memory
-from omnijet.engines.targets import Target
+from omnijet.engines.targets.target import Target
+from omnijet.runtime.backends.trt.library import TITLES
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.trt.library import TITLES
 
 NO_MEMORY = ("out of memory", "outofmemory", "bad_alloc")
 

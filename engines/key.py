@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.lowering import flavours
-from omnijet.engines.options import BuildOptions
 from omnijet.engines.profiles import Profile
-from omnijet.engines.targets import Target
-from omnijet.runtime.manifest import Manifest
+from omnijet.engines.targets.target import Target
+from omnijet.runtime.bundle.manifest import Manifest
 
 FLOAT = "none, floats"
 

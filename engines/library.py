@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omnijet.engines.process import PYTHON_VARIABLE, Died, run_worker
-from omnijet.engines.targets import Target
+from omnijet.engines.targets.target import Target
+from omnijet.runtime.backends.trt.library import TITLES
+from omnijet.runtime.bundle.manifest import Library
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import Library
-from omnijet.runtime.trt.library import TITLES
 
 HOW_TO_GET: Mapping[Library, str] = {
     "tensorrt": "on a Jetson, `sudo apt install nvidia-jetpack` has it for the system's python3, "

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from omnijet.engines.build_memory import WeightBytes, least_bytes, predicted_bytes
+from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.key import differences, ingredients, key_of
 from omnijet.engines.lowering.flavours import has_int8_blocks
-from omnijet.engines.memory import WeightBytes, least_bytes, predicted_bytes
-from omnijet.engines.options import BuildOptions
 from omnijet.engines.process import Progress
 from omnijet.engines.profiles import Profile, profiles_for
-from omnijet.engines.ranges import limits_with
-from omnijet.engines.targets import Target
+from omnijet.engines.targets.ranges import limits_with
+from omnijet.engines.targets.target import Target
 from omnijet.quantization.recipes import RECIPES
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
+from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.facts import PreprocessorFacts
 from omnijet.runtime.files import typed
-from omnijet.runtime.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
 
 State = Literal["present", "missing", "stale"]
 

@@ -10,9 +10,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from omnijet.engines.profiles import Profile
-from omnijet.engines.targets import Target
-from omnijet.runtime.contract import GraphContract, Precision, TensorSpec
-from omnijet.runtime.manifest import EngineEntry, Manifest
+from omnijet.engines.targets.target import Target
+from omnijet.runtime.bundle.contract import GraphContract, Precision, TensorSpec
+from omnijet.runtime.bundle.manifest import EngineEntry, Manifest
 
 SCRIPT = "compare.sh"
 TOLERANCE: Mapping[Precision, float] = {"f32": 1e-3, "f16": 2e-2}

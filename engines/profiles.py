@@ -13,14 +13,14 @@ from itertools import product
 import numpy as np
 
 from omnijet.engines.recorder import Recorder
-from omnijet.engines.toolkits import Library
-from omnijet.runtime.bindings import Bindings
-from omnijet.runtime.contract import GraphContract
-from omnijet.runtime.decoder import PREFILL_ROWS
-from omnijet.runtime.encoders import MAX_CHUNKS
-from omnijet.runtime.synthesis import PRESETS, SpeechPreset
-from omnijet.runtime.vocoder import VocoderStream
-from omnijet.runtime.windows import Window
+from omnijet.engines.targets.toolkits import Library
+from omnijet.runtime.backends.bindings import Bindings
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.model.decoder import PREFILL_ROWS
+from omnijet.runtime.model.encoders import MAX_CHUNKS
+from omnijet.runtime.speech.synthesis import PRESETS, SpeechPreset
+from omnijet.runtime.speech.vocoder import VocoderStream
+from omnijet.runtime.speech.windows import Window
 
 Profile = dict[str, tuple[int, ...]]
 """Symbol -> (smallest, usual, largest)."""

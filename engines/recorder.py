@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from omnijet.runtime.backend import Bound, State
-from omnijet.runtime.contract import Array, GraphContract, TensorSpec
+from omnijet.runtime.backends.protocol import Bound, State
+from omnijet.runtime.bundle.contract import Array, GraphContract, TensorSpec
 
 
 class Recorder:

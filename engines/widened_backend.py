@@ -10,8 +10,8 @@ from typing import Any
 import onnx_ir as ir
 
 from omnijet.engines.lowering.widened import widen, widened_contract
-from omnijet.runtime.contract import Array, GraphContract, Precision
-from omnijet.runtime.ort import OrtBackend, OrtGraph, Providers
+from omnijet.runtime.backends.ort_cpu import OrtBackend, OrtGraph, Providers
+from omnijet.runtime.bundle.contract import Array, GraphContract, Precision
 
 
 class WidenedBackend(OrtBackend):

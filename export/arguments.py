@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import get_args
 
-from omnijet.runtime.contract import Precision
+from omnijet.runtime.bundle.contract import Precision
 
 
 def add_arguments(parser: ArgumentParser) -> None:

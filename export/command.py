@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from omnijet.export.arguments import add_arguments
-from omnijet.export.hub import resolve
+from omnijet.export.checkpoint.hub import resolve
 from omnijet.export.stages import export_bundle
 from omnijet.runtime.commands.console import byte_progress, size_text
 from omnijet.runtime.files import typed

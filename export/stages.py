@@ -10,23 +10,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from omnijet.export.checkpoint import Checkpoint
-from omnijet.export.graph_file import write_graph
-from omnijet.export.graph_modules import graph_modules, weight_bytes
+from omnijet.export.checkpoint.folder import Checkpoint
+from omnijet.export.checkpoint.packing import Packing
+from omnijet.export.checkpoint.texts import write_texts
+from omnijet.export.checkpoint.voices import load_voices
+from omnijet.export.graphfile.staging import require_bundle, staged_folder
 from omnijet.export.modules.base import weight_sources
-from omnijet.export.packed import Plan
-from omnijet.export.packed_plan import packed_plan
-from omnijet.export.packing import Packing
-from omnijet.export.speech_tables import speech_tables
-from omnijet.export.staging import require_bundle, staged_folder
-from omnijet.export.tables import write_embedding, write_table
-from omnijet.export.texts import write_texts
-from omnijet.export.trace_process import traced
-from omnijet.export.voices import load_voices
-from omnijet.runtime.contract import NUMPY_DTYPES, Precision, graph_contracts
-from omnijet.runtime.dims import ModelDims
-from omnijet.runtime.facts import PreprocessorFacts
-from omnijet.runtime.manifest import (
+from omnijet.export.trace.graph_modules import graph_modules, weight_bytes
+from omnijet.export.trace.process import traced
+from omnijet.export.weights.graph_file import write_graph
+from omnijet.export.weights.packed import Plan
+from omnijet.export.weights.packed_plan import packed_plan
+from omnijet.export.weights.speech_tables import speech_tables
+from omnijet.export.weights.tables import write_embedding, write_table
+from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision, graph_contracts
+from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.bundle.manifest import (
     FILE_NAME,
     FileEntry,
     Manifest,
@@ -34,6 +33,7 @@ from omnijet.runtime.manifest import (
     VoiceEntry,
     hash_file,
 )
+from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
 
 Progress = Callable[[str, int, int], None]
 """Told (what, bytes done, bytes in all)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omnijet.export.presets import config_nano
+from omnijet.export.synthetic.presets import config_nano
 
 HIDDEN = 128  # of the Thinker; encoders project to it
 VOICES = {"Ethan": 0, "Chelsie": 2}  # name -> its opening token, from the 20th special id

@@ -26,20 +26,20 @@ from typing import TYPE_CHECKING, Any
 from omnijet.runtime.errors import OmnijetError
 
 if TYPE_CHECKING:
-    from omnijet.runtime.dims import TokenIds
-    from omnijet.runtime.pipeline import Omni
+    from omnijet.runtime.bundle.dims import TokenIds
+    from omnijet.runtime.omni import Omni
 
 __version__ = "0.1.0"
 __all__ = ["OmnijetError", "__version__", "load", "main", "tmrope_positions"]
 
 
 def load(bundle: str | os.PathLike[str], **options: Any) -> Omni:
-    """Opens a bundle for inference; `options` are those of `omnijet.runtime.pipeline.Omni.open`.
+    """Opens a bundle for inference; `options` are those of `omnijet.runtime.omni.Omni.open`.
 
     Raises:
         OmnijetError: the folder is no bundle, or is damaged.
     """
-    from omnijet.runtime.pipeline import Omni
+    from omnijet.runtime.omni import Omni
 
     return Omni.open(bundle, **options)
 
@@ -57,9 +57,9 @@ def tmrope_positions(
     """TMRoPE position ids i64[3, B, L] and deltas i64[B, 1].
 
     The arguments are those of the reference's `get_rope_index`; `token_ids` defaults to
-    the real model's. See `omnijet.runtime.tmrope`.
+    the real model's. See `omnijet.runtime.prompt.tmrope`.
     """
-    from omnijet.runtime.tmrope import tmrope_positions as positions
+    from omnijet.runtime.prompt.tmrope import tmrope_positions as positions
 
     return positions(
         input_ids,
@@ -105,7 +105,7 @@ VERBS: dict[str, Verb] = {
         "omnijet.nano.evaluation.command", "score a bundle of Omnijet-nano on its held-out set"
     ),
     "synthesize": Verb(
-        "omnijet.export.synthesize_command",
+        "omnijet.export.synthetic.command",
         "write a seeded random checkpoint of any size",
         "export",
     ),

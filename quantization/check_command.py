@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnijet.runtime.bundle import Bundle, check_files
+from omnijet.runtime.bundle.folder import Bundle, check_files
 from omnijet.runtime.commands import check
 from omnijet.runtime.commands.console import (
     byte_progress,
@@ -89,7 +89,7 @@ def _run_fidelity(args: Namespace) -> int:
     from omnijet.quantization.fidelity.float_bundle import float_bundle
     from omnijet.quantization.fidelity.gate import default_gate, faults, judge, read_gate
     from omnijet.quantization.fidelity.report import html, tables, to_json
-    from omnijet.runtime.wav import check_writable, write_whole
+    from omnijet.runtime.media.wav import check_writable, write_whole
 
     # every mistake is told before the first minute of work
     gate = default_gate() if args.gate is None else read_gate(args.gate)

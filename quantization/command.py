@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.table import Table
 
-from omnijet.engines.targets import TARGETS
-from omnijet.export.staging import require_absent, require_bundle
+from omnijet.engines.targets.target import TARGETS
+from omnijet.export.graphfile.staging import require_absent, require_bundle
 from omnijet.quantization.budget.parallel import processes, ray_cluster
 from omnijet.quantization.budget.search import Budget, Found, search
 from omnijet.quantization.budget.trials import DECODERS, Bench
@@ -34,12 +34,12 @@ from omnijet.quantization.quantize import (
     statistics_of,
 )
 from omnijet.quantization.recipes import RECIPES, recipe_named
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.commands.console import print_table, size_text, stage_progress, whole_number
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import typed
-from omnijet.runtime.manifest import Manifest
-from omnijet.runtime.wav import check_writable
+from omnijet.runtime.media.wav import check_writable
 
 NO_DATA = "none"
 TRIED = 16  # conversations on which mixes are tried

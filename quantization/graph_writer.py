@@ -15,13 +15,13 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from omnijet.export.saved_graph import save_graph
-from omnijet.export.weight_pages import WeightPages
+from omnijet.export.graphfile.saved_graph import save_graph
+from omnijet.export.graphfile.weight_pages import WeightPages
 from omnijet.quantization.layers import HALVES, Layer, layers_of
 from omnijet.quantization.weights import BlockWeight, Change, ChannelWeight
-from omnijet.runtime.contract import Array, GraphContract
+from omnijet.runtime.bundle.contract import Array, GraphContract
+from omnijet.runtime.bundle.manifest import GraphEntry
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import GraphEntry
 
 NORMS = ("RMSNormalization", "LayerNormalization")
 QUANTIZED = {"int8": np.dtype(np.int8), "fp8": np.dtype(ml_dtypes.float8_e4m3fn)}

@@ -13,8 +13,8 @@ from typing import Any
 import onnx_ir as ir
 
 from omnijet.engines.lowering.cpu import lower
-from omnijet.engines.targets import Target
-from omnijet.export.staging import require_bundle, staged_folder
+from omnijet.engines.targets.target import Target
+from omnijet.export.graphfile.staging import require_bundle, staged_folder
 from omnijet.quantization.calibration.calibrate import Limits, calibrate
 from omnijet.quantization.calibration.state import Place
 from omnijet.quantization.graph_writer import GraphWriter
@@ -23,9 +23,9 @@ from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_d
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.recipes import RECIPES, Recipe
 from omnijet.quantization.schemes import Scheme, Static
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, of how many)."""

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from omnijet.engines.targets import Numbers, Target
+from omnijet.engines.targets.target import Numbers, Target
 from omnijet.quantization.layers import Layer
 from omnijet.quantization.schemes import Scheme, Static, WeightOnly
 from omnijet.runtime.errors import OmnijetError

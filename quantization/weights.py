@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from filelock import FileLock
 
 if TYPE_CHECKING:
     from omnijet.engines.library import Installed
-    from omnijet.runtime.contract import GraphContract, Precision
-    from omnijet.runtime.pipeline import Omni
+    from omnijet.runtime.bundle.contract import GraphContract, Precision
+    from omnijet.runtime.omni import Omni
 
 
 torch.set_num_threads(1)
@@ -28,9 +28,9 @@ def _make(
 ) -> tuple[Path, Path]:
     """A checkpoint, given or of a preset, and its bundle."""
     # heavy imports wait until a test asks: most tests need none of this
-    from omnijet.export.presets import preset
     from omnijet.export.stages import export_bundle
-    from omnijet.export.synthetic import write_checkpoint
+    from omnijet.export.synthetic.checkpoint import write_checkpoint
+    from omnijet.export.synthetic.presets import preset
 
     # one export serves all test processes
     shared = factory.getbasetemp()
@@ -99,8 +99,8 @@ def trained_f16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def omni(nano: tuple[Path, Path]) -> Omni:
-    from omnijet.runtime.ort import OrtBackend
-    from omnijet.runtime.pipeline import Omni
+    from omnijet.runtime.backends.ort_cpu import OrtBackend
+    from omnijet.runtime.omni import Omni
 
     return Omni.open(nano[1], backend=OrtBackend(threads=1))
 
@@ -115,7 +115,7 @@ def trained_bf16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def thinker_bf16(trained_bf16: tuple[Path, Path]) -> tuple[Path, GraphContract]:
     """(graph file, contract) of the trained Thinker in bf16."""
-    from omnijet.runtime.manifest import Manifest
+    from omnijet.runtime.bundle.manifest import Manifest
 
     contract = Manifest.read(trained_bf16[1]).contracts["thinker_step"]
     return trained_bf16[1] / "graphs" / "thinker_step.onnx", contract
@@ -126,12 +126,12 @@ def thinker_f16(
     trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, GraphContract]:
     """(graph file, contract) of the trained Thinker in f16."""
-    from omnijet.export.checkpoint import Checkpoint
-    from omnijet.export.graph_file import write_graph
-    from omnijet.export.graph_modules import GRAPH_MODULES
+    from omnijet.export.checkpoint.folder import Checkpoint
     from omnijet.export.modules.base import weight_sources
-    from omnijet.export.trace import trace
-    from omnijet.runtime.contract import graph_contracts
+    from omnijet.export.trace.graph_modules import GRAPH_MODULES
+    from omnijet.export.trace.tracer import trace
+    from omnijet.export.weights.graph_file import write_graph
+    from omnijet.runtime.bundle.contract import graph_contracts
 
     checkpoint = Checkpoint.open(trained[0])
     contract = graph_contracts(checkpoint.dims, "f16")["thinker_step"]

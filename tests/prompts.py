@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 from tests.clip import write_clip
 
 Messages = list[dict[str, Any]]

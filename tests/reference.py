@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from transformers import Qwen2_5OmniForConditionalGeneration
 
-from omnijet.runtime.contract import Array
-from omnijet.runtime.prompt import Prompt
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.prompt.layout import Prompt
 
 NOISE_FRAMES = 30_000  # what the reference draws
 MEL_FRAMES = 30_000  # 300 s: what its feature extractor pads to

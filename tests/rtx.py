@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from omnijet.engines.build import worker_job
-from omnijet.engines.fixed import fix_axes
+from omnijet.engines.fixed_axes import fix_axes
 from omnijet.engines.library import Installed
 from omnijet.engines.lowering.flavours import FLAVOURS
 from omnijet.engines.process import run_worker
 from omnijet.engines.profiles import Profile
-from omnijet.engines.toolkits import Flavour
-from omnijet.runtime.contract import GraphContract
+from omnijet.engines.targets.toolkits import Flavour
+from omnijet.runtime.bundle.contract import GraphContract
 from tests.quantization.graphs import quantize
 
 KINDS = ("none", "int4", "int8", "w8a8", "fp8", "int4z", "int8z")

@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import omnijet
-from omnijet.runtime.manifest import FILE_NAME
+from omnijet.runtime.bundle.manifest import FILE_NAME
 from tests.command import Capture, answer, refused
 
 ROOT = Path(__file__).parent.parent

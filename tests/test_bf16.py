@@ -12,14 +12,14 @@ import torch
 
 import omnijet
 from omnijet.engines.widened_backend import WidenedBackend
-from omnijet.export.checkpoint import Checkpoint
-from omnijet.export.graph_modules import graph_modules
+from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.modules.base import load_source, shaped, weight_sources
+from omnijet.export.trace.graph_modules import graph_modules
 from omnijet.quantization.quantize import Calibration, plan_for, quantize_bundle, statistics_of
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule
 from omnijet.quantization.schemes import Static, WeightOnly
-from omnijet.runtime.bundle import Bundle
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.omni import Omni
 from tests.command import Capture, refused
 from tests.quantization.few import few_conversations
 

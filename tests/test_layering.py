@@ -70,7 +70,7 @@ def loaded_after(statement: str) -> set[str]:
     return {parent for name in names for parent in parents(name)}
 
 
-@pytest.mark.parametrize("module", ["omnijet.runtime.pipeline", "omnijet.runtime.commands.run"])
+@pytest.mark.parametrize("module", ["omnijet.runtime.omni", "omnijet.runtime.commands.run"])
 def test_the_whole_runtime_loads_without_heavy_packages(module: str) -> None:
     assert not loaded_after(f"import {module}") & FORBIDDEN["runtime"]
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from omnijet.runtime.clock import Clock
-from omnijet.runtime.contract import Array
-from omnijet.runtime.media_rows import media_rows
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.options import Options
-from omnijet.runtime.ort import OrtBackend
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.prompt import Prompt
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt.layout import Prompt
+from omnijet.runtime.prompt.media_rows import media_rows
+from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.talk.clock import Clock
+from omnijet.runtime.talk.options import Options
 from tests.prompts import Messages, conversations, write_clips
 from tests.reference import load_reference, model_inputs, reference_reply
 

@@ -1,0 +1,1 @@
+"""Other forms of the canonical graph, proven equal to it."""

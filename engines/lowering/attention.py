@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from omnijet.engines.lowering.chain import Chain
 from omnijet.engines.lowering.constants import Constants
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 UNSEEN = np.array(-1e9, np.float32)
 """A score whose share of a softmax is zero."""

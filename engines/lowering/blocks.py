@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from omnijet.engines.lowering.constants import Constants
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 
 class FloatBlocks(ir.passes.InPlacePass):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from omnijet.export.weight_pages import WeightPages
-from omnijet.runtime.contract import Array
+from omnijet.export.graphfile.weight_pages import WeightPages
+from omnijet.runtime.bundle.contract import Array
 
 
 class Constants:

@@ -15,8 +15,8 @@ import onnx_ir as ir
 
 from omnijet.engines.lowering.constants import Constants
 from omnijet.engines.lowering.frame import Lowering
-from omnijet.export.weight_pages import packed
-from omnijet.runtime.contract import Array, GraphContract
+from omnijet.export.graphfile.weight_pages import packed
+from omnijet.runtime.bundle.contract import Array, GraphContract
 
 DOMAIN = "com.microsoft"
 BITS = {
@@ -39,7 +39,7 @@ lower = Lowering(_passes, domains=(DOMAIN,))
 
 
 def accuracy_levels(contract: GraphContract) -> dict[int, int]:
-    """Bits of the weights -> accuracy level, by measurement (`python -m tests.bench_products`).
+    """Bits of the weights -> accuracy level, by measurement (`python -m tools.bench.products`).
 
     Of 4 bits, a product with one row is twice as fast in int8, one with 100 rows and more 15 %
     slower than in f32; a graph with state decodes row by row. Of 8 bits f32 is 2 to 90 times

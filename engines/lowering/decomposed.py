@@ -23,7 +23,7 @@ from omnijet.engines.lowering.opset import OlderOpset
 from omnijet.engines.lowering.parser_10_3 import BLOCKS_OPSET, OPERATORS
 from omnijet.engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
 from omnijet.engines.lowering.rotary import DecomposedRotary
-from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.bundle.contract import GraphContract
 
 FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 

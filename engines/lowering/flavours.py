@@ -1,5 +1,5 @@
 """The forms that graphs are lowered to, by name. Which one a target takes follows from its
-library and version (`omnijet.engines.toolkits.Toolkit.flavour`)."""
+library and version (`omnijet.engines.targets.toolkits.Toolkit.flavour`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from omnijet.engines.lowering import cpu, decomposed, native
 from omnijet.engines.lowering.frame import Lowering
-from omnijet.engines.targets import Target
-from omnijet.engines.toolkits import Flavour
+from omnijet.engines.targets.target import Target
+from omnijet.engines.targets.toolkits import Flavour
 
 FLAVOURS: Mapping[Flavour, Lowering] = {
     "native": native.lower,

@@ -9,11 +9,11 @@ from pathlib import Path
 import onnx_ir as ir
 
 from omnijet.engines.lowering.constants import Constants
-from omnijet.export.saved_graph import save_graph
-from omnijet.export.weight_pages import WeightPages
-from omnijet.runtime.contract import GraphContract
+from omnijet.export.graphfile.saved_graph import save_graph
+from omnijet.export.graphfile.weight_pages import WeightPages
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.manifest import GraphEntry
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import GraphEntry
 
 Passes = Callable[[Constants, GraphContract], Sequence[ir.passes.InPlacePass]]
 """The passes over one graph, in their order; what they make of weights goes to the constants."""

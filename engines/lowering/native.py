@@ -17,8 +17,8 @@ from omnijet.engines.lowering.chain import producer
 from omnijet.engines.lowering.constants import Constants
 from omnijet.engines.lowering.frame import Lowering
 from omnijet.engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
-from omnijet.export.passes import const_ints
-from omnijet.runtime.contract import GraphContract
+from omnijet.export.graphfile.passes import const_ints
+from omnijet.runtime.bundle.contract import GraphContract
 
 
 def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
@@ -37,7 +37,7 @@ def _dense_passes(constants: Constants, contract: GraphContract) -> Sequence[ir.
 
 lower = Lowering(_passes)
 lower_dense = Lowering(_dense_passes)
-"""For a TensorRT that dequantizes no INT8 in blocks (`omnijet.engines.toolkits.FEATURES`)."""
+"""For a TensorRT that dequantizes no INT8 in blocks (`toolkits.FEATURES`)."""
 
 
 class ConstantAxes(ir.passes.InPlacePass):

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from omnijet.runtime.contract import GraphContract, TensorSpec
+from omnijet.runtime.bundle.contract import GraphContract, TensorSpec
 
 MOVES = frozenset({
     "Compress", "Concat", "Constant", "Expand", "Gather", "Identity", "Reshape", "Scan", "Slice",

@@ -1,0 +1,1 @@
+"""The graphs as torch modules."""

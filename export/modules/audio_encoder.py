@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, embedding, gelu
 
-from omnijet.export import ops
+from omnijet.export.modules import ops
 from omnijet.export.modules.base import TORCH_DTYPES, Linear, Source, Sourced
 from omnijet.export.modules.layers import LayerNorm, for_every_query, merge_heads, split_heads
-from omnijet.runtime.contract import Precision
-from omnijet.runtime.dims import AudioEncoderDims
+from omnijet.runtime.bundle.contract import Precision
+from omnijet.runtime.bundle.dims import AudioEncoderDims
 
 KEY = "thinker.audio_tower"
 MAX_TIMESCALE = 10_000

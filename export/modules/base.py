@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from omnijet.export import ops
-from omnijet.runtime.contract import Precision
+from omnijet.export.modules import ops
+from omnijet.runtime.bundle.contract import Precision
 
 TORCH_DTYPES: dict[Precision, torch.dtype] = {
     "f32": torch.float32,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from omnijet.export import ops
+from omnijet.export.modules import ops
 from omnijet.export.modules.base import TORCH_DTYPES, Linear
 from omnijet.export.modules.layers import RMSNorm, merge_heads, split_heads
-from omnijet.runtime.contract import Precision
-from omnijet.runtime.dims import DecoderDims
+from omnijet.runtime.bundle.contract import Precision
+from omnijet.runtime.bundle.dims import DecoderDims
 
 # The SwiGLU product of Qwen2-class models exceeds f16 (65504) on massive activations;
 # 2**-6 leaves room for four million, and rounds nothing that matters below 1e-5.

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, pad
 
-from omnijet.export import ops
+from omnijet.export.modules import ops
 from omnijet.export.modules.base import Linear, Source, Sourced
 from omnijet.export.modules.layers import for_every_query
-from omnijet.runtime.dims import DitDims
+from omnijet.runtime.bundle.dims import DitDims
 
 KEY = "token2wav.code2wav_dit_model"
 EPS = 1e-6

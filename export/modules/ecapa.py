@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad, relu
 
 from omnijet.export.modules.base import Weights
-from omnijet.runtime.dims import EcapaDims
+from omnijet.runtime.bundle.dims import EcapaDims
 
 KEY = "token2wav.code2wav_dit_model.input_embed.spk_encoder"
 VARIANCE_FLOOR = 1e-12

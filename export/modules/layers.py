@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from omnijet.export import ops
+from omnijet.export.modules import ops
 from omnijet.export.modules.base import Source, Sourced
 
 

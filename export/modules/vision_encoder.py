@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, silu
 
-from omnijet.export import ops
+from omnijet.export.modules import ops
 from omnijet.export.modules.base import TORCH_DTYPES, Linear, Source, Sourced
 from omnijet.export.modules.layers import RMSNorm, for_every_query, merge_heads, split_heads
-from omnijet.runtime.contract import Precision
-from omnijet.runtime.dims import VisionEncoderDims
+from omnijet.runtime.bundle.contract import Precision
+from omnijet.runtime.bundle.dims import VisionEncoderDims
 
 KEY = "thinker.visual"
 EPS = 1e-6

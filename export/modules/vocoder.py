@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from omnijet.export import ops
+from omnijet.export.modules import ops
 from omnijet.export.modules.base import Source, Sourced
-from omnijet.runtime.dims import VocoderDims
+from omnijet.runtime.bundle.dims import VocoderDims
 
 KEY = "token2wav.code2wav_bigvgan_model"
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from omnijet.nano.evaluation.heldout import Asked
 from omnijet.nano.evaluation.scores import Score, exact_match
-from omnijet.runtime.contract import Array
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.prompt import Prompt
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt.layout import Prompt
 
 Report = Callable[[str, int, int], None]
 """Told (what, items done, items in all)."""

@@ -19,6 +19,7 @@ from omnijet.nano.evaluation.recogniser import Recogniser
 from omnijet.nano.evaluation.scores import Score
 from omnijet.nano.evaluation.speech import speech
 from omnijet.nano.world.words import WORDS
+from omnijet.runtime.bundle.manifest import hash_file
 from omnijet.runtime.commands.console import (
     add_format,
     print_json,
@@ -28,9 +29,8 @@ from omnijet.runtime.commands.console import (
 )
 from omnijet.runtime.commands.opening import add_backend, opened
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import hash_file
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.wav import check_writable, write_whole
+from omnijet.runtime.media.wav import check_writable, write_whole
+from omnijet.runtime.omni import Omni
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 
 HELD_OUT = Path(__file__).parent.parent / "heldout.zip"
 LINES = "items.jsonl"

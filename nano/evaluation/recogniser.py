@@ -8,7 +8,7 @@ import numpy as np
 import soxr
 
 from omnijet.nano.world.words import REPLY_WORDS
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 RATE_HZ = 16_000

@@ -10,9 +10,9 @@ from omnijet.nano.evaluation.heldout import Asked
 from omnijet.nano.evaluation.recogniser import RATE_HZ, Recogniser
 from omnijet.nano.evaluation.scores import Score, word_error_rate, word_errors
 from omnijet.nano.world.speech_mel import SPEECH_RATE_HZ, speech_mel, to_speech_rate
-from omnijet.runtime.audio import load_audio
-from omnijet.runtime.contract import Array
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.media.audio import load_audio
+from omnijet.runtime.omni import Omni
 
 REPLY = "spoken reply"
 STAGES = ("original audio", "its mel, vocoded", "its codes, DiT and vocoder", REPLY)

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from omnijet.export.layout import checkpoint_layout
-from omnijet.export.staging import staged_folder
-from omnijet.export.synthetic import PREPROCESSOR
-from omnijet.export.tiny_tokenizer import write_tokenizer
+from omnijet.export.checkpoint.tensors import checkpoint_layout
+from omnijet.export.graphfile.staging import staged_folder
+from omnijet.export.synthetic.checkpoint import PREPROCESSOR
+from omnijet.export.synthetic.tokenizer import write_tokenizer
 from omnijet.nano.config import VOICES, config
 from omnijet.nano.training.corpus import corpus
 from omnijet.nano.training.dit import voices

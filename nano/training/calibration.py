@@ -23,7 +23,7 @@ from omnijet.nano.training.heldout import Archive, store
 from omnijet.nano.world import words
 from omnijet.nano.world.skills import Item, Said, converse, hear, see, watch
 from omnijet.nano.world.speech import seen_manner
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 
 CALIBRATION = Path(__file__).parent.parent / "calibration.zip"
 SKILLS = ("hear", "see", "watch", "converse")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from omnijet.nano.training.reply_speech import Spoken, spoken_replies
 from omnijet.nano.training.stage import stage_parser
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 CODES = 512
 COMPONENTS = 32

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from omnijet.nano.world import words
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 
 PLAIN_SYSTEM_PROMPT = "You are a helpful assistant."
 SYSTEM_PROMPTS = (SPEECH_SYSTEM_PROMPT, PLAIN_SYSTEM_PROMPT)

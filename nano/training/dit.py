@@ -20,7 +20,7 @@ from omnijet.nano.config import VOICES, config
 from omnijet.nano.training.codec import Codec
 from omnijet.nano.training.reply_speech import Spoken, spoken_replies
 from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 PLAN = Plan("dit", steps=4000, rate=1.5e-3, warmup=200)
 BATCH = 16

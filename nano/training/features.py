@@ -25,7 +25,7 @@ from omnijet.nano.world.pictures import draw_scene
 from omnijet.nano.world.sounds import add_noise
 from omnijet.nano.world.speech import RATE_HZ
 from omnijet.nano.world.words import COLOURS, SHAPES
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 TAKES = 2  # of each utterance, with noise, gain and a pause of their own
 PICTURES, FRAMES = 100, 24  # of each (count, colour, shape); of each (colour, shape)

@@ -26,7 +26,7 @@ from omnijet.nano.world.clips import soundtrack
 from omnijet.nano.world.sounds import add_noise
 from omnijet.nano.world.speech import RATE_HZ
 from omnijet.nano.world.words import BEEP, KNOCK, WORDS
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 PLAN = Plan("hearing", steps=2600, rate=2e-3, warmup=150)
 BATCH = 20

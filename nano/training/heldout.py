@@ -30,7 +30,7 @@ from omnijet.nano.world.skills import Item, Part, Said, Shown, converse, hear, s
 from omnijet.nano.world.sounds import add_noise
 from omnijet.nano.world.speech import RATE_HZ, REPLY_MANNERS, UNSEEN, Manner, say, seen_manner
 from omnijet.nano.world.speech_mel import speech_mel, to_speech_rate
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 HELD_OUT = Path(__file__).parent.parent / "heldout.zip"
 COUNTS = {"hear": 240, "see": 200, "watch": 200, "converse": 200}

@@ -13,11 +13,11 @@ from omnijet.nano.training.tokenizer import model_dims, tokenizer
 from omnijet.nano.world.clips import Clip
 from omnijet.nano.world.skills import Item, Part, Said, Shown
 from omnijet.nano.world.words import COLOURS, SHAPES
-from omnijet.runtime.chat import DEFAULT_CHAT_TEMPLATE, render_chat
-from omnijet.runtime.contract import Array
-from omnijet.runtime.messages import Audio, Image, Message, Text, Video
-from omnijet.runtime.prompt import Expansion, expand_placeholders, interleave_clip
-from omnijet.runtime.tmrope import tmrope_positions
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.prompt.chat import DEFAULT_CHAT_TEMPLATE, render_chat
+from omnijet.runtime.prompt.layout import Expansion, expand_placeholders, interleave_clip
+from omnijet.runtime.prompt.messages import Audio, Image, Message, Text, Video
+from omnijet.runtime.prompt.tmrope import tmrope_positions
 
 IMAGE_GRID, FRAME_GRID = (1, 8, 8), (16, 32)  # patches
 MERGE = 2

@@ -11,7 +11,7 @@ from omnijet.nano.training.banks import line_bank, reply_bank
 from omnijet.nano.world.bank import Bank
 from omnijet.nano.world.speech import REPLY_MANNERS
 from omnijet.nano.world.speech_mel import speech_mel, to_speech_rate
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 VOICE_OF = {manner: name for name, manner in REPLY_MANNERS.items()}
 

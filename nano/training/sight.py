@@ -20,15 +20,15 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
 )
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniVisionEncoder
 
-from omnijet.export.synthetic import PREPROCESSOR
+from omnijet.export.synthetic.checkpoint import PREPROCESSOR
 from omnijet.nano.config import config
 from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
 from omnijet.nano.training.towers import look
 from omnijet.nano.world.clips import SIZE as CLIP_SIZE
 from omnijet.nano.world.pictures import draw_scene
 from omnijet.nano.world.words import COLOURS, SHAPES
-from omnijet.runtime.facts import PreprocessorFacts
-from omnijet.runtime.image import image_patches
+from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.media.image import image_patches
 
 PLAN = Plan("sight", steps=3400, rate=2e-3, warmup=100)
 PICTURES, FRAMES = 40, 8  # of a batch; frames have eight times the patches

@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omnijet.export.config import read_dims
-from omnijet.export.tiny_tokenizer import write_tokenizer
+from omnijet.export.checkpoint.config import read_dims
+from omnijet.export.synthetic.tokenizer import write_tokenizer
 from omnijet.nano.config import config
 from omnijet.nano.training.corpus import corpus
-from omnijet.runtime.dims import ModelDims
-from omnijet.runtime.tokenizer import Tokenizer
+from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.prompt.tokenizer import Tokenizer
 
 
 def generation_config() -> dict[str, Any]:

@@ -17,8 +17,8 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniVisionEncoder,
 )
 
-from omnijet.runtime.audio import DYNAMIC_RANGE, POWER_FLOOR, mel_filters
-from omnijet.runtime.audio_plan import audio_token_count
+from omnijet.runtime.media.audio import DYNAMIC_RANGE, POWER_FLOOR, mel_filters
+from omnijet.runtime.model.audio_plan import audio_token_count
 
 CHUNK = 200  # mel frames
 N_FFT, HOP, RATE_HZ = 400, 160, 16_000
@@ -26,7 +26,7 @@ N_FFT, HOP, RATE_HZ = 400, 160, 16_000
 
 def log_mels(sounds: Sequence[np.ndarray], n_mels: int = 128) -> tuple[Tensor, list[int]]:
     """f32[sounds, n_mels, frames] in whole chunks, zero beyond each sound's own frames, and
-    those frames' numbers. As `omnijet.runtime.audio.log_mel`, in single precision."""
+    those frames' numbers. As `omnijet.runtime.media.audio.log_mel`, in single precision."""
     lengths = [-(-len(sound) // HOP) for sound in sounds]
     frames = -(-max(lengths) // CHUNK) * CHUNK
     waves = torch.zeros(len(sounds), frames * HOP + N_FFT)

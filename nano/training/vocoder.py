@@ -19,7 +19,7 @@ from omnijet.nano.config import config
 from omnijet.nano.training.reply_speech import Spoken, spoken_replies
 from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
 from omnijet.nano.world.speech_mel import BANDS, FLOOR, HOP, N_FFT, SPEECH_RATE_HZ
-from omnijet.runtime.audio import mel_filters
+from omnijet.runtime.media.audio import mel_filters
 
 PLAN = Plan("vocoder", steps=3000, rate=2e-3, warmup=100, clip=5.0)
 BATCH, FRAMES = 8, 32

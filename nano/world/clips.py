@@ -15,7 +15,7 @@ from omnijet.nano.world.pictures import draw_scene
 from omnijet.nano.world.sounds import beep, knock
 from omnijet.nano.world.speech import RATE_HZ
 from omnijet.nano.world.words import BEEP, COLOURS, KNOCK, SHAPES
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 FPS = 8
 SIZE = (160, 80)  # enlarged by the loader to 448 x 224: 128 tokens a second

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from omnijet.nano.world.speech import RATE_HZ
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 
 def beep(rng: np.random.Generator) -> Array:

@@ -10,8 +10,8 @@ import numpy as np
 import soxr
 
 from omnijet.nano.world.speech import RATE_HZ
-from omnijet.runtime.audio import mel_filters
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.media.audio import mel_filters
 
 SPEECH_RATE_HZ = 24_000
 HOP, N_FFT, BANDS = 240, 1024, 80

@@ -21,10 +21,10 @@ from omnijet.quantization.layers import Layer
 from omnijet.quantization.numerics.apply import change_of, common_divisor
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.schemes import Half, Scheme, WeightOnly
-from omnijet.runtime.contract import NUMPY_DTYPES, Array, GraphContract, verify
+from omnijet.runtime.backends.ort_cpu import OrtGraph, boundary
+from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array, GraphContract, verify
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.ort import OrtGraph, boundary
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.omni import Omni
 
 THINKER, TALKER = "thinker_step", "talker_step"
 DECODERS = (THINKER, TALKER)

@@ -23,13 +23,13 @@ from omnijet.quantization.calibration.conversations import (
 from omnijet.quantization.calibration.state import CalibrationState, Place
 from omnijet.quantization.calibration.taps import ROWS, TappedBackend
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.runtime.clock import Clock
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.manifest import FILE_NAME, hash_file
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import FILE_NAME, hash_file
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.options import Options
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.talk.clock import Clock
+from omnijet.runtime.talk.options import Options
 
 SAVED_EVERY = 8  # conversations
 GATHERED = 64  # rows

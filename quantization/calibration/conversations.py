@@ -19,11 +19,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.bundle.manifest import hash_file
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import is_address
-from omnijet.runtime.manifest import hash_file
-from omnijet.runtime.messages import parse_messages
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.prompt.messages import parse_messages
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 _log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ import onnx_ir as ir
 from omnijet.engines.lowering.widened import widen, widened_contract
 from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.quantization.layers import Layer, layers_of
-from omnijet.runtime.backend import Graph, State
-from omnijet.runtime.contract import Array, GraphContract, verify
+from omnijet.runtime.backends.ort_cpu import OrtBound, OrtState, boundary
+from omnijet.runtime.backends.protocol import Graph, State
+from omnijet.runtime.bundle.contract import Array, GraphContract, verify
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.ort import OrtBound, OrtState, boundary
 
 ROWS = 512  # of a prefill, at most (`decoder.PREFILL_ROWS`): those are seen whole
 

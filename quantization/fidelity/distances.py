@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 EQUAL_DB = 200.0
 """Stands for no difference at all: more than f32 can resolve, and a number that JSON has."""

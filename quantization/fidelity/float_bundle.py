@@ -8,9 +8,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import FILE_NAME, hash_file
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import FILE_NAME, hash_file
 
 _log = logging.getLogger(__name__)
 

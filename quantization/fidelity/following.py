@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from omnijet.runtime.contract import Array
-from omnijet.runtime.media_rows import media_rows
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.prompt import Prompt
-from omnijet.runtime.sampling import Sampler
-from omnijet.runtime.talker import TALKER_SAMPLING, prompt_rows
-from omnijet.runtime.thinker import THINKER_SAMPLING
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.model.sampling import Sampler
+from omnijet.runtime.model.talker import TALKER_SAMPLING, prompt_rows
+from omnijet.runtime.model.thinker import THINKER_SAMPLING
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt.layout import Prompt
+from omnijet.runtime.prompt.media_rows import media_rows
+from omnijet.runtime.prompt.messages import parse_messages
 
 Messages = Sequence[dict[str, Any]]
 

@@ -27,14 +27,14 @@ from omnijet.quantization.fidelity.following import (
 )
 from omnijet.quantization.fidelity.speed import SpeedBound, speed_bounds
 from omnijet.quantization.fidelity.stability import Stability, endure
-from omnijet.runtime.backend import Backend
-from omnijet.runtime.bundle import Bundle
-from omnijet.runtime.contract import Array
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.backends.protocol import Backend
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import FILE_NAME, Manifest
+from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import FILE_NAME, Manifest
-from omnijet.runtime.ort import OrtBackend
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.records import build
+from omnijet.runtime.omni import Omni
 
 FORMAT, VERSION = "omnijet-fidelity", 1
 STEPS = 256  # of Thinker and Talker together: 5 s of speech

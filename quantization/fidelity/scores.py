@@ -10,8 +10,8 @@ from omnijet.nano.evaluation.paired import ScoreChange, paired_match, paired_wor
 from omnijet.nano.evaluation.scores import exact_match, word_error_rate
 from omnijet.nano.evaluation.speech import Heard, heard
 from omnijet.quantization.fidelity.measure import exact_backend
-from omnijet.runtime.bundle import Bundle
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.omni import Omni
 
 
 def score_changes(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omnijet.engines.devices import DEVICES
-from omnijet.runtime.contract import NUMPY_DTYPES
-from omnijet.runtime.dims import DecoderDims
-from omnijet.runtime.manifest import Manifest
+from omnijet.engines.targets.devices import DEVICES
+from omnijet.runtime.bundle.contract import NUMPY_DTYPES
+from omnijet.runtime.bundle.dims import DecoderDims
+from omnijet.runtime.bundle.manifest import Manifest
 
 CODES_PER_S = 50  # of speech as fast as it plays
 

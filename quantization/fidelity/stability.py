@@ -9,11 +9,11 @@ from itertools import chain
 import numpy as np
 
 from omnijet.quantization.fidelity.following import SEED, Fed
-from omnijet.runtime.contract import Array
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.sampling import Sampler
-from omnijet.runtime.talker import TALKER_SAMPLING, prompt_rows
-from omnijet.runtime.thinker import THINKER_SAMPLING
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.model.sampling import Sampler
+from omnijet.runtime.model.talker import TALKER_SAMPLING, prompt_rows
+from omnijet.runtime.model.thinker import THINKER_SAMPLING
+from omnijet.runtime.omni import Omni
 
 
 @dataclass(frozen=True, slots=True)

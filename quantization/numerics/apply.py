@@ -17,7 +17,7 @@ from omnijet.quantization.numerics.scaling import SEARCHED, awq_divisor, round_s
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.schemes import Half, Scheme, Static, WeightOnly
 from omnijet.quantization.weights import Change, ChannelWeight
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 ROWS = 64  # of the sample, that scales of channels are chosen by

@@ -26,7 +26,7 @@ from omnijet.quantization.numerics.rounding import (
 from omnijet.quantization.numerics.statistics import condensed
 from omnijet.quantization.schemes import Half, WeightOnly
 from omnijet.quantization.weights import BlockWeight
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 DAMPING = 0.01  # of the Hessian's mean diagonal
 LAZY = 128  # columns that are compensated together

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 SMALLEST = 1e-5
 LARGEST_ACTIVATION = 16384.0  # a quarter of f16's largest

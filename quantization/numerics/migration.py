@@ -6,7 +6,7 @@ import numpy as np
 
 from omnijet.quantization.numerics.divisor import SMALLEST, balanced
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 

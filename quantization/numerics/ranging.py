@@ -6,7 +6,7 @@ import numpy as np
 
 from omnijet.quantization.numerics.histogram import Histogram
 from omnijet.quantization.numerics.rounding import LARGEST, Dtype, on_grid
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 PERCENTILE = 99.99
 FINE_BINS = 2048  # with more, entropy would compare the noise of bins that counted little

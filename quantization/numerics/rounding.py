@@ -10,7 +10,7 @@ import numpy as np
 
 from omnijet.quantization.schemes import Half, WeightOnly
 from omnijet.quantization.weights import BlockWeight, ChannelWeight
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 Dtype = Literal["int8", "fp8"]

@@ -9,7 +9,7 @@ from omnijet.quantization.numerics.rounding import TINY, round_blocks
 from omnijet.quantization.numerics.statistics import Statistics, condensed
 from omnijet.quantization.schemes import Half, WeightOnly
 from omnijet.quantization.weights import BlockWeight
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 STEPS = 10
 SEARCHED = 1 << 20  # weights that are rounded for each exponent

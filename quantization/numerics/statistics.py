@@ -11,7 +11,7 @@ from omnijet.quantization.numerics import ranging as ranges
 from omnijet.quantization.numerics.histogram import Histogram
 from omnijet.quantization.numerics.rounding import Dtype
 from omnijet.quantization.schemes import Ranging
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 SAMPLE_ROWS = 512

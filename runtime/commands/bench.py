@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.table import Table
 
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.commands.console import add_format, print_json, print_table, whole_number
 from omnijet.runtime.commands.opening import add_backend, opened
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.machine import machine
-from omnijet.runtime.reply import Reply
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.talk.reply import Reply
 
 QUESTION = "Who are you, and what can you see and hear?"
 DECODING = ("thinker_decode", "talker_decode")

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from omnijet.runtime.bundle import Bundle, check_files, left_out, rebuild
+from omnijet.runtime.backends.ort_cpu import OLDEST_TEXT, OrtBackend, declared, reads_graphs
+from omnijet.runtime.bundle.contract import verify
+from omnijet.runtime.bundle.folder import Bundle, check_files, left_out, rebuild
+from omnijet.runtime.bundle.manifest import ENGINES
 from omnijet.runtime.commands.console import (
     add_format,
     byte_progress,
@@ -15,10 +18,7 @@ from omnijet.runtime.commands.console import (
     print_table,
     size_text,
 )
-from omnijet.runtime.contract import verify
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import ENGINES
-from omnijet.runtime.ort import OLDEST_TEXT, OrtBackend, declared, reads_graphs
 
 NOT_CHECKED = f"not checked: this onnxruntime is too old (needs {OLDEST_TEXT})"
 LEFT_OUT = "left out: there is an engine of it"

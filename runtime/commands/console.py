@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from omnijet.runtime.clock import StageReport
+from omnijet.runtime.talk.clock import StageReport
 
 
 def byte_progress() -> Progress:

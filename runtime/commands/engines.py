@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
-from omnijet.runtime.bundle import rebuild
+from omnijet.runtime.bundle.folder import rebuild
+from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import Manifest
 
 SHOWN = 6  # kinds of layers; all are in the JSON
 

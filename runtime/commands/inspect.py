@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.contract import GraphContract, TensorSpec
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import ENGINES, Manifest
 from omnijet.runtime.commands.console import add_format, print_json, print_table, size_text
 from omnijet.runtime.commands.engines import engine_facts, engine_table
-from omnijet.runtime.contract import GraphContract, TensorSpec
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import ENGINES, Manifest
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.backends.choose import PROVIDERS, backend_for
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.console import say
-from omnijet.runtime.ort import OrtBackend
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.providers import PROVIDERS, backend_for
+from omnijet.runtime.omni import Omni
 
 DRIVER_FILES = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
 """What NVIDIA's drivers make: on workstations, on Jetsons, under WSL."""

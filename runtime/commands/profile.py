@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rich.table import Table
 
+from omnijet.runtime.bundle.manifest import FILE_NAME as MANIFEST
+from omnijet.runtime.bundle.manifest import hash_file
 from omnijet.runtime.commands.console import (
     add_format,
     print_json,
@@ -20,8 +22,7 @@ from omnijet.runtime.commands.console import (
 )
 from omnijet.runtime.commands.opening import add_backend, opened
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import FILE_NAME as MANIFEST
-from omnijet.runtime.manifest import hash_file
+from omnijet.runtime.media.wav import check_writable, write_whole
 from omnijet.runtime.profiling import report, trace
 from omnijet.runtime.profiling.advice import advise, advise_machine
 from omnijet.runtime.profiling.compare import Comparison, compare
@@ -31,8 +32,7 @@ from omnijet.runtime.profiling.measure import Result, measure
 from omnijet.runtime.profiling.rates import Rates
 from omnijet.runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
 from omnijet.runtime.profiling.scenarios import SCENARIOS, chosen
-from omnijet.runtime.synthesis import PRESETS
-from omnijet.runtime.wav import check_writable, write_whole
+from omnijet.runtime.speech.synthesis import PRESETS
 
 TRACE, REPORT = "trace.json", "report.html"
 TOLERANCE = 0.1

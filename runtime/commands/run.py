@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.commands.console import print_json, stage_progress, whole_number
 from omnijet.runtime.commands.opening import add_backend, opened
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.options import MAX_CODES, MAX_TEXT_TOKENS
-from omnijet.runtime.reply import Reply, TextDelta
-from omnijet.runtime.stream import Stream
-from omnijet.runtime.synthesis import PRESETS
-from omnijet.runtime.wav import check_writable, pcm_bytes, write_wav
+from omnijet.runtime.media.wav import check_writable, pcm_bytes, write_wav
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.talk.options import MAX_CODES, MAX_TEXT_TOKENS
+from omnijet.runtime.talk.reply import Reply, TextDelta
+from omnijet.runtime.talk.stream import Stream
 
 
 class _Part(Action):

@@ -8,8 +8,8 @@ from typing import Literal
 
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.profiling.measure import Result
+from omnijet.runtime.profiling.percentiles import Spread
 from omnijet.runtime.profiling.record import Profile
-from omnijet.runtime.profiling.spread import Spread
 
 MANY = 100  # samples whose median is sure of itself
 Verdict = Literal["same", "better", "worse"]

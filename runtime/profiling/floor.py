@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from omnijet.runtime.manifest import Manifest
-from omnijet.runtime.profiling import work
+from omnijet.runtime.bundle.manifest import Manifest
+from omnijet.runtime.profiling import workload
 from omnijet.runtime.profiling.measure import Result
 from omnijet.runtime.profiling.rates import Rates
-from omnijet.runtime.profiling.work import Work
-from omnijet.runtime.synthesis import speech_preset
+from omnijet.runtime.profiling.workload import Work
+from omnijet.runtime.speech.synthesis import speech_preset
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ def floors(manifest: Manifest, result: Result, rates: Rates, preset: str) -> dic
     written, spoken = prompt + result.text_tokens / 2, prompt + 2 + result.codes / 2
     thinker, talker = ("thinker_step", dims.thinker), ("talker_step", dims.talker)
     least = {
-        "audio_encoder": work.audio_encoder(manifest, dims.audio, inputs.sounds),
-        "vision_encoder": work.vision_encoder(manifest, dims.vision, inputs.grids),
-        "thinker_prefill": work.prefill(manifest, *thinker, prompt),
-        "thinker_decode": work.decode_step(manifest, *thinker, written),
-        "talker_prefill": work.prefill(manifest, *talker, prompt + 2),
-        "talker_decode": work.decode_step(manifest, *talker, spoken),
-        "dit": work.dit(manifest, dims.dit, frames, speech_preset(preset).solver),
-        "vocoder": work.vocoder(manifest, dims.vocoder, frames),
+        "audio_encoder": workload.audio_encoder(manifest, dims.audio, inputs.sounds),
+        "vision_encoder": workload.vision_encoder(manifest, dims.vision, inputs.grids),
+        "thinker_prefill": workload.prefill(manifest, *thinker, prompt),
+        "thinker_decode": workload.decode_step(manifest, *thinker, written),
+        "talker_prefill": workload.prefill(manifest, *talker, prompt + 2),
+        "talker_decode": workload.decode_step(manifest, *talker, spoken),
+        "dit": workload.dit(manifest, dims.dit, frames, speech_preset(preset).solver),
+        "vocoder": workload.vocoder(manifest, dims.vocoder, frames),
     }
     # a decoder may have taken no step
     return {

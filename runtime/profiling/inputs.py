@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.prompt import build_prompt
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt.layout import build_prompt
+from omnijet.runtime.prompt.messages import parse_messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,15 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from omnijet.runtime.clock import Span, StepTimes
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.profiling.histogram import Histogram
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.profiling.distribution import Histogram
 from omnijet.runtime.profiling.inputs import Inputs
+from omnijet.runtime.profiling.percentiles import Spread
 from omnijet.runtime.profiling.resident import Resident
 from omnijet.runtime.profiling.scenarios import Scenario
-from omnijet.runtime.profiling.spread import Spread
 from omnijet.runtime.profiling.trace import Track
-from omnijet.runtime.reply import PcmChunk, Reply
+from omnijet.runtime.talk.clock import Span, StepTimes
+from omnijet.runtime.talk.reply import PcmChunk, Reply
 
 # an instant belongs to the first of these stages that is at work: what the sample waits for;
 # the Talker's steps have the Thinker's inside them

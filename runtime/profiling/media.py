@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 SOUND_RATE_HZ = 16_000
 FRAME_RATE_HZ = 25

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from omnijet.runtime.profiling.distribution import REACH
 from omnijet.runtime.profiling.floor import Floor, stage_floor_ms
-from omnijet.runtime.profiling.histogram import REACH
 from omnijet.runtime.profiling.measure import Result, StepSpread
 from omnijet.runtime.profiling.style import STAGE_COLOURS
 from omnijet.runtime.profiling.svg import (

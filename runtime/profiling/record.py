@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.profiling.advice import Advice
 from omnijet.runtime.profiling.floor import Floor
 from omnijet.runtime.profiling.machine import Machine
 from omnijet.runtime.profiling.measure import Result
-from omnijet.runtime.records import build
 
 FORMAT, VERSION = "omnijet-profile", 2
 FILE_NAME = "profile.json"

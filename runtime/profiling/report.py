@@ -8,8 +8,8 @@ from html import escape
 from omnijet.runtime.profiling import plots
 from omnijet.runtime.profiling.advice import ANY, Advice
 from omnijet.runtime.profiling.measure import Result
+from omnijet.runtime.profiling.percentiles import Spread
 from omnijet.runtime.profiling.record import Profile
-from omnijet.runtime.profiling.spread import Spread
 from omnijet.runtime.profiling.style import STYLE
 from omnijet.runtime.profiling.svg import short
 from omnijet.runtime.profiling.timeline import timeline

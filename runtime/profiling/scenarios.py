@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
-from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.model.talker import TALKER_SAMPLING
+from omnijet.runtime.model.thinker import THINKER_SAMPLING
 from omnijet.runtime.profiling import media
-from omnijet.runtime.talker import TALKER_SAMPLING
-from omnijet.runtime.thinker import THINKER_SAMPLING
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 
 Medium = Literal["text", "question", "picture", "clip"]
 QUESTION_S = CLIP_S = 5.0

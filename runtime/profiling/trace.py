@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from omnijet.runtime.clock import Span
+from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.records import build
+from omnijet.runtime.talk.clock import Span
 
 FORMAT, VERSION = "omnijet-trace", 1
 

@@ -20,7 +20,7 @@ import omnijet
 from omnijet.engines import build as build_module
 from omnijet.engines.library import Installed
 from omnijet.engines.process import PYTHON_VARIABLE
-from omnijet.runtime.manifest import Manifest
+from omnijet.runtime.bundle.manifest import Manifest
 from tests.command import Capture, refused
 
 ROOT = Path(__file__).parent.parent.parent
@@ -320,7 +320,7 @@ def test_missing_bindings(
 def test_too_little_memory_is_told_before(
     copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnijet.engines.memory.available_bytes", lambda: 100_000_000)
+    monkeypatch.setattr("omnijet.engines.build_memory.available_bytes", lambda: 100_000_000)
     before = contents(copied)
     said = refused(capsys, "build", copied, "--target", TARGET, "--graphs", "dit_step")
     assert "too little memory" in said and "0.1 GB free" in said and "swap" in said
@@ -351,7 +351,7 @@ def test_an_operator_that_the_parser_lacks(
 def _rehash(bundle: Path, name: str) -> None:
     from dataclasses import replace
 
-    from omnijet.runtime.manifest import hash_file
+    from omnijet.runtime.bundle.manifest import hash_file
 
     manifest = Manifest.read(bundle)
     files = {**manifest.files, name: hash_file(bundle / name)}

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.key import differences, ingredients, key_of
-from omnijet.engines.options import BuildOptions
 from omnijet.engines.plan import Request, make_plan
 from omnijet.engines.profiles import profiles_for
-from omnijet.engines.targets import TARGETS
-from omnijet.runtime.bundle import Bundle
-from omnijet.runtime.manifest import FileEntry, Manifest
+from omnijet.engines.targets.target import TARGETS
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import FileEntry, Manifest
 
 TARGET = TARGETS["rtx-ampere"]
 GRAPH = "thinker_step"

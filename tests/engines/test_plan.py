@@ -14,10 +14,10 @@ import omnijet
 from omnijet.engines.library import Installed, require_able
 from omnijet.engines.plan import Request, make_plan
 from omnijet.engines.process import Progress
-from omnijet.engines.targets import TARGETS
-from omnijet.runtime.bundle import Bundle, rebuild
+from omnijet.engines.targets.target import TARGETS
+from omnijet.runtime.bundle.folder import Bundle, rebuild
+from omnijet.runtime.bundle.manifest import EngineEntry, FileEntry, Manifest, hash_file
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import EngineEntry, FileEntry, Manifest, hash_file
 from tests.command import Capture, refused
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from omnijet.engines.polygraphy import script
 from omnijet.engines.profiles import profiles_for
-from omnijet.engines.targets import TARGETS
-from omnijet.runtime.manifest import EngineEntry, Manifest
+from omnijet.engines.targets.target import TARGETS
+from omnijet.runtime.bundle.manifest import EngineEntry, Manifest
 from tests.quantization.graphs import run
 
 TARGET = TARGETS["rtx-ampere"]

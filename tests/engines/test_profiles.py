@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from omnijet.engines.profiles import COMMON, Profile, dit_sizes, profiles_for, vocoder_sizes
 from omnijet.engines.recorder import Recorder
-from omnijet.engines.targets import TARGETS, Target
-from omnijet.engines.toolkits import Library
-from omnijet.export.config import read_dims
-from omnijet.export.presets import preset
-from omnijet.runtime import audio_plan, vision_plan
-from omnijet.runtime.bindings import Bindings
-from omnijet.runtime.contract import AXES, GraphContract, graph_contracts
-from omnijet.runtime.decoder import PREFILL_ROWS
-from omnijet.runtime.encoders import MAX_CHUNKS
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.synthesis import PRESETS, SpeechPreset
-from omnijet.runtime.vocoder import VocoderStream
+from omnijet.engines.targets.target import TARGETS, Target
+from omnijet.engines.targets.toolkits import Library
+from omnijet.export.checkpoint.config import read_dims
+from omnijet.export.synthetic.presets import preset
+from omnijet.runtime.backends.bindings import Bindings
+from omnijet.runtime.bundle.contract import AXES, GraphContract, graph_contracts
+from omnijet.runtime.model import audio_plan, vision_plan
+from omnijet.runtime.model.decoder import PREFILL_ROWS
+from omnijet.runtime.model.encoders import MAX_CHUNKS
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.speech.synthesis import PRESETS, SpeechPreset
+from omnijet.runtime.speech.vocoder import VocoderStream
 
 DIMS = read_dims(preset("3b"), None, "3b")
 CONTRACTS = graph_contracts(DIMS, "f16")

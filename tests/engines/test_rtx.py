@@ -9,9 +9,9 @@ import pytest
 
 from omnijet.engines.library import Installed
 from omnijet.engines.profiles import profiles_for
-from omnijet.engines.toolkits import Flavour
-from omnijet.runtime.contract import GraphContract
-from omnijet.runtime.manifest import Manifest
+from omnijet.engines.targets.toolkits import Flavour
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.manifest import Manifest
 from tests.rtx import CAPABILITIES, LIMITS, build, kinds_of, lowered, must_build
 
 GRAPHS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omnijet.export.presets import TOKENS, config_3b, config_7b
+from omnijet.export.synthetic.presets import TOKENS, config_3b, config_7b
 
 __all__ = ["config_3b", "config_7b", "small_config"]
 

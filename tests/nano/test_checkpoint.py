@@ -13,13 +13,13 @@ import torch
 from transformers import Qwen2_5OmniForConditionalGeneration
 
 from omnijet.nano.config import config
-from omnijet.runtime.chat import SPEECH_SYSTEM_PROMPT
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.ort import OrtBackend
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.prompt import build_prompt
-from tests.demo import CHECKPOINT, QUESTIONS, Question
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.prompt.layout import build_prompt
+from omnijet.runtime.prompt.messages import parse_messages
 from tests.reference import load_reference, reference_reply
+from tools.demo import CHECKPOINT, QUESTIONS, Question
 
 LARGEST_BYTES = 25_000_000
 MEL, WAVE = 1e-3, 1e-2  # relative rms; what is audible lies far above

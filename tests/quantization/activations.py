@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 
 
 def correlated(inputs: int, outliers: int, seed: int = 0) -> Callable[[int], Array]:

@@ -17,8 +17,8 @@ from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.quantization.graph_writer import GraphWriter
 from omnijet.quantization.layers import Layer
 from omnijet.quantization.weights import BlockWeight, Change, ChannelWeight
-from omnijet.runtime.contract import NUMPY_DTYPES, Array, GraphContract
-from omnijet.runtime.ort import unsaturated
+from omnijet.runtime.backends.ort_cpu import unsaturated
+from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array, GraphContract
 
 SIZES = {
     "chunks": 2, "tokens": 21, "cells": 8, "windows": 3, "rows": 5, "capacity": 16,

@@ -35,7 +35,7 @@ def test_plain_check_loads_nothing_of_the_fidelity_check(nano: tuple[Path, Path]
     others = ("omnijet.quantization", "omnijet.nano", "omnijet.engines")
     ours = {name for name in loaded if name.startswith(others)}
     assert ours == {"omnijet.quantization", "omnijet.quantization.check_command"}
-    assert "omnijet.runtime.pipeline" not in loaded
+    assert "omnijet.runtime.omni" not in loaded
 
 
 def test_the_fidelity_check_needs_the_base_install_alone() -> None:
@@ -43,7 +43,7 @@ def test_the_fidelity_check_needs_the_base_install_alone() -> None:
         "import omnijet.quantization.fidelity.report, omnijet.quantization.fidelity.scores, "
         "omnijet.quantization.fidelity.float_bundle"
     )
-    assert "omnijet.runtime.pipeline" in loaded
+    assert "omnijet.runtime.omni" in loaded
 
 
 def test_plain_check_prints_what_the_runtime_prints(

@@ -10,12 +10,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from omnijet.export.weight_pages import PAGE, packed
+from omnijet.export.graphfile.weight_pages import PAGE, packed
 from omnijet.quantization.graph_writer import GraphWriter
 from omnijet.quantization.weights import BlockWeight, Change
-from omnijet.runtime.contract import Array, GraphContract
+from omnijet.runtime.bundle.contract import Array, GraphContract
+from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import Manifest
 from tests.quantization.graphs import (
     error,
     feeds,

@@ -18,7 +18,7 @@ from omnijet.quantization.layers import layers_of
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.quantize import Calibration, bundle_layers, statistics_of
 from omnijet.quantization.schemes import WeightOnly
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.folder import Bundle
 from tests.quantization.few import few_conversations
 
 LOUD = 24.0  # times the others

@@ -29,12 +29,12 @@ from omnijet.quantization.quantize import (
 )
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule
 from omnijet.quantization.schemes import WeightOnly
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import FILE_NAME, FileEntry
-from omnijet.runtime.ort import OrtBackend
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.reply import Reply
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.reply import Reply
 from tests.command import Capture, refused
 from tests.quantization.few import few_conversations
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from omnijet.engines.targets import TARGETS
+from omnijet.engines.targets.target import TARGETS
 from omnijet.quantization.layers import Layer, layers_of
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule, recipe_named
 from omnijet.quantization.schemes import Static, WeightOnly
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.errors import OmnijetError
 
 INT4, INT8 = WeightOnly(4), WeightOnly(8)

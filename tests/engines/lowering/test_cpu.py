@@ -11,8 +11,8 @@ import onnx_ir as ir
 import pytest
 
 from omnijet.engines.lowering import cpu
-from omnijet.runtime.contract import GraphContract
-from omnijet.runtime.manifest import GraphEntry, Manifest
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.manifest import GraphEntry, Manifest
 from tests.quantization.graphs import error, feeds, quantize, run, session
 
 CASES = [
@@ -51,7 +51,7 @@ def test_a_lowered_graph_equals_the_canonical_one(
     wanted = run(path, inputs, optimize=False)
     # a last bit decides how an activation is rounded to 8 bits: see test_graph_writer
     limit = 0.03 if kind == "w8a8" else 1e-5
-    # it is the optimiser that keeps u8 x s8 from saturating, see runtime/ort.py
+    # it is the optimiser that keeps u8 x s8 from saturating, see runtime/backends/ort_cpu.py
     for optimize in (True,) if kind == "w8a8" else (False, True):
         assert error(run(target, inputs, optimize=optimize), wanted) < limit
     integer = "MatMulIntegerToFloat" if kind == "w8a8" else "MatMulNBits"

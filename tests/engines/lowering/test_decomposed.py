@@ -17,9 +17,9 @@ from omnijet.engines.lowering.frame import Lowering
 from omnijet.engines.lowering.parser_10_3 import OPERATORS
 from omnijet.engines.lowering.widened import widen
 from omnijet.engines.widened_backend import WidenedBackend
-from omnijet.runtime.contract import GraphContract
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.manifest import GraphEntry, Manifest
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.manifest import GraphEntry, Manifest
 from tests.quantization.graphs import SIZES, error, feeds, quantize, run, run_widened
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")

@@ -9,9 +9,9 @@ import pytest
 
 from omnijet.engines.lowering import native
 from omnijet.engines.lowering.flavours import flavour_for
-from omnijet.engines.targets import TARGETS
-from omnijet.runtime.contract import GraphContract
-from omnijet.runtime.manifest import Manifest
+from omnijet.engines.targets.target import TARGETS
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.manifest import Manifest
 from tests.quantization.graphs import error, feeds, quantize, run
 
 

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from omnijet.engines.lowering.widened import MOVES, widen, widened_contract
-from omnijet.runtime.manifest import Manifest
-from omnijet.runtime.ort import OrtBackend
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.bundle.manifest import Manifest
 from tests.quantization.graphs import error, feeds, run, run_widened
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step")

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from transformers import Qwen2_5OmniConfig
 
 from omnijet.engines.lowering.widened import widen
-from omnijet.export.config import read_dims
+from omnijet.export.checkpoint.config import read_dims
 from omnijet.export.modules.base import materialize, weight_sources
-from omnijet.runtime.contract import GraphContract, Precision, graph_contracts
-from omnijet.runtime.dims import ModelDims
+from omnijet.runtime.bundle.contract import GraphContract, Precision, graph_contracts
+from omnijet.runtime.bundle.dims import ModelDims
 
 ATTENTION_GAIN = 1.6
 """Scores of a few units: attention that picks keys instead of averaging over all. Sharper

@@ -16,10 +16,10 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAu
 
 from omnijet.export.modules.audio_encoder import KEY, AudioEncoder
 from omnijet.export.modules.layers import LayerNorm
-from omnijet.export.trace import trace
-from omnijet.runtime.audio_plan import plan_audio
-from omnijet.runtime.contract import Array, Precision
-from omnijet.runtime.dims import AudioEncoderDims
+from omnijet.export.trace.tracer import trace
+from omnijet.runtime.bundle.contract import Array, Precision
+from omnijet.runtime.bundle.dims import AudioEncoderDims
+from omnijet.runtime.model.audio_plan import plan_audio
 from tests.export.modules.parity import (
     DictWeights,
     call,

@@ -23,10 +23,10 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
 from omnijet.export.modules import decoder
 from omnijet.export.modules.base import TORCH_DTYPES
 from omnijet.export.modules.decoder import TalkerStep, ThinkerStep
-from omnijet.export.trace import trace
-from omnijet.runtime.contract import Precision
-from omnijet.runtime.dims import DecoderDims
-from omnijet.runtime.rope import MRope
+from omnijet.export.trace.tracer import trace
+from omnijet.runtime.bundle.contract import Precision
+from omnijet.runtime.bundle.dims import DecoderDims
+from omnijet.runtime.model.rope import MRope
 from tests.export.modules.parity import (
     DictWeights,
     call,

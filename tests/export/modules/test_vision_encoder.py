@@ -17,10 +17,10 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniVi
 
 from omnijet.export.modules import vision_encoder
 from omnijet.export.modules.vision_encoder import KEY, VisionEncoder
-from omnijet.export.trace import trace
-from omnijet.runtime.contract import Precision
-from omnijet.runtime.dims import VisionEncoderDims
-from omnijet.runtime.vision_plan import plan
+from omnijet.export.trace.tracer import trace
+from omnijet.runtime.bundle.contract import Precision
+from omnijet.runtime.bundle.dims import VisionEncoderDims
+from omnijet.runtime.model.vision_plan import plan
 from tests.export.modules.parity import (
     DictWeights,
     call,

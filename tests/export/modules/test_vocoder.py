@@ -16,8 +16,8 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5O
 
 from omnijet.export.modules.base import weight_sources
 from omnijet.export.modules.vocoder import KEY, Vocoder, normalise, resampling_filter
-from omnijet.export.trace import trace
-from omnijet.runtime.dims import VocoderDims
+from omnijet.export.trace.tracer import trace
+from omnijet.runtime.bundle.dims import VocoderDims
 from tests.export.modules.parity import DictWeights, checkpoint, contract_of, load, published_dims
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "misc.json").read_text())

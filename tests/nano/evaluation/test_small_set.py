@@ -22,9 +22,9 @@ from omnijet.nano.evaluation.answers import SHUFFLED, ShuffledTime
 from omnijet.nano.evaluation.heldout import LINES, open_set
 from omnijet.nano.evaluation.recogniser import Recogniser
 from omnijet.nano.evaluation.speech import STAGES, _stages
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.prompt import Prompt, build_prompt
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt.layout import Prompt, build_prompt
+from omnijet.runtime.prompt.messages import parse_messages
 from tests.clip import write_clip
 from tests.command import Capture, refused
 

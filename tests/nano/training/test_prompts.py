@@ -18,11 +18,11 @@ from omnijet.nano.training.tokenizer import model_dims, tokenizer
 from omnijet.nano.world import words
 from omnijet.nano.world.clips import Clip, write_clip
 from omnijet.nano.world.skills import Item, Said, Shown
-from omnijet.runtime.audio_plan import audio_token_count
-from omnijet.runtime.chat import DEFAULT_CHAT_TEMPLATE
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.prompt import build_prompt
-from omnijet.runtime.tmrope import tmrope_positions
+from omnijet.runtime.model.audio_plan import audio_token_count
+from omnijet.runtime.prompt.chat import DEFAULT_CHAT_TEMPLATE
+from omnijet.runtime.prompt.layout import build_prompt
+from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.prompt.tmrope import tmrope_positions
 
 WIDTH = model_dims().thinker.hidden
 CLIP = Clip((("red", "star"), ("blue", "circle"), ("white", "square")), 1, 5)

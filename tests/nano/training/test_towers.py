@@ -9,12 +9,12 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniVisionEncoder,
 )
 
-from omnijet.export.synthetic import PREPROCESSOR
+from omnijet.export.synthetic.checkpoint import PREPROCESSOR
 from omnijet.nano.training.hearing import Listener
 from omnijet.nano.training.sight import Viewer
 from omnijet.nano.training.towers import hear, log_mels, look
-from omnijet.runtime.audio import log_mel
-from omnijet.runtime.facts import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.media.audio import log_mel
 
 
 def stirred(tower: torch.nn.Module) -> None:

@@ -34,7 +34,7 @@ from omnijet.nano.world.speech import (
     seen_manner,
 )
 from omnijet.nano.world.speech_mel import speech_mel, to_speech_rate
-from omnijet.runtime.video import load_video
+from omnijet.runtime.media.video import load_video
 
 needs_flite = pytest.mark.skipif(
     shutil.which("flite") is None, reason="flite is not installed (Debian package flite)"
@@ -153,8 +153,8 @@ def test_soundtracks_name_their_events() -> None:
 
 
 def test_a_written_clip_shows_each_scene_in_its_second(tmp_path: Path) -> None:
-    from omnijet.export.synthetic import PREPROCESSOR
-    from omnijet.runtime.facts import PreprocessorFacts
+    from omnijet.export.synthetic.checkpoint import PREPROCESSOR
+    from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
 
     facts = PreprocessorFacts.from_preprocessor_config(PREPROCESSOR)
     clip = Clip((("red", "star"), ("green", "circle"), ("blue", "square")), 2, 11)

@@ -19,9 +19,9 @@ from omnijet.quantization.calibration.calibrate import Limits, calibrate
 from omnijet.quantization.layers import layers_of
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.options import Options
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.turn import Turn
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.options import Options
+from omnijet.runtime.talk.turn import Turn
 
 MEDIA = Path(__file__).parents[2] / "media"
 LIMITS = Limits(text_tokens=4, codes=9)

@@ -13,16 +13,16 @@ import pytest
 
 from omnijet.quantization.calibration.taps import PADDED, TappedBackend
 from omnijet.quantization.layers import layers_of
-from omnijet.runtime.backend import run_once
-from omnijet.runtime.clock import Clock
-from omnijet.runtime.contract import Array, GraphContract
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.backends.protocol import run_once
+from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.options import Options
-from omnijet.runtime.ort import OrtBackend
-from omnijet.runtime.pipeline import Omni
-from omnijet.runtime.prompt import build_prompt
-from omnijet.runtime.thinker import TextStep
+from omnijet.runtime.model.thinker import TextStep
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt.layout import build_prompt
+from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.talk.clock import Clock
+from omnijet.runtime.talk.options import Options
 
 MEDIA = Path(__file__).parents[2] / "media"
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step")

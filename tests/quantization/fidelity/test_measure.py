@@ -22,10 +22,10 @@ from omnijet.quantization.fidelity.following import Recorder, feed, speak, write
 from omnijet.quantization.fidelity.gate import METRICS, default_gate, judge
 from omnijet.quantization.fidelity.measure import Fidelity, measure
 from omnijet.quantization.fidelity.report import html, to_json
-from omnijet.runtime.bundle import Bundle
-from omnijet.runtime.manifest import FILE_NAME, hash_file
-from omnijet.runtime.ort import OrtBackend
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import FILE_NAME, hash_file
+from omnijet.runtime.omni import Omni
 from tests.command import Capture, refused
 
 LAYERS = {

@@ -13,7 +13,7 @@ from omnijet.nano.evaluation.paired import paired_match
 from omnijet.nano.evaluation.scores import exact_match
 from omnijet.quantization.fidelity import plots as fidelity_plots
 from omnijet.quantization.fidelity.scores import score_changes
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.folder import Bundle
 from tests.command import Capture
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from omnijet.engines.devices import DEVICES
+from omnijet.engines.targets.devices import DEVICES
 from omnijet.quantization.fidelity.speed import speed_bounds, step_bytes
-from omnijet.runtime.bundle import Bundle
+from omnijet.runtime.bundle.folder import Bundle
 
 
 def test_half_the_bytes_are_twice_the_steps(nano: tuple[Path, Path]) -> None:

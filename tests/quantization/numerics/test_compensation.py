@@ -10,7 +10,7 @@ from omnijet.quantization.numerics.compensation import DAMPING, round_compensate
 from omnijet.quantization.numerics.rounding import best_range, round_blocks
 from omnijet.quantization.schemes import WeightOnly
 from omnijet.quantization.weights import Change
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 

@@ -9,7 +9,7 @@ from omnijet.quantization.numerics.apply import change_of, snr_db
 from omnijet.quantization.numerics.migration import smooth_divisor
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.schemes import Static
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 

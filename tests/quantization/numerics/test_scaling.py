@@ -11,7 +11,7 @@ from omnijet.quantization.numerics.rounding import round_blocks
 from omnijet.quantization.numerics.scaling import awq_divisor, reaches, round_scaled
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.schemes import WeightOnly
-from omnijet.runtime.contract import Array
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 

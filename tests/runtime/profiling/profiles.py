@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from omnijet.runtime.clock import Span
 from omnijet.runtime.profiling.advice import advise
+from omnijet.runtime.profiling.distribution import Histogram
 from omnijet.runtime.profiling.floor import Floor
-from omnijet.runtime.profiling.histogram import Histogram
 from omnijet.runtime.profiling.inputs import Inputs
 from omnijet.runtime.profiling.machine import NOT_A_JETSON, UNKNOWN, Machine
 from omnijet.runtime.profiling.measure import Result, StepSpread
+from omnijet.runtime.profiling.percentiles import Spread
 from omnijet.runtime.profiling.record import BundleFacts, Profile, Settings
 from omnijet.runtime.profiling.resident import Resident
-from omnijet.runtime.profiling.spread import Spread
 from omnijet.runtime.profiling.trace import Track
+from omnijet.runtime.talk.clock import Span
 
 MACHINE = Machine(
     device="d",

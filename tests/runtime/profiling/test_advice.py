@@ -11,8 +11,8 @@ from omnijet.runtime.profiling.advice import ANY, MACHINE_RULES, RULES, advise, 
 from omnijet.runtime.profiling.floor import Floor
 from omnijet.runtime.profiling.machine import Machine
 from omnijet.runtime.profiling.measure import Result
+from omnijet.runtime.profiling.percentiles import Spread
 from omnijet.runtime.profiling.resident import Resident
-from omnijet.runtime.profiling.spread import Spread
 from tests.runtime.profiling.profiles import FLOORS, MACHINE, flat, result
 
 VOCODER = {"vocoder": Floor("operations", 1e9, 1e11)}  # 10 ms

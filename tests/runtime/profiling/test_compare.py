@@ -8,9 +8,9 @@ import pytest
 
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.profiling.compare import compare
+from omnijet.runtime.profiling.percentiles import Spread
 from omnijet.runtime.profiling.record import Profile
 from omnijet.runtime.profiling.resident import Resident, Scope
-from omnijet.runtime.profiling.spread import Spread
 from tests.runtime.profiling.profiles import flat, profile, result
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.floor import Floor, floors, stage_floor_ms
 from omnijet.runtime.profiling.inputs import Inputs
 from omnijet.runtime.profiling.rates import Rates
-from omnijet.runtime.profiling.work import Work
+from omnijet.runtime.profiling.workload import Work
 from tests.runtime.profiling.profiles import FLOORS, flat, result
 
 

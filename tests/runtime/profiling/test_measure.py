@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnijet.runtime.clock import Span
-from omnijet.runtime.dims import ModelDims
-from omnijet.runtime.ort import OrtBackend
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.measure import measure, measure_one, stall_ms, until
 from omnijet.runtime.profiling.scenarios import SCENARIOS, Scenario
-from omnijet.runtime.reply import PcmChunk, Reply, TextDelta
+from omnijet.runtime.talk.clock import Span
+from omnijet.runtime.talk.reply import PcmChunk, Reply, TextDelta
 
 PAUSE_S = 0.02
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from omnijet.runtime.profiling.distribution import Histogram
 from omnijet.runtime.profiling.floor import Floor
-from omnijet.runtime.profiling.histogram import Histogram
 from omnijet.runtime.profiling.plots import against_floor, legend, memory, steps, waits
 from omnijet.runtime.profiling.resident import Resident
 from tests.runtime.profiling.profiles import FLOORS, flat, result

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.messages import parse_messages
-from omnijet.runtime.options import Options
-from omnijet.runtime.pipeline import Omni
+from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.inputs import Inputs
 from omnijet.runtime.profiling.scenarios import MEDIA, SCENARIOS, chosen
+from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.talk.options import Options
 
 
 def test_every_medium_has_a_short_and_a_long_reply() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from omnijet.runtime.clock import Span
 from omnijet.runtime.profiling.timeline import merged, timeline
+from omnijet.runtime.talk.clock import Span
 from tests.runtime.profiling.profiles import TRACK
 
 

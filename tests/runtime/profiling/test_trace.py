@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from omnijet.runtime.clock import Span
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.profiling import trace
+from omnijet.runtime.talk.clock import Span
 from tests.runtime.profiling.profiles import TRACK
 
 _MS = st.floats(0, 1e6)

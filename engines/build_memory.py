@@ -1,0 +1,137 @@
+"""How much memory a build takes, before it is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from omnijet.engines.lowering.blocks import is_int8_block
+from omnijet.engines.targets.target import Target
+from omnijet.engines.targets.toolkits import Library
+from omnijet.runtime.errors import OmnijetError
+
+
+@dataclass(frozen=True, slots=True)
+class WeightBytes:
+    """What a graph's weights take, in bytes.
+
+    Attributes:
+        packed: of all, those with two numbers in a byte.
+        largest: the largest tensor.
+    """
+
+    total: int
+    packed: int
+    largest: int
+
+    @staticmethod
+    def of(graph: Path, int8_blocks: bool = True) -> WeightBytes:
+        """Of a graph file; the weights themselves are not read.
+
+        Args:
+            int8_blocks: whether weights of INT8 in blocks stay so, and do not become floats.
+
+        Raises:
+            OmnijetError: it is no graph.
+        """
+        sizes, packed = [0], 0
+        try:
+            loaded = ir.load(graph).graph
+        except Exception as error:  # protobuf's and onnx_ir's own
+            raise OmnijetError(
+                "a graph cannot be read", where=graph, got=error, fix="export the bundle again"
+            ) from error
+        grown = {} if int8_blocks else dict(map(_grown, filter(is_int8_block, loaded)))
+        for value in loaded.initializers.values():
+            if value.const_value is not None:
+                sizes.append(int(value.const_value.nbytes) * grown.get(value.name, 1))
+                packed += sizes[-1] if value.const_value.dtype in PACKED else 0
+        return WeightBytes(sum(sizes), packed, max(sizes))
+
+
+def _grown(node: ir.Node) -> tuple[str | None, int]:
+    """A weight of 8 bits, and how many bytes each number is as a float: as its scale."""
+    weight, scale = node.inputs[:2]
+    assert weight is not None and scale is not None and scale.dtype is not None
+    return weight.name, scale.dtype.bitwidth // 8
+
+
+SYSTEM_BYTES = 1_500_000_000
+"""Of a Jetson's memory, what its system keeps for itself: an estimate."""
+
+PACKED = (ir.DataType.INT4, ir.DataType.UINT4)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Memory of a builder: so many bytes, and so many for each byte of weights."""
+
+    base: int
+    each: float
+    packed: float = 0.0
+    largest: float = 0.0
+
+
+RATES: Mapping[Library, Rates] = {
+    # published: builds on a device need 3 to 4 times the bytes of the parameters
+    "tensorrt": Rates(1_000_000_000, 4.0),
+    # measured with 1.7.1 (the process, at its peak): of 85 engines of a 3B all lay between 0.75 and
+    # 1.15 of this, those of the Thinker between 0.9 and 1.05; at nano dimensions 0.31 to 0.53 GB
+    "tensorrt_rtx": Rates(900_000_000, 2.0, packed=1.0, largest=0.75),
+}
+MAPPED: Mapping[Library, float] = {"tensorrt": 0.0, "tensorrt_rtx": 0.8}
+"""Share of the weights that is pages of their file at the peak (5.1 of 6.2 GB): the system takes
+them back where memory is short."""
+
+
+def least_bytes(weights: WeightBytes, library: Library) -> int:
+    """Memory without which a build is hopeless."""
+    return predicted_bytes(weights, library) - round(MAPPED[library] * weights.total)
+
+
+def predicted_bytes(weights: WeightBytes, library: Library) -> int:
+    """Memory of the process that builds this graph, at its peak."""
+    rates = RATES[library]
+    return round(
+        rates.base
+        + rates.each * weights.total
+        + rates.packed * weights.packed
+        + rates.largest * weights.largest
+    )
+
+
+def available_bytes() -> int:
+    """Of this machine, with swap."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    facts = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
+    return sum(int(facts[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
+
+
+def device_bytes(target: Target) -> float | None:
+    """What a build on the target itself can have; None: it is not built there, or not known."""
+    if target.library != "tensorrt" or target.memory_gb is None:
+        return None
+    return target.memory_gb * 1e9 - (SYSTEM_BYTES if target.device.shared else 0)
+
+
+def require_memory(graph: str, least: int, target: Target) -> None:
+    """Is there enough for it now, on this machine? Raises `OmnijetError`."""
+    available = available_bytes()
+    if least > available:
+        raise OmnijetError(
+            f"there is too little memory to build {graph}",
+            where=f"this machine, for target {target.name}",
+            expected=f"{least / 1e9:.1f} GB free",
+            got=f"{available / 1e9:.1f} GB free",
+            fix=remedy(graph),
+        )
+
+
+def remedy(graph: str) -> str:
+    return (
+        f"close other programs and build this graph alone (--graphs {graph}), add swap, or take a "
+        "recipe of fewer bits (`omnijet quantize BUNDLE --list`)"
+    )

@@ -1,0 +1,1 @@
+"""Machines and libraries: facts with their sources, and the limits that follow."""

@@ -1,0 +1,44 @@
+"""A number with its source, and the sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SOURCES: Mapping[str, str] = {
+    "orin-nano": "NVIDIA, Jetson Orin Nano Super developer kit: 67 TOPS of INT8 with sparsity, "
+    "half of it without, FP16 half of INT8; 102 GB/s",
+    "orin-nx": "NVIDIA, Jetson Orin NX series data sheet",
+    "agx-orin": "NVIDIA, Jetson AGX Orin series technical brief: 170 (64 GB) and 108 (32 GB) TOPS "
+    "of INT8 with sparsity on the GPU alone, half of it without; FP16 half of INT8",
+    "thor": "NVIDIA, Jetson T5000: 2,070 TFLOPS of FP4 with sparsity; half of it without, and half "
+    "of that in FP8",
+    "geforce": "NVIDIA, GeForce specifications: 192 bit, 15, 21 and 28 Gbit/s",
+    "a10": "NVIDIA, A10 data sheet",
+    "l4": "NVIDIA, L4 data sheet",
+    "h100": "NVIDIA, H100 data sheet, SXM",
+    "pro-6000": "NVIDIA, RTX PRO 6000 Blackwell Workstation Edition data sheet",
+    "jetpack": "NVIDIA, JetPack release notes: 6.2 and 6.2.1, 7.0, 7.2 and 7.2.2",
+    "operators": "onnx/onnx-tensorrt, docs/operators.md and docs/Changelog.md",
+    "layers": "NVIDIA/TensorRT, NvInfer.h of the version",
+    "matrix": "NVIDIA, TensorRT support matrix: numbers by compute capability",
+    "tried": "parsed and built with TensorRT-RTX 1.7, `python -m tools.full_size.build`",
+    "ort": "ONNX Runtime 1.32 on a CPU, as the tests run it",
+}
+"""Key -> where facts are from. Nothing of the devices was measured here, and the data sheets
+themselves were not at hand when they were written down: look there before you rely on one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A published number and the key of its source; None: not published, or not found."""
+
+    value: float | None
+    source: str | None
+
+    def __post_init__(self) -> None:
+        assert (self.value is None) == (self.source is None), self
+        assert self.source is None or self.source in SOURCES, self
+
+
+UNKNOWN = Fact(None, None)

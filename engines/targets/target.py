@@ -1,0 +1,92 @@
+"""What bundles and engines are made for: a machine with a library, and the limits there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from omnijet.engines.targets.devices import DEVICES, Device
+from omnijet.engines.targets.limits import limits_for
+from omnijet.engines.targets.toolkits import TOOLKITS, Flavour, Library, Toolkit
+
+Numbers = Literal["int4 weights", "int8 weights", "int8", "fp8"]
+"""What products with weights may be made of, besides floats; the last two with activations."""
+
+INTEGERS: frozenset[Numbers] = frozenset({"int4 weights", "int8 weights", "int8"})
+FP8_SINCE = 89
+"""Compute capability of Ada: the first whose tensor cores multiply FP8 (source: `matrix`).
+All that run TensorRT here multiply INT8, and have weights of INT4 (source: `layers`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device with a toolkit. `agx-orin-64` on JetPack 6.2 and on 7.2 are two targets."""
+
+    device: Device
+    toolkit: Toolkit
+
+    @property
+    def name(self) -> str:
+        shipped_alone = self.toolkit.name.startswith("jp")
+        return f"{self.device.name}-{self.toolkit.name}" if shipped_alone else self.device.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.device.title}, {self.toolkit.title}"
+
+    @property
+    def compute_capability(self) -> int | None:
+        """Of the GPU, `sm` times ten; None: no GPU."""
+        return self.device.compute_capability
+
+    @property
+    def memory_gb(self) -> float | None:
+        """Of the GPU; where it is shared, of the whole machine; None: not known."""
+        return self.device.memory_gb.value
+
+    @property
+    def bandwidth_gb_s(self) -> float | None:
+        """Of memory, at its peak; None: not known."""
+        return self.device.bandwidth_gb_s.value
+
+    @property
+    def library(self) -> Library:
+        return self.toolkit.library
+
+    @property
+    def flavour(self) -> Flavour:
+        """What a canonical graph is lowered to (`omnijet.engines.lowering.flavours`)."""
+        return self.toolkit.flavour
+
+    @property
+    def numbers(self) -> frozenset[Numbers]:
+        """What products with weights may be made of. Weights of INT8 in blocks cost what floats
+        cost where the toolkit has no feature `int8 blocks`."""
+        capability = self.compute_capability
+        fp8 = capability is not None and capability >= FP8_SINCE
+        return INTEGERS | {"fp8"} if fp8 else INTEGERS
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """Largest size of each symbol of `omnijet.runtime.bundle.contract.AXES`, by default."""
+        return limits_for(self.memory_gb, self.flavour, self.bandwidth_gb_s)
+
+
+def _targets(toolkit: str, *devices: str) -> list[Target]:
+    return [Target(DEVICES[device], TOOLKITS[toolkit]) for device in devices]
+
+
+ORIN = ("orin-nano", "orin-nx", "agx-orin-32", "agx-orin-64")
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        *_targets("ort", "cpu"),
+        *_targets("jp62", *ORIN),
+        *_targets("jp72", *ORIN),
+        *_targets("jp70", "thor"),
+        *_targets("jp72", "thor"),
+        *_targets("rtx", "rtx-ampere", "rtx-ada", "rtx-blackwell"),
+        *_targets("trt", "cuda-ampere", "cuda-ada", "cuda-hopper", "cuda-blackwell"),
+    )
+}

@@ -1,0 +1,78 @@
+"""Libraries that run graphs, in the versions that a platform ships: facts with their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Library = Literal["tensorrt", "tensorrt_rtx", "onnxruntime"]
+Flavour = Literal["native", "decomposed", "cpu"]
+"""What a canonical graph is lowered to (`omnijet.engines.lowering.flavours`)."""
+Feature = Literal["attention", "rotary", "kv cache update", "int8 blocks"]
+"""`kv cache update`: in place, of a fixed length; `int8 blocks`: weights of 8 bits in blocks."""
+Version = tuple[int, int]
+
+FEATURES: Mapping[Feature, tuple[Version, str]] = {
+    "attention": ((10, 14), "operators"),
+    "rotary": ((10, 15), "operators"),
+    "kv cache update": ((10, 15), "operators"),
+}
+"""The TensorRT whose API and parser began with it, and the source. No header of TensorRT up to
+11.1 names INT8 among what it dequantizes in blocks: they become floats there
+(`omnijet.engines.lowering.flavours`). TensorRT-RTX 1.7 builds it."""
+
+NATIVE_NEEDS: frozenset[Feature] = frozenset({"attention", "rotary", "kv cache update"})
+
+
+@dataclass(frozen=True, slots=True)
+class Toolkit:
+    """One library in the versions of one platform.
+
+    Attributes:
+        oldest, newest: major and minor version of the library that it comes in.
+        cuda, python: what it comes with; None: whatever is installed.
+        source: key in `omnijet.engines.targets.sources.SOURCES`.
+    """
+
+    name: str
+    title: str
+    library: Library
+    oldest: Version
+    newest: Version
+    cuda: str | None
+    python: str | None
+    source: str
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """What every version of it has."""
+        if self.library == "tensorrt_rtx":
+            return NATIVE_NEEDS | {"int8 blocks"}
+        if self.library == "tensorrt":
+            return frozenset(
+                feature for feature, (since, _) in FEATURES.items() if self.oldest >= since
+            )
+        return frozenset()
+
+    @property
+    def flavour(self) -> Flavour:
+        """What its parser takes."""
+        if self.library == "onnxruntime":
+            return "cpu"
+        return "native" if self.features >= NATIVE_NEEDS else "decomposed"
+
+
+TOOLKITS: Mapping[str, Toolkit] = {
+    toolkit.name: toolkit
+    for toolkit in (
+        Toolkit("ort", "ONNX Runtime", "onnxruntime", (1, 23), (1, 32), None, None, "ort"),
+        Toolkit("jp62", "JetPack 6.2", "tensorrt", (10, 3), (10, 3), "12.6", "3.10", "jetpack"),
+        Toolkit(
+            "jp70", "JetPack 7.0, 7.1", "tensorrt", (10, 13), (10, 13), "13.0", "3.12", "jetpack"
+        ),
+        Toolkit("jp72", "JetPack 7.2", "tensorrt", (10, 16), (11, 4), "13.2", "3.12", "jetpack"),
+        Toolkit("trt", "TensorRT", "tensorrt", (10, 15), (11, 5), None, None, "operators"),
+        Toolkit("rtx", "TensorRT-RTX", "tensorrt_rtx", (1, 7), (1, 7), None, None, "tried"),
+    )
+}

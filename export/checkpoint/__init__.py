@@ -1,0 +1,1 @@
+"""A checkpoint as it lies on disk: configuration, tensors, texts, voices."""

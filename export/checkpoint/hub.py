@@ -1,0 +1,186 @@
+"""Where a checkpoint is: a folder on this machine, or a repository of the model hub."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import logging
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from omnijet.export.checkpoint.config import read_dims
+from omnijet.export.checkpoint.folder import CONFIG, GENERATION_CONFIG, missing_files, read_json
+from omnijet.runtime.errors import OmnijetError
+
+_log = logging.getLogger(__name__)
+
+_HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
+_CONFIGS = (CONFIG, GENERATION_CONFIG)
+_PATTERNS = (
+    *_CONFIGS,
+    "preprocessor_config.json",
+    "processor_config.json",
+    "chat_template.*",
+    "tokenizer*",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "spk_dict.pt",
+)
+_ATTEMPTS = 4
+_PAUSE_S = 2.0  # before the first further attempt; doubled each time
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NETWORK_PACKAGES = {"requests", "urllib3", "httpx", "httpcore"}
+
+
+def resolve(checkpoint: str) -> Path:
+    """The folder of a checkpoint, downloaded into the hub's cache if it must be.
+
+    Args:
+        checkpoint: an existing folder, or `org/name[@revision]` on the hub (`HF_ENDPOINT`,
+            `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` have their usual meaning). Files that
+            are there are not fetched again; a broken download goes on where it stopped.
+
+    Raises:
+        OmnijetError: neither a folder nor a repository that can be fetched whole.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.is_dir():
+        return path
+    match = _HUB_ID.fullmatch(checkpoint)
+    if path.exists() or match is None or checkpoint.startswith((".", "/", "~")):
+        is_file = path.is_file()
+        raise OmnijetError(
+            "this is a file, not a checkpoint folder" if is_file else "there is no such folder",
+            where=checkpoint,
+            expected="an existing folder, or a hub id such as Qwen/Qwen2.5-Omni-3B",
+            fix=f"pass its folder: {path.parent}" if is_file else _neighbours(path),
+        )
+    repo, revision = match["id"], match["revision"]
+    # a foreign model is refused before its gigabytes
+    folder = _download(repo, revision, _CONFIGS, checkpoint)
+    if not (folder / CONFIG).is_file():
+        raise OmnijetError(
+            "the repository holds no model", where=checkpoint, expected=CONFIG, got="none"
+        )
+    read_dims(read_json(folder / CONFIG), None, f"{checkpoint}: {CONFIG}")
+    # the commit just seen: a branch may move between the two downloads
+    folder = _download(repo, folder.name, _PATTERNS, checkpoint)
+    missing = missing_files(folder)
+    if missing:
+        raise OmnijetError(
+            "the downloaded checkpoint is incomplete",
+            where=folder,
+            expected=", ".join(missing),
+            fix="run the same command again while online: it goes on where it stopped",
+        )
+    return folder
+
+
+def _download(repo: str, revision: str | None, patterns: Sequence[str], where: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
+        except Exception as error:
+            fault = _explain(error, where)
+            if fault is None:
+                raise
+            if attempt == _ATTEMPTS - 1 or not _is_interruption(error):
+                raise fault from error
+            pause = _PAUSE_S * 2**attempt
+            _log.warning("the download broke off (%s); going on in %g s", error, pause)
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _explain(error: Exception, where: str) -> OmnijetError | None:
+    """The fault behind an exception of `huggingface_hub`; None if it is a bug, not a fault."""
+    from huggingface_hub import errors
+
+    def fault(what: str, fix: str, got: object = error) -> OmnijetError:
+        first_line = str(got).strip().split("\n")[0]
+        return OmnijetError(what, where=where, got=first_line or type(got).__name__, fix=fix)
+
+    chain = _chain(error)
+    status = next((code for code in map(_status, chain) if code is not None), None)
+    if any(isinstance(e, OSError) and e.errno in _DISK_FULL for e in chain):
+        return fault("the disk is full", "free space, or set HF_HOME to a folder on another disk")
+    if isinstance(error, PermissionError):
+        return fault("the hub's cache cannot be written", "set HF_HOME to a folder of yours")
+    if isinstance(error, errors.HFValidationError):
+        return fault("this is no hub id", "ids look like Qwen/Qwen2.5-Omni-3B")
+    if isinstance(error, errors.GatedRepoError) or status == 403:
+        fix = "accept its licence on the hub's page, then set HF_TOKEN to a token that may read it"
+        return fault("the repository is gated", fix, f"HTTP {status}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        fix = "check the spelling; for a private repository set HF_TOKEN"
+        if Path(where.split("/")[0]).is_dir():
+            fix += f"; if a folder was meant: there is no {where} here"
+        return fault("there is no such repository on the hub", fix, f"HTTP {status}")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return fault(
+            "the repository has no such revision",
+            "leave @revision out for the newest",
+            f"HTTP {status}",
+        )
+    if status == 401:
+        fix = "set HF_TOKEN to a valid token, or unset it"
+        return fault("the hub does not accept the token", fix, "HTTP 401")
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        fix = "check the connection, HF_ENDPOINT and HF_HUB_OFFLINE, or pass a folder"
+        return fault("the hub cannot be reached", fix, chain[-1])
+    if status is not None and status < 500:
+        fix = "check HF_ENDPOINT; if it is right, try again later or pass a folder"
+        return fault("the hub refuses a file", fix)
+    if status is not None or _is_interruption(error):
+        return fault(
+            "the download broke off", "run the same command again: it goes on where it stopped"
+        )
+    return None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception and what caused it, outermost first."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__
+    return chain
+
+
+def _status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """Whether another attempt may go further: a broken connection, a failing server."""
+    status = _status(error)
+    if status is not None:
+        return status >= 500
+    packages = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return bool(packages & _NETWORK_PACKAGES) or "Consistency check failed" in str(error)
+
+
+def _neighbours(path: Path) -> str:
+    """What to type instead: folders beside the one that does not exist."""
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        return f"check the path: there is no folder {parent} either"
+    try:
+        names = [entry.name for entry in parent.iterdir() if entry.is_dir()]
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return (
+        f"did you mean {path.with_name(near[0])}?"
+        if near
+        else f"check the path; {parent} has no {path.name}"
+    )

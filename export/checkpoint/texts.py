@@ -1,0 +1,53 @@
+"""The bundle's text files: tokenizer and chat template."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER
+from omnijet.runtime.errors import OmnijetError
+
+
+def write_texts(source: Path, folder: Path) -> None:
+    """Copies the tokenizer and the chat template of checkpoint folder `source`.
+
+    Raises:
+        OmnijetError: one of them is missing or cannot be read.
+    """
+    template = read_chat_template(source)
+    tokenizer = source / TOKENIZER
+    if not tokenizer.is_file():
+        raise OmnijetError(
+            "the checkpoint has no tokenizer",
+            where=source,
+            expected=TOKENIZER,
+            fix="download the checkpoint again; any Qwen2.5-Omni tokenizer.json will do",
+        )
+    shutil.copyfile(tokenizer, folder / TOKENIZER)
+    (folder / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
+
+
+def read_chat_template(source: Path) -> str:
+    """The chat template from wherever transformers keeps it: `chat_template.jinja`,
+    `chat_template.json`, or the tokenizer's configuration."""
+    plain = source / "chat_template.jinja"
+    if plain.is_file():
+        return plain.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        path = source / name
+        if not path.is_file():
+            continue
+        try:
+            template = json.loads(path.read_text(encoding="utf-8")).get("chat_template")
+        except (ValueError, AttributeError) as error:
+            raise OmnijetError("a JSON file is damaged", where=path, got=error) from error
+        if isinstance(template, str):
+            return template
+    raise OmnijetError(
+        "the checkpoint has no chat template",
+        where=source,
+        expected="chat_template.jinja, chat_template.json or tokenizer_config.json with one",
+        fix="download the checkpoint again",
+    )

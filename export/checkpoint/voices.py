@@ -1,0 +1,105 @@
+"""The speakers of a checkpoint: `spk_dict.pt`."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.errors import OmnijetError
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One speaker.
+
+    Attributes:
+        bos_token: the text id that opens its replies.
+        cond: f32[1, 192], speaker condition of the DiT.
+        ref_mel: f32[1, frames, 80], reference mel; the ECAPA encoder reads it.
+    """
+
+    name: str
+    bos_token: int
+    cond: Tensor
+    ref_mel: Tensor
+
+
+def load_voices(path: Path, dims: ModelDims) -> dict[str, Voice]:
+    """Reads all speakers.
+
+    Raises:
+        OmnijetError: the file is missing or damaged, or a speaker does not fit the model;
+            lists every fault.
+    """
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise OmnijetError(
+            "the checkpoint has no voices",
+            where=path,
+            expected="spk_dict.pt beside the weights",
+            fix="copy it from the model's hub page; fine-tunes often leave it out",
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise OmnijetError(
+            "the voices cannot be read",
+            where=path,
+            got=str(error).splitlines()[0],
+            fix="download spk_dict.pt again",
+        ) from error
+    if not isinstance(data, dict) or not data:
+        raise OmnijetError(
+            "the voices cannot be read", where=path, expected="speakers by name", got=type(data)
+        )
+    faults = [fault for name, entry in data.items() for fault in _faults(name, entry, dims)]
+    if faults:
+        raise OmnijetError(
+            "the voices do not fit the model", where=path, got="\n            ".join(faults)
+        )
+    return {
+        name: Voice(name, int(entry["bos_token"]), entry["cond"].float(), entry["ref_mel"].float())
+        for name, entry in data.items()
+    }
+
+
+def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
+    if not isinstance(name, str) or not name.isidentifier():
+        return [f"{name!r}: expected a plain word as the name"]
+    if not isinstance(entry, dict):
+        return [f"{name}: expected bos_token, cond and ref_mel, got {type(entry).__name__}"]
+    faults = []
+    token = entry.get("bos_token")
+    if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < dims.thinker.vocab:
+        faults.append(f"{name}.bos_token: expected an id below {dims.thinker.vocab}, got {token}")
+    reach = max(
+        dilation * (kernel - 1) // 2
+        for kernel, dilation in zip(dims.ecapa.kernels, dims.ecapa.dilations, strict=True)
+    )
+    # the speaker encoder reflects at the ends, so it needs one frame more than it reaches
+    for key, expected, least in (
+        ("cond", f"[1, {dims.dit.speaker_cond}]", (1, dims.dit.speaker_cond)),
+        ("ref_mel", f"[1, {reach + 1} or more, {dims.dit.mel}]", (1, reach + 1, dims.dit.mel)),
+    ):
+        value = entry.get(key)
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            faults.append(f"{name}.{key}: expected a tensor of floats, got {_kind(value)}")
+        elif not _fits(tuple(value.shape), least) or not bool(torch.isfinite(value).all()):
+            faults.append(f"{name}.{key}: expected finite {expected}, got {list(value.shape)}")
+    return faults
+
+
+def _fits(shape: tuple[int, ...], least: tuple[int, ...]) -> bool:
+    """Whether the ends are equal and what is between is long enough."""
+    if len(shape) != len(least) or (shape[0], shape[-1]) != (least[0], least[-1]):
+        return False
+    return all(found >= minimum for found, minimum in zip(shape, least, strict=True))
+
+
+def _kind(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,1 @@
+"""Graph files, their weight files and passes over them. No torch here."""

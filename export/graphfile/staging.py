@@ -1,0 +1,110 @@
+"""Write beside, then rename: an output folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omnijet.runtime.bundle.manifest import FILE_NAME, Manifest
+from omnijet.runtime.errors import OmnijetError
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iterator[Path]:
+    """Yields a folder beside `target`, renamed to it when the block succeeds.
+
+    On any exception, Ctrl-C included, the folder is removed and `target` is untouched.
+
+    Raises:
+        OmnijetError: `target` exists and `replace` is false, its parent cannot be written,
+            or the disk lacks `needed_bytes`.
+    """
+    parent = target.absolute().parent
+    if not replace:
+        require_absent(target)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=parent))
+    except OSError as error:
+        raise OmnijetError(
+            "the output folder cannot be written",
+            where=parent,
+            got=os.strerror(error.errno or 0),
+            fix="choose a folder that you may write to",
+        ) from error
+    try:
+        require_room(parent, needed_bytes)
+        staging.chmod(0o755)
+        yield staging
+        engines = _engines_in(target)
+        _swap(staging, target)
+        if engines:
+            _log.warning("%d engines went with the bundle that was replaced: %s", engines, target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def require_room(folder: Path, needed_bytes: int) -> None:
+    """On the disk of a folder. Raises `OmnijetError`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise OmnijetError(
+            "the disk has too little room",
+            where=folder,
+            expected=f"{needed_bytes / 1e9:.2f} GB free",
+            got=f"{free / 1e9:.2f} GB free",
+            fix="free space or choose another disk",
+        )
+
+
+def _engines_in(target: Path) -> int:
+    """How many a bundle has that may be damaged, or not there."""
+    try:
+        return sum(map(len, Manifest.read(target).engines.values()))
+    except OmnijetError:
+        return 0
+
+
+def _swap(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.absolute().parent))
+    target.rename(old / "previous")
+    try:
+        staging.rename(target)
+    except OSError:
+        (old / "previous").rename(target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def require_absent(target: Path) -> None:
+    """Nothing is overwritten unasked."""
+    if target.exists():
+        raise OmnijetError(
+            "the output folder exists already",
+            where=target,
+            expected="a path that does not exist",
+            fix="choose another path, delete it, or pass --force",
+        )
+
+
+def require_bundle(target: Path) -> None:
+    """Only a bundle is ever replaced: a mistyped path must not cost a folder of photos."""
+    if target.exists() and not (target / FILE_NAME).is_file():
+        raise OmnijetError(
+            "what would be replaced is not a bundle",
+            where=target,
+            expected=f"a folder with {FILE_NAME}, or nothing",
+            fix="choose another path, or delete it yourself",
+        )

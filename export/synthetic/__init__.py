@@ -1,0 +1,1 @@
+"""Seeded random checkpoints of any size."""

@@ -1,0 +1,209 @@
+"""Synthetic checkpoints of any dimensions: real names, shapes, dtypes and files, seeded
+random values with realistic statistics, written in a stream."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from omnijet.export.checkpoint.config import read_dims
+from omnijet.export.checkpoint.tensors import TensorLayout, checkpoint_layout
+from omnijet.export.graphfile.staging import staged_folder
+from omnijet.export.synthetic.tokenizer import write_tokenizer
+from omnijet.export.synthetic.weight_rules import MEL_MEAN, dit_frequencies, outlier_channels, rule
+from omnijet.runtime.bundle.dims import ModelDims
+
+SHARD_BYTES = 5_000_000_000  # what the hub's files hold
+BLOCK_VALUES = 1 << 22
+STORED = {"bf16": ("BF16", torch.bfloat16), "f32": ("F32", torch.float32)}
+REF_MEL_FRAMES = 400
+VOICES = {"Ethan": 0, "Chelsie": 2}  # name -> offset of its opening id, as in the real files
+REAL_VOICE_IDS = 151870
+VOICE_OFFSET = 20  # in a tiny vocabulary, from its first special id
+
+Progress = Callable[[int, int], None]
+"""Told (bytes done, bytes in all)."""
+
+
+def write_checkpoint(
+    folder: Path,
+    config: dict[str, Any],
+    *,
+    seed: int,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Progress = lambda done, total: None,
+) -> Path:
+    """Writes a checkpoint; memory stays small at any size.
+
+    Args:
+        folder: must not exist.
+        config: a `config.json`, for example from `omnijet.export.synthetic.presets`.
+        seed: same seed, same bytes.
+        shard_bytes: most bytes of weights in one file.
+    """
+    generation = {"eos_token_id": _eos(config), "pad_token_id": _pad(config)}
+    dims = read_dims(config, generation, "synthetic")
+    layout = checkpoint_layout(dims)
+    total = sum(_bytes(entry) for entry in layout.values())
+    with staged_folder(folder, replace=False, needed_bytes=total) as staging:
+        _write_json(staging / "config.json", config)
+        _write_json(staging / "generation_config.json", generation)
+        _write_json(staging / "preprocessor_config.json", PREPROCESSOR)
+        write_tokenizer(staging, dims)
+        torch.save(_voices(dims, seed), staging / "spk_dict.pt")
+        _write_shards(staging, dims, layout, seed, shard_bytes, progress)
+    return folder
+
+
+PREPROCESSOR: dict[str, Any] = {
+    "chunk_length": 300,
+    "dither": 0.0,
+    "feature_extractor_type": "WhisperFeatureExtractor",
+    "feature_size": 128,
+    "hop_length": 160,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "max_pixels": 12845056,
+    "merge_size": 2,
+    "min_pixels": 3136,
+    "n_fft": 400,
+    "n_samples": 4800000,
+    "nb_max_frames": 30000,
+    "padding_side": "right",
+    "padding_value": 0.0,
+    "patch_size": 14,
+    "processor_class": "Qwen2_5OmniProcessor",
+    "return_attention_mask": True,
+    "sampling_rate": 16000,
+    "temporal_patch_size": 2,
+}
+
+
+def _write_shards(
+    folder: Path,
+    dims: ModelDims,
+    layout: dict[str, TensorLayout],
+    seed: int,
+    shard_bytes: int,
+    progress: Progress,
+) -> None:
+    shards = _plan(layout, shard_bytes)
+    total = sum(_bytes(entry) for entry in layout.values())
+    done = 0
+    weight_map = {}
+    for number, keys in enumerate(shards, start=1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        weight_map.update(dict.fromkeys(keys, name))
+        with open(folder / name, "wb") as file:
+            _write_header(file, {key: layout[key] for key in keys})
+            for key in keys:
+                for block in _values(key, layout[key], dims, seed):
+                    file.write(memoryview(block.view(torch.uint8).numpy()))  # type: ignore[arg-type]
+                    done += block.numel() * block.element_size()
+                    progress(done, total)
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    _write_json(folder / "model.safetensors.index.json", index)
+
+
+def _plan(layout: dict[str, TensorLayout], shard_bytes: int) -> list[list[str]]:
+    """Keys per shard, in order; a shard may exceed the limit by no tensor but its first."""
+    shards: list[list[str]] = []
+    room = 0
+    for key, entry in layout.items():
+        if not shards or _bytes(entry) > room:
+            shards.append([])
+            room = shard_bytes
+        shards[-1].append(key)
+        room -= _bytes(entry)
+    return shards
+
+
+def _write_header(file: BinaryIO, layout: dict[str, TensorLayout]) -> None:
+    """The safetensors header: length, then JSON padded so that the data is aligned."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for key, entry in layout.items():
+        size = _bytes(entry)
+        header[key] = {
+            "dtype": STORED[entry.dtype][0],
+            "shape": list(entry.shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 64 + 56)  # 8 bytes of length in front
+    file.write(len(text).to_bytes(8, "little"))
+    file.write(text)
+
+
+def _values(key: str, entry: TensorLayout, dims: ModelDims, seed: int) -> Iterator[Tensor]:
+    """The flat values of one tensor, block by block, in the stored dtype."""
+    stored = STORED[entry.dtype][1]
+    if key.endswith("rotary_embed.inv_freq"):
+        yield torch.tensor(dit_frequencies(dims)).bfloat16().to(stored)
+        return
+    law = rule(key, entry.shape)
+    generator = torch.Generator().manual_seed(zlib.crc32(key.encode(), seed))
+    row = entry.numel // entry.shape[0]
+    rows = max(1, BLOCK_VALUES // row)
+    outliers = outlier_channels(dims.thinker.hidden) if law.outliers != 1.0 else []
+    silent = _never_drawn(dims) if key == "talker.codec_head.weight" else ()
+    for start in range(0, entry.shape[0], rows):
+        count = min(rows, entry.shape[0] - start)
+        block = torch.empty(count, row).normal_(law.mean, law.spread, generator=generator)
+        for channel in outliers:
+            if start <= channel < start + count:
+                block[channel - start] *= law.outliers
+        for channel in silent:
+            if start <= channel < start + count:
+                block[channel - start] = 0
+        yield block.to(stored).reshape(-1)
+
+
+def _never_drawn(dims: ModelDims) -> list[int]:
+    """Codec ids that are neither sound nor an end: a trained Talker never draws them, and
+    the reference fails on those that its codec table lacks."""
+    sounds = dims.dit.codec_rows - 2
+    ends = (dims.codec.pad, dims.codec.eos)
+    return [token for token in range(sounds, dims.talker.vocab) if token not in ends]
+
+
+def _voices(dims: ModelDims, seed: int) -> dict[str, dict[str, Any]]:
+    """Speakers as the real file holds them."""
+    generator = torch.Generator().manual_seed(zlib.crc32(b"spk_dict", seed))
+    real = dims.tokens.audio > VOICE_OFFSET * 1000
+    first = REAL_VOICE_IDS if real else dims.tokens.pad + VOICE_OFFSET
+    voices = {}
+    for name, offset in VOICES.items():
+        mel = torch.randn(1, REF_MEL_FRAMES, dims.dit.mel, generator=generator)
+        voices[name] = {
+            "bos_token": first + offset,
+            "cond": torch.randn(1, dims.dit.speaker_cond, generator=generator),
+            "ref_mel": MEL_MEAN + 2 * mel,
+        }
+    return voices
+
+
+def _eos(config: dict[str, Any]) -> list[int]:
+    thinker = config["thinker_config"]
+    return [thinker["eos_token_id"], thinker["pad_token_id"]]
+
+
+def _pad(config: dict[str, Any]) -> int:
+    pad: int = config["thinker_config"]["pad_token_id"]
+    return pad
+
+
+def _bytes(entry: TensorLayout) -> int:
+    return entry.numel * STORED[entry.dtype][1].itemsize
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

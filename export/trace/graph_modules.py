@@ -1,0 +1,45 @@
+"""Which module makes which graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from omnijet.export.modules.audio_encoder import AudioEncoder
+from omnijet.export.modules.base import weight_sources
+from omnijet.export.modules.decoder import TalkerStep, ThinkerStep
+from omnijet.export.modules.dit import DitStep
+from omnijet.export.modules.vision_encoder import VisionEncoder
+from omnijet.export.modules.vocoder import Vocoder
+from omnijet.export.weights.packed import Plan
+from omnijet.runtime.bundle.contract import Precision
+from omnijet.runtime.bundle.dims import ModelDims
+
+GRAPH_MODULES: dict[str, Callable[[ModelDims, Precision], nn.Module]] = {
+    "audio_encoder": lambda dims, precision: AudioEncoder(dims.audio, precision),
+    "vision_encoder": lambda dims, precision: VisionEncoder(dims.vision, precision),
+    "thinker_step": lambda dims, precision: ThinkerStep(dims.thinker, precision),
+    "talker_step": lambda dims, precision: TalkerStep(dims.talker, precision),
+    "dit_step": lambda dims, precision: DitStep(dims.dit),
+    "vocoder": lambda dims, precision: Vocoder(dims.vocoder),
+}
+
+
+def graph_modules(dims: ModelDims, precision: Precision) -> dict[str, nn.Module]:
+    """All graph modules, on the meta device: shapes without values."""
+    return {name: make(dims, precision) for name, make in GRAPH_MODULES.items()}
+
+
+def weight_bytes(module: nn.Module, packed: Plan | None = None) -> int:
+    """Bytes of a graph's weights; `packed` are those that are written packed."""
+    total = 0
+    for name in weight_sources(module):
+        value = module.get_parameter(name)
+        parts = (packed or {}).get(name)
+        total += (
+            value.numel() * value.element_size()
+            if parts is None
+            else sum(part.nbytes(value.element_size()) for part in parts)
+        )
+    return total

@@ -1,0 +1,98 @@
+"""Tracing in a process of its own: graph after graph, while the exporter writes weights.
+
+Tracing is Python and keeps one core busy for minutes at full size; writing weights is
+mostly waiting and copying. Side by side they take little more than the longer of the two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import onnx_ir as ir
+
+from omnijet.runtime.bundle.contract import Precision, graph_contracts
+from omnijet.runtime.bundle.dims import ModelDims
+
+NO_FILE = "weights-are-not-written-yet"
+
+
+@contextmanager
+def traced(
+    names: Sequence[str], dims: ModelDims, precision: Precision, folder: Path
+) -> Iterator[Iterator[tuple[str, ir.Model]]]:
+    """Yields an iterator of (name, model), each as soon as it is traced.
+
+    Weights of the models are names, shapes and dtypes only. Models pass through files in
+    `folder`, which its owner removes. The process ends with the block, whatever happens.
+    """
+    job = {"names": list(names), "precision": precision, "folder": str(folder)}
+    # not multiprocessing: its new processes run the caller's script again
+    process = subprocess.Popen(
+        [sys.executable, "-m", "omnijet.export.trace.process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        start_new_session=True,  # Ctrl-C reaches the exporter alone, which ends this one
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        with process.stdin as stdin:
+            json.dump({**job, "dims": dims.to_json()}, stdin)
+        yield _arriving(len(names), folder, process.stdout)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _arriving(count: int, folder: Path, lines: IO[str]) -> Iterator[tuple[str, ir.Model]]:
+    for _ in range(count):
+        name = lines.readline().strip()
+        if not name:
+            raise RuntimeError("tracing failed; see the message above")
+        yield name, ir.load(_path(folder, name))
+
+
+def main() -> None:
+    """The process: a job as JSON on stdin, a line per finished graph on stdout."""
+    # the tracer's libraries take seconds to load and are needed here alone
+    from omnijet.export.modules.base import weight_sources
+    from omnijet.export.trace.graph_modules import GRAPH_MODULES
+    from omnijet.export.trace.tracer import trace
+
+    job = json.load(sys.stdin)
+    dims = ModelDims.from_json(job["dims"])
+    contracts = graph_contracts(dims, job["precision"])
+    for name in job["names"]:
+        module = GRAPH_MODULES[name](dims, job["precision"])
+        model = trace(module, contracts[name])
+        _drop_weights(model, weight_sources(module))
+        ir.save(model, _path(Path(job["folder"]), name))
+        print(name, flush=True)
+
+
+def _drop_weights(model: ir.Model, names: Iterable[str]) -> None:
+    """Weights become references to a file that is not there: they can be saved unread."""
+    for name in names:
+        value = model.graph.initializers[name]
+        tensor = value.const_value
+        assert tensor is not None and value.shape is not None
+        value.const_value = ir.ExternalTensor(
+            NO_FILE, 0, tensor.nbytes, tensor.dtype, shape=value.shape, name=name, base_dir=""
+        )
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.traced"
+
+
+if __name__ == "__main__":
+    main()

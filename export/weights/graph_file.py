@@ -1,0 +1,41 @@
+"""One graph of a bundle: traced, filled with weights, saved, checked against its contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+
+from omnijet.export.graphfile.saved_graph import save_graph
+from omnijet.export.modules.base import Source
+from omnijet.export.weights.packed import Plan
+from omnijet.export.weights.packed_graph import carry_packed
+from omnijet.export.weights.weight_file import RowReader, Runs, write_weights
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.manifest import GraphEntry
+
+
+def write_graph(
+    model: ir.Model,
+    sources: Mapping[str, Source],
+    contract: GraphContract,
+    reader: RowReader,
+    folder: Path,
+    progress: Callable[[int], None],
+    packed: Plan | None = None,
+) -> GraphEntry:
+    """Writes `folder/graphs/NAME.onnx` and its weights beside it.
+
+    Args:
+        model: traced, without weights.
+        sources: where each weight comes from.
+        progress: told the bytes written.
+        packed: weights that the checkpoint holds packed, carried as they are.
+    """
+    graphs = folder / "graphs"
+    graphs.mkdir(exist_ok=True)
+    weights = f"{contract.name}.weights"
+    everything: dict[str, Source | Runs] = {**sources, **carry_packed(model, packed or {})}
+    parameters = write_weights(model, everything, reader, graphs, weights, progress)
+    return save_graph(model, contract, graphs, parameters)

@@ -1,0 +1,166 @@
+"""Weights that a checkpoint holds packed, read for the graph: their numbers, scales and zero
+points as they are, only laid out as ONNX wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+
+from omnijet.export.checkpoint.packing import Packing
+from omnijet.export.weights.packed_words import (
+    Bytes,
+    Words,
+    pack_columns,
+    plain_order,
+    unpack_columns,
+    unpack_rows,
+    words_of,
+)
+from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw
+
+Run = tuple[int, npt.NDArray[Any]]
+"""(offset in the tensor, bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWeight:
+    """Packed projections of one activation, side by side: a weight [inputs, outputs].
+
+    Attributes:
+        names: of the projections in the checkpoint, without ".qweight".
+        symmetric: every zero point is the middle: the numbers become signed and need none.
+        order: i32[inputs], the input features sorted by group, in which the rows are written;
+            None if they are sorted as they are.
+    """
+
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    inputs: int
+    packing: Packing
+    symmetric: bool
+    order: npt.NDArray[np.int32] | None
+
+    @property
+    def outputs(self) -> int:
+        return sum(self.widths)
+
+    @property
+    def groups(self) -> int:
+        return self.inputs // self.packing.group
+
+    @property
+    def dtype(self) -> ir.DataType:
+        """Of numbers and zero points."""
+        name = f"{'INT' if self.symmetric else 'UINT'}{self.packing.bits}"
+        return ir.DataType[name]
+
+    def row_bytes(self, numbers: int) -> int:
+        return numbers * self.packing.bits // 8
+
+    def nbytes(self, scale_bytes: int) -> int:
+        """Of all its tensors, about."""
+        rows = self.inputs + (0 if self.symmetric else self.groups)
+        return rows * self.row_bytes(self.outputs) + self.groups * self.outputs * scale_bytes
+
+
+Plan = Mapping[str, tuple[PackedWeight, ...]]
+"""Packed weights of a graph by name. One has several parts if its projections sort their input
+features differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers [inputs, outputs] of a weight, streamed row block by row block."""
+
+    weight: PackedWeight
+
+    @property
+    def parameters(self) -> int:
+        return self.weight.inputs * self.weight.outputs
+
+    def runs(self, reader: RowReader) -> Iterator[Run]:
+        weight = self.weight
+        place = np.arange(weight.inputs) if weight.order is None else np.argsort(weight.order)
+        stride, column = weight.row_bytes(weight.outputs), 0
+        for name, width in zip(weight.names, weight.widths, strict=True):
+            for start, data in self._blocks(reader, name, width):
+                if weight.order is None and width == weight.outputs:
+                    yield start * stride, data
+                    continue
+                for row, at in zip(data, place[start : start + len(data)], strict=True):
+                    yield int(at) * stride + weight.row_bytes(column), row
+            column += width
+
+    def _blocks(self, reader: RowReader, name: str, width: int) -> Iterator[tuple[int, Bytes]]:
+        """(first input feature, bytes of the features' rows)."""
+        packing, bits = self.weight.packing, self.weight.packing.bits
+        features = packing.per_word if packing.method == "gptq" else 1  # of a stored row
+        rows = self.weight.inputs // features
+        step = max(1, BLOCK_BYTES // (4 * width * features))
+        for start in range(0, rows, step):
+            stored = reader.rows(f"{name}.qweight", start, min(start + step, rows))
+            words = words_of(stored)
+            if packing.method == "gptq":
+                data = pack_columns(unpack_rows(words, bits), bits)
+            else:
+                data = plain_order(words).view(np.uint8)
+            yield start * features, signed(data, bits) if self.weight.symmetric else data
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """The scales [groups, outputs] of a weight, in the activations' dtype: those of f16 lose three
+    bits in bf16, 0.2 % where rounding to 4 bits has cost 10."""
+
+    weight: PackedWeight
+    dtype: ir.DataType
+    parameters: int = 0
+
+    def runs(self, reader: RowReader) -> Iterator[Run]:
+        parts = [reader.tensor(f"{name}.scales") for name in self.weight.names]
+        value = convert(torch.cat(parts, dim=1), self.dtype, f"{self.weight.names[0]}.scales")
+        yield 0, raw(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """The zero points [groups, outputs] of a weight."""
+
+    weight: PackedWeight
+    parameters: int = 0
+
+    def runs(self, reader: RowReader) -> Iterator[Run]:
+        packing = self.weight.packing
+        parts = [zero_points(reader, name, packing) for name in self.weight.names]
+        yield 0, pack_columns(np.concatenate(parts, axis=1), packing.bits)
+
+
+def signed(data: Bytes, bits: int) -> Bytes:
+    """Packed numbers less the middle of their range, in two's complement."""
+    return data ^ np.uint8(0x80 if bits == 8 else 0x88)
+
+
+def stored_zeros(reader: RowReader, name: str) -> Words:
+    """The zero points of a projection as stored."""
+    return words_of(reader.tensor(f"{name}.qzeros"))
+
+
+def zero_points(reader: RowReader, name: str, packing: Packing) -> Bytes:
+    """u8[groups, outputs]."""
+    words = stored_zeros(reader, name)
+    if packing.method == "awq":
+        words = plain_order(words)
+    if packing.zeros_less_one:
+        words = words + one_each(packing)
+    return unpack_columns(words, packing.bits)
+
+
+def one_each(packing: Packing) -> np.uint32:
+    """A word of ones. Adding it to a word undoes what taking it away did, borrows included."""
+    return np.uint32(0x01010101 if packing.bits == 8 else 0x11111111)

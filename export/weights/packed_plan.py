@@ -1,0 +1,127 @@
+"""Which weights of the graphs a checkpoint holds packed, found and checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from omnijet.export.checkpoint.folder import Checkpoint
+from omnijet.export.checkpoint.packing import Packing
+from omnijet.export.checkpoint.tensors import checkpoint_layout
+from omnijet.export.modules.base import Source
+from omnijet.export.weights.packed import PackedWeight, Plan, stored_zeros, zero_points
+from omnijet.export.weights.packed_words import unpack_columns
+from omnijet.runtime.errors import OmnijetError
+
+_LISTED = 8
+
+
+def packed_plan(
+    checkpoint: Checkpoint, sources: Mapping[str, Mapping[str, Source]]
+) -> dict[str, Plan]:
+    """The packed weights of each graph.
+
+    Args:
+        sources: graph -> weight -> where its value comes from.
+
+    Reads zero points and group indices of all of them, a thousandth of the checkpoint.
+
+    Raises:
+        OmnijetError: lists every layer whose values cannot be carried over exactly.
+    """
+    if checkpoint.packing is None:
+        return {graph: {} for graph in sources}
+    planner = _Planner(checkpoint, checkpoint.packing)
+    plans = {graph: planner.plan(weights) for graph, weights in sources.items()}
+    if planner.faults:
+        count = len(planner.faults)
+        more = [f"and {count - _LISTED} more"] if count > _LISTED else []
+        raise OmnijetError(
+            f"{count} packed layers cannot be carried over exactly",
+            where=checkpoint.folder,
+            got="\n            ".join(planner.faults[:_LISTED] + more),
+            fix="download the checkpoint again, or quantize the full-precision one: "
+            "`omnijet export`, then `omnijet quantize`",
+        )
+    return plans
+
+
+class _Planner:
+    def __init__(self, checkpoint: Checkpoint, packing: Packing) -> None:
+        self.checkpoint = checkpoint
+        self.packing = packing
+        self.stored = checkpoint.keys()
+        self.layout = checkpoint_layout(checkpoint.dims)
+        self.faults: list[str] = []
+
+    def plan(self, sources: Mapping[str, Source]) -> Plan:
+        plan: dict[str, tuple[PackedWeight, ...]] = {}
+        for weight, source in sources.items():
+            names = [key.removesuffix(".weight") for key in source.keys]
+            packed = [f"{name}.qweight" in self.stored for name in names]
+            if packed and all(packed):
+                plan[weight] = self.parts(names, source)
+            elif any(packed):
+                floats = ", ".join(n for n, found in zip(names, packed, strict=True) if not found)
+                self.faults.append(f"{floats}: float, though joined with packed layers")
+        return plan
+
+    def parts(self, names: Sequence[str], source: Source) -> tuple[PackedWeight, ...]:
+        """The weight, in as few parts as have input features in one order."""
+        inputs = source.shapes[0][1]
+        symmetric = all([self._symmetric(name) for name in names])
+        orders = [self._order(name, inputs) for name in names]
+        for name in names:
+            self._check_spare_bias(name)
+        parts: list[PackedWeight] = []
+        for name, (width, _), order in zip(names, source.shapes, orders, strict=True):
+            joined: tuple[str, ...] = ()
+            widths: tuple[int, ...] = ()
+            if parts and _same(parts[-1].order, order):
+                joined, widths = parts[-1].names, parts[-1].widths
+                parts.pop()
+            parts.append(
+                PackedWeight(
+                    (*joined, name), (*widths, width), inputs, self.packing, symmetric, order
+                )
+            )
+        return tuple(parts)
+
+    def _symmetric(self, name: str) -> bool:
+        """Whether all zero points are the middle; records a fault if one cannot be told."""
+        packing = self.packing
+        most = 2**packing.bits - 1
+        if packing.zeros_less_one and not packing.borrows:
+            # AutoGPTQ wraps it to 0, its readers to 16, and the writer spoilt its neighbours
+            stored = unpack_columns(stored_zeros(self.checkpoint, name), packing.bits)
+            if (stored == most).any():
+                count = int((stored == most).sum())
+                self.faults.append(f"{name}: {count} zero points of 0, lost in format 'gptq'")
+        zeros = zero_points(self.checkpoint, name, packing)
+        return bool((zeros == (most + 1) // 2).all())
+
+    def _order(self, name: str, inputs: int) -> npt.NDArray[np.int32] | None:
+        """The input features sorted by group; None if they are sorted."""
+        key = f"{name}.g_idx"
+        if key not in self.stored:
+            return None
+        group_of = self.checkpoint.tensor(key).numpy()
+        order = np.argsort(group_of, kind="stable").astype(np.int32)
+        wanted = np.arange(inputs) // self.packing.group
+        if not np.array_equal(group_of[order], wanted):
+            self.faults.append(f"{name}: g_idx has groups of other than {self.packing.group}")
+        return None if np.array_equal(group_of, wanted) else order
+
+    def _check_spare_bias(self, name: str) -> None:
+        """A bias that the model does not have is written by some packers, as zeros."""
+        key = f"{name}.bias"
+        if key in self.stored and key not in self.layout:
+            values = self.checkpoint.tensor(key)
+            if bool((values != 0).any()):
+                self.faults.append(f"{name}: a bias that is not zero, where the model has none")
+
+
+def _same(one: npt.NDArray[np.int32] | None, other: npt.NDArray[np.int32] | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)

@@ -1,0 +1,168 @@
+"""A graph's weight file, streamed from the checkpoint.
+
+Memory does not grow with the checkpoint: a tensor is read in row blocks, converted,
+transposed if its graph wants [in, out], and written in place with `pwrite`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from omnijet.export.graphfile.weight_pages import INLINE_BYTES, PAGE, pwrite
+from omnijet.export.modules.base import Source, load_source, shaped
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.errors import OmnijetError
+
+BLOCK_BYTES = 64 << 20
+F16_MAX = 65504.0
+
+TORCH_OF_IR = {
+    ir.DataType.FLOAT: torch.float32,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+}
+
+
+class RowReader(Protocol):
+    """A checkpoint whose tensors can be read in part."""
+
+    def tensor(self, key: str) -> Tensor: ...
+
+    def rows(self, key: str, start: int, stop: int) -> Tensor: ...
+
+
+class Runs(Protocol):
+    """A tensor that comes as runs of bytes, in any order."""
+
+    @property
+    def parameters(self) -> int: ...
+
+    def runs(self, reader: RowReader) -> Iterator[tuple[int, Array]]:
+        """Yields (offset in the tensor, data)."""
+
+
+def write_weights(
+    model: ir.Model,
+    sources: Mapping[str, Source | Runs],
+    reader: RowReader,
+    folder: Path,
+    file_name: str,
+    progress: Callable[[int], None],
+) -> int:
+    """Fills the model's initializers: writes `folder/file_name` and points the graph at it.
+
+    Args:
+        sources: initializer name -> where its value comes from.
+        progress: told the bytes written.
+
+    Returns:
+        The number of parameters.
+    """
+    parameters = 0
+    offset = 0
+    descriptor = os.open(folder / file_name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        for name, value in list(model.graph.initializers.items()):
+            tensor = value.const_value
+            assert tensor is not None and value.shape is not None
+            shape = value.shape.numpy()
+            source = sources.get(name)
+            if isinstance(source, Source):
+                parameters += int(np.prod(shape))
+            elif source is not None:
+                parameters += source.parameters
+            size = int(tensor.nbytes)
+            if size <= INLINE_BYTES and (source is None or isinstance(source, Source)):
+                if source is not None:
+                    inline = convert(load_source(source, reader), tensor.dtype, name)
+                    value.const_value = ir.tensor(shaped(inline, shape, name), name=name)
+                continue
+            if source is None:  # a constant of the trace
+                pwrite(descriptor, np.ascontiguousarray(tensor.numpy()), offset)
+            elif isinstance(source, Source):
+                _write_source(descriptor, offset, source, reader, tensor.dtype, shape, name)
+            else:
+                for start, data in source.runs(reader):
+                    pwrite(descriptor, np.ascontiguousarray(data), offset + start)
+            value.const_value = ir.ExternalTensor(
+                file_name, offset, size, tensor.dtype, shape=value.shape, name=name, base_dir=folder
+            )
+            progress(size)
+            offset += -(-size // PAGE) * PAGE
+        os.ftruncate(descriptor, max(offset, PAGE))
+    finally:
+        os.close(descriptor)
+    return parameters
+
+
+def _write_source(
+    descriptor: int,
+    offset: int,
+    source: Source,
+    reader: RowReader,
+    dtype: ir.DataType,
+    shape: tuple[int, ...],
+    name: str,
+) -> None:
+    if source.fold is not None or len(shape) < 2:
+        _write(descriptor, offset, convert(load_source(source, reader), dtype, name))
+        return
+    itemsize = int(dtype.itemsize)
+    column = 0  # output features written so far
+    for key, key_shape in zip(source.keys, source.shapes, strict=True):
+        rows, width = key_shape[0], int(np.prod(key_shape[1:]))
+        block = max(1, BLOCK_BYTES // (4 * width))
+        for start in range(0, rows, block):
+            stop = min(start + block, rows)
+            part = convert(reader.rows(key, start, stop).reshape(stop - start, width), dtype, name)
+            at = column + start
+            if not source.transpose:
+                _write(descriptor, offset + at * width * itemsize, part)
+            elif stop - start == shape[1]:
+                _write(descriptor, offset, part.t().contiguous())
+            else:
+                # A column band of [in, out]: one short run per input feature.
+                band = raw(part.t()).reshape(width, -1)
+                for row in range(width):
+                    pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
+        column += rows
+
+
+def _write(descriptor: int, offset: int, value: Tensor) -> None:
+    pwrite(descriptor, raw(value), offset)
+
+
+def raw(value: Tensor) -> Array:
+    """The bytes, u8[...]: numpy knows no bf16."""
+    result: Array = value.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return result
+
+
+def convert(value: Tensor, dtype: ir.DataType, name: str) -> Tensor:
+    """The value in a graph's dtype, rounded to nearest, ties to even.
+
+    Raises:
+        OmnijetError: a finite value does not fit f16.
+    """
+    wanted = TORCH_OF_IR[dtype]
+    if value.dtype == wanted:
+        return value
+    result = value.to(wanted)
+    # One reduction instead of isfinite over every value; NaN fails the comparison too.
+    if wanted is torch.float16 and not bool(result.abs().max() <= F16_MAX):
+        raise OmnijetError(
+            "a weight does not fit f16",
+            where=name,
+            expected=f"finite values of at most {F16_MAX:g}",
+            got=f"largest magnitude {value.float().abs().max().item():g}",
+            fix="export with --dtype f32",
+        )
+    return result

@@ -1,0 +1,79 @@
+"""A graph in ONNX Runtime on a device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from omnijet.runtime.backends.ort_gpu.bound import DeviceBound
+from omnijet.runtime.backends.ort_gpu.caches import DeviceCaches, DeviceState
+from omnijet.runtime.backends.ort_gpu.session import DeviceSession
+from omnijet.runtime.backends.ort_gpu.work import DeviceWork
+from omnijet.runtime.backends.pool import Pool
+from omnijet.runtime.backends.protocol import State, require_state
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.errors import OmnijetError
+
+_log = logging.getLogger(__name__)
+
+KEPT_CACHES = 6
+"""One of each of the last capacities: a conversation grows through them, and so does the next."""
+MOST_SESSIONS = 4
+"""Beside the first: as many lengths has a stream, from its first window to the regular one."""
+
+
+class DeviceGraph:
+    """Satisfies `omnijet.runtime.backends.protocol.Graph`.
+
+    Args:
+        session: its boundary was checked.
+        another: loads one more session, for graphs whose session is at its best with inputs of
+            one length only: sizes that return get one of their own.
+    """
+
+    def __init__(
+        self,
+        session: DeviceSession,
+        contract: GraphContract,
+        device: str,
+        another: Callable[[], DeviceSession] | None = None,
+    ) -> None:
+        self._session, self._device, self._another = session, device, another
+        self._more = 0
+        self._idle: Pool[DeviceCaches] = Pool(KEPT_CACHES, alike=1)
+        self.contract = contract
+
+    def bind(
+        self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
+    ) -> DeviceBound:
+        assert state is None or isinstance(state, DeviceState)
+        require_state(self.contract, sizes, state)
+        lease = work = None
+        if state is not None:
+            lease = state.lease
+            work = lease.caches.works.take(tuple(sorted(sizes.items())))
+        if work is None:
+            session = self._own_session() if kept else self._session
+            caches = None if lease is None else lease.caches
+            # a step of decoding; those of a prompt are few, and as long to launch as to run
+            again = kept or (caches is not None and sizes["rows"] == 1)
+            work = DeviceWork(session, self.contract, sizes, caches, self._device, again)
+        return DeviceBound(work, self.contract, sizes, lease)
+
+    def _own_session(self) -> DeviceSession:
+        if self._another is None or self._more >= MOST_SESSIONS:
+            return self._session
+        try:
+            session = self._another()
+        except OmnijetError as error:  # memory, say
+            _log.warning("%s has one session for all lengths: %s", self.contract.name, error.got)
+            self._more = MOST_SESSIONS
+            return self._session
+        self._more += 1
+        return session
+
+    def new_state(self, capacity: int) -> DeviceState:
+        return DeviceState(self.contract, capacity, self._device, self._idle)
+
+    def limit(self, symbol: str) -> int | None:
+        return None

@@ -1,0 +1,103 @@
+"""Runs the engines that `omnijet build` put into a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omnijet.runtime.backends.trt.device import Device
+from omnijet.runtime.backends.trt.engine import Engine
+from omnijet.runtime.backends.trt.graph import EngineGraph, largest
+from omnijet.runtime.backends.trt.library import TITLES, load_library
+from omnijet.runtime.bundle.contract import GraphContract, Precision
+from omnijet.runtime.bundle.folder import Bundle, misfits, rebuild
+from omnijet.runtime.bundle.manifest import EngineEntry
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import typed
+
+
+class EngineBackend:
+    """A bundle's engines of one target.
+
+    Everything that can be told without reading an engine is told here, before any work: its file
+    is there, the library is there and of the version that built it, and this is the GPU it was
+    built for.
+
+    Raises:
+        OmnijetError: it is not so; how to mend it. The bundle is never changed.
+    """
+
+    precisions: tuple[Precision, ...] = ("f32", "f16", "bf16")
+
+    def __init__(self, bundle: Bundle, target: str) -> None:
+        self._bundle, self._target = bundle, target
+        self._fix = rebuild(bundle.folder, target)
+        self._entries = bundle.manifest.engines.get(target, {})
+        if not self._entries:
+            there = ", ".join(bundle.manifest.engines) or "none"
+            raise OmnijetError(
+                f"the bundle has no engines for {target}",
+                where=bundle.folder,
+                expected=f"one of: {there}",
+                got=repr(target),
+                fix=f"build them: `omnijet build {typed(bundle.folder)} --list` shows the targets",
+            )
+        self._check_files()
+        first = next(iter(self._entries.values()))
+        self._library = load_library(first.library, first.version)
+        self._device = Device.open()
+        self.name = f"{first.library} {first.version} on {self._device.facts.name}"
+        self._check_versions()
+
+    def load(self, path: Path, contract: GraphContract) -> EngineGraph:
+        """The engine of the graph; `path`, that of its ONNX file, is not read."""
+        entry = self._entries.get(contract.name)
+        if entry is None:
+            raise OmnijetError(
+                f"the bundle has no engine of {contract.name} for {self._target}",
+                where=self._bundle.folder,
+                got="engines of " + ", ".join(self._entries),
+                fix=self._fix,
+            )
+        file = self._bundle.manifest.files[entry.file]
+        engine = Engine(
+            self._library, self._device, self._bundle.folder / entry.file, file.sha256, contract,
+            entry, self._fix,
+        )  # fmt: skip
+        return EngineGraph(engine)
+
+    def limit(self, graph: str, symbol: str) -> int | None:
+        entry = self._entries.get(graph)
+        return None if entry is None else largest(entry.profiles, symbol)
+
+    def _check_files(self) -> None:
+        """Engines may be left behind when a bundle is copied: it is whole without them."""
+        known = self._bundle.manifest.files
+        files = {entry.file: known[entry.file] for entry in self._entries.values()}
+        if faults := misfits(self._bundle.folder, files):
+            raise OmnijetError(
+                f"{len(faults)} of {len(files)} engines for {self._target} are not as written",
+                where=self._bundle.folder,
+                got="\n            ".join(faults),
+                fix=self._fix,
+            )
+
+    def _check_versions(self) -> None:
+        faults = [fault for name, entry in self._entries.items() for fault in self._of(name, entry)]
+        if faults:
+            raise OmnijetError(
+                "the engines were built for something else",
+                where=self._bundle.folder,
+                expected=f"{self._library.__name__} {self._library.__version__}, "
+                f"SM{self._device.facts.compute_capability} ({self._device.facts.name})",
+                got="\n            ".join(faults),
+                fix=f"{self._fix} on this machine",
+            )
+
+    def _of(self, name: str, entry: EngineEntry) -> list[str]:
+        faults = []
+        first = next(iter(self._entries.values()))
+        if (entry.library, entry.version) != (first.library, self._library.__version__):
+            faults.append(f"{name}: {TITLES[entry.library]} {entry.version}")
+        if entry.compute_capability != self._device.facts.compute_capability:
+            faults.append(f"{name}: SM{entry.compute_capability}")
+        return faults

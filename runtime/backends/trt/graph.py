@@ -1,0 +1,103 @@
+"""A loaded engine as a graph of the protocol: which profile serves which sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+from omnijet.runtime.backends.pool import Pool
+from omnijet.runtime.backends.protocol import State, require_state
+from omnijet.runtime.backends.trt.bound import EngineBound
+from omnijet.runtime.backends.trt.caches import Caches
+from omnijet.runtime.backends.trt.engine import Engine
+from omnijet.runtime.backends.trt.state import EngineState
+from omnijet.runtime.backends.trt.work import Work
+from omnijet.runtime.errors import OmnijetError
+
+Profile = Mapping[str, Sequence[int]]
+"""Of each symbol, its smallest, usual and largest size."""
+
+KEPT_WORKS = 2
+"""Of a graph without caches: chunks of a sound, and what is left of it; pictures of a clip."""
+KEPT_CACHES = 1
+"""Of the last sequence, for the next."""
+
+WAYS_OUT = {
+    "cells": "use a smaller picture or clip, or ",
+    "windows": "use a smaller picture or clip, or ",
+    "capacity": "shorten the conversation, or ",
+}
+
+
+class EngineGraph:
+    """Satisfies `omnijet.runtime.backends.protocol.Graph`.
+
+    Buffers and captured work are kept when they are no longer used, and used again: a second
+    reply allocates nothing and captures nothing.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._works: Pool[Work] = Pool(KEPT_WORKS)
+        self._caches: Pool[Caches] = Pool(KEPT_CACHES)
+        self._profiles = engine.entry.profiles
+        self.contract = engine.contract
+
+    def bind(
+        self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
+    ) -> EngineBound:
+        assert state is None or isinstance(state, EngineState)
+        require_state(self.contract, sizes, state)
+        profile = choose(self._profiles, sizes)
+        if profile is None:
+            raise self._too_large(sizes)
+        works, turns = self._works, 0
+        if state is not None:
+            works, turns = state.caches.works, state.caches.turns
+        key = tuple(sorted(sizes.items()))
+        work = works.take(key) or Work(self._engine, profile, sizes, turns)
+        return EngineBound(work, works, key, state)
+
+    def new_state(self, capacity: int) -> EngineState:
+        most = self.limit("capacity")
+        assert most is not None and self.contract.state, f"{self.contract.name} carries nothing"
+        if capacity > most:
+            raise self._too_large({"capacity": capacity})
+        return EngineState(self._engine, most, self._caches)
+
+    def limit(self, symbol: str) -> int | None:
+        return largest(self._profiles, symbol)
+
+    def _too_large(self, sizes: Mapping[str, int]) -> OmnijetError:
+        faults, ways, limits = [], "", ""
+        for symbol, size in sizes.items():
+            ranges = [(profile[symbol][0], profile[symbol][-1]) for profile in self._profiles]
+            if not any(least <= size <= most for least, most in ranges):
+                faults.append(f"{size} {symbol}")
+                ways = ways or WAYS_OUT.get(symbol, "")
+                limits += f" --limit {symbol}={size}"
+        shown = "; or ".join(
+            ", ".join(f"{s} {sizes[0]} to {sizes[-1]}" for s, sizes in profile.items())
+            for profile in self._profiles
+        )
+        return OmnijetError(
+            f"the engine of {self.contract.name} was built for other sizes",
+            expected=shown,
+            got=", ".join(faults or (f"{size} {symbol}" for symbol, size in sizes.items())),
+            fix=f"{ways}{self._engine.fix} --graphs {self.contract.name}{limits}",
+        )
+
+
+def largest(profiles: Sequence[Profile], symbol: str) -> int | None:
+    """Over all profiles; None: a symbol of other graphs."""
+    return max((profile[symbol][-1] for profile in profiles if symbol in profile), default=None)
+
+
+def choose(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int | None:
+    """The number of the smallest profile that the sizes are within; None: there is none."""
+    fits = [
+        number
+        for number, profile in enumerate(profiles)
+        if all(profile[symbol][0] <= size <= profile[symbol][-1] for symbol, size in sizes.items())
+    ]
+    return min(fits, key=lambda n: prod(size[-1] for size in profiles[n].values()), default=None)

@@ -1,0 +1,72 @@
+"""Finds what runs engines: TensorRT or TensorRT-RTX, and the CUDA runtime for Python."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from omnijet.runtime.bundle.manifest import Library
+from omnijet.runtime.errors import OmnijetError
+
+TITLES: dict[Library, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+_MODULES: dict[Library, tuple[str, ...]] = {
+    "tensorrt": ("tensorrt",),
+    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+}
+# the second is the name up to cuda-python 12.2, which some JetPack 6 systems have
+_CUDA = ("cuda.bindings.runtime", "cuda.cudart")
+_HOW: dict[Library, str] = {
+    "tensorrt": "on a Jetson it is part of JetPack: make the virtual environment with "
+    "`python3 -m venv --system-site-packages`; elsewhere `pip install tensorrt{pin}`",
+    "tensorrt_rtx": "`pip install tensorrt_rtx_cu13_libs{pin} tensorrt_rtx_cu13_bindings{pin}`",
+}
+
+
+def load_library(library: Library, version: str) -> Any:
+    """The Python module of a library.
+
+    Args:
+        version: the one that the engines need, for the message.
+
+    Raises:
+        OmnijetError: it is not installed, or does not load; how to get it.
+    """
+    module, faults = _first(_MODULES[library])
+    if module is None:
+        raise OmnijetError(
+            f"{TITLES[library]} is not here",
+            expected=f"a Python module {' or '.join(_MODULES[library])}, version {version}",
+            got="; ".join(faults),
+            fix=_HOW[library].format(pin=f"=={version}"),
+        )
+    return module
+
+
+def load_cuda() -> Any:
+    """The CUDA runtime's Python module. Raises `OmnijetError` if there is none."""
+    module, faults = _first(_CUDA)
+    if module is None:
+        raise OmnijetError(
+            "the CUDA runtime for Python is not here",
+            expected=f"a Python module {' or '.join(_CUDA)}",
+            got="; ".join(faults),
+            fix='`pip install "omnijet[gpu]"`; where the driver knows CUDA 12 only (JetPack 6), '
+            '`pip install "cuda-python<13"`',
+        )
+    return module
+
+
+def present(library: Library) -> bool:
+    """Whether a library can be imported."""
+    return _first(_MODULES[library])[0] is not None
+
+
+def _first(names: tuple[str, ...]) -> tuple[Any, list[str]]:
+    """The first module that can be imported, and why those before could not."""
+    faults: list[str] = []
+    for name in names:
+        try:
+            return import_module(name), faults
+        except (ImportError, OSError, RuntimeError) as error:  # a shared library may be missing
+            faults.append(str(error).strip().splitlines()[0] if str(error) else repr(error))
+    return None, faults

@@ -1,0 +1,16 @@
+"""What TensorRT calls things, in the words of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from omnijet.runtime.bundle.contract import DType
+
+DTYPES: Mapping[str, DType] = {
+    "FLOAT": "f32",
+    "HALF": "f16",
+    "BF16": "bf16",
+    "INT64": "i64",
+    "BOOL": "bool",
+}
+"""Data types."""

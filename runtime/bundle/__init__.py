@@ -1,0 +1,1 @@
+"""What travels to the device: a folder with a manifest, and what it says."""

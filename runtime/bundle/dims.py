@@ -1,0 +1,215 @@
+"""The model's facts: dimensions and special ids, as frozen values.
+
+They come from a checkpoint's `config.json` at export
+(`omnijet.export.checkpoint.config`) and travel to the device in the manifest. Deployment limits
+(context length, picture size) live elsewhere: none of them is a fact of the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from omnijet.runtime.bundle.records import build
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEncoderDims:
+    """`thinker.audio_tower`: Whisper-like layers over independent chunks of 2 s."""
+
+    n_mels: int
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    n_window: int  # half a chunk, in mel frames
+    max_positions: int
+    out: int
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden // self.heads
+
+    @property
+    def chunk_frames(self) -> int:
+        """Mel frames in a full chunk (200 = 2 s)."""
+        return 2 * self.n_window
+
+    @property
+    def chunk_positions(self) -> int:
+        """Encoder positions in a full chunk, after the stride-2 convolution (100)."""
+        return (self.chunk_frames - 1) // 2 + 1
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens of a full chunk (50)."""
+        return self.chunk_positions // 2
+
+
+@dataclass(frozen=True, slots=True)
+class VisionEncoderDims:
+    """`thinker.visual`: window attention, full attention in a few layers."""
+
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    in_channels: int
+    patch: int  # pixels
+    temporal_patch: int  # frames
+    merge: int  # patches per side of a merged cell
+    window: int  # pixels per side
+    full_attention_layers: tuple[int, ...]
+    out: int
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden // self.heads
+
+    @property
+    def patch_width(self) -> int:
+        """Values in one flattened patch (3 x 2 x 14 x 14 = 1176)."""
+        return self.in_channels * self.temporal_patch * self.patch * self.patch
+
+    @property
+    def cell_patches(self) -> int:
+        """Patches merged into one token (4)."""
+        return self.merge * self.merge
+
+    @property
+    def window_cells(self) -> int:
+        """Merged cells per side of a window (4)."""
+        return self.window // self.patch // self.merge
+
+    @property
+    def window_patches(self) -> int:
+        """Patches in a full window (64)."""
+        return self.window_cells**2 * self.cell_patches
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderDims:
+    """A Qwen2-style decoder: the Thinker's text model or the Talker."""
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocab: int
+    embed_width: int  # width of the rows fed in: the Thinker's hidden, for both decoders
+    rope_theta: float
+    mrope_section: tuple[int, int, int]
+    rms_eps: float
+    max_positions: int
+
+
+@dataclass(frozen=True, slots=True)
+class DitDims:
+    """`token2wav.code2wav_dit_model`: codec tokens to mel by flow matching."""
+
+    hidden: int
+    layers: int
+    heads: int
+    head_dim: int
+    ff_mult: int
+    mel: int
+    codec_embed: int
+    codec_rows: int  # rows of the codec table (num_embeds + 1)
+    repeats: int  # mel frames per codec token
+    block: int  # mel frames
+    look_ahead_layers: tuple[int, ...]
+    look_back_layers: tuple[int, ...]
+    speaker_cond: int  # width of spk_dict's `cond`
+    speaker_embed: int  # width of the ECAPA embedding
+
+
+@dataclass(frozen=True, slots=True)
+class EcapaDims:
+    """`...input_embed.spk_encoder`; it runs at export only."""
+
+    mel: int
+    channels: tuple[int, ...]
+    kernels: tuple[int, ...]
+    dilations: tuple[int, ...]
+    attention_channels: int
+    res2net_scale: int
+    se_channels: int
+    out: int
+
+
+@dataclass(frozen=True, slots=True)
+class VocoderDims:
+    """`token2wav.code2wav_bigvgan_model`: mel to waveform."""
+
+    mel: int
+    channels: int
+    resblock_kernels: tuple[int, ...]
+    resblock_dilations: tuple[tuple[int, ...], ...]
+    rates: tuple[int, ...]
+    kernels: tuple[int, ...]
+
+    @property
+    def hop(self) -> int:
+        """Samples per mel frame (240)."""
+        hop = 1
+        for rate in self.rates:
+            hop *= rate
+        return hop
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """Special ids of the text vocabulary, and the clock of TMRoPE."""
+
+    audio: int
+    image: int
+    video: int
+    audio_bos: int
+    audio_eos: int
+    vision_bos: int
+    vision_eos: int
+    pad: int
+    eos: tuple[int, ...]
+    tts_pad: int
+    tts_bos: int
+    tts_eos: int
+    position_ids_per_second: int  # 25: one time id per 40 ms
+    seconds_per_chunk: int  # 2: interleaving of a clip's picture and sound
+
+
+@dataclass(frozen=True, slots=True)
+class CodecIds:
+    """Special ids of the codec vocabulary."""
+
+    pad: int
+    bos: int
+    eos: int
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDims:
+    """Every fact of one checkpoint that a graph or the runtime depends on."""
+
+    audio: AudioEncoderDims
+    vision: VisionEncoderDims
+    thinker: DecoderDims
+    talker: DecoderDims
+    dit: DitDims
+    ecapa: EcapaDims
+    vocoder: VocoderDims
+    tokens: TokenIds
+    codec: CodecIds
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts, lists, numbers: what the manifest stores."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> ModelDims:
+        """The inverse of `to_json`. Raises `ValueError` on a foreign shape."""
+        dims = build(ModelDims, data)
+        assert isinstance(dims, ModelDims)
+        return dims

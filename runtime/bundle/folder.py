@@ -1,0 +1,173 @@
+"""A bundle on disk: the folder that travels from export to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array
+from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry, Manifest, hash_file
+from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import typed
+
+TOKENIZER = "tokenizer.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+DEFAULT_VOICE = "Chelsie"
+TABLES = (
+    "thinker_embedding", "talker_embedding", "dit_codec", "no_voice", "dit_times",
+    "dit_modulation", "dit_modulation_out", "dit_inv_freq",
+)  # fmt: skip
+HELD_AS = {"bfloat16": NUMPY_DTYPES["bf16"].name}
+"""What numpy holds a table's numbers as, if not as themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle. Nothing is read but the manifest; tables are mapped on demand."""
+
+    folder: Path
+    manifest: Manifest
+
+    @staticmethod
+    def open(folder: str | Path) -> Bundle:
+        """Raises `OmnijetError` if the folder is no bundle, or files are missing or of
+        another size. Contents are verified by `check_files`.
+
+        Engines are judged by what runs them: without them a bundle is whole. A graph may be left
+        out where an engine of it is: a device has no room for both."""
+        return Bundle.of(Path(folder), Manifest.read(Path(folder)))
+
+    @staticmethod
+    def of(folder: Path, manifest: Manifest) -> Bundle:
+        """With a manifest that was read; raises as `open`."""
+        absent = left_out(folder, manifest)
+        files = {k: v for k, v in manifest.without_engines().files.items() if k not in absent}
+        faults = misfits(folder, files)
+        if faults:
+            raise OmnijetError(
+                f"{len(faults)} of {len(files)} files of the bundle are not as written",
+                where=folder,
+                got="\n            ".join(faults),
+                fix="copy the bundle again, or export it again",
+            )
+        _check_parts(manifest, folder)
+        return Bundle(folder, manifest)
+
+    def graph(self, name: str) -> Path:
+        return self.folder / self.manifest.graphs[name].file
+
+    def table(self, name: str) -> Array:
+        """A table, memory-mapped read-only; of bfloat16, its bits."""
+        entry = self.manifest.tables[name]
+        path = self.folder / entry.file
+        try:
+            array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise OmnijetError("a table cannot be read", where=path, got=error) from error
+        if array.shape != entry.shape or array.dtype.name != HELD_AS.get(entry.dtype, entry.dtype):
+            raise OmnijetError(
+                "a table is not what the manifest says",
+                where=path,
+                expected=f"{entry.dtype}{list(entry.shape)}",
+                got=f"{array.dtype}{list(array.shape)}",
+                fix="export the bundle again",
+            )
+        return array
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+    def voice_id(self, voice: str | None) -> tuple[str, int]:
+        """Name and opening token of a voice; by default the reference's, or else the first.
+
+        Raises:
+            OmnijetError: lists the voices there are.
+        """
+        voices = self.manifest.voices
+        name = voice
+        if name is None:
+            name = DEFAULT_VOICE if DEFAULT_VOICE in voices else next(iter(voices))
+        if name not in voices:
+            raise OmnijetError(
+                f"no voice is called {name!r}",
+                where=self.folder,
+                expected="one of " + ", ".join(voices),
+                fix="pass one of them with --voice",
+            )
+        return name, voices[name].bos_token
+
+
+def left_out(folder: Path, manifest: Manifest) -> Mapping[str, str]:
+    """Files of graphs that are not there while an engine of theirs is, and whose they are."""
+    engines = [one for target in manifest.engines.values() for one in target.items()]
+    built = {graph for graph, entry in engines if (folder / entry.file).is_file()}
+    return {
+        file: graph
+        for graph, entry in manifest.graphs.items()
+        for file in (entry.file, entry.weights)
+        if graph in built and not (folder / file).exists()
+    }
+
+
+def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
+    """Files that are missing or of another size, one line each."""
+    faults = []
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{name}: missing")
+        elif (size := path.stat().st_size) != entry.bytes:
+            faults.append(f"{name}: {size} bytes, not {entry.bytes}")
+    return faults
+
+
+def rebuild(folder: Path, target: str) -> str:
+    """The command that builds a target's engines anew."""
+    return f"omnijet build {typed(folder)} --target {target}"
+
+
+def _check_parts(manifest: Manifest, folder: Path) -> None:
+    """The parts that the pipeline takes for granted are named. Raises `OmnijetError`."""
+    PreprocessorFacts.from_json(manifest.preprocessor)
+    needed = [*TABLES, *(f"voice_{name}" for name in manifest.voices)]
+    faults = [f"no table {name}" for name in needed if name not in manifest.tables]
+    if not manifest.voices:
+        faults.append("no voice")
+    vocab = manifest.dims.thinker.vocab
+    faults += [
+        f"voice {name}: token {voice.bos_token} is not in the vocabulary of {vocab}"
+        for name, voice in manifest.voices.items()
+        if not 0 <= voice.bos_token < vocab
+    ]
+    if faults:
+        raise OmnijetError(
+            "the bundle is not whole",
+            where=folder / FILE_NAME,
+            got="\n            ".join(faults),
+            fix="export the bundle again",
+        )
+
+
+def check_files(bundle: Bundle, progress: Callable[[int], None] | None = None) -> list[str]:
+    """Hashes every file, engines too, but what was left out; returns what is wrong, one line
+    each."""
+    absent = left_out(bundle.folder, bundle.manifest)
+    files = {name: entry for name, entry in bundle.manifest.files.items() if name not in absent}
+    faults = misfits(bundle.folder, files)
+    wrong = {fault.rpartition(": ")[0] for fault in faults}
+    for name, entry in files.items():
+        if name in wrong:
+            continue
+        found = hash_file(bundle.folder / name, progress)
+        if found != entry:
+            faults.append(f"{name}: sha256 {found.sha256[:16]}…, not {entry.sha256[:16]}…")
+    known = set(bundle.manifest.files) | {FILE_NAME}
+    for path in sorted(bundle.folder.rglob("*")):
+        name = path.relative_to(bundle.folder).as_posix()
+        if path.is_file() and name not in known:
+            faults.append(f"{name}: not in the manifest")
+    return faults

@@ -1,0 +1,1 @@
+"""Files and arrays of sound, pictures and clips, read into arrays."""

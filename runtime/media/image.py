@@ -1,0 +1,213 @@
+"""Pictures on the host: any file or array to RGB, and that to normalised patches.
+
+Equal to `Qwen2VLImageProcessor` of transformers 4.57.6 (the PIL one) bit for bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import require_file, shorten
+
+ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+Frames: TypeAlias = npt.NDArray[np.uint8]  # [frames, height, width, 3]
+Grid: TypeAlias = tuple[int, int, int]  # temporal steps, rows, columns, in patches
+
+_log = logging.getLogger(__name__)
+
+MAX_ASPECT = 200
+CLIPPED_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+def smart_resize(
+    height: int, width: int, factor: int, min_pixels: float, max_pixels: float
+) -> tuple[int, int]:
+    """The size (height, width) a picture is resized to: multiples of `factor`, an area
+    between the limits, the aspect kept as well as that allows.
+
+    Source: `smart_resize` of transformers 4.57.6, with its rounding (half to even).
+
+    Raises:
+        OmnijetError: the picture is empty, or longer than 200 times its width.
+    """
+    if min(height, width) < 1 or max(height, width) / min(height, width) > MAX_ASPECT:
+        raise OmnijetError(
+            "the picture's shape is unusable",
+            expected=f"an aspect ratio of at most {MAX_ASPECT}",
+            got=f"{width} x {height} pixels",
+            fix="crop or pad it",
+        )
+    rows, columns = round(height / factor), round(width / factor)
+    if rows * columns * factor * factor > max_pixels:
+        shrink = math.sqrt((height * width) / max_pixels)
+        rows = max(1, math.floor(height / shrink / factor))
+        columns = max(1, math.floor(width / shrink / factor))
+    elif rows * columns * factor * factor < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        rows = math.ceil(height * grow / factor)
+        columns = math.ceil(width * grow / factor)
+    return rows * factor, columns * factor
+
+
+def load_image(source: ImageSource, where: object = None) -> Image.Image:
+    """Reads a picture as upright RGB.
+
+    Other modes are converted as `PIL.Image.convert` does, which the reference relies on:
+    transparency is dropped, and 16-bit greys are clipped at 255 (with a warning).
+
+    Args:
+        source: a file, a PIL image, or uint8 [height, width] or [height, width, 1, 3 or 4].
+        where: names the picture in messages; the path or "image" by default.
+
+    Raises:
+        OmnijetError: it cannot be read.
+    """
+    if isinstance(source, str | os.PathLike):
+        where = shorten(source) if where is None else where
+        source = require_file(source, "picture", where)
+    where = "image" if where is None else where
+    if isinstance(source, np.ndarray):
+        return _from_array(source, where)
+    try:
+        if isinstance(source, Image.Image):
+            return _upright_rgb(source, where)
+        with Image.open(source) as image:
+            return _upright_rgb(image, where)
+    # a damaged file makes Pillow raise whatever its format's parser runs into
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,
+            OverflowError, MemoryError, Image.DecompressionBombError) as error:  # fmt: skip
+        raise OmnijetError(
+            "the picture cannot be read",
+            where=where,
+            expected="a picture that Pillow reads",
+            got=f"{type(error).__name__}: {error}",
+            fix="check that the file is whole, or convert it to PNG",
+        ) from error
+
+
+def image_patches(
+    image: Image.Image, facts: PreprocessorFacts, where: object = "image"
+) -> tuple[Array, Grid]:
+    """Patches of one RGB picture, held for both frames of a temporal patch.
+
+    Returns:
+        f32[h * w, 3 * temporal_patch * patch * patch] in merge order, and the grid (1, h, w).
+
+    Raises:
+        OmnijetError: the aspect ratio is beyond 200.
+    """
+    size = fitted_size(
+        image.height, image.width, facts, facts.image_min_pixels, facts.image_max_pixels, where
+    )
+    frame = np.asarray(resized(image, size))
+    return frame_patches(frame[None], facts)
+
+
+def fitted_size(
+    height: int,
+    width: int,
+    facts: PreprocessorFacts,
+    min_pixels: float,
+    max_pixels: float,
+    where: object,
+) -> tuple[int, int]:
+    """`smart_resize` whose error names the picture."""
+    try:
+        return smart_resize(height, width, facts.factor, min_pixels, max_pixels)
+    except OmnijetError as error:
+        raise OmnijetError(
+            error.what, where=where, expected=error.expected, got=error.got, fix=error.fix
+        ) from None
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Bicubic with antialiasing, to (height, width)."""
+    return image.resize((size[1], size[0]), resample=Image.Resampling.BICUBIC)
+
+
+def frame_patches(frames: Frames, facts: PreprocessorFacts) -> tuple[Array, Grid]:
+    """Normalised patches of frames whose sides are multiples of `facts.factor`.
+
+    The last frame is repeated to fill the last temporal patch.
+
+    Args:
+        frames: uint8[n, height, width, 3].
+
+    Returns:
+        f32[t * h * w, 3 * temporal_patch * patch * patch] and the grid (t, h, w). Rows go
+        through time, then merged cells in raster order, then the cell's patches; inside a
+        row: colour, frame, pixel row, pixel column.
+    """
+    count, height, width, _ = frames.shape
+    merge, patch, depth = facts.merge, facts.patch, facts.temporal_patch
+    rows, columns, steps = height // patch, width // patch, -(-count // depth)
+    assert (rows * patch, columns * patch) == (height, width) and not rows % merge
+    made = np.empty(
+        (steps, rows // merge, columns // merge, merge, merge, 3, depth, patch, patch), np.float32
+    )
+    levels = _levels(facts)
+    for step in range(steps):
+        shown = None
+        for slot in range(depth):
+            index = step * depth + slot
+            if index < count or shown is None:
+                shown = _patch_order(frames[min(index, count - 1)], merge, patch)
+                shown = np.take(levels, shown)
+            made[step, :, :, :, :, :, slot] = shown
+    return made.reshape(steps * rows * columns, -1), (steps, rows, columns)
+
+
+def _patch_order(frame: npt.NDArray[np.uint8], merge: int, patch: int) -> npt.NDArray[np.intp]:
+    """uint8[height, width, 3] -> where each value is in the flattened levels:
+    [cell rows, cell columns, merge, merge, 3, patch, patch]."""
+    height, width, _ = frame.shape
+    side = merge * patch
+    cells = frame.reshape(height // side, merge, patch, width // side, merge, patch, 3)
+    moved = np.ascontiguousarray(cells.transpose(0, 3, 1, 4, 6, 2, 5)).astype(np.intp)
+    moved += 256 * np.arange(3)[:, None, None]
+    return moved
+
+
+def _levels(facts: PreprocessorFacts) -> Array:
+    """What each of 256 levels becomes, colour after colour: f32[768].
+
+    Scaled in double, then rounded, then normalised in single precision, as the reference.
+    """
+    scaled = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
+    mean = np.array(facts.mean, np.float32)[:, None]
+    std = np.array(facts.std, np.float32)[:, None]
+    return np.ravel((scaled - mean) / std)
+
+
+def _upright_rgb(image: Image.Image, where: object) -> Image.Image:
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in CLIPPED_MODES:
+        extrema = np.asarray(upright)
+        if extrema.size and (extrema.max() > 255 or extrema.min() < 0):
+            _log.warning("%s: greys beyond 255 are clipped to white; make it 8-bit", where)
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def _from_array(array: npt.NDArray[Any], where: object) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not shaped or not array.size:
+        raise OmnijetError(
+            "the picture array is unusable",
+            where=where,
+            expected="uint8 [height, width] or [height, width, 1, 3 or 4], 0 to 255",
+            got=f"{array.dtype} {list(array.shape)}",
+        )
+    return Image.fromarray(array).convert("RGB")

@@ -1,0 +1,214 @@
+"""Clips on the host: frames sampled at 2 a second, resized on the way, and their sound.
+
+Sampling and sizes are those of `qwen_omni_utils` (v2_5/vision_process.py), the loader
+published with the model; patches are those of `Qwen2VLVideoProcessor`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import require_file, shorten
+from omnijet.runtime.media.audio import has_audio, load_audio
+from omnijet.runtime.media.image import (
+    Frames,
+    Grid,
+    ImageSource,
+    fitted_size,
+    frame_patches,
+    load_image,
+    resized,
+)
+
+VideoSource: TypeAlias = str | os.PathLike[str] | npt.NDArray[Any] | Sequence[ImageSource]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Video:
+    """A sampled clip.
+
+    Attributes:
+        frames: uint8[n, height, width, 3], sides multiples of a merged cell.
+        fps_sampled: frames per second of clip time that were taken. Not what the model is
+            told: see `second_per_grid`.
+        audio: f32[samples] at the facts' rate; None if the clip has none or it was not
+            asked for.
+    """
+
+    frames: Frames
+    fps_sampled: float
+    audio: Array | None
+
+
+def load_video(
+    source: VideoSource, facts: PreprocessorFacts, with_audio: bool, where: object = None
+) -> Video:
+    """Reads a clip; of a file, only sampled frames are kept, and those already resized.
+
+    Args:
+        source: a file, or frames taken at `facts.video_fps`: an array uint8[n, height,
+            width, 3] or a sequence of pictures of one size.
+        with_audio: whether to read the file's sound too.
+        where: names the clip in messages; the path or "video frames" by default.
+
+    Raises:
+        OmnijetError: the clip cannot be read, holds no frame, or is too thin.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return _from_frames(source, facts, "video frames" if where is None else where)
+    where = shorten(source) if where is None else where
+    path = require_file(source, "video", where)
+    try:
+        frames, fps = _read_file(path, facts, where)
+        audible = with_audio and has_audio(path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise OmnijetError(
+            "the video cannot be read",
+            where=where,
+            expected="a clip with a picture that FFmpeg reads",
+            got=f"{type(error).__name__}: {error}",
+            fix="check that the file is whole, or convert it: ffmpeg -i FILE out.mp4",
+        ) from error
+    seconds = float(facts.max_audio_seconds)
+    audio = load_audio(path, facts.sample_rate_hz, seconds, where) if audible else None
+    return Video(frames, fps, audio)
+
+
+def video_patches(frames: Frames, facts: PreprocessorFacts) -> tuple[Array, Grid]:
+    """f32[t * h * w, 3 * temporal_patch * patch * patch] and the grid (t, h, w); an odd
+    last frame is shown twice."""
+    return frame_patches(frames, facts)
+
+
+def second_per_grid(facts: PreprocessorFacts) -> float:
+    """Seconds per temporal step that the model is told: 1.0.
+
+    From the nominal rate, as the reference processor does unless it is given another: a
+    clip shorter than `video_min_frames` at 2 a second, or longer than `video_max_frames`,
+    is told to run at that rate all the same.
+    """
+    return facts.temporal_patch / facts.video_fps
+
+
+def frame_count(total: int, clip_fps: float, facts: PreprocessorFacts) -> int:
+    """How many of `total` frames are taken; 1 only of a clip that has no more."""
+    depth = facts.temporal_patch
+    least = -(-facts.video_min_frames // depth) * depth
+    most = min(facts.video_max_frames, total) // depth * depth
+    wanted = min(max(total / clip_fps * facts.video_fps, least), most, total)
+    return max(math.floor(wanted / depth) * depth, 1)
+
+
+def frame_indices(total: int, count: int) -> npt.NDArray[np.int64]:
+    """Which frames are taken: evenly spaced from the first to the last, i64[count].
+
+    The reference rounds in single precision: beyond 2000 frames, one index in some
+    thousand may be the neighbour of its.
+    """
+    return np.rint(np.linspace(0, total - 1, count)).astype(np.int64)
+
+
+def _size(
+    height: int, width: int, count: int, facts: PreprocessorFacts, where: object
+) -> tuple[int, int]:
+    """Of each of `count` frames: a long clip gets smaller ones."""
+    shared = facts.video_total_pixels / count * facts.temporal_patch
+    most = max(min(facts.video_max_pixels, shared), int(facts.video_min_pixels * 1.05))
+    return fitted_size(height, width, facts, facts.video_min_pixels, most, where)
+
+
+def _read_file(path: Path, facts: PreprocessorFacts, where: object) -> tuple[Frames, float]:
+    with av.open(os.fspath(path)) as container:
+        if not container.streams.video:
+            raise ValueError("it has no picture track")
+        stream = container.streams.video[0]
+        total = sum(1 for packet in container.demux(stream) if packet.size)
+        fps = float(stream.average_rate or stream.guessed_rate or 0)
+    if total < 1:
+        raise ValueError("it has no frame")
+    if fps <= 0:
+        raise ValueError("its frame rate is unknown")
+    while True:
+        frames, decoded = _sample(path, total, fps, facts, where)
+        if decoded == total:
+            return frames, len(frames) / total * fps
+        if decoded < 1:
+            raise ValueError("it has no frame")
+        # a packet need not make one frame: sample again from what decoding really yields
+        total = decoded
+
+
+def _sample(
+    path: Path, total: int, fps: float, facts: PreprocessorFacts, where: object
+) -> tuple[Frames, int]:
+    """The sampled frames if the clip has `total`, and how many it has."""
+    indices = frame_indices(total, frame_count(total, fps, facts))
+    frames: Frames | None = None
+    taken, decoded = 0, 0
+    for frame in _decode(path):
+        if taken < len(indices) and indices[taken] == decoded:
+            image = Image.fromarray(_upright(frame))
+            if frames is None:
+                size = _size(image.height, image.width, len(indices), facts, where)
+                frames = np.empty((len(indices), *size, 3), np.uint8)
+            shown = np.asarray(resized(image, (frames.shape[1], frames.shape[2])))
+            while taken < len(indices) and indices[taken] == decoded:
+                frames[taken] = shown
+                taken += 1
+        decoded += 1
+    if frames is None:
+        return np.empty((0, 0, 0, 3), np.uint8), decoded
+    return frames, decoded
+
+
+def _decode(path: Path) -> Iterator[av.VideoFrame]:
+    with av.open(os.fspath(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        yield from container.decode(video=0)
+
+
+def _upright(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    """uint8[height, width, 3]; phones store clips on their side, with a note."""
+    pixels: npt.NDArray[np.uint8] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _from_frames(
+    source: npt.NDArray[Any] | Sequence[ImageSource], facts: PreprocessorFacts, where: object
+) -> Video:
+    if isinstance(source, np.ndarray) and source.ndim != 4:
+        raise OmnijetError(
+            "the video array is unusable",
+            where=where,
+            expected="uint8[frames, height, width, 3]",
+            got=f"{source.dtype} {list(source.shape)}",
+        )
+    images = [load_image(item, f"{where}, frame {i + 1}") for i, item in enumerate(source)]
+    if not images:
+        raise OmnijetError("the video is empty", where=where, expected="1 frame or more", got=0)
+    sizes = {image.size for image in images}
+    if len(sizes) > 1:
+        raise OmnijetError(
+            "the frames of a video differ in size",
+            where=where,
+            expected="one size (width, height)",
+            got=sorted(sizes),
+            fix="resize them first",
+        )
+    size = _size(images[0].height, images[0].width, len(images), facts, where)
+    frames = np.stack([np.asarray(resized(image, size)) for image in images])
+    return Video(frames, facts.video_fps, None)

@@ -1,0 +1,85 @@
+"""Results as files: speech as WAV, anything whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.errors import OmnijetError
+
+
+def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
+    """Writes f32[samples] in [-1, 1] as 16-bit mono PCM, see `write_whole`."""
+    # in memory first: libsndfile would turn a full disk into an error of its own
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
+    write_whole(path, wav.getvalue())
+
+
+def pcm_bytes(samples: Array) -> bytes:
+    """f32[samples] in [-1, 1] as 16-bit little-endian samples, for a player's pipe."""
+    rounded: Array = np.rint(np.clip(samples, -1, 1) * 32767)
+    return rounded.astype("<i2").tobytes()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file beside, then renames it.
+
+    Links are followed; a device or a pipe is written to as it is.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left behind.
+    """
+    target = Path(os.path.realpath(path))
+    if _is_special(target):
+        target.write_bytes(content)
+        return
+    beside = _beside(target)
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(path: Path) -> None:
+    """Fails before minutes of work if their result could not be written after them.
+
+    Raises:
+        OmnijetError: it could not.
+    """
+    got = None
+    try:
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            got = "a folder"
+        elif not target.parent.is_dir():
+            got = f"no folder {target.parent}"
+        elif not _is_special(target):
+            target.with_name(target.name).exists()  # a name that no file can have raises
+            beside = _beside(target)
+            beside.write_bytes(b"")
+            beside.unlink()
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+    if got is not None:
+        raise OmnijetError(
+            "the output file cannot be written",
+            where=path,
+            expected="a file in a folder that exists and that you may write to",
+            got=got,
+        )
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".omnijet-{os.getpid()}.partial")
+
+
+def _is_special(target: Path) -> bool:
+    return target.exists() and not target.is_file()

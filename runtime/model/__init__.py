@@ -1,0 +1,1 @@
+"""The encoders, Thinker and Talker: graphs with their host arithmetic."""

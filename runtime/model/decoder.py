@@ -1,0 +1,174 @@
+"""A decoder with its KV cache: prefill in chunks, then one row per step.
+
+Serves the Thinker and the Talker. The cache lives in buckets: it starts at a small
+capacity and doubles when full, because attention reads its whole length whether filled
+or not. A doubling copies the filled rows once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from omnijet.runtime.backends.protocol import Bound, Graph, State
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.dims import DecoderDims
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.model.rope import MRope
+
+SMALLEST_BUCKET = 256
+PREFILL_ROWS = 512  # bounds the score matrix [heads, rows, capacity] of one call
+
+
+class Rows(NamedTuple):
+    """What one call returns; the arrays are overwritten by the next call."""
+
+    logits: Array  # f32[vocab], of the last row
+    hidden: Array | None  # f32[rows, hidden]
+
+
+@dataclass(slots=True)
+class Context:
+    """One sequence being decoded: its caches and how far they are filled.
+
+    `check` is called before every graph call and may raise to end the work.
+    """
+
+    state: State
+    check: Callable[[], None] = lambda: None
+    filled: int = 0
+    step: Bound | None = None  # the one-row call, bound to the present capacity
+    step_rows: int = 0  # how many of the step's mask entries are already true
+    graph_seconds: float = 0.0
+    calls: int = 0
+
+    def rewind(self, rows: int) -> None:
+        """Forgets all but the first `rows`. What they leave behind in the caches is never
+        read: the masks end where the rows do."""
+        assert rows <= self.filled
+        self.filled = rows
+
+    def copy(self, rows: int) -> Context:
+        """The first `rows` in caches of their own."""
+        assert rows <= self.filled
+        return Context(self.state.copy(rows), filled=rows)
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Runs a step graph.
+
+    Args:
+        graph: `thinker_step` or `talker_step`.
+        dims: its facts.
+        context_limit: rows a sequence may have; at most what the model was trained for.
+    """
+
+    graph: Graph
+    dims: DecoderDims
+    context_limit: int
+    rope: MRope = field(init=False)
+    prefill_rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rope = MRope.of(self.dims)
+        self.context_limit = min(self.context_limit, self._limit("capacity"))
+        self.prefill_rows = min(PREFILL_ROWS, self._limit("rows"))
+
+    def start(self, expected_rows: int, check: Callable[[], None] = lambda: None) -> Context:
+        """A fresh context with room for `expected_rows`."""
+        return Context(self.graph.new_state(self._bucket(expected_rows)), check)
+
+    def prefill(self, context: Context, embeds: Array, positions: Array) -> Rows:
+        """Feeds many rows.
+
+        Args:
+            embeds: f32[rows, embed_width].
+            positions: i64[3, rows].
+
+        Returns:
+            Logits of the last row and, for the Thinker, the hidden states of all rows.
+        """
+        rows = embeds.shape[0]
+        self._reserve(context, rows)
+        hidden = None
+        logits = np.empty(0, np.float32)
+        for start in range(0, rows, self.prefill_rows):
+            stop = min(start + self.prefill_rows, rows)
+            bound = self._bind(context, stop - start)
+            inputs = bound.inputs
+            inputs["embeds"][0] = embeds[start:stop]
+            self.rope.write(positions[:, None, start:stop], inputs["cos"], inputs["sin"])
+            seen = context.filled + np.arange(1, stop - start + 1)
+            mask = inputs["mask"][0, 0]
+            np.less(np.arange(context.state.capacity)[None, :], seen[:, None], out=mask)
+            self._run(context, bound, stop - start)
+            logits = bound.outputs["logits"][0]
+            if "hidden" in bound.outputs:
+                if hidden is None:
+                    hidden = np.empty((rows, self.dims.hidden), np.float32)
+                hidden[start:stop] = bound.outputs["hidden"][0]
+        return Rows(logits, hidden)
+
+    def decode(self, context: Context, embed: Array, position: int) -> Rows:
+        """Feeds one row, f32[embed_width], at the same position on all three axes."""
+        if context.filled >= context.state.capacity:
+            self._reserve(context, 1)
+        bound = context.step
+        if bound is None:
+            bound = context.step = self._bind(context, 1)
+            context.step_rows = 0
+        inputs = bound.inputs
+        inputs["embeds"][0, 0] = embed
+        self.rope.write_step(position, inputs["cos"], inputs["sin"])
+        seen = context.filled + 1
+        mask = inputs["mask"][0, 0, 0]
+        if context.step_rows > seen:  # rewound since its last step
+            mask[seen : context.step_rows] = False
+        else:
+            mask[context.step_rows : seen] = True
+        context.step_rows = seen
+        self._run(context, bound, 1)
+        hidden = bound.outputs.get("hidden")
+        return Rows(bound.outputs["logits"][0], None if hidden is None else hidden[0])
+
+    def _run(self, context: Context, bound: Bound, rows: int) -> None:
+        context.check()
+        bound.inputs["write_index"][0] = context.filled
+        began = time.perf_counter()
+        bound.run()
+        context.graph_seconds += time.perf_counter() - began
+        context.calls += 1
+        context.filled += rows
+
+    def _bind(self, context: Context, rows: int) -> Bound:
+        sizes = {"rows": rows, "capacity": context.state.capacity}
+        return self.graph.bind(sizes, context.state)
+
+    def _reserve(self, context: Context, rows: int) -> None:
+        needed = context.filled + rows
+        if needed > context.state.capacity:
+            context.state.grow(self._bucket(needed), context.filled)
+            context.step = None
+
+    def _limit(self, symbol: str) -> int:
+        limit = self.graph.limit(symbol)
+        return sys.maxsize if limit is None else limit
+
+    def _bucket(self, rows: int) -> int:
+        if rows > self.context_limit:
+            raise OmnijetError(
+                "the KV cache is too small",
+                where=self.graph.contract.name,
+                expected=f"at most {self.context_limit} rows",
+                got=f"{rows} rows",
+            )
+        bucket = SMALLEST_BUCKET
+        while bucket < rows:
+            bucket *= 2
+        return min(bucket, self.context_limit)

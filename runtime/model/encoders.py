@@ -1,0 +1,68 @@
+"""Ears and eyes: mel frames and picture patches to rows of the Thinker's width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from omnijet.runtime.backends.protocol import Graph, run_once
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.dims import AudioEncoderDims, VisionEncoderDims
+from omnijet.runtime.model import audio_plan, vision_plan
+
+MAX_CHUNKS = 16  # 32 s of sound in one call bounds its memory
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEncoder:
+    """Runs `audio_encoder`."""
+
+    graph: Graph
+    dims: AudioEncoderDims
+
+    def encode(self, mels: Sequence[Array], check: Callable[[], None] = lambda: None) -> Array:
+        """f32[n_mels, frames] per sound -> f32[tokens, hidden], sound after sound."""
+        plan = audio_plan.plan_audio(self.dims, [mel.shape[1] for mel in mels])
+        features = []
+        most = self.graph.limit("chunks") or MAX_CHUNKS
+        for feeds in plan.batches(mels, min(most, MAX_CHUNKS)):
+            check()
+            sizes = {"chunks": len(feeds["mel"]), "tokens": len(feeds["pool_rows"])}
+            features.append(run_once(self.graph, sizes, feeds)["features"])
+        return np.concatenate(features)
+
+
+@dataclass(frozen=True, slots=True)
+class VisionEncoder:
+    """Runs `vision_encoder`, one frame a call: frames never attend to each other, and a
+    long clip in one call would hold all its score matrices at once."""
+
+    graph: Graph
+    dims: VisionEncoderDims
+
+    def encode(
+        self,
+        patches: Array,
+        grid: tuple[int, int, int],
+        check: Callable[[], None] = lambda: None,
+    ) -> Array:
+        """f32[t * h * w, patch_width] of one picture or clip -> f32[t * h * w / 4, hidden].
+
+        Patches come in merge order, features in raster order of merged cells.
+        """
+        frames, height, width = grid
+        plan = vision_plan.plan(self.dims, height, width)
+        sizes = {"cells": plan.cells, "windows": len(plan.window_rows)}
+        bound = self.graph.bind(sizes)
+        features = np.empty((frames * plan.cells, self.dims.out), np.float32)
+        for frame, content in enumerate(patches.reshape(frames, height * width, -1)):
+            check()
+            feeds = plan.feeds(content)
+            for name in feeds if frame == 0 else ("patches",):
+                bound.inputs[name][...] = feeds[name]
+            bound.run()
+            rows = slice(frame * plan.cells, (frame + 1) * plan.cells)
+            features[rows] = plan.restore(bound.outputs["features"])
+        return features

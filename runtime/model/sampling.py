@@ -1,0 +1,161 @@
+"""Choosing the next token, exactly as the reference's logits processors do.
+
+Order (transformers 4.57.6): repetition penalty, suppressed tokens, temperature, top-k,
+top-p. Greedy decoding applies the first two and takes the maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.errors import OmnijetError
+
+LOWEST = np.finfo(np.float32).min
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a decoder chooses its tokens."""
+
+    greedy: bool = True
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    top_k: int = 0  # 0: no limit
+    top_p: float = 1.0
+    suppress: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} {getattr(self, name)!r}: expected {expected}"
+            for name, expected, holds in (
+                ("repetition_penalty", "more than 0", self.repetition_penalty > 0),
+                ("temperature", "more than 0; greedy=True takes the maximum", self.temperature > 0),
+                ("top_k", "0 (no limit) or more", self.top_k >= 0),
+                ("top_p", "more than 0, at most 1", 0 < self.top_p <= 1),
+            )
+            if not holds
+        ]
+        if faults:
+            raise OmnijetError(
+                "the sampling settings are unusable", got="\n            ".join(faults)
+            )
+
+    def made_greedy(self) -> Sampling:
+        """The same with the maximum taken; penalty and suppression stay."""
+        return replace(self, greedy=True)
+
+
+class Sampler:
+    """One decoding's sampler: it remembers which tokens were seen.
+
+    Args:
+        sampling: the settings.
+        vocab: number of logits.
+        history: ids that the repetition penalty counts from the start.
+        rng: where draws come from; not used when greedy.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        vocab: int,
+        history: Iterable[int],
+        rng: np.random.Generator,
+    ) -> None:
+        self._sampling = sampling
+        self._rng = rng
+        self._is_seen = np.zeros(vocab, bool)
+        self._seen = np.zeros(vocab, np.int64)  # ids seen, the first `_count` of them
+        self._count = 0
+        self._suppress = np.array(sampling.suppress, np.int64)
+        for token in history:
+            self._remember(token)
+
+    def __call__(self, logits: Array) -> int:
+        """The next token from f32 [vocab] logits, which stay untouched."""
+        ids, scores = self._survivors(logits)
+        choice = int(scores.argmax()) if self._sampling.greedy else self._draw(scores)
+        token = choice if ids is None else int(ids[choice])
+        self._remember(token)
+        return token
+
+    def process(self, logits: Array) -> Array:
+        """f32 [vocab]: the logits after every processor; -inf where nothing may be drawn."""
+        ids, scores = self._survivors(logits)
+        if ids is None:
+            return scores
+        processed = np.full(logits.shape, -np.inf, np.float32)
+        processed[ids] = scores
+        return processed
+
+    def _survivors(self, logits: Array) -> tuple[Array | None, Array]:
+        """Ids that may be drawn, rising (None: all), and their processed logits.
+
+        After top-k only the few that are left are touched: over the whole vocabulary the
+        later steps cost more than a small decoder's graph.
+        """
+        sampling = self._sampling
+        scores = logits.astype(np.float32, copy=True)
+        if sampling.repetition_penalty != 1.0 and self._count:
+            seen = self._seen[: self._count]
+            values = scores[seen]
+            penalty = np.float32(sampling.repetition_penalty)
+            # negative scores are multiplied, others divided: always the lower of the two
+            lower = np.minimum if penalty >= 1 else np.maximum
+            scores[seen] = lower(values * penalty, values / penalty)
+        if self._suppress.size:
+            scores[self._suppress] = -np.inf
+        if sampling.greedy:
+            return None, scores
+        k = sampling.top_k if 0 < sampling.top_k < scores.size else 0
+        ids = (scores >= _floor(scores, k) if k else scores > -np.inf).nonzero()[0]
+        scores = scores[ids] / np.float32(sampling.temperature)
+        if 0 < k < scores.size:
+            kept = scores >= np.partition(scores, -k)[-k]
+            ids, scores = ids[kept], scores[kept]
+        if sampling.top_p < 1.0:
+            kept = _nucleus(scores, sampling.top_p)
+            ids, scores = ids[kept], scores[kept]
+        return ids, scores
+
+    def _draw(self, scores: Array) -> int:
+        weights = np.exp((scores - scores.max()).astype(np.float64))
+        edges = weights.cumsum()
+        position = int(edges.searchsorted(self._rng.random() * edges[-1], side="right"))
+        return min(position, scores.size - 1)
+
+    def _remember(self, token: int) -> None:
+        if not self._is_seen[token]:
+            self._is_seen[token] = True
+            self._seen[self._count] = token
+            self._count += 1
+
+
+def _floor(scores: Array, k: int) -> np.float32:
+    """A value that at least `k` scores reach, close to the k-th largest; never -inf.
+
+    The k-th largest of the maxima of 3 k groups: one pass over the vocabulary without a
+    branch, where selecting the k-th of all would mispredict its way through. A little is
+    taken off, as two scores may become equal when divided by the temperature.
+    """
+    groups = min(3 * k, scores.size)
+    maxima = scores[: scores.size // groups * groups].reshape(-1, groups).max(axis=0)
+    floor = np.partition(maxima, -k)[-k]
+    lowered: np.float32 = floor - abs(floor) * np.float32(1e-6)
+    return max(lowered, LOWEST)
+
+
+def _nucleus(scores: Array, top_p: float) -> Array:
+    """bool: what stays when, from the least likely up, all that lies within 1 - top_p of the
+    mass is dropped; the most likely always stays."""
+    rising = scores.argsort(kind="stable")
+    weights = np.exp(scores[rising] - scores[rising[-1]])
+    mass = (weights / weights.sum()).cumsum(dtype=np.float32)
+    kept = np.empty(scores.size, bool)
+    kept[rising] = mass > np.float32(1 - top_p)
+    kept[rising[-1]] = True
+    return kept

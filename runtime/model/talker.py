@@ -1,0 +1,115 @@
+"""The Talker: reads what the Thinker fed and wrote, writes codec tokens (50 a second)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+import numpy as np
+
+from omnijet.runtime.bundle.contract import Array, widened
+from omnijet.runtime.bundle.dims import CodecIds, TokenIds
+from omnijet.runtime.model.decoder import Context, Decoder
+from omnijet.runtime.model.sampling import Sampler, Sampling
+from omnijet.runtime.prompt.tmrope import decode_position
+
+_log = logging.getLogger(__name__)
+
+TALKER_SAMPLING = Sampling(
+    greedy=False, repetition_penalty=1.05, temperature=0.9, top_k=40, top_p=0.8
+)
+"""The reference's defaults (Qwen2_5OmniForConditionalGeneration.generate)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talker:
+    """Args:
+    decoder: over `talker_step`.
+    codec_embedding: mapped table [codec vocab, embed_width], as the Thinker's.
+    text_embedding: the Thinker's mapped table, for the text-side marks.
+    """
+
+    decoder: Decoder
+    codec_embedding: Array
+    text_embedding: Array
+    tokens: TokenIds
+    codec: CodecIds
+
+    def opening_rows(self, voice_token: int, first_reply: Array) -> Array:
+        """f32[2, embed_width]: the speaker's mark and the first reply row, with pad and start
+        codes: what follows the prompt.
+
+        Args:
+            voice_token: the speaker's text-side opening id.
+            first_reply: f32[width], the reply row of the first generated token.
+        """
+        voice = self._text(voice_token) + self._codec(self.codec.pad)
+        return np.stack([voice, first_reply + self._codec(self.codec.bos)])
+
+    def end_marks(self) -> Iterator[Array]:
+        """What is added to codec tokens once the text is read: the end mark, then the pad
+        mark for ever."""
+        pad = self._text(self.tokens.tts_pad)
+        return chain([self._text(self.tokens.tts_eos)], repeat(pad))
+
+    def sampler(self, sampling: Sampling, prompt: int, rng: np.random.Generator) -> Sampler:
+        """A sampler whose penalty history is the reference's: mask ids for the prompt, then
+        pad and start, so that pad (an end token) is penalised from the first step."""
+        history = [self.codec.mask] * min(prompt, 1) + [self.codec.pad, self.codec.bos]
+        return Sampler(sampling, self.decoder.dims.vocab, history, rng)
+
+    def prefill(self, context: Context, rows: Array, positions: Array) -> Array:
+        """Feeds rows f32[n, embed_width] at i64[3, n]. Returns logits f32[vocab]."""
+        return self.decoder.prefill(context, rows, positions).logits.copy()
+
+    def generate(
+        self,
+        context: Context,
+        logits: Array,
+        texts: Iterator[Array],
+        delta: int,
+        sampler: Sampler,
+        max_codes: int,
+    ) -> Iterator[int]:
+        """Yields codec tokens until an end token, the limit, or a full cache.
+
+        `texts` is what is added to each codec token in turn, endless: the reply rows after
+        the first, then `end_marks`. One is taken after each code.
+
+        The reference always drops the last token it generated, even at the limit: with
+        `max_codes` draws at most `max_codes - 1` codes come out.
+        """
+        for step in range(max_codes):
+            code = sampler(logits)
+            full = context.filled >= self.decoder.context_limit
+            if code in (self.codec.pad, self.codec.eos) or step == max_codes - 1:
+                return
+            if full:
+                _log.warning("the context is full after %d codes: the speech ends here", step)
+                return
+            yield code
+            text = next(texts)
+            position = decode_position(context.filled, delta)
+            logits = self.decoder.decode(context, self._codec(code) + text, position).logits
+
+    def _codec(self, code: int) -> Array:
+        return widened(self.codec_embedding[code])
+
+    def _text(self, token: int) -> Array:
+        return widened(self.text_embedding[token])
+
+
+def prompt_rows(embeds: Array, hidden: Array, ids: Array, tokens: TokenIds) -> Array:
+    """f32[n, embed_width]: what the Talker reads of a prompt (spec 4.2).
+
+    Args:
+        embeds: f32[n, width], the Thinker's merged inputs.
+        hidden: f32[n, width], its post-norm hidden states.
+        ids: i64[n].
+    """
+    # of media the Talker hears through `hidden` alone
+    media = np.isin(ids, (tokens.audio, tokens.image, tokens.video))
+    rows: Array = np.where(media[:, None], np.float32(0), embeds) + hidden
+    return rows

@@ -1,0 +1,110 @@
+"""The Thinker: embeddings with pictures and sound merged in, then text, token by token."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from omnijet.runtime.bundle.contract import Array, widened
+from omnijet.runtime.bundle.dims import TokenIds
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.model.decoder import Context, Decoder
+from omnijet.runtime.model.sampling import Sampler, Sampling
+from omnijet.runtime.prompt.tmrope import decode_position
+
+_log = logging.getLogger(__name__)
+
+THINKER_SAMPLING = Sampling()
+"""The most likely token: the reference's default."""
+
+
+class TextStep(NamedTuple):
+    """One generated token.
+
+    `reply_row` is what the Talker reads of it, f32[hidden]: the token's embedding plus its
+    post-norm hidden state. The last token is never fed and has none (spec 4.1).
+    """
+
+    token: int
+    reply_row: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkerPrefill:
+    """The prompt after prefill."""
+
+    context: Context
+    logits: Array  # f32[vocab], of the last prompt row
+    hidden: Array  # f32[n, hidden] of the rows fed, after the final norm
+    delta: int  # TMRoPE: position of the next row minus rows fed
+
+
+@dataclass(frozen=True, slots=True)
+class Thinker:
+    """Args:
+    decoder: over `thinker_step`.
+    embedding: mapped table [vocab, hidden], f32, f16 or bits of bf16.
+    tokens: special ids.
+    """
+
+    decoder: Decoder
+    embedding: Array
+    tokens: TokenIds
+
+    def embed(self, ids: Array) -> Array:
+        """f32[n, hidden] rows of the embedding table."""
+        return widened(self.embedding[ids])
+
+    def merge(self, ids: Array, features: Mapping[int, Array]) -> Array:
+        """Embeds a prompt and puts encoder features on their placeholder rows.
+
+        Args:
+            ids: i64[prompt].
+            features: placeholder id -> f32[count, hidden], in order of appearance.
+        """
+        embeds = self.embed(ids)
+        for placeholder in (self.tokens.audio, self.tokens.image, self.tokens.video):
+            rows = np.flatnonzero(ids == placeholder)
+            given = features.get(placeholder)
+            count = 0 if given is None else given.shape[0]
+            if rows.size != count:
+                raise OmnijetError(
+                    "the prompt's placeholders do not match the media",
+                    where=f"token {placeholder}",
+                    expected=f"{count} placeholders, one per feature row",
+                    got=f"{rows.size} placeholders",
+                )
+            if given is not None:
+                embeds[rows] = given
+        return embeds
+
+    def prefill(
+        self, context: Context, embeds: Array, positions: Array, delta: int
+    ) -> ThinkerPrefill:
+        """Feeds (the rest of) the prompt: embeds f32[n, hidden], positions i64[3, n]."""
+        logits, hidden = self.decoder.prefill(context, embeds, positions)
+        assert hidden is not None
+        return ThinkerPrefill(context, logits.copy(), hidden, delta)
+
+    def generate(
+        self, prefill: ThinkerPrefill, sampler: Sampler, max_tokens: int
+    ) -> Iterator[TextStep]:
+        """Yields tokens until an end token, `max_tokens`, or a full cache."""
+        context, logits = prefill.context, prefill.logits
+        for count in range(1, max_tokens + 1):
+            token = sampler(logits)
+            full = context.filled >= self.decoder.context_limit
+            if full and token not in self.tokens.eos and count < max_tokens:
+                _log.warning("the context is full after %d tokens: the text ends here", count)
+            if token in self.tokens.eos or count == max_tokens or full:
+                yield TextStep(token, None)
+                return
+            embed = widened(self.embedding[token])
+            position = decode_position(context.filled, prefill.delta)
+            logits, hidden = self.decoder.decode(context, embed, position)
+            assert hidden is not None
+            yield TextStep(token, embed + hidden[0])

@@ -1,0 +1,111 @@
+"""The chat template: a conversation written out, each of its media as one placeholder.
+
+The environment is that of `apply_chat_template` of transformers 4.57.6, so a checkpoint's
+own template renders to the same text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.prompt.messages import PARTS, Message, Text
+
+SPEECH_SYSTEM_PROMPT = (
+    "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of "
+    "perceiving auditory and visual inputs, as well as generating text and speech."
+)
+"""The model speaks well only under this system prompt."""
+
+DEFAULT_CHAT_TEMPLATE = """\
+{% macro number(wanted, noun, count) %}{% if wanted %}{{ noun }} {{ count }}: {% endif %}\
+{% endmacro %}
+{% set seen = namespace(pictures=0, clips=0, sounds=0) %}
+{% for message in messages %}
+{% if loop.first and message.role != "system" %}
+<|im_start|>system
+You are a helpful assistant.<|im_end|>
+{% endif %}
+<|im_start|>{{ message.role }}
+{% if message.content is string %}
+{{ message.content }}\
+{% else %}
+{% for part in message.content %}
+{% if part.type == "image" %}
+{% set seen.pictures = seen.pictures + 1 %}
+{{ number(add_vision_id, "Picture", seen.pictures) }}<|vision_bos|><|IMAGE|><|vision_eos|>\
+{% elif part.type == "audio" %}
+{% set seen.sounds = seen.sounds + 1 %}
+{{ number(add_audio_id, "Audio", seen.sounds) }}<|audio_bos|><|AUDIO|><|audio_eos|>\
+{% elif part.type == "video" %}
+{% set seen.clips = seen.clips + 1 %}
+{{ number(add_vision_id, "Video", seen.clips) }}<|vision_bos|><|VIDEO|><|vision_eos|>\
+{% elif "text" in part %}
+{{ part.text }}\
+{% endif %}
+{% endfor %}
+{% endif %}
+<|im_end|>
+{% endfor %}
+{% if add_generation_prompt %}
+<|im_start|>assistant
+{% endif %}
+"""
+"""Writes what the template published with Qwen2.5-Omni writes."""
+
+
+def render_chat(messages: Sequence[Message], template: str) -> str:
+    """The prompt up to where the assistant's reply begins.
+
+    Raises:
+        OmnijetError: the template is faulty, or refuses the conversation.
+    """
+    try:
+        return _compile(template).render(
+            messages=[_plain(message) for message in messages], add_generation_prompt=True
+        )
+    except jinja2.TemplateError as error:
+        raise OmnijetError(
+            "the chat template cannot be rendered",
+            where="chat_template.jinja",
+            got=f"{type(error).__name__}: {error}",
+            fix="check the order of roles, or use the template published with the checkpoint",
+        ) from error
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """What templates look at; of media, only which they are."""
+    if isinstance(message.content, str):
+        return {"role": message.role, "content": message.content}
+    kinds = {kind: name for name, kind in PARTS.items()}
+    parts = []
+    for part in message.content:
+        name = kinds[type(part)]
+        parts.append({"type": name, name: part.text if isinstance(part, Text) else name})
+    return {"role": message.role, "content": parts}
+
+
+@lru_cache(maxsize=4)
+def _compile(template: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment.from_string(template)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _to_json(value: Any, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=options.pop("ensure_ascii", False), **options)

@@ -1,0 +1,207 @@
+"""A conversation: the chat format of the HF processor, checked and frozen.
+
+    [{"role": "user", "content": "Hello"},
+     {"role": "user", "content": [{"type": "image", "image": "cat.png"},
+                                  {"type": "text", "text": "What is this?"}]}]
+
+Media are files or arrays, see `AudioSource`, `ImageSource` and `VideoSource`; nothing is
+opened here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import is_address, shorten
+from omnijet.runtime.media.audio import AudioSource
+from omnijet.runtime.media.image import ImageSource
+from omnijet.runtime.media.video import VideoSource
+
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+MESSAGE_KEYS = ("role", "content")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words, passed on as they are: special tokens spelled out in them are parsed."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A picture."""
+
+    source: ImageSource
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audio:
+    """A sound."""
+
+    source: AudioSource
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Video:
+    """A clip; whether its sound is heard is decided for the whole prompt."""
+
+    source: VideoSource
+
+
+Part: TypeAlias = Text | Image | Audio | Video
+PARTS: dict[str, type[Text] | type[Image] | type[Audio] | type[Video]] = {
+    "text": Text,
+    "image": Image,
+    "audio": Audio,
+    "video": Video,
+}
+_EXPECTED = {
+    "text": "a string",
+    "image": "a file, a PIL image or an array",
+    "audio": "a file, an array or (array, sample rate)",
+    "video": "a file, an array or a sequence of frames",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation."""
+
+    role: Role
+    content: str | tuple[Part, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The content as parts, a plain string too."""
+        return (Text(self.content),) if isinstance(self.content, str) else self.content
+
+
+def parse_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Checks a conversation.
+
+    Raises:
+        OmnijetError: lists every unknown role, key or type, every content of a wrong kind
+            and every file that is not there.
+    """
+    faults: list[str] = []
+    parsed: list[Message] = []
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
+        faults.append(f"expected a list of messages, got {_name(messages)}")
+    elif not messages:
+        faults.append("there is no message")
+    else:
+        for number, message in enumerate(messages, start=1):
+            parsed.append(_message(message, f"message {number}", faults))
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise OmnijetError(
+            f"the conversation cannot be used ({count})",
+            where="messages",
+            expected='[{"role": "user", "content": "..." or [{"type": "text", "text": "..."}]}]',
+            got="\n            ".join(faults),
+        )
+    return tuple(parsed)
+
+
+def _message(message: Any, where: str, faults: list[str]) -> Message:
+    if not isinstance(message, Mapping):
+        faults.append(f"{where}: expected an object, got {_name(message)}")
+        return Message("user", "")
+    _check_keys(message, MESSAGE_KEYS, where, faults)
+    role = message.get("role")
+    if "role" in message and role not in ROLES:
+        faults.append(f"{where}: unknown role {role!r}{_hint(role, ROLES)}")
+    content = message.get("content", "")
+    if not isinstance(content, str):
+        if isinstance(content, Sequence) and not isinstance(content, bytes):
+            parts = [
+                _part(part, f"{where}, part {number}", faults)
+                for number, part in enumerate(content, start=1)
+            ]
+            content = tuple(part for part in parts if part is not None)
+        else:
+            faults.append(f"{where}: content must be a string or a list, not {_name(content)}")
+            content = ""
+    else:
+        _check_text(content, where, faults)
+    return Message(cast(Role, role), content)
+
+
+def _part(part: Any, where: str, faults: list[str]) -> Part | None:
+    if not isinstance(part, Mapping):
+        faults.append(f"{where}: expected an object, got {_name(part)}")
+        return None
+    if "type" not in part:
+        faults.append(f"{where}: no type; expected one of {', '.join(PARTS)}")
+        return None
+    kind = part["type"]
+    if not isinstance(kind, str) or kind not in PARTS:
+        faults.append(f"{where}: unknown type {kind!r}{_hint(kind, tuple(PARTS))}")
+        return None
+    if not _check_keys(part, ("type", kind), where, faults):
+        return None
+    value = part[kind]
+    if not _fits(kind, value):
+        faults.append(f"{where}: {kind} must be {_EXPECTED[kind]}, not {_name(value)}")
+        return None
+    if kind == "text":
+        _check_text(value, where, faults)
+    if kind != "text" and isinstance(value, str | os.PathLike) and not os.path.isfile(value):
+        way_out = "; download it first" if is_address(value) else ""
+        faults.append(f"{where}: no file {shorten(value)}{way_out}")
+        return None
+    return PARTS[kind](value)
+
+
+def _check_text(text: str, where: str, faults: list[str]) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        faults.append(f"{where}: not valid UTF-8 from character {error.start} on")
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind == "text":
+        return isinstance(value, str)
+    if isinstance(value, str | os.PathLike | np.ndarray):
+        return True
+    if kind == "image":
+        return isinstance(value, PillowImage.Image)
+    if kind == "audio":
+        return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], np.ndarray)
+    return isinstance(value, Sequence) and all(_fits("image", frame) for frame in value)
+
+
+def _check_keys(
+    data: Mapping[str, Any], known: tuple[str, ...], where: str, faults: list[str]
+) -> bool:
+    """Whether `data` has the keys `known` and no other."""
+    missing = [key for key in known if key not in data]
+    unknown = [key for key in data if key not in known]
+    for key in unknown:
+        near = _hint(key, tuple(missing))
+        faults.append(f"{where}: unknown key {key!r}{near}")
+    for key in missing:
+        faults.append(f"{where}: no {key!r}")
+    return not missing
+
+
+def _hint(word: Any, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; expected {' or '.join(repr(item) for item in known)}" if known else ""
+
+
+def _name(value: Any) -> str:
+    return type(value).__name__

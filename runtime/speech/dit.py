@@ -1,0 +1,240 @@
+"""Codec tokens to mel: the DiT's inputs and the guided velocity.
+
+Everything but the noisy mel and the time is written into the graph's buffers once per
+utterance. Source: `Qwen2_5OmniToken2WavDiTModel.sample` of transformers 4.57.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from omnijet.runtime.backends.protocol import Bound, Graph
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.dims import DitDims
+from omnijet.runtime.model.rope import dit_cos_sin
+from omnijet.runtime.speech.solver import EXACT, Evaluation, Solver
+from omnijet.runtime.speech.solver import solve as solve_flow
+
+GUIDANCE = np.float32(0.5)
+CONDITIONED, UNCONDITIONED = 0, 1  # rows of the branch axis
+UNCONDITIONED_CODE = 0
+
+Report = Callable[[int, int], None]
+"""Told (evaluations done, evaluations in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DitTables:
+    """What export folded out of the graph (`omnijet.export.weights.speech_tables`)."""
+
+    dims: DitDims
+    codec: Array  # f32[codec rows, hidden]
+    no_voice: Array  # f32[hidden]
+    times: Array  # f32[points]
+    modulation: Array  # f32[points, layers, 6, hidden]
+    modulation_out: Array  # f32[points, 2, hidden]
+    inv_freq: Array  # f32[head_dim / 2]
+
+    @staticmethod
+    def load(table: Callable[[str], Array], dims: DitDims) -> DitTables:
+        """Through a function that maps a table by name."""
+        return DitTables(
+            dims,
+            codec=table("dit_codec"),
+            no_voice=table("no_voice"),
+            times=table("dit_times"),
+            modulation=table("dit_modulation"),
+            modulation_out=table("dit_modulation_out"),
+            inv_freq=table("dit_inv_freq"),
+        )
+
+    def static(self, codes: Array, voice: Array) -> Array:
+        """What the input projection makes of codes and speaker: f32[2, frames, hidden].
+
+        Ids that the codec table lacks are read as 0: the Talker can draw some, and the
+        reference would fail on them.
+        """
+        known = np.where(codes < len(self.codec), codes, 0)
+        conditioned = np.repeat(self.codec[known], self.dims.repeats, axis=0) + voice
+        unconditioned = np.broadcast_to(
+            self.codec[UNCONDITIONED_CODE] + self.no_voice, conditioned.shape
+        )
+        return np.stack([conditioned, unconditioned])
+
+
+def synthesize(
+    graph: Graph,
+    tables: DitTables,
+    codes: Array,
+    voice: Array,
+    noise: Array,
+    report: Report = lambda done, total: None,
+    solver: Solver = EXACT,
+) -> Array:
+    """Solves the flow for a whole utterance.
+
+    Args:
+        graph: `dit_step`.
+        codes: i64[codes].
+        voice: f32[hidden], the speaker's table.
+        noise: f32[at least 2 * codes, 80], the state at time 0.
+
+    Returns:
+        f32[1, 80, 2 * codes], natural-log mel.
+    """
+    total = len(solver.evaluations)
+    done = 0
+
+    def check() -> None:
+        nonlocal done
+        if done:
+            report(done, total)
+        done += 1
+
+    stretch = Stretch(0, codes, noise[: codes.size * tables.dims.repeats])
+    mel = solve(lambda **sizes: graph.bind(sizes), tables, voice, stretch, solver, check=check)
+    report(total, total)
+    return np.ascontiguousarray(mel.T)[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Mel frames that are solved together."""
+
+    start: int  # absolute frame, a multiple of the block
+    codes: Array  # i64[frames / 2]
+    noise: Array  # f32[frames, 80]
+
+
+@dataclass(slots=True)
+class Past:
+    """Keys and values of the last committed block, per evaluation: `past` of the contract.
+
+    Empty at the start of an utterance. A stretch that is solved with it goes on from it and
+    replaces it by those of its block `commit`.
+    """
+
+    evaluations: list[Array] = field(default_factory=list)
+    commit: int = 0
+
+
+def solve(
+    bind: Callable[..., Bound],
+    tables: DitTables,
+    voice: Array,
+    stretch: Stretch,
+    solver: Solver,
+    past: Past | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Array:
+    """Solves the flow for some frames: f32[frames, 80].
+
+    Args:
+        bind: buffers of `dit_step` for sizes.
+        past: what the first block sees of the one before; None: nothing, and nothing is kept.
+        check: called before every evaluation.
+    """
+    frames = len(stretch.noise)
+    blocks = -(-frames // tables.dims.block)
+    continued = past is not None and bool(past.evaluations)
+    kept: list[Array] = []
+    bounds: dict[int, Bound] = {}
+    for branches in {evaluation.branches for evaluation in solver.evaluations}:
+        bound = bounds[branches] = bind(branches=branches, blocks=blocks)
+        write_static(bound, tables, stretch.codes, voice, frames, stretch.start, continued)
+        bound.inputs["commit"][0] = 0 if past is None else past.commit
+
+    guide: Array | None = None
+
+    def velocity(evaluation: Evaluation, state: Array) -> Array:
+        nonlocal guide
+        check()
+        bound = bounds[evaluation.branches]
+        if past is not None and continued:
+            bound.inputs["past"][...] = past.evaluations[evaluation.index]
+        branches = run_branches(bound, tables, evaluation.time, state)
+        if past is not None:
+            kept.append(bound.outputs["past_next"].copy())
+        if evaluation.guided:
+            guide = guidance(branches)
+        elif not evaluation.held:
+            guide = None
+        conditioned = branches[CONDITIONED]
+        alone: Array = conditioned.copy() if guide is None else conditioned + guide
+        return alone
+
+    mel = solve_flow(solver, velocity, stretch.noise)
+    if past is not None:
+        past.evaluations = kept
+    return mel
+
+
+def write_static(
+    bound: Bound,
+    tables: DitTables,
+    codes: Array,
+    voice: Array,
+    frames: int,
+    start: int = 0,
+    continued: bool = False,
+) -> None:
+    """Fills every input that stays the same through all evaluations.
+
+    Args:
+        start: absolute number of the first frame.
+        continued: the first block sees the `past`.
+    """
+    inputs = bound.inputs
+    branches, padded, _ = inputs["static"].shape
+    inputs["static"][:, :frames] = tables.static(codes, voice)[:branches]
+    # of an earlier use: masked, but a masked value still has to be finite
+    inputs["static"][:, frames:] = 0
+    inputs["x"][:, frames:] = 0
+    inputs["cos"][...], inputs["sin"][...] = dit_cos_sin(tables.inv_freq, padded, start)
+    for name, mask in block_masks(frames, tables.dims.block, continued).items():
+        inputs[name][...] = mask
+
+
+def block_masks(frames: int, block: int, continued: bool = False) -> dict[str, Array]:
+    """Which keys each block may see, bool[blocks, 1, 1, keys]: real frames of itself, of
+    the block before and itself, of itself and the block after. Before the first there are
+    real frames if it continues something."""
+    blocks = -(-frames // block)
+    real = (np.arange(blocks * block) < frames).reshape(blocks, block)
+    before = np.concatenate([np.full((1, block), continued), real[:-1]])
+    after = np.concatenate([real[1:], np.zeros((1, block), bool)])
+    masks = {
+        "mask_self": real,
+        "mask_back": np.concatenate([before, real], axis=1),
+        "mask_ahead": np.concatenate([real, after], axis=1),
+    }
+    return {name: mask[:, None, None] for name, mask in masks.items()}
+
+
+def evaluate(bound: Bound, tables: DitTables, time: np.float32, state: Array) -> Array:
+    """The guided velocity f32[frames, 80] at one of the tables' times."""
+    branches = run_branches(bound, tables, time, state)
+    guided: Array = branches[CONDITIONED] + guidance(branches)
+    return guided
+
+
+def guidance(branches: Array) -> Array:
+    """What classifier-free guidance adds to the conditioned velocity."""
+    added: Array = (branches[CONDITIONED] - branches[UNCONDITIONED]) * GUIDANCE
+    return added
+
+
+def run_branches(bound: Bound, tables: DitTables, time: np.float32, state: Array) -> Array:
+    """The velocities f32[branches, frames, 80], valid until the buffers run again."""
+    point = int(np.searchsorted(tables.times, time))
+    assert tables.times[point] == time, f"no AdaLN vectors for time {time}"
+    bound.inputs["modulation"][...] = tables.modulation[point]
+    bound.inputs["modulation_out"][...] = tables.modulation_out[point]
+    frames = state.shape[0]
+    bound.inputs["x"][0, :frames] = state
+    bound.run()
+    velocity: Array = bound.outputs["velocity"][:, :frames]
+    return velocity

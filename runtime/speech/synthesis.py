@@ -1,0 +1,174 @@
+"""Codes in, sound out, while the codes still come: DiT windows and vocoder pieces joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+
+from omnijet.runtime.backends.bindings import Bindings
+from omnijet.runtime.backends.protocol import Graph
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.speech.dit import DitTables, Past, Stretch, solve
+from omnijet.runtime.speech.solver import EXACT, Solver
+from omnijet.runtime.speech.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
+from omnijet.runtime.speech.windows import GROWING, OFFICIAL, Window, Windows
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechPreset:
+    """How well, and at what cost."""
+
+    name: str
+    solver: Solver
+    windows: Windows
+    context: int  # mel frames on each side of what the vocoder turns into sound
+    guess: bool = True  # the mel computed ahead serves as context: sound 160 ms sooner
+
+
+# The nearest to the exact mel or wave at their work, of regular ones, on held-out replies of the
+# trained nano checkpoint (BENCHMARKS.md). Random weights rank solvers differently, real ones may.
+HEUN = Solver("heun, 6 steps", "heun", (0, 6, 12, 18, 21, 24, 27))
+DPM = Solver("dpm2, 5 steps, guidance every 2nd", "dpm2", (0, 6, 12, 18, 24, 27), every=2)
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        SpeechPreset("exact", EXACT, GROWING, EXACT_CONTEXT),
+        SpeechPreset("balanced", HEUN, GROWING, NEAR_CONTEXT),
+        SpeechPreset("fast", DPM, GROWING, SHORT_CONTEXT),
+        SpeechPreset("reference", EXACT, OFFICIAL, NEAR_CONTEXT, guess=False),
+    )
+}
+
+
+def speech_preset(name: str) -> SpeechPreset:
+    """A preset by name. Raises `OmnijetError` if there is none."""
+    if name not in PRESETS:
+        raise OmnijetError(
+            f"there is no preset {name!r}", expected="one of " + ", ".join(PRESETS), got=repr(name)
+        )
+    return PRESETS[name]
+
+
+class SpeechGraphs:
+    """What all utterances of one model share: graphs with their buffers, and tables."""
+
+    def __init__(self, dit_step: Graph, vocoder: Graph, tables: DitTables) -> None:
+        self.dit_step = Bindings(dit_step)
+        self.vocoder = Bindings(vocoder)
+        self.tables = tables
+
+
+class Synthesis:
+    """One utterance being spoken.
+
+    Attributes:
+        codes: all codes so far.
+        windows: windows done.
+        frames: mel frames done.
+        past: what the next window sees of them.
+        finished: `last` was said and everything came out.
+    """
+
+    def __init__(
+        self,
+        graphs: SpeechGraphs,
+        voice: Array,
+        seed: int,
+        preset: SpeechPreset,
+        stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+    ) -> None:
+        self.graphs = graphs
+        self._stage = stage  # told which graph is at work, for whoever times it
+        self.voice = voice  # f32[hidden], the speaker's table
+        self.preset = preset
+        self.codes: list[int] = []
+        self.windows = self.frames = 0
+        self.past = Past()
+        self.finished = False
+        self.vocoder = VocoderStream(graphs.vocoder, preset.context)
+        # drawn row by row, so that a frame's noise does not depend on the utterance's length
+        self._random = np.random.default_rng(seed)
+        self._noise = np.empty((0, graphs.tables.dims.mel), np.float32)
+
+    def push(
+        self, codes: Sequence[int], last: bool = False, check: Callable[[], None] = lambda: None
+    ) -> Iterator[Array]:
+        """Takes codes and yields f32[samples], 24 kHz, as soon as there are enough.
+
+        Exhaust it before the next push. `check` is called before every graph call and may
+        raise to cancel; the object is of no use afterwards.
+        """
+        assert not self.finished, "this utterance has ended"
+        self.codes += codes
+        while window := self._next(last):
+            ends = last and window.end == self._known
+            with self._stage("dit"):
+                mel = self._mel(window, ends, check).T
+            begin, end = window.begin - window.start, window.end - window.start
+            ahead = mel[:, end:] if self.preset.guess else None
+            check()
+            with self._stage("vocoder"):
+                samples = self.vocoder.push(mel[:, begin:end], ahead, ends)
+            if samples.size:
+                yield samples
+        if last and self.vocoder.voiced < self.frames:  # nothing came after the last window
+            check()
+            with self._stage("vocoder"):
+                nothing = np.empty((self._noise.shape[1], 0), np.float32)
+                rest = self.vocoder.push(nothing, last=True)
+            yield rest
+        self.finished = last
+
+    def mel_of(self, codes: Sequence[int], report: Callable[[int], None]) -> Array:
+        """f32[80, frames] of a whole utterance, instead of `push`.
+
+        Args:
+            report: told the frames that are done.
+        """
+        assert not self.codes, "this utterance has begun"
+        self.codes += codes
+        pieces = []
+        while window := self._next(last=True):
+            with self._stage("dit"):
+                mel = self._mel(window, window.end == self._known, lambda: None)
+            pieces.append(mel[window.begin - window.start : window.end - window.start])
+            report(self.frames)
+        self.finished = True
+        return np.ascontiguousarray(np.concatenate(pieces).T)
+
+    @property
+    def _known(self) -> int:
+        """Mel frames whose codes are there."""
+        return len(self.codes) * self.graphs.tables.dims.repeats
+
+    def _next(self, last: bool) -> Window | None:
+        block = self.graphs.tables.dims.block
+        return self.preset.windows.window(self.windows, self.frames, self._known, block, last)
+
+    def _mel(self, window: Window, ends: bool, check: Callable[[], None]) -> Array:
+        """f32[frames, 80] of one window, whose chunk is committed."""
+        tables = self.graphs.tables
+        dims = tables.dims
+        codes = self.codes[window.start // dims.repeats : window.stop // dims.repeats]
+        stretch = Stretch(window.start, np.array(codes, np.int64), self._noise_of(window))
+        past = self.past if self.preset.windows.carries else None
+        self.past.commit = (window.end - window.start - 1) // dims.block
+        # the last one is as long as the utterance happens to be: buffers of all such lengths,
+        # kept, would come to more than those of all regular windows
+        bind = self.graphs.dit_step.once if ends else self.graphs.dit_step.of
+        mel = solve(bind, tables, self.voice, stretch, self.preset.solver, past, check)
+        self.windows += 1
+        self.frames = window.end
+        return mel
+
+    def _noise_of(self, window: Window) -> Array:
+        missing = window.stop - len(self._noise)
+        if missing > 0:
+            more = self._random.standard_normal((missing, self._noise.shape[1]), np.float32)
+            self._noise = np.concatenate([self._noise, more])
+        return self._noise[window.start : window.stop]

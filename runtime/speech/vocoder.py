@@ -1,0 +1,89 @@
+"""Mel to waveform in pieces that join: exactly with full context, faded where it was a guess."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from omnijet.runtime.backends.bindings import Bindings
+from omnijet.runtime.backends.protocol import run_once
+from omnijet.runtime.bundle.contract import Array
+
+EXACT_CONTEXT = 28  # mel frames: nothing farther away reaches a sample
+NEAR_CONTEXT = 20  # what lies beyond changes a sample by less than f32 resolves
+SHORT_CONTEXT = 12  # where what lies beyond matters less than a guess at the frames ahead errs
+HELD = 4  # frames next to a guess, which it harms most: their sound waits for the truth
+FADE = 1  # frame over which a guess gives way to the truth, so that the join does not click
+
+
+class VocoderStream:
+    """One utterance's waveform.
+
+    Source of the contexts: the measured receptive field of `Qwen2_5OmniToken2WavBigVGANModel`.
+
+    Attributes:
+        frames: mel frames taken in.
+        voiced: mel frames whose samples came out.
+    """
+
+    def __init__(self, vocoder: Bindings, context: int = EXACT_CONTEXT) -> None:
+        self.vocoder = vocoder
+        self.context = context
+        mel = vocoder.graph.contract.input("mel").axes[1]
+        assert isinstance(mel, int)
+        self._mel = np.empty((mel, 0), np.float32)  # from `frames - its length` on
+        self.frames = self.voiced = 0
+        self._beyond = np.empty(0, np.float32)  # what the last piece would have gone on with
+
+    def push(self, mel: Array, ahead: Array | None = None, last: bool = False) -> Array:
+        """f32[80, frames] -> f32[samples] that come out now: 240 for each frame with a full
+        context behind it, for all with `last`, for all but `HELD` with a guess.
+
+        Args:
+            ahead: f32[80, frames], a guess at the frames to come, in place of the context.
+        """
+        self._mel = np.concatenate([self._mel, mel], axis=1)
+        self.frames += mel.shape[1]
+        guessed = ahead is not None and ahead.shape[1] > 0
+        missing = 0 if last else HELD if guessed else self.context
+        ready = self.frames - missing
+        if ready <= self.voiced:
+            return np.empty(0, np.float32)
+        first = self.frames - self._mel.shape[1]
+        seen = self._mel
+        if guessed:
+            assert ahead is not None
+            seen = np.concatenate([seen, ahead[:, : SHORT_CONTEXT - HELD]], axis=1)
+        wave = self._run(seen, last)
+        hop = len(wave) // seen.shape[1]
+        samples = wave[(self.voiced - first) * hop : (ready - first) * hop].copy()
+        fade = len(self._beyond)
+        if fade:
+            weight = (np.arange(fade, dtype=np.float32) + np.float32(0.5)) / np.float32(fade)
+            samples[:fade] += (self._beyond - samples[:fade]) * (np.float32(1) - weight)
+        self._beyond = wave[(ready - first) * hop :][: FADE * hop].copy() if guessed else wave[:0]
+        self.voiced = ready
+        self._mel = self._mel[:, max(ready - self.context - first, 0) :]
+        return samples
+
+    def _run(self, mel: Array, last: bool) -> Array:
+        frames = mel.shape[1]
+        if last:  # of a length that may never return
+            rest: Array = run_once(self.vocoder.graph, {"frames": frames}, {"mel": mel[None]})[
+                "wave"
+            ][0]
+            return rest
+        bound = self.vocoder.of(frames=frames)
+        bound.inputs["mel"][...] = mel
+        bound.run()
+        wave: Array = bound.outputs["wave"][0]
+        return wave
+
+
+def wave_in_pieces(vocoder: Bindings, mel: Array, most: int) -> Array:
+    """f32[80, frames] -> f32[240 * frames], never more than `most` frames in one call, each
+    sample with its full context."""
+    step = max(most - 2 * EXACT_CONTEXT, 1)
+    stream = VocoderStream(vocoder)
+    ends = range(step, mel.shape[1] + step, step)
+    pieces = [stream.push(mel[:, end - step : end], last=end >= mel.shape[1]) for end in ends]
+    return np.concatenate(pieces)

@@ -1,0 +1,59 @@
+"""What a turn produces: whole, or piece by piece as it comes into being."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.talk.clock import Span, StepTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one turn produced.
+
+    Attributes:
+        text: the reply without special tokens.
+        text_ids: generated ids, the end token included.
+        codes: codec tokens, 50 a second.
+        audio: f32[samples] in [-1, 1]; empty without speech.
+        mel: f32[80, frames] log-mel of the speech, 100 frames a second; empty when streamed.
+        prompt_tokens: tokens of the prompt.
+        timings_ms: time of each stage that ran.
+        latency_ms: from the call to the first_text token, first_code and first_pcm sample
+            that could be had; those that never came are missing.
+        steps: of each decoding stage, what every step took.
+        spans: every stage and step on the clock of the turn.
+    """
+
+    text: str
+    text_ids: list[int]
+    codes: list[int]
+    audio: Array
+    sample_rate_hz: int
+    mel: Array
+    prompt_tokens: int
+    voice: str | None
+    seed: int
+    timings_ms: dict[str, float]
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, StepTimes] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Text that was written since the last one; `ids` are its tokens, the end token's too."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PcmChunk:
+    """Sound that can be played: f32[n] in [-1, 1] at `sample_rate_hz`, from `start_sample` of
+    the reply on. Chunks follow each other without a gap."""
+
+    samples: Array
+    start_sample: int
+    sample_rate_hz: int

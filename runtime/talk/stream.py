@@ -1,0 +1,185 @@
+"""A reply as it comes into being: text and sound from two workers, read by whoever asked.
+
+One worker runs Thinker and Talker in turns, the other makes sound of the codec tokens
+(DiT, vocoder). Bounded channels lie between them and to the reader: who is slow makes the
+others wait, nothing is lost. While the first sound is made the writer rests: somebody waits
+for it, and a machine's cores or memory bandwidth shared between the two would delay it.
+Cancelling ends both before their next graph call.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from functools import partial
+from types import TracebackType
+
+import numpy as np
+
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.model.thinker import TextStep
+from omnijet.runtime.prompt.messages import Message
+from omnijet.runtime.speech.synthesis import SpeechPreset
+from omnijet.runtime.talk.channel import Cancellation, Cancelled, Channel
+from omnijet.runtime.talk.reply import PcmChunk, Reply, TextDelta
+from omnijet.runtime.talk.text_feed import TextFeed
+from omnijet.runtime.talk.turn import Turn
+from omnijet.runtime.talk.workers import Workers
+
+EVENTS = 64  # that wait for the reader
+CODES = 512  # that wait for the DiT: ten seconds of speech
+
+Event = TextDelta | PcmChunk
+
+
+class Stream:
+    """Iterate over it for `TextDelta` and `PcmChunk`; `reply` is what came so far.
+
+    Use it in a `with` block, read it to the end, or `cancel` it. A stream that is dropped is
+    cancelled too.
+
+    Args:
+        turn: made with the check of `cancellation`.
+        messages: what is to be answered.
+        preset: how the sound is made.
+
+    Attributes:
+        workers: they end with the stream, and hold none of it.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        messages: Sequence[Message],
+        preset: SpeechPreset,
+        cancellation: Cancellation,
+    ) -> None:
+        self._turn = turn
+        self._events: Channel[Event] = Channel(EVENTS, cancellation)
+        self._samples: list[Array] = []
+        codes: Channel[int] = Channel(CODES, cancellation)
+        sounds: Channel[None] = Channel(1, cancellation)
+        dit = turn.omni.dims.dit
+        opening = preset.windows.opening(dit.block) // dit.repeats
+        self.workers = Workers(
+            cancellation,
+            {
+                "write": partial(_write, turn, messages, self._events, codes, opening, sounds),
+                "speak": partial(_speak, turn, preset, self._events, codes, opening, sounds),
+            },
+        )
+        # the workers know nothing of this object: once nobody holds it, they are told
+        weakref.finalize(self, self.workers.end)
+        try:
+            self.workers.start()
+        except BaseException:  # the system refused a thread: the one before it must not go on
+            self.workers.end()
+            raise
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        """Waits for the next event.
+
+        Raises:
+            OmnijetError: as `Omni.generate`; the workers have ended then.
+            StopIteration: the reply is whole, or was cancelled.
+        """
+        try:
+            taken = self._events.take()
+        except Cancelled:
+            taken = []
+        except BaseException:
+            self.cancel()
+            raise
+        if not taken:
+            self.cancel()
+            raise StopIteration
+        (event,) = taken
+        if isinstance(event, PcmChunk):
+            self._samples.append(event.samples)
+        return event
+
+    def cancel(self) -> None:
+        """Ends the reply now (barge-in), from any thread: when this returns the workers are
+        gone, and whoever reads finds the end. What was read already stays in `reply`."""
+        self.workers.end()
+
+    @property
+    def reply(self) -> Reply:
+        """What was written, said and, of the sound, read so far."""
+        audio = np.concatenate([np.empty(0, np.float32), *self._samples])
+        return self._turn.reply(audio)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+
+def _write(
+    turn: Turn,
+    messages: Sequence[Message],
+    events: Channel[Event],
+    codes: Channel[int],
+    opening: int,
+    sounds: Channel[None],
+) -> None:
+    """The first worker: Thinker and Talker. After `opening` codes it waits until it sounds."""
+    feed = TextFeed(turn.omni.tokenizer)
+    try:
+        for event in turn.events(messages):
+            if isinstance(event, TextStep):
+                if (delta := feed.push(event.token)) is not None:
+                    events.put(delta)
+            else:
+                codes.put(event)
+                if len(turn.codes) == opening:
+                    sounds.take()
+        if (delta := feed.rest()) is not None:
+            events.put(delta)
+    except Cancelled:
+        codes.end()
+    except BaseException as failure:
+        codes.end(failure)
+    else:
+        codes.end()
+
+
+def _speak(
+    turn: Turn,
+    preset: SpeechPreset,
+    events: Channel[Event],
+    codes: Channel[int],
+    opening: int,
+    sounds: Channel[None],
+) -> None:
+    """The second worker: DiT and vocoder. It ends last."""
+
+    def batches() -> Iterator[list[int]]:
+        taken = 0
+        while batch := codes.take(CODES):
+            yield batch
+            # asked for more: what these codes sound like is with the reader
+            taken += len(batch)
+            if taken >= opening:
+                sounds.end()
+
+    try:
+        for chunk in turn.sound(batches(), preset):
+            events.put(chunk)
+    except Cancelled:
+        events.end()
+    except BaseException as failure:
+        events.end(failure)
+    else:
+        events.end()
+    finally:
+        sounds.end()

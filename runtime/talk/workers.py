@@ -1,0 +1,45 @@
+"""The threads of one stream, and how they are ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from omnijet.runtime.backends.device_call import in_device_call
+from omnijet.runtime.talk.channel import Cancellation
+
+
+class _Worker(threading.Thread):
+    """A daemon: a stream that nobody reads must not hold up the end of the process."""
+
+    def __init__(self, name: str, work: Callable[[], None]) -> None:
+        super().__init__(target=work, name=f"omnijet-{name}", daemon=True)
+
+
+class Workers:
+    """Args:
+    cancellation: the switch that all of them watch.
+    works: what each does, by name.
+    """
+
+    def __init__(self, cancellation: Cancellation, works: Mapping[str, Callable[[], None]]) -> None:
+        self._cancellation = cancellation
+        self._threads = [_Worker(name, work) for name, work in works.items()]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Returns once they are gone; from any thread, any number of times.
+
+        A worker, of this stream or another, tells them and goes on: the garbage collector may
+        run this in the middle of a piece of speech, whose buffers those to be waited for may
+        be waiting for themselves. So does a thread in a call to a device.
+        """
+        self._cancellation.cancel()
+        if isinstance(threading.current_thread(), _Worker) or in_device_call():
+            return
+        for thread in self._threads:
+            if thread.ident is not None:  # the system may have refused to start it
+                thread.join()

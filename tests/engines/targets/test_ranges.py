@@ -1,0 +1,74 @@
+"""Limits that no engine of use could have are refused, by name and with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from omnijet.engines.targets.ranges import limits_with
+from omnijet.engines.targets.target import TARGETS
+from omnijet.export.checkpoint.config import read_dims
+from omnijet.export.synthetic.presets import preset
+from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.errors import OmnijetError
+from tests.command import Capture, refused
+
+DIMS = read_dims(preset("3b"), None, "3b")
+TARGET = TARGETS["orin-nano-jp72"].limits
+
+
+@pytest.fixture(scope="module")
+def facts(nano_f16: Path) -> PreprocessorFacts:
+    from omnijet.runtime.bundle.manifest import Manifest
+
+    return PreprocessorFacts.from_json(Manifest.read(nano_f16).preprocessor)
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"),
+    [
+        ({"chunks": 3}, 1, 16),
+        ({"tokens": 150, "chunks": 3}, 150, 150),
+        ({"cells": 64}, 4, 16_384),
+        ({"windows": 4, "cells": 64}, 4, 64),
+        ({"rows": 7, "capacity": 100}, 1, 100),
+        ({"capacity": 100}, 1, 32_768),
+        ({"branches": 2}, 2, 2),
+        ({"blocks": 9}, 9, 2731),
+        ({"frames": 272}, 9 * 24 + 2 * 28, 65_536),
+    ],
+    ids=lambda value: str(value),
+)
+def test_each_has_a_least_and_a_largest(
+    facts: PreprocessorFacts, given: Mapping[str, int], least: int, most: int
+) -> None:
+    symbol = next(iter(given))
+    for size in (given[symbol], least, most):
+        assert limits_with(TARGET, {**given, symbol: size}, DIMS, facts)[symbol] == size
+    for size in (least - 1, most + 1):
+        with pytest.raises(OmnijetError, match=symbol) as error:
+            limits_with(TARGET, {**given, symbol: size}, DIMS, facts)
+        assert error.value.got == size
+        expected, _, why = str(error.value.expected).partition(": ")
+        assert expected == (str(least) if least == most else f"{least} to {most}")
+        assert len(why) > 20
+
+
+def test_what_follows_from_others(facts: PreprocessorFacts) -> None:
+    made = limits_with(TARGET, {"chunks": 4, "cells": 100, "capacity": 64}, DIMS, facts)
+    assert made["tokens"] == 4 * DIMS.audio.chunk_tokens
+    assert made["windows"] == 26 and made["rows"] == 64
+    assert limits_with(TARGET, {}, DIMS, facts) == TARGET
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_a_target_keeps_them(facts: PreprocessorFacts, target: object) -> None:
+    limits = target.limits  # type: ignore[attr-defined]
+    assert limits_with(limits, limits, DIMS, facts) == limits
+
+
+def test_the_command_tells(nano_f16: Path, capsys: Capture) -> None:
+    said = refused(capsys, "build", nano_f16, "--target", "rtx-ada", "--limit", "branches=1")
+    assert "--limit branches=1" in said and "guidance" in said

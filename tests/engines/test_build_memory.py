@@ -1,0 +1,78 @@
+"""Memory is predicted from a graph's weights, near what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from omnijet.engines.build_memory import (
+    WeightBytes,
+    available_bytes,
+    least_bytes,
+    predicted_bytes,
+    require_memory,
+)
+from omnijet.engines.lowering import native
+from omnijet.engines.targets.target import TARGETS
+from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.manifest import Manifest
+from omnijet.runtime.errors import OmnijetError
+from tests.quantization.graphs import quantize
+
+MEASURED = {
+    # weights of graphs of the 3B -> peak of a build with TensorRT-RTX 1.7
+    WeightBytes(930_676_736, 0, 622_329_856): 2_726_055_936,  # Thinker, f16, 2 layers
+    WeightBytes(6_172_434_432, 0, 622_329_856): 13_625_122_816,  # Thinker, f16, 36 layers
+    WeightBytes(1_797_460_992, 1_387_266_048, 311_164_928): 5_660_733_440,  # Thinker, orin-int4
+    WeightBytes(1_276_854_272, 0, 13_107_200): 3_516_772_352,  # audio encoder, f16
+    WeightBytes(739_483_968, 0, 12_582_912): 2_339_553_280,  # DiT, f32
+    WeightBytes(461_774_128, 0, 51_904_512): 2_126_675_968,  # vocoder, f32
+}
+
+
+def test_the_weights_of_a_graph(nano_f16: Path) -> None:
+    manifest = Manifest.read(nano_f16)
+    for name, entry in manifest.graphs.items():
+        weights = WeightBytes.of(nano_f16 / entry.file)
+        assert 0.8 * entry.weight_bytes < weights.total <= entry.weight_bytes * 1.1, name
+        assert 0 < weights.largest < weights.total and weights.packed == 0
+
+
+def test_weights_that_become_floats(
+    thinker_f16: tuple[Path, GraphContract], tmp_path: Path
+) -> None:
+    """As many bytes as the lowered graph then has."""
+    source, contract = thinker_f16
+    quantize(source, contract, tmp_path / "graphs", "int8", True)
+    path = tmp_path / "graphs" / source.name
+    native.lower_dense(path, contract, tmp_path, 0, lambda count: None)
+    lowered = WeightBytes.of(tmp_path / source.name)
+    dense, kept = WeightBytes.of(path, int8_blocks=False), WeightBytes.of(path)
+    assert 0.95 < lowered.total / dense.total <= 1 and lowered.largest == dense.largest
+    assert kept.total < 0.7 * dense.total
+
+
+@pytest.mark.parametrize("weights", MEASURED)
+def test_predictions_beside_measurements(weights: WeightBytes) -> None:
+    assert 0.87 < predicted_bytes(weights, "tensorrt_rtx") / MEASURED[weights] < 1.25
+
+
+def test_pages_of_the_file_may_go() -> None:
+    """Of 13.5 GB at the peak, 5 are the file's."""
+    weights = WeightBytes(6_172_434_432, 0, 622_329_856)
+    assert 8e9 < least_bytes(weights, "tensorrt_rtx") < 9.5e9
+    assert least_bytes(weights, "tensorrt") == predicted_bytes(weights, "tensorrt")
+
+
+def test_builds_on_a_device_take_several_times_the_weights() -> None:
+    """3 to 4 times the bytes of the parameters, as published."""
+    weights = WeightBytes(6_200_000_000, 0, 622_329_856)
+    assert 3 < predicted_bytes(weights, "tensorrt") / weights.total < 5
+
+
+def test_what_this_machine_lacks_is_refused() -> None:
+    require_memory("vocoder", 1, TARGETS["rtx-ada"])
+    with pytest.raises(OmnijetError, match="too little memory") as error:
+        require_memory("vocoder", 10 * available_bytes(), TARGETS["rtx-ada"])
+    assert "swap" in str(error.value.fix)

@@ -1,0 +1,292 @@
+"""ONNX Runtime with buffers on a device: here on the processor, in copies of their own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from omnijet.runtime.backends.choose import backend_for
+from omnijet.runtime.backends.ort_gpu import backend as backend_module
+from omnijet.runtime.backends.ort_gpu import caches as caches_module
+from omnijet.runtime.backends.ort_gpu import work as work_module
+from omnijet.runtime.backends.ort_gpu.backend import (
+    ONE_LENGTH,
+    PROVIDERS,
+    OrtDeviceBackend,
+    ProviderFacts,
+)
+from omnijet.runtime.backends.ort_gpu.caches import DeviceState
+from omnijet.runtime.backends.ort_gpu.graph import MOST_SESSIONS
+from omnijet.runtime.backends.ort_gpu.session import GRAPH_ID, NOT_CAPTURED, DeviceSession
+from omnijet.runtime.backends.ort_gpu.transfers import on_device
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.commands.opening import hint
+from omnijet.runtime.errors import ContractError, OmnijetError
+from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.reply import Reply
+from tests.command import Capture, refused
+
+QUESTION = [{"role": "user", "content": "Who are you?"}]
+
+
+@pytest.fixture
+def device(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Omni:
+    """The processor in the place of a device."""
+    here = {**PROVIDERS, "cuda": ProviderFacts("CPUExecutionProvider")}
+    monkeypatch.setattr(backend_module, "PROVIDERS", here)
+    return Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda", 1, device="cpu"))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_a_reply_is_that_of_shared_buffers(device: Omni, omni: Omni) -> None:
+    options: dict[str, Any] = {"seed": 3, "max_text_tokens": 6, "max_codes": 12}
+    ours, theirs = (one.generate(QUESTION, **options) for one in (device, omni))
+    assert (ours.text_ids, ours.codes) == (theirs.text_ids, theirs.codes)
+    assert np.array_equal(ours.audio, theirs.audio) and ours.audio.std() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_what_was_not_taken_is_not_moved(device: Omni) -> None:
+    bound = device._graph("vocoder").bind({"frames": 6})
+    kept = bound.inputs["mel"]
+    kept[...] = 1
+    bound.run()
+    first = bound.outputs["wave"].copy()
+    kept[...] = -3  # not taken anew: the device does not see it
+    bound.run()
+    assert np.array_equal(bound.outputs["wave"], first)
+    assert bound.outputs["wave"] is bound.outputs["wave"] and "wave" in bound.outputs
+    bound.inputs["mel"][...] = -3
+    bound.run()
+    assert not np.array_equal(bound.outputs["wave"], first)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_caches_grow_and_are_copied(device: Omni) -> None:
+    graph = device._graph("talker_step")
+    state = graph.new_state(16)
+    assert isinstance(state, DeviceState)
+    bound = graph.bind({"rows": 3, "capacity": 16}, state)
+    bound.inputs["embeds"][...] = np.random.default_rng(0).standard_normal(
+        bound.inputs["embeds"].shape
+    )
+    bound.inputs["cos"][...] = 1
+    bound.inputs["mask"][0, 0, :, :3] = np.tri(3, dtype=bool)
+    bound.run()
+    keys = state.values["key_cache_0"].numpy()
+    assert keys[:, :, :3].all() and not keys[:, :, 3:].any()
+    twin = state.copy(2)
+    assert np.array_equal(twin.values["key_cache_0"].numpy()[:, :, :2], keys[:, :, :2])
+    assert not twin.values["key_cache_0"].numpy()[:, :, 2:].any()
+    state.grow(64, 3)
+    grown = state.values["key_cache_0"].numpy()
+    assert grown.shape[2] == 64 and np.array_equal(grown[:, :, :3], keys[:, :, :3])
+    with pytest.raises(ContractError, match="carried state"):
+        graph.bind({"rows": 3, "capacity": 16}, state)
+
+
+@dataclass
+class Seen:
+    """What was made, and the runs that were captured or replayed."""
+
+    values: int = 0
+    sessions: list[str] = field(default_factory=list)
+    captured: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def replaying(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple[Omni, Seen]:
+    """The processor in the place of a device that captures runs."""
+    capturing = {"enable_cuda_graph": "1"}
+    facts = ProviderFacts("CPUExecutionProvider", capturing=capturing, one_length=ONE_LENGTH)
+    monkeypatch.setattr(backend_module, "PROVIDERS", {**PROVIDERS, "cuda": facts})
+    seen = Seen()
+    load, run = OrtDeviceBackend.session, DeviceSession.run
+
+    def session(self: Any, path: Path, name: str, **options: Any) -> Any:
+        seen.sessions.append(name)
+        return load(self, path, name, **options)
+
+    def counted(self: DeviceSession, binding: Any, capture: Any = None) -> None:
+        if capture is not None:
+            seen.captured.append(f"{self._name} {capture.get_run_config_entry(GRAPH_ID)}")
+        run(self, binding, capture)
+
+    def made(device: str, array: Array) -> Any:
+        seen.values += 1
+        return on_device(device, array)
+
+    monkeypatch.setattr(OrtDeviceBackend, "session", session)
+    monkeypatch.setattr(DeviceSession, "run", counted)
+    monkeypatch.setattr(caches_module, "on_device", made)
+    monkeypatch.setattr(work_module, "on_device", made)
+    return Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda", 1, device="cpu")), seen
+
+
+OPTIONS: dict[str, Any] = {"seed": 3, "max_text_tokens": 8, "max_codes": 90}
+
+
+def streamed(omni: Omni) -> Reply:
+    with omni.stream(QUESTION, **OPTIONS) as events:
+        list(events)
+        return events.reply
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_a_second_reply_makes_nothing_anew(replaying: tuple[Omni, Seen], omni: Omni) -> None:
+    """Decode steps and windows of the DiT are replayed, with the buffers that were captured; the
+    vocoder has a session for every length that returns."""
+    ours, seen = replaying
+    first = streamed(ours)
+    assert {one.split()[0] for one in seen.captured} == {"thinker_step", "talker_step", "dit_step"}
+    assert 2 < seen.sessions.count("vocoder") <= 1 + MOST_SESSIONS
+    assert seen.sessions.count("dit_step") == 1
+    ids, sessions = set(seen.captured), list(seen.sessions)
+    values = seen.values
+    second = streamed(ours)
+    assert set(seen.captured) == ids and seen.sessions == sessions
+    alone = 11 * 2 + 2  # the last window of each utterance, and what the vocoder makes of it
+    assert seen.values - values < alone
+    right = streamed(omni)
+    for one in (first, second):
+        assert (one.text_ids, one.codes) == (right.text_ids, right.codes)
+        assert np.array_equal(one.audio, right.audio) and one.audio.std() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_nothing_reaches_the_device_while_a_run_is_captured(
+    replaying: tuple[Omni, Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of either worker of a stream: CUDA refuses it, and the capture is spoilt."""
+    known: set[str] = set()
+    capturing: list[str] = []
+    entered: list[str] = []
+    run = onnxruntime.InferenceSession.run_with_iobinding
+
+    def captured(self: Any, binding: Any, options: Any = None) -> None:
+        number = NOT_CAPTURED if options is None else options.get_run_config_entry(GRAPH_ID)
+        # of each thread, as ONNX Runtime has it
+        name = f"{id(self)} {number} {threading.get_ident()}"
+        if number == NOT_CAPTURED or name in known:
+            refused()
+            return run(self, binding, options)
+        known.add(name)
+        capturing.append(name)
+        time.sleep(0.02)  # it takes its time
+        run(self, binding, options)
+        capturing.remove(name)
+
+    def refused() -> None:
+        entered.extend(capturing)
+
+    def guarded(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            refused()
+            return real(*args, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", captured)
+    for name in ("numpy", "update_inplace", "ortvalue_from_shape_and_type"):
+        guarded(onnxruntime.OrtValue, name)
+    for _ in range(3):
+        streamed(replaying[0])
+    assert len({name.rpartition(" ")[0] for name in known}) == len(known) >= 4
+    assert not entered, entered
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_caches_in_use_are_nobody_elses(replaying: tuple[Omni, Seen]) -> None:
+    graph = replaying[0]._graph("talker_step")
+    first = graph.new_state(16)
+    assert isinstance(first, DeviceState)
+    bound = graph.bind({"rows": 1, "capacity": 16}, first)
+    bound.run()
+    caches, work = first.lease.caches, bound._work  # type: ignore[attr-defined]
+    second = graph.new_state(16)
+    assert isinstance(second, DeviceState) and second.lease.caches is not caches
+    first.grow(32, 1)
+    third = graph.new_state(16)
+    assert isinstance(third, DeviceState)
+    assert third.lease.caches is not caches, "what is bound to them may run still"
+    del bound
+    fourth = graph.new_state(16)
+    assert isinstance(fourth, DeviceState) and fourth.lease.caches is caches
+    assert not any(value.numpy().any() for value in fourth.values.values())
+    bound = graph.bind({"rows": 1, "capacity": 16}, fourth)
+    assert bound._work is work  # type: ignore[attr-defined]
+    assert not any(bound.inputs[name].any() for name in bound.inputs)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+@pytest.mark.parametrize("where", ["load", "run"])
+def test_what_cannot_be_captured_runs_all_the_same(
+    replaying: tuple[Omni, Seen], omni: Omni, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A part of a graph may have no kernel on the device, or one that cannot be captured."""
+    ours, seen = replaying
+    if where == "load":
+        load = OrtDeviceBackend.session
+
+        def session(self: Any, path: Path, name: str, **options: Any) -> Any:
+            if "enable_cuda_graph" in options["providers"][0][1]:
+                raise OmnijetError("no", got="not all nodes are on the device")
+            return load(self, path, name, **options)
+
+        monkeypatch.setattr(OrtDeviceBackend, "session", session)
+    else:
+        real = onnxruntime.InferenceSession.run_with_iobinding
+
+        def run(self: Any, binding: Any, options: Any = None) -> None:
+            if options is not None and options.get_run_config_entry(GRAPH_ID) != NOT_CAPTURED:
+                raise RuntimeError("an operation is not permitted when a stream is capturing")
+            real(self, binding, options)
+
+        monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", run)
+    reply, right = streamed(ours), streamed(omni)
+    assert (reply.text_ids, reply.codes) == (right.text_ids, right.codes)
+    assert bool(seen.captured) == (where == "run")
+
+
+def test_a_provider_that_is_not_there(nano: tuple[Path, Path], capsys: Capture) -> None:
+    text = refused(capsys, "run", nano[1], "--text", "Hello", "--provider", "cuda")
+    assert "no provider cuda" in text and "CPUExecutionProvider" in text
+    assert "onnxruntime-gpu" in text
+
+
+def test_a_provider_that_does_not_start(
+    nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime itself goes on without one."""
+    monkeypatch.setattr(
+        backend_module.onnxruntime, "get_available_providers", lambda: [PROVIDERS["cuda"].name]
+    )
+    omni = Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda"))
+    with pytest.warns(UserWarning), pytest.raises(OmnijetError, match="did not start"):
+        omni._graph("vocoder")
+
+
+def test_an_unknown_provider(nano: tuple[Path, Path]) -> None:
+    with pytest.raises(OmnijetError, match="no provider 'rocm'"):
+        backend_for(Bundle.open(nano[1]), "rocm")
+    assert backend_for(Bundle.open(nano[1]), "cpu").name == "onnxruntime-cpu"
+
+
+def test_a_gpu_that_is_not_used_is_mentioned(nano: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle = Bundle.open(nano[1])
+    assert hint(bundle, tmp_path) is None
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+    assert "--provider cuda" in (hint(bundle, tmp_path) or "")
+    manifest = replace(bundle.manifest, precision="bf16")
+    assert hint(Bundle(bundle.folder, manifest), tmp_path) is None, "no provider runs it"

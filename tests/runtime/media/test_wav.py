@@ -1,0 +1,37 @@
+"""Speech on disk."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from omnijet.runtime.media.wav import write_wav
+
+
+@pytest.mark.parametrize("samples", [0, 1, 4801])
+def test_round_trip(tmp_path: Path, samples: int) -> None:
+    wave = np.linspace(-1, 1, samples, dtype=np.float32)
+    path = tmp_path / "a.wav"
+    write_wav(path, wave, 24_000)
+    read, rate = soundfile.read(path, dtype="float32")
+    assert rate == 24_000 and soundfile.info(path).subtype == "PCM_16"
+    np.testing.assert_allclose(read, wave, atol=1 / 32000)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_a_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"old")
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        write_wav(path, np.zeros(100, np.float32), 24_000)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.wav"]

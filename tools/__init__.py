@@ -1,0 +1,1 @@
+"""Programs of the developers: demo, benchmarks, checks of full size and on GPUs."""

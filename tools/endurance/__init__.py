@@ -1,0 +1,1 @@
+"""A thousand turns and two hundred cancels in one process."""

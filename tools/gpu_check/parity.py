@@ -1,0 +1,238 @@
+"""`python -m tools.gpu_check.parity BUNDLE GRAPH --engines T`: a graph there and on the processor.
+
+Five calls of a graph, so that a captured one is among them; a decoder's prefill and six steps.
+Prints one line of JSON: the lowest signal-to-noise ratio of each output and what a call takes.
+Exit code 1 below the limit. What the processor gives for a graph in bf16 is computed in f32, from
+the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from zipfile import BadZipFile
+
+import numpy as np
+
+from omnijet.engines.polygraphy import computes_in
+from omnijet.runtime.backends.choose import backend_for
+from omnijet.runtime.backends.ort_cpu import OrtBackend, reads_graphs
+from omnijet.runtime.backends.protocol import Bound, Graph
+from omnijet.runtime.bundle.contract import Array, GraphContract
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.commands.opening import add_backend
+from omnijet.runtime.errors import OmnijetError
+from tests.quantization.graphs import SIZES, feeds
+
+LIMIT_DB = {"f32": 40.0, "f16": 25.0, "bf16": 15.0}
+"""GPUs multiply f32 in TF32: ten bits of mantissa, as many as f16 has; bf16 has seven."""
+CALLS, STEPS, TIMED = 5, 6, 20
+PROMPT = SIZES["rows"]
+
+NO_REFERENCE = (
+    "this onnxruntime is too old for the graphs; write what they give where there is a newer one, "
+    "`python -m tools.gpu_check.parity BUNDLE --write FOLDER`, and give it as --reference FOLDER"
+)
+
+Arrays = dict[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Calls of a graph: what is put in, and what must come out."""
+
+    feeds: list[Arrays]
+    outputs: list[Arrays]
+
+    @staticmethod
+    def of(graph: Graph) -> Reference:
+        """Raises `OmnijetError` if the graph fails."""
+        made = made_feeds(graph.contract)
+        return Reference(made, [one for one, _ in outputs(graph, made)])
+
+    def write(self, path: Path, weights: str) -> None:
+        """`weights`: the sha256 of the graph's. Inputs go along: the last bit of a
+        sine differs from machine to machine."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kinds = {"in": self.feeds, "out": self.outputs}
+        arrays = {
+            f"{number}.{kind}.{name}": array
+            for kind, calls in kinds.items()
+            for number, call in enumerate(calls)
+            for name, array in call.items()
+        }
+        np.savez_compressed(path, **arrays, weights=np.array(weights))
+
+    @staticmethod
+    def read(path: Path, weights: str) -> Reference:
+        """Raises `OmnijetError` if there is none, or one of other weights."""
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError, BadZipFile) as error:
+            raise OmnijetError("there is no reference", where=path, got=error) from error
+        if (found := str(arrays.pop("weights", ""))) != weights:
+            raise OmnijetError(
+                "the reference is of another bundle",
+                where=path, expected=f"weights {weights[:16]}…", got=f"weights {found[:16]}…",
+                fix="write it with the bundle that is checked",
+            )  # fmt: skip
+        calls: dict[str, list[Arrays]] = {"in": [], "out": []}
+        for key, array in arrays.items():  # in the order in which they were written
+            number, kind, name = key.split(".", 2)
+            if int(number) == len(calls[kind]):
+                calls[kind].append({})
+            calls[kind][int(number)][name] = array
+        return Reference(calls["in"], calls["out"])
+
+
+def made_feeds(contract: GraphContract) -> list[Arrays]:
+    """Of each call. A decoder's mask and rows follow from the number of the call."""
+    if not contract.state:
+        return [feeds(contract, seed) for seed in range(CALLS)]
+    made = [feeds(contract, number) for number in range(1 + STEPS)]
+    rows = [PROMPT] + STEPS * [1]
+    return [
+        {name: one[name][:, :count] for name in ("embeds", "cos", "sin")}
+        for one, count in zip(made, rows, strict=True)
+    ]
+
+
+def outputs(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound]]:
+    """What each call gives, and what it ran in."""
+    yield from _steps(graph, made) if graph.contract.state else _calls(graph, made)
+
+
+def _calls(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound]]:
+    sizes = {symbol: SIZES[symbol] for symbol in graph.contract.symbols}
+    bound = graph.bind(sizes, kept=True)  # what is captured is compared, too
+    for call in made:
+        for name, array in call.items():
+            bound.inputs[name][...] = array
+        bound.run()
+        yield {name: array.copy() for name, array in bound.outputs.items()}, bound
+
+
+def _steps(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound]]:
+    """Capacities differ from backend to backend, and what lies beyond the rows is masked."""
+    state = graph.new_state(SIZES["capacity"])
+    prompt = graph.bind({"rows": PROMPT, "capacity": state.capacity}, state)
+    step = graph.bind({"rows": 1, "capacity": state.capacity}, state)
+    filled = 0
+    for number, call in enumerate(made):
+        bound = step if number else prompt
+        for name, array in call.items():
+            bound.inputs[name][...] = array
+        rows = call["embeds"].shape[1]
+        seen = np.arange(state.capacity) <= filled + np.arange(rows)[:, None]
+        bound.inputs["mask"][0, 0] = seen
+        bound.inputs["write_index"][...] = filled
+        bound.run()
+        filled += rows
+        yield {name: array.copy() for name, array in bound.outputs.items()}, bound
+
+
+def compare(ours: Graph, right: Reference) -> dict[str, float]:
+    """Decibels of each output, the worst of all calls."""
+    worst: dict[str, float] = {}
+    for (one, _), other in zip(outputs(ours, right.feeds), right.outputs, strict=True):
+        for name, wanted in other.items():
+            worst[name] = min(worst.get(name, np.inf), snr(wanted, one[name]))
+    return worst
+
+
+def snr(right: Array, other: Array) -> float:
+    """-inf for what is not finite."""
+    if not np.isfinite(other).all():
+        return -np.inf
+    wrong = np.square(right.astype(np.float64) - other).sum()
+    return float(10 * np.log10(np.square(right.astype(np.float64)).sum() / max(wrong, 1e-30)))
+
+
+def call_us(graph: Graph) -> float:
+    """Microseconds of a call, the outputs taken; of a decoder, of a step."""
+    bound = None
+    for _, last in outputs(graph, made_feeds(graph.contract)):
+        bound = last
+    assert bound is not None
+    times = []
+    for _ in range(TIMED):
+        began = perf_counter()
+        for name in bound.inputs:
+            bound.inputs[name]
+        bound.run()
+        for name in bound.outputs:
+            bound.outputs[name]
+        times.append(1e6 * (perf_counter() - began))
+    return median(times)
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("graph", nargs="?", help="all with --write")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument("--reference", type=Path, help="a folder that --write wrote")
+    kept.add_argument("--write", type=Path, help="only keep what the processor gives, in a folder")
+    add_backend(parser)
+    args = parser.parse_args(words)
+    if args.graph is None and args.write is None:
+        parser.error("which graph?")
+    return args
+
+
+def main(words: Sequence[str]) -> int:
+    args = parsed(words)
+    if args.reference is None and not reads_graphs():
+        sys.exit(f"omnijet: {NO_REFERENCE}")
+    try:
+        return _write(args) if args.write else _compare(args)
+    except OmnijetError as error:
+        print(f"omnijet: {error}", file=sys.stderr)
+        return 2
+
+
+def _write(args: argparse.Namespace) -> int:
+    bundle = Bundle.open(args.bundle)
+    for name in [args.graph] if args.graph else bundle.manifest.graphs:
+        _on_processor(bundle, name).write(args.write / f"{name}.npz", _weights(bundle, name))
+        print(f"{name} written", file=sys.stderr)
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    bundle, name = Bundle.open(args.bundle), args.graph
+    if args.reference is None:
+        right = _on_processor(bundle, name)
+    else:
+        right = Reference.read(args.reference / f"{name}.npz", _weights(bundle, name))
+    backend = backend_for(bundle, args.provider, args.engines)
+    ours = backend.load(bundle.graph(name), bundle.manifest.contracts[name])
+    worst = compare(ours, right)
+    limit = LIMIT_DB[computes_in(bundle.manifest, bundle.manifest.contracts[name])]
+    passed = min(worst.values()) >= limit
+    print(json.dumps({"snr_db": worst, "limit_db": limit, "call_us": call_us(ours)}))
+    return 0 if passed else 1
+
+
+def _on_processor(bundle: Bundle, name: str) -> Reference:
+    backend = OrtBackend(integer_products=False)
+    if bundle.manifest.precision == "bf16":
+        from omnijet.engines.widened_backend import WidenedBackend  # a device need not have onnx
+
+        backend = WidenedBackend(integer_products=False)
+    return Reference.of(backend.load(bundle.graph(name), bundle.manifest.contracts[name]))
+
+
+def _weights(bundle: Bundle, name: str) -> str:
+    return bundle.manifest.files[bundle.manifest.graphs[name].weights].sha256
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""How a bundle can be run on this machine's GPU: which libraries and providers are here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from ctypes.util import find_library
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import onnxruntime
+
+from omnijet.engines.targets.target import TARGETS, Target
+from omnijet.runtime.backends.ort_cpu import reads_graphs
+from omnijet.runtime.backends.ort_gpu.backend import PROVIDERS
+from omnijet.runtime.backends.trt.device import Device, DeviceFacts
+from omnijet.runtime.backends.trt.library import load_library, present
+from omnijet.runtime.commands.opening import DRIVER_FILES, has_driver
+from omnijet.runtime.errors import OmnijetError
+
+ROOT = Path(__file__).parents[2]
+BENEATH = {"tensorrt": "nvinfer", "nv_tensorrt_rtx": "tensorrt_rtx"}
+"""Libraries that providers need. onnxruntime-gpu has the first of them wherever it is installed,
+and falls back to the processor without its library."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A provider of ONNX Runtime, or engines of a target."""
+
+    option: str  # --provider or --engines
+    value: str
+
+    @property
+    def name(self) -> str:
+        return f"onnxruntime {self.value}" if self.option == "--provider" else self.value
+
+    @property
+    def options(self) -> tuple[str, str]:
+        """Of the command line."""
+        return self.option, self.value
+
+    @property
+    def keywords(self) -> dict[str, str]:
+        """Of `Omni.open`."""
+        return {self.option.removeprefix("--"): self.value}
+
+
+def find_gpu() -> tuple[DeviceFacts, float] | str:
+    """Its facts and its memory in GB, or why there is none to use.
+
+    A process of its own asks: whoever asks a GPU holds some hundred MB of it until he ends.
+
+    Raises:
+        OmnijetError: a driver is here, but no way to talk to it.
+    """
+    if not has_driver():
+        return f"no NVIDIA driver has made a device here (/{', /'.join(DRIVER_FILES)})"
+    command = [sys.executable, "-m", "tools.gpu_check.ways"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise OmnijetError("the GPU does not answer", got=done.stderr.strip())
+    found = json.loads(done.stdout.splitlines()[-1])
+    return DeviceFacts(**found["facts"]), found["memory_gb"]
+
+
+def main() -> int:
+    try:
+        device = Device.open()
+        memory_gb = device.free_bytes()[1] / 1e9
+    except OmnijetError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps({"facts": asdict(device.facts), "memory_gb": memory_gb}))
+    return 0
+
+
+def ways(facts: DeviceFacts, memory_gb: float, target: str | None) -> list[Way]:
+    """All of them; engines of the target asked for, or of each library that is here."""
+    there = onnxruntime.get_available_providers() if reads_graphs() else ()
+    found = [
+        Way("--provider", name)
+        for name, one in PROVIDERS.items()
+        if one.name in there and (name not in BENEATH or find_library(BENEATH[name]))
+    ]
+    chosen = [target] if target else targets(facts, memory_gb)
+    return found + [Way("--engines", name) for name in chosen]
+
+
+def targets(facts: DeviceFacts, memory_gb: float) -> list[str]:
+    """Of each library that is here the one nearest to this machine, whose memory is no larger."""
+    found = {}
+    for target in TARGETS.values():
+        if target.compute_capability != facts.compute_capability or not _has(target):
+            continue
+        size = target.memory_gb or 0.0
+        best = found.get(target.library)
+        if size <= 1.15 * memory_gb and (best is None or size > (best.memory_gb or 0.0)):
+            found[target.library] = target
+    return [target.name for target in found.values()]
+
+
+def _has(target: Target) -> bool:
+    """Its library is here, in a version of its platform."""
+    if target.library == "onnxruntime" or not present(target.library):
+        return False
+    try:
+        version = load_library(target.library, "").__version__
+    except OmnijetError:
+        return False
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return target.toolkit.oldest <= (major, minor) <= target.toolkit.newest
+
+
+if __name__ == "__main__":
+    sys.exit(main())
