@@ -30,7 +30,7 @@ from omnijet.runtime.commands.console import (
     stage_progress,
 )
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import typed
+from omnijet.runtime.files import shell_quoted
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -200,7 +200,7 @@ def _print_built(
         )  # fmt: skip
     print_table(table)
     script = args.bundle / ENGINES / target.name / SCRIPT
-    print(f"compare with ONNX Runtime: sh {typed(script)}")
+    print(f"compare with ONNX Runtime: sh {shell_quoted(script)}")
 
 
 def _require_engines(bundle: Bundle, request: Request) -> None:

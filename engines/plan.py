@@ -22,7 +22,7 @@ from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
 from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import typed
+from omnijet.runtime.files import shell_quoted
 
 State = Literal["present", "missing", "stale"]
 
@@ -197,7 +197,7 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
         raise OmnijetError(
             "ONNX Runtime runs graphs as they are: there is nothing to build",
             where=where,
-            fix=f"omnijet run {typed(bundle.folder)}",
+            fix=f"omnijet run {shell_quoted(bundle.folder)}",
         )
     if request.recipe is not None and request.recipe != recipe:
         raise OmnijetError(

@@ -8,7 +8,7 @@ from omnijet.export.arguments import add_arguments
 from omnijet.export.checkpoint.hub import resolve
 from omnijet.export.stages import export_bundle
 from omnijet.runtime.commands.console import byte_progress, size_text
-from omnijet.runtime.files import typed
+from omnijet.runtime.files import shell_quoted
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,5 +27,5 @@ def run(args: Namespace) -> int:
         )
     total = sum(entry.bytes for entry in manifest.files.values())
     print(f"{args.bundle}: {len(manifest.graphs)} graphs, {size_text(total)}, {args.dtype}")
-    print(f"next: omnijet check {typed(args.bundle)}")
+    print(f"next: omnijet check {shell_quoted(args.bundle)}")
     return 0

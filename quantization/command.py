@@ -38,7 +38,7 @@ from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.commands.console import print_table, size_text, stage_progress, whole_number
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import typed
+from omnijet.runtime.files import shell_quoted
 from omnijet.runtime.media.wav import check_writable
 
 NO_DATA = "none"
@@ -123,7 +123,7 @@ def run(args: Namespace) -> int:
     with stage_progress() as report:
         manifest = _quantized(bundle, args, report)
     print_table(_summary(bundle.manifest, manifest))
-    print(f"next: omnijet check {typed(args.out)} --fidelity")
+    print(f"next: omnijet check {shell_quoted(args.out)} --fidelity")
     return 0
 
 

@@ -33,8 +33,8 @@ def is_address(source: str | os.PathLike[str]) -> bool:
     return start.startswith(("http:/", "https:/", "file:/", "s3:/", "gs:/", "data:"))
 
 
-def typed(path: str | os.PathLike[str]) -> str:
-    """As it is typed in a shell, for commands that a message gives."""
+def shell_quoted(path: str | os.PathLike[str]) -> str:
+    """Returns the path quoted for a shell, for the commands that messages suggest."""
     return shlex.quote(os.fspath(path))
 
 

@@ -30,7 +30,7 @@ from omnijet.runtime.speech.vocoder import wave_in_pieces
 from omnijet.runtime.talk.channel import Cancellation
 from omnijet.runtime.talk.clock import Clock, StageReport
 from omnijet.runtime.talk.memory import Memory
-from omnijet.runtime.talk.options import Options, whole
+from omnijet.runtime.talk.options import Options, whole_number
 from omnijet.runtime.talk.reply import Reply
 from omnijet.runtime.talk.session import Session
 from omnijet.runtime.talk.stream import Stream
@@ -50,7 +50,7 @@ class Omni:
         self.dims = bundle.manifest.dims
         most = self.dims.thinker.max_positions
         if context_limit is not None:
-            most = whole(context_limit, "context_limit", 1)
+            most = whole_number(context_limit, "context_limit", 1)
         caches = [backend.limit(name, "capacity") for name in ("thinker_step", "talker_step")]
         self.context_limit = min([most, *(limit for limit in caches if limit is not None)])
         self.facts = PreprocessorFacts.from_json(bundle.manifest.preprocessor)

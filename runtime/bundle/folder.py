@@ -12,7 +12,7 @@ from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array
 from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry, Manifest, hash_file
 from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import typed
+from omnijet.runtime.files import shell_quoted
 
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -127,7 +127,7 @@ def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
 
 def rebuild(folder: Path, target: str) -> str:
     """The command that builds a target's engines anew."""
-    return f"omnijet build {typed(folder)} --target {target}"
+    return f"omnijet build {shell_quoted(folder)} --target {target}"
 
 
 def _check_parts(manifest: Manifest, folder: Path) -> None:

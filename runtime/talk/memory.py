@@ -23,7 +23,7 @@ class Memory:
         positions: i64[3, n], where it stood.
         rows: f32[n, hidden], what the Talker reads of it.
         thinker, talker: caches; the Thinker's holds at least these n rows.
-        told: how many of the rows lie at the front of the Talker's cache.
+        prefilled_rows: number of these rows at the front of the Talker's cache.
     """
 
     marks: Array = field(default_factory=lambda: np.empty(0, np.int64))
@@ -31,7 +31,7 @@ class Memory:
     rows: Array | None = None
     thinker: Context | None = None
     talker: Context | None = None
-    told: int = 0
+    prefilled_rows: int = 0
     _written: list[tuple[int, int, Array]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class Memory:
         self.marks, self.positions = self.marks[:known], self.positions[:, :known]
         if self.rows is not None:
             self.rows = self.rows[:known]
-        self.told = min(self.told, known)
+        self.prefilled_rows = min(self.prefilled_rows, known)
         return known
 
     def learn(self, marks: Array, positions: Array, rows: Array) -> None:
@@ -70,8 +70,8 @@ class Memory:
             self.positions,
             self.rows,
             None if self.thinker is None else self.thinker.copy(self.marks.size),
-            None if self.talker is None else self.talker.copy(self.told),
-            self.told,
+            None if self.talker is None else self.talker.copy(self.prefilled_rows),
+            self.prefilled_rows,
         )
 
     def _settle(self) -> None:

@@ -66,9 +66,9 @@ class Options:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         return replace(
             options,
-            seed=whole(seed, "seed", 0),
-            max_text_tokens=whole(options.max_text_tokens, "max_text_tokens", 1),
-            max_codes=whole(options.max_codes, "max_codes", 1),
+            seed=whole_number(seed, "seed", 0),
+            max_text_tokens=whole_number(options.max_text_tokens, "max_text_tokens", 1),
+            max_codes=whole_number(options.max_codes, "max_codes", 1),
         )
 
     @property
@@ -77,7 +77,7 @@ class Options:
         return self.talker_sampling.made_greedy() if self.greedy else self.talker_sampling
 
 
-def whole(value: Any, name: str, least: int) -> int:
+def whole_number(value: Any, name: str, least: int) -> int:
     """A whole number from `least`, or `OmnijetError`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise OmnijetError(

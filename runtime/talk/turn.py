@@ -258,16 +258,16 @@ class Turn:
         positions, delta = self.omni.positions(prompt, ids)
         if memory.talker is None:
             memory.talker = talker.decoder.start(length + 2)
-        context, told = memory.talker, memory.told
-        context.rewind(told)
+        context, prefilled = memory.talker, memory.prefilled_rows
+        context.rewind(prefilled)
         context.check = self.check
         assert memory.rows is not None
         rows = np.concatenate(
-            [memory.rows[told:length], talker.opening_rows(self.voice_token, row)]
+            [memory.rows[prefilled:length], talker.opening_rows(self.voice_token, row)]
         )
         with self.clock.stage("talker_prefill"):
-            logits = talker.prefill(context, rows, positions[:, told:])
-        memory.told = length
+            logits = talker.prefill(context, rows, positions[:, prefilled:])
+        memory.prefilled_rows = length
         sampling = self.options.sampling
         suppress = (*sampling.suppress, self.omni.dims.codec.bos)
         sampler = talker.sampler(

@@ -12,7 +12,7 @@ from omnijet.runtime.bundle.contract import GraphContract, Precision
 from omnijet.runtime.bundle.folder import Bundle, misfits, rebuild
 from omnijet.runtime.bundle.manifest import EngineEntry
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import typed
+from omnijet.runtime.files import shell_quoted
 
 
 class EngineBackend:
@@ -39,7 +39,8 @@ class EngineBackend:
                 where=bundle.folder,
                 expected=f"one of: {there}",
                 got=repr(target),
-                fix=f"build them: `omnijet build {typed(bundle.folder)} --list` shows the targets",
+                fix=f"build them: `omnijet build {shell_quoted(bundle.folder)} --list` "
+                "shows the targets",
             )
         self._check_files()
         first = next(iter(self._entries.values()))
