@@ -20,7 +20,7 @@ from omnijet.engines.targets.target import Target
 from omnijet.quantization.recipes import RECIPES
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import shell_quoted
 
@@ -84,8 +84,10 @@ def require_possible(bundle: Bundle, request: Request) -> Mapping[str, int]:
     """
     _require_runnable(bundle, request)
     _chosen(bundle, request)
-    facts = PreprocessorFacts.from_json(bundle.manifest.preprocessor)
-    return limits_with(request.target.limits, request.limits or {}, bundle.manifest.dims, facts)
+    preprocessing = Preprocessing.from_json(bundle.manifest.preprocessor)
+    return limits_with(
+        request.target.limits, request.limits or {}, bundle.manifest.dims, preprocessing
+    )
 
 
 def make_plan(

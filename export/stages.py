@@ -33,7 +33,7 @@ from omnijet.runtime.bundle.manifest import (
     VoiceEntry,
     hash_file,
 )
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 
 Progress = Callable[[str, int, int], None]
 """Told (what, bytes done, bytes in all)."""
@@ -65,7 +65,9 @@ def export_bundle(
     dims = checkpoint.dims
     checkpoint.verify(dims)
     voices = load_voices(source / "spk_dict.pt", dims)
-    facts = PreprocessorFacts.from_preprocessor_config(checkpoint.json("preprocessor_config.json"))
+    preprocessing = Preprocessing.from_preprocessor_config(
+        checkpoint.json("preprocessor_config.json")
+    )
     modules = graph_modules(dims, precision)
     sources = {name: weight_sources(module) for name, module in modules.items()}
     packed = packed_plan(checkpoint, sources)
@@ -107,7 +109,7 @@ def export_bundle(
             graphs={name: graphs[name] for name in modules},
             tables=tables,
             voices={name: VoiceEntry(voice.bos_token) for name, voice in voices.items()},
-            preprocessor=facts.to_json(),
+            preprocessor=preprocessing.to_json(),
             files=_hash_files(folder, progress),
             versions=_versions(),
             provenance=_provenance(checkpoint),

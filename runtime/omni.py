@@ -14,7 +14,7 @@ from omnijet.runtime.backends.choose import backend_for
 from omnijet.runtime.backends.protocol import Backend, Graph, run_once
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.decoder import Decoder
 from omnijet.runtime.model.encoders import AudioEncoder, VisionEncoder
@@ -53,7 +53,7 @@ class Omni:
             most = whole_number(context_limit, "context_limit", 1)
         caches = [backend.limit(name, "capacity") for name in ("thinker_step", "talker_step")]
         self.context_limit = min([most, *(limit for limit in caches if limit is not None)])
-        self.facts = PreprocessorFacts.from_json(bundle.manifest.preprocessor)
+        self.preprocessing = Preprocessing.from_json(bundle.manifest.preprocessor)
         self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
         self.chat_template = bundle.text(CHAT_TEMPLATE)
         self.speaking = threading.Lock()  # whoever uses the buffers of the speech graphs
@@ -240,7 +240,7 @@ class Omni:
             OmnijetError: a medium is unusable.
         """
         return build_prompt(
-            messages, self.tokenizer, self.dims.tokens, self.facts,
+            messages, self.tokenizer, self.dims.tokens, self.preprocessing,
             use_audio_in_video=use_audio_in_video, chat_template=self.chat_template,
         )  # fmt: skip
 

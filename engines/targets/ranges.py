@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from omnijet.engines.targets.limits import BRANCHES, windows_of
 from omnijet.runtime.bundle.dims import ModelDims
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.speech.synthesis import PRESETS
@@ -32,7 +32,10 @@ class Range:
 
 
 def limits_with(
-    target: Mapping[str, int], given: Mapping[str, int], dims: ModelDims, facts: PreprocessorFacts
+    target: Mapping[str, int],
+    given: Mapping[str, int],
+    dims: ModelDims,
+    preprocessing: Preprocessing,
 ) -> dict[str, int]:
     """A target's limits with some in their place, and what follows from those.
 
@@ -51,7 +54,7 @@ def limits_with(
         "windows": windows_of(limits["cells"]),
     }
     limits |= {symbol: size for symbol, size in followed.items() if symbol not in given}
-    ranges = ranges_of(limits, dims, facts)
+    ranges = ranges_of(limits, dims, preprocessing)
     for symbol, size in given.items():
         allowed = ranges[symbol]
         if not allowed.least <= size <= allowed.most:
@@ -66,13 +69,13 @@ def limits_with(
 
 
 def ranges_of(
-    limits: Mapping[str, int], dims: ModelDims, facts: PreprocessorFacts
+    limits: Mapping[str, int], dims: ModelDims, preprocessing: Preprocessing
 ) -> dict[str, Range]:
     """Of each symbol of `AXES` of the contract, some of them by the limits of others."""
     chunks, cells, block = limits["chunks"], limits["cells"], dims.dit.block
-    cell = facts.factor**2
-    pictures = min(facts.image_min_pixels, facts.video_min_pixels) // cell
-    largest = int(max(facts.image_max_pixels, facts.video_max_pixels)) // cell
+    cell = preprocessing.factor**2
+    pictures = min(preprocessing.image_min_pixels, preprocessing.video_min_pixels) // cell
+    largest = int(max(preprocessing.image_max_pixels, preprocessing.video_max_pixels)) // cell
     tokens = dims.audio.chunk_tokens * chunks
     schemes = [preset.windows for preset in PRESETS.values()]
     blocks = max(scheme.past + max(scheme.chunks) + scheme.ahead for scheme in schemes)

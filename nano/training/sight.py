@@ -27,14 +27,14 @@ from omnijet.nano.training.towers import look
 from omnijet.nano.world.clips import SIZE as CLIP_SIZE
 from omnijet.nano.world.pictures import draw_scene
 from omnijet.nano.world.words import COLOURS, SHAPES
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.media.image import image_patches
 
 PLAN = Plan("sight", steps=3400, rate=2e-3, warmup=100)
 PICTURES, FRAMES = 40, 8  # of a batch; frames have eight times the patches
 FRAME_SIZE = (448, 224)  # what the loader makes of a clip's 160 x 80
 FRAME_STEPS = 5  # every so many steps see frames
-FACTS = PreprocessorFacts.from_preprocessor_config(PREPROCESSOR)
+FACTS = Preprocessing.from_preprocessor_config(PREPROCESSOR)
 
 
 class Viewer(nn.Module):

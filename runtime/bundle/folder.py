@@ -10,7 +10,7 @@ import numpy as np
 
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array
 from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry, Manifest, hash_file
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import shell_quoted
 
@@ -132,7 +132,7 @@ def rebuild(folder: Path, target: str) -> str:
 
 def _check_parts(manifest: Manifest, folder: Path) -> None:
     """The parts that the pipeline takes for granted are named. Raises `OmnijetError`."""
-    PreprocessorFacts.from_json(manifest.preprocessor)
+    Preprocessing.from_json(manifest.preprocessor)
     needed = [*TABLES, *(f"voice_{name}" for name in manifest.voices)]
     faults = [f"no table {name}" for name in needed if name not in manifest.tables]
     if not manifest.voices:

@@ -19,7 +19,7 @@ _NEAR = 0.85  # similarity of two keys from which one is taken for a slip of the
 
 
 @dataclass(frozen=True, slots=True)
-class PreprocessorFacts:
+class Preprocessing:
     """Every number that the maths of preprocessing depends on. Pixels count a frame's area."""
 
     patch: int  # pixels per side
@@ -56,13 +56,13 @@ class PreprocessorFacts:
         return asdict(self)
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> PreprocessorFacts:
+    def from_json(data: Mapping[str, Any]) -> Preprocessing:
         """The inverse of `to_json`.
 
         Raises:
             OmnijetError: a key is missing, unknown or of another type.
         """
-        names = [field.name for field in fields(PreprocessorFacts)]
+        names = [field.name for field in fields(Preprocessing)]
         faults = [f"{name}: missing" for name in names if name not in data]
         faults += [f"{name}: unknown" for name in data if name not in names]
         values: dict[str, Any] = {}
@@ -80,10 +80,10 @@ class PreprocessorFacts:
                 got="\n            ".join(faults),
                 fix="export the bundle again",
             )
-        return PreprocessorFacts(**values)
+        return Preprocessing(**values)
 
     @staticmethod
-    def from_preprocessor_config(config: Mapping[str, Any]) -> PreprocessorFacts:
+    def from_preprocessor_config(config: Mapping[str, Any]) -> Preprocessing:
         """Reads a checkpoint's `preprocessor_config.json`, parsed.
 
         Raises:
@@ -114,7 +114,7 @@ class PreprocessorFacts:
                 got="\n            ".join(faults),
                 fix=f"use the {_CONFIG} that was published with the checkpoint",
             )
-        return PreprocessorFacts(**values)
+        return Preprocessing(**values)
 
 
 def _count(value: Any) -> int:

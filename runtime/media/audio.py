@@ -21,7 +21,7 @@ import soundfile
 import soxr
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import require_file, shorten
 
@@ -107,34 +107,34 @@ def has_audio(path: Path) -> bool:
         return bool(container.streams.audio)
 
 
-def log_mel(samples: Array, facts: PreprocessorFacts) -> Array:
-    """Log-mel frames of a mono sound at `facts.sample_rate_hz`, one per hop.
+def log_mel(samples: Array, preprocessing: Preprocessing) -> Array:
+    """Log-mel frames of a mono sound at `preprocessing.sample_rate_hz`, one per hop.
 
     The reference pads to 300 s with silence and drops the frames of the padding. Its
     result depends on nothing further than two frames into the padding, so no more is
     computed here.
 
     Args:
-        samples: f32[samples], beyond `facts.max_samples` unheard.
+        samples: f32[samples], beyond `preprocessing.max_samples` unheard.
 
     Returns:
         f32[n_mels, ceil(samples / hop)]
     """
-    samples = samples[: facts.max_samples]
+    samples = samples[: preprocessing.max_samples]
     assert samples.ndim == 1 and len(samples), f"one mono sound, not {samples.shape}"
-    hop, n_fft = facts.hop, facts.n_fft
+    hop, n_fft = preprocessing.hop, preprocessing.n_fft
     frames = -(-len(samples) // hop)
     # a window reaches half of n_fft behind its centre: these frames still hear the end,
     # and the loudest band may be in one of them
-    audible = min(frames + -(-n_fft // (2 * hop)), facts.max_samples // hop)
-    padded = np.zeros(min(frames * hop + n_fft, facts.max_samples), np.float64)
+    audible = min(frames + -(-n_fft // (2 * hop)), preprocessing.max_samples // hop)
+    padded = np.zeros(min(frames * hop + n_fft, preprocessing.max_samples), np.float64)
     padded[: len(samples)] = samples
     padded = np.pad(padded, n_fft // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
 
-    filters = mel_filters(facts.n_mels, n_fft, facts.sample_rate_hz)
+    filters = mel_filters(preprocessing.n_mels, n_fft, preprocessing.sample_rate_hz)
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
-    logs = np.empty((facts.n_mels, audible), np.float32)
+    logs = np.empty((preprocessing.n_mels, audible), np.float32)
     for start in range(0, audible, BLOCK_FRAMES):
         stop = min(start + BLOCK_FRAMES, audible)
         spectrum = np.fft.rfft(windows[start:stop] * hann, axis=1)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import require_file, shorten
 
@@ -96,7 +96,7 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
 
 
 def image_patches(
-    image: Image.Image, facts: PreprocessorFacts, where: object = "image"
+    image: Image.Image, preprocessing: Preprocessing, where: object = "image"
 ) -> tuple[Array, Grid]:
     """Patches of one RGB picture, held for both frames of a temporal patch.
 
@@ -107,23 +107,28 @@ def image_patches(
         OmnijetError: the aspect ratio is beyond 200.
     """
     size = fitted_size(
-        image.height, image.width, facts, facts.image_min_pixels, facts.image_max_pixels, where
+        image.height,
+        image.width,
+        preprocessing,
+        preprocessing.image_min_pixels,
+        preprocessing.image_max_pixels,
+        where,
     )
     frame = np.asarray(resized(image, size))
-    return frame_patches(frame[None], facts)
+    return frame_patches(frame[None], preprocessing)
 
 
 def fitted_size(
     height: int,
     width: int,
-    facts: PreprocessorFacts,
+    preprocessing: Preprocessing,
     min_pixels: float,
     max_pixels: float,
     where: object,
 ) -> tuple[int, int]:
     """`smart_resize` whose error names the picture."""
     try:
-        return smart_resize(height, width, facts.factor, min_pixels, max_pixels)
+        return smart_resize(height, width, preprocessing.factor, min_pixels, max_pixels)
     except OmnijetError as error:
         raise OmnijetError(
             error.what, where=where, expected=error.expected, got=error.got, fix=error.fix
@@ -135,8 +140,8 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((size[1], size[0]), resample=Image.Resampling.BICUBIC)
 
 
-def frame_patches(frames: Frames, facts: PreprocessorFacts) -> tuple[Array, Grid]:
-    """Normalised patches of frames whose sides are multiples of `facts.factor`.
+def frame_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, Grid]:
+    """Normalised patches of frames whose sides are multiples of `preprocessing.factor`.
 
     The last frame is repeated to fill the last temporal patch.
 
@@ -149,13 +154,13 @@ def frame_patches(frames: Frames, facts: PreprocessorFacts) -> tuple[Array, Grid
         row: colour, frame, pixel row, pixel column.
     """
     count, height, width, _ = frames.shape
-    merge, patch, depth = facts.merge, facts.patch, facts.temporal_patch
+    merge, patch, depth = preprocessing.merge, preprocessing.patch, preprocessing.temporal_patch
     rows, columns, steps = height // patch, width // patch, -(-count // depth)
     assert (rows * patch, columns * patch) == (height, width) and not rows % merge
     made = np.empty(
         (steps, rows // merge, columns // merge, merge, merge, 3, depth, patch, patch), np.float32
     )
-    levels = _levels(facts)
+    levels = _levels(preprocessing)
     for step in range(steps):
         shown = None
         for slot in range(depth):
@@ -178,14 +183,14 @@ def _patch_order(frame: npt.NDArray[np.uint8], merge: int, patch: int) -> npt.ND
     return moved
 
 
-def _levels(facts: PreprocessorFacts) -> Array:
+def _levels(preprocessing: Preprocessing) -> Array:
     """What each of 256 levels becomes, colour after colour: f32[768].
 
     Scaled in double, then rounded, then normalised in single precision, as the reference.
     """
     scaled = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
-    mean = np.array(facts.mean, np.float32)[:, None]
-    std = np.array(facts.std, np.float32)[:, None]
+    mean = np.array(preprocessing.mean, np.float32)[:, None]
+    std = np.array(preprocessing.std, np.float32)[:, None]
     return np.ravel((scaled - mean) / std)
 
 

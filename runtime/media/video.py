@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import require_file, shorten
 from omnijet.runtime.media.audio import has_audio, load_audio
@@ -44,7 +44,7 @@ class Video:
         frames: uint8[n, height, width, 3], sides multiples of a merged cell.
         fps_sampled: frames per second of clip time that were taken. Not what the model is
             told: see `second_per_grid`.
-        audio: f32[samples] at the facts' rate; None if the clip has none or it was not
+        audio: f32[samples] at the preprocessing's rate; None if the clip has none or it was not
             asked for.
     """
 
@@ -54,12 +54,12 @@ class Video:
 
 
 def load_video(
-    source: VideoSource, facts: PreprocessorFacts, with_audio: bool, where: object = None
+    source: VideoSource, preprocessing: Preprocessing, with_audio: bool, where: object = None
 ) -> Video:
     """Reads a clip; of a file, only sampled frames are kept, and those already resized.
 
     Args:
-        source: a file, or frames taken at `facts.video_fps`: an array uint8[n, height,
+        source: a file, or frames taken at `preprocessing.video_fps`: an array uint8[n, height,
             width, 3] or a sequence of pictures of one size.
         with_audio: whether to read the file's sound too.
         where: names the clip in messages; the path or "video frames" by default.
@@ -68,11 +68,11 @@ def load_video(
         OmnijetError: the clip cannot be read, holds no frame, or is too thin.
     """
     if not isinstance(source, str | os.PathLike):
-        return _from_frames(source, facts, "video frames" if where is None else where)
+        return _from_frames(source, preprocessing, "video frames" if where is None else where)
     where = shorten(source) if where is None else where
     path = require_file(source, "video", where)
     try:
-        frames, fps = _read_file(path, facts, where)
+        frames, fps = _read_file(path, preprocessing, where)
         audible = with_audio and has_audio(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise OmnijetError(
@@ -82,33 +82,33 @@ def load_video(
             got=f"{type(error).__name__}: {error}",
             fix="check that the file is whole, or convert it: ffmpeg -i FILE out.mp4",
         ) from error
-    seconds = float(facts.max_audio_seconds)
-    audio = load_audio(path, facts.sample_rate_hz, seconds, where) if audible else None
+    seconds = float(preprocessing.max_audio_seconds)
+    audio = load_audio(path, preprocessing.sample_rate_hz, seconds, where) if audible else None
     return Video(frames, fps, audio)
 
 
-def video_patches(frames: Frames, facts: PreprocessorFacts) -> tuple[Array, Grid]:
+def video_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, Grid]:
     """f32[t * h * w, 3 * temporal_patch * patch * patch] and the grid (t, h, w); an odd
     last frame is shown twice."""
-    return frame_patches(frames, facts)
+    return frame_patches(frames, preprocessing)
 
 
-def second_per_grid(facts: PreprocessorFacts) -> float:
+def second_per_grid(preprocessing: Preprocessing) -> float:
     """Seconds per temporal step that the model is told: 1.0.
 
     From the nominal rate, as the reference processor does unless it is given another: a
     clip shorter than `video_min_frames` at 2 a second, or longer than `video_max_frames`,
     is told to run at that rate all the same.
     """
-    return facts.temporal_patch / facts.video_fps
+    return preprocessing.temporal_patch / preprocessing.video_fps
 
 
-def frame_count(total: int, clip_fps: float, facts: PreprocessorFacts) -> int:
+def frame_count(total: int, clip_fps: float, preprocessing: Preprocessing) -> int:
     """How many of `total` frames are taken; 1 only of a clip that has no more."""
-    depth = facts.temporal_patch
-    least = -(-facts.video_min_frames // depth) * depth
-    most = min(facts.video_max_frames, total) // depth * depth
-    wanted = min(max(total / clip_fps * facts.video_fps, least), most, total)
+    depth = preprocessing.temporal_patch
+    least = -(-preprocessing.video_min_frames // depth) * depth
+    most = min(preprocessing.video_max_frames, total) // depth * depth
+    wanted = min(max(total / clip_fps * preprocessing.video_fps, least), most, total)
     return max(math.floor(wanted / depth) * depth, 1)
 
 
@@ -122,15 +122,17 @@ def frame_indices(total: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def _size(
-    height: int, width: int, count: int, facts: PreprocessorFacts, where: object
+    height: int, width: int, count: int, preprocessing: Preprocessing, where: object
 ) -> tuple[int, int]:
     """Of each of `count` frames: a long clip gets smaller ones."""
-    shared = facts.video_total_pixels / count * facts.temporal_patch
-    most = max(min(facts.video_max_pixels, shared), int(facts.video_min_pixels * 1.05))
-    return fitted_size(height, width, facts, facts.video_min_pixels, most, where)
+    shared = preprocessing.video_total_pixels / count * preprocessing.temporal_patch
+    most = max(
+        min(preprocessing.video_max_pixels, shared), int(preprocessing.video_min_pixels * 1.05)
+    )
+    return fitted_size(height, width, preprocessing, preprocessing.video_min_pixels, most, where)
 
 
-def _read_file(path: Path, facts: PreprocessorFacts, where: object) -> tuple[Frames, float]:
+def _read_file(path: Path, preprocessing: Preprocessing, where: object) -> tuple[Frames, float]:
     with av.open(os.fspath(path)) as container:
         if not container.streams.video:
             raise ValueError("it has no picture track")
@@ -142,7 +144,7 @@ def _read_file(path: Path, facts: PreprocessorFacts, where: object) -> tuple[Fra
     if fps <= 0:
         raise ValueError("its frame rate is unknown")
     while True:
-        frames, decoded = _sample(path, total, fps, facts, where)
+        frames, decoded = _sample(path, total, fps, preprocessing, where)
         if decoded == total:
             return frames, len(frames) / total * fps
         if decoded < 1:
@@ -152,17 +154,17 @@ def _read_file(path: Path, facts: PreprocessorFacts, where: object) -> tuple[Fra
 
 
 def _sample(
-    path: Path, total: int, fps: float, facts: PreprocessorFacts, where: object
+    path: Path, total: int, fps: float, preprocessing: Preprocessing, where: object
 ) -> tuple[Frames, int]:
     """The sampled frames if the clip has `total`, and how many it has."""
-    indices = frame_indices(total, frame_count(total, fps, facts))
+    indices = frame_indices(total, frame_count(total, fps, preprocessing))
     frames: Frames | None = None
     taken, decoded = 0, 0
     for frame in _decode(path):
         if taken < len(indices) and indices[taken] == decoded:
             image = Image.fromarray(_upright(frame))
             if frames is None:
-                size = _size(image.height, image.width, len(indices), facts, where)
+                size = _size(image.height, image.width, len(indices), preprocessing, where)
                 frames = np.empty((len(indices), *size, 3), np.uint8)
             shown = np.asarray(resized(image, (frames.shape[1], frames.shape[2])))
             while taken < len(indices) and indices[taken] == decoded:
@@ -188,7 +190,7 @@ def _upright(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
 
 
 def _from_frames(
-    source: npt.NDArray[Any] | Sequence[ImageSource], facts: PreprocessorFacts, where: object
+    source: npt.NDArray[Any] | Sequence[ImageSource], preprocessing: Preprocessing, where: object
 ) -> Video:
     if isinstance(source, np.ndarray) and source.ndim != 4:
         raise OmnijetError(
@@ -209,6 +211,6 @@ def _from_frames(
             got=sorted(sizes),
             fix="resize them first",
         )
-    size = _size(images[0].height, images[0].width, len(images), facts, where)
+    size = _size(images[0].height, images[0].width, len(images), preprocessing, where)
     frames = np.stack([np.asarray(resized(image, size)) for image in images])
-    return Video(frames, facts.video_fps, None)
+    return Video(frames, preprocessing.video_fps, None)

@@ -27,7 +27,7 @@ class Inputs:
     def of(omni: Omni, messages: Sequence[Mapping[str, Any]]) -> Inputs:
         """As the turn will read them."""
         prompt = build_prompt(
-            parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.facts,
+            parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
             use_audio_in_video=True, chat_template=omni.chat_template,
         )  # fmt: skip
         grids = [picture.grid for picture in prompt.images]

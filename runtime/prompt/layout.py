@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import TokenIds
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import shorten
 from omnijet.runtime.media.audio import load_audio, log_mel
@@ -91,7 +91,7 @@ def build_prompt(
     messages: Sequence[Message],
     tokenizer: Tokenizer,
     token_ids: TokenIds,
-    facts: PreprocessorFacts,
+    preprocessing: Preprocessing,
     *,
     use_audio_in_video: bool,
     chat_template: str,
@@ -105,7 +105,7 @@ def build_prompt(
     tokenizer.check(token_ids)
     _refuse_placeholders(messages, tokenizer, token_ids)
     text = render_chat(messages, chat_template)
-    media = _Media(token_ids, facts, use_audio_in_video)
+    media = _Media(token_ids, preprocessing, use_audio_in_video)
     for number, message in enumerate(messages, start=1):
         for place, part in enumerate(message.parts, start=1):
             if not isinstance(part, Text):
@@ -163,7 +163,7 @@ class _Media:
     """A prompt's media, loaded one after the other."""
 
     token_ids: TokenIds
-    facts: PreprocessorFacts
+    preprocessing: Preprocessing
     hear_clips: bool
     images: list[Picture] = field(default_factory=list)
     clips: list[Clip] = field(default_factory=list)
@@ -175,13 +175,15 @@ class _Media:
         """Loads and preprocesses one medium; `where` names it in messages."""
         tokens = self.token_ids
         if isinstance(part, Image):
-            picture = Picture(*image_patches(load_image(part.source, where), self.facts, where))
+            picture = Picture(
+                *image_patches(load_image(part.source, where), self.preprocessing, where)
+            )
             self.images.append(picture)
             ids = np.full(self._cells(picture.grid), tokens.image, np.int64)
             self.expansions.append(Expansion(tokens.image, ids))
         elif isinstance(part, Audio):
-            seconds = float(self.facts.max_audio_seconds)
-            samples = load_audio(part.source, self.facts.sample_rate_hz, seconds, where)
+            seconds = float(self.preprocessing.max_audio_seconds)
+            samples = load_audio(part.source, self.preprocessing.sample_rate_hz, seconds, where)
             count = self._hear(samples, where)
             self.expansions.append(Expansion(tokens.audio, np.full(count, tokens.audio, np.int64)))
         else:
@@ -189,8 +191,10 @@ class _Media:
 
     def _clip(self, part: Video, where: str) -> Ids:
         """Loads a clip; returns the ids between its vision markers."""
-        video = load_video(part.source, self.facts, self.hear_clips, where)
-        clip = Clip(*video_patches(video.frames, self.facts), second_per_grid(self.facts))
+        video = load_video(part.source, self.preprocessing, self.hear_clips, where)
+        clip = Clip(
+            *video_patches(video.frames, self.preprocessing), second_per_grid(self.preprocessing)
+        )
         self.clips.append(clip)
         if video.audio is None:
             if self.hear_clips:
@@ -199,25 +203,26 @@ class _Media:
         self.heard_clips += 1
         count = self._hear(video.audio, where)
         return interleave_clip(
-            clip.grid, clip.second_per_grid, count, self.token_ids, self.facts.merge
+            clip.grid, clip.second_per_grid, count, self.token_ids, self.preprocessing.merge
         )
 
     def _hear(self, samples: Array, where: str) -> int:
         """Adds a sound; returns its number of tokens."""
-        self.mels.append(_mel(samples, self.facts, where))
+        self.mels.append(_mel(samples, self.preprocessing, where))
         return audio_token_count(self.mels[-1].shape[1])
 
     def _cells(self, grid: Grid) -> int:
-        return math.prod(grid) // self.facts.merge**2
+        return math.prod(grid) // self.preprocessing.merge**2
 
 
-def _mel(samples: Array, facts: PreprocessorFacts, where: str) -> Array:
-    mel = log_mel(samples, facts)
+def _mel(samples: Array, preprocessing: Preprocessing, where: str) -> Array:
+    mel = log_mel(samples, preprocessing)
     if audio_token_count(mel.shape[1]) < 1:
         raise OmnijetError(
             "the sound is too short for a single token",
             where=where,
-            expected=f"more than {2 * facts.hop} samples at {facts.sample_rate_hz} Hz",
+            expected=f"more than {2 * preprocessing.hop} samples "
+            f"at {preprocessing.sample_rate_hz} Hz",
             got=f"{len(samples)} samples",
             fix="leave it out, or pad it with silence",
         )

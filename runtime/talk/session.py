@@ -149,11 +149,11 @@ class Session:
         (message,) = parse_messages([{"role": "user", "content": content}])
         if not self.heard.size:
             return message
-        sound = Audio((self.heard, self.omni.facts.sample_rate_hz))
+        sound = Audio((self.heard, self.omni.preprocessing.sample_rate_hz))
         rest = [part for part in message.parts if not (isinstance(part, Text) and not part.text)]
         return Message("user", (sound, *rest))
 
     def _whole_blocks(self) -> int:
         """The encoder's blocks of which every mel frame has all the sound it looks at."""
-        frames = (self.heard.size - self.omni.facts.n_fft) // self.omni.facts.hop
+        frames = (self.heard.size - self.omni.preprocessing.n_fft) // self.omni.preprocessing.hop
         return max(0, frames // self.omni.dims.audio.chunk_frames)

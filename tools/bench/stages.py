@@ -56,7 +56,7 @@ def whole_reply(checkpoint: Path, bundle: Path) -> Table:
     omni, reference = Omni.open(bundle), load_reference(checkpoint)
     messages = user(text("Who are you, and what can you see and hear?"))
     prompt = build_prompt(
-        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.facts,
+        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
         use_audio_in_video=True, chat_template=omni.chat_template,
     )  # fmt: skip
     limits = {"voice": "Chelsie", "seed": 0}

@@ -67,7 +67,7 @@ def speech(omni: Omni) -> None:
 def sight(omni: Omni) -> None:
     """A 1920 x 1080 picture through the vision encoder."""
     pixels = np.random.default_rng(2).integers(0, 256, (1080, 1920, 3), dtype=np.uint8)
-    patches, grid = image_patches(load_image(pixels), omni.facts)
+    patches, grid = image_patches(load_image(pixels), omni.preprocessing)
     graph = omni.backend.load(omni.bundle.graph("vision_encoder"), contract(omni, "vision_encoder"))
     with timed(f"vision encoder, {len(patches)} patches"):
         features = VisionEncoder(graph, omni.dims.vision).encode(patches, grid)

@@ -11,7 +11,7 @@ from omnijet.engines.targets.ranges import limits_with
 from omnijet.engines.targets.target import TARGETS
 from omnijet.export.checkpoint.config import read_dims
 from omnijet.export.synthetic.presets import preset
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from tests.command import Capture, refused
 
@@ -20,10 +20,10 @@ TARGET = TARGETS["orin-nano-jp72"].limits
 
 
 @pytest.fixture(scope="module")
-def facts(nano_f16: Path) -> PreprocessorFacts:
+def preprocessing(nano_f16: Path) -> Preprocessing:
     from omnijet.runtime.bundle.manifest import Manifest
 
-    return PreprocessorFacts.from_json(Manifest.read(nano_f16).preprocessor)
+    return Preprocessing.from_json(Manifest.read(nano_f16).preprocessor)
 
 
 @pytest.mark.parametrize(
@@ -42,31 +42,31 @@ def facts(nano_f16: Path) -> PreprocessorFacts:
     ids=lambda value: str(value),
 )
 def test_each_has_a_least_and_a_largest(
-    facts: PreprocessorFacts, given: Mapping[str, int], least: int, most: int
+    preprocessing: Preprocessing, given: Mapping[str, int], least: int, most: int
 ) -> None:
     symbol = next(iter(given))
     for size in (given[symbol], least, most):
-        assert limits_with(TARGET, {**given, symbol: size}, DIMS, facts)[symbol] == size
+        assert limits_with(TARGET, {**given, symbol: size}, DIMS, preprocessing)[symbol] == size
     for size in (least - 1, most + 1):
         with pytest.raises(OmnijetError, match=symbol) as error:
-            limits_with(TARGET, {**given, symbol: size}, DIMS, facts)
+            limits_with(TARGET, {**given, symbol: size}, DIMS, preprocessing)
         assert error.value.got == size
         expected, _, why = str(error.value.expected).partition(": ")
         assert expected == (str(least) if least == most else f"{least} to {most}")
         assert len(why) > 20
 
 
-def test_what_follows_from_others(facts: PreprocessorFacts) -> None:
-    made = limits_with(TARGET, {"chunks": 4, "cells": 100, "capacity": 64}, DIMS, facts)
+def test_what_follows_from_others(preprocessing: Preprocessing) -> None:
+    made = limits_with(TARGET, {"chunks": 4, "cells": 100, "capacity": 64}, DIMS, preprocessing)
     assert made["tokens"] == 4 * DIMS.audio.chunk_tokens
     assert made["windows"] == 26 and made["rows"] == 64
-    assert limits_with(TARGET, {}, DIMS, facts) == TARGET
+    assert limits_with(TARGET, {}, DIMS, preprocessing) == TARGET
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_a_target_keeps_them(facts: PreprocessorFacts, target: object) -> None:
+def test_a_target_keeps_them(preprocessing: Preprocessing, target: object) -> None:
     limits = target.limits  # type: ignore[attr-defined]
-    assert limits_with(limits, limits, DIMS, facts) == limits
+    assert limits_with(limits, limits, DIMS, preprocessing) == limits
 
 
 def test_the_command_tells(nano_f16: Path, capsys: Capture) -> None:

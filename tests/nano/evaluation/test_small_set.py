@@ -141,7 +141,7 @@ def test_a_right_answer_counts(
 
 def laid_out(omni: Omni, messages: Any) -> Prompt:
     return build_prompt(
-        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.facts,
+        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
         use_audio_in_video=True, chat_template=omni.chat_template,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from omnijet.export.synthetic.checkpoint import PREPROCESSOR
 from omnijet.nano.training.hearing import Listener
 from omnijet.nano.training.sight import Viewer
 from omnijet.nano.training.towers import hear, log_mels, look
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.media.audio import log_mel
 
 
@@ -34,12 +34,12 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> 
 
 
 def test_mels_are_the_runtimes() -> None:
-    facts = PreprocessorFacts.from_preprocessor_config(PREPROCESSOR)
+    preprocessing = Preprocessing.from_preprocessor_config(PREPROCESSOR)
     rng = np.random.default_rng(0)
     sounds = [rng.standard_normal(n).astype(np.float32) * 0.1 for n in (3201, 16_000, 70_123)]
     mels, lengths = log_mels(sounds)
     for sound, mel, length in zip(sounds, mels, lengths, strict=True):
-        wanted = log_mel(sound, facts)
+        wanted = log_mel(sound, preprocessing)
         assert wanted.shape[1] == length
         assert np.abs(mel[:, :length].numpy() - wanted).max() < 1e-4
         assert not mel[:, length:].any()

@@ -154,12 +154,12 @@ def test_soundtracks_name_their_events() -> None:
 
 def test_a_written_clip_shows_each_scene_in_its_second(tmp_path: Path) -> None:
     from omnijet.export.synthetic.checkpoint import PREPROCESSOR
-    from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+    from omnijet.runtime.bundle.preprocessing import Preprocessing
 
-    facts = PreprocessorFacts.from_preprocessor_config(PREPROCESSOR)
+    preprocessing = Preprocessing.from_preprocessor_config(PREPROCESSOR)
     clip = Clip((("red", "star"), ("green", "circle"), ("blue", "square")), 2, 11)
     write_clip(clip, tmp_path / "clip.mp4")
-    video = load_video(tmp_path / "clip.mp4", facts, True, "clip")
+    video = load_video(tmp_path / "clip.mp4", preprocessing, True, "clip")
     assert video.frames.shape == (6, 224, 448, 3)
     assert video.audio is not None and abs(len(video.audio) - 3 * RATE_HZ) < RATE_HZ // 10
     for number, frame in enumerate(video.frames):

@@ -120,7 +120,7 @@ def test_the_first_rows_in_numpy(bundle: Path) -> None:
     assert norm.op_type == "RMSNormalization"
     weight = norm.inputs[1].const_value.numpy()
     prompt = build_prompt(
-        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.facts,
+        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
         use_audio_in_video=True, chat_template=omni.chat_template,
     )  # fmt: skip
     ids = np.concatenate([prompt.input_ids, reply.text_ids[:-1]])

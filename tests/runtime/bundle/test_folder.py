@@ -21,10 +21,10 @@ from omnijet.runtime.bundle.manifest import (
     VoiceEntry,
     hash_file,
 )
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 
-PREPROCESSOR = PreprocessorFacts.from_preprocessor_config(
+PREPROCESSOR = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
 ).to_json()
 

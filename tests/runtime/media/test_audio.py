@@ -13,11 +13,11 @@ import torch
 from transformers import WhisperFeatureExtractor
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.audio import load_audio, log_mel
 
-FACTS = PreprocessorFacts.from_preprocessor_config(
+PREPROCESSING = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
 )
 
@@ -50,7 +50,10 @@ def reference(samples: Array, seconds: int) -> Array:
 )
 def test_log_mel_equals_reference(samples: int, seconds: int) -> None:
     wave = speech_like(samples)
-    mel, want = log_mel(wave, replace(FACTS, max_audio_seconds=seconds)), reference(wave, seconds)
+    mel, want = (
+        log_mel(wave, replace(PREPROCESSING, max_audio_seconds=seconds)),
+        reference(wave, seconds),
+    )
     assert mel.dtype == np.float32 and mel.shape == want.shape
     # the reference's STFT is in single precision: where a quiet band cancels out, in a few
     # values of a million, its rounding shows; the exact comparison is the next test
@@ -68,21 +71,21 @@ def test_log_mel_equals_the_reference_done_in_double() -> None:
     filters = torch.from_numpy(WhisperFeatureExtractor(feature_size=128).mel_filters)
     logs = (filters.T @ stft.abs() ** 2).clamp(min=1e-10).log10()
     want = (torch.maximum(logs, logs.max() - 8.0) + 4.0) / 4.0
-    mel = log_mel(wave, FACTS)
+    mel = log_mel(wave, PREPROCESSING)
     np.testing.assert_allclose(mel, want[:, : mel.shape[1]], atol=1e-6, rtol=0)
 
 
 def test_the_loudest_band_may_lie_in_a_dropped_frame() -> None:
     wave = 1e-4 * speech_like(1600)
     wave[1598:] += 1.0  # a click that the first frame of the padding hears best
-    mel = log_mel(wave, FACTS)
+    mel = log_mel(wave, PREPROCESSING)
     np.testing.assert_allclose(mel, reference(wave, 30), atol=1e-5, rtol=0)
     assert np.ptp(mel) < 2  # in the frames kept, the floor is nearer than 8 decades
 
 
 def test_silence() -> None:
     wave = np.zeros(5000, np.float32)
-    np.testing.assert_array_equal(log_mel(wave, FACTS), reference(wave, 300))
+    np.testing.assert_array_equal(log_mel(wave, PREPROCESSING), reference(wave, 300))
 
 
 def tone(rate: int, seconds: float, hertz: float = 440.0) -> Array:

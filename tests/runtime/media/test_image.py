@@ -12,12 +12,12 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessor
 from transformers.models.qwen2_vl import image_processing_qwen2_vl as upstream
 
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.image import image_patches, load_image, smart_resize
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-FACTS = PreprocessorFacts.from_preprocessor_config(
+PREPROCESSING = Preprocessing.from_preprocessor_config(
     json.loads((GOLDEN / "preprocessor_config.json").read_text())
 )
 SIZES = json.loads((GOLDEN / "misc.json").read_text())["smart_resize"]
@@ -55,18 +55,18 @@ def test_patches_equal_reference(size: tuple[int, int]) -> None:
     processor = Qwen2VLImageProcessor(min_pixels=3136, max_pixels=12845056)
     # named, because the reference would take a height of 1 or 3 for the channels
     want = processor(images=image, input_data_format="channels_last", return_tensors="np")
-    patches, grid = image_patches(load_image(image), FACTS)
+    patches, grid = image_patches(load_image(image), PREPROCESSING)
     assert grid == tuple(want["image_grid_thw"][0])
     assert patches.dtype == np.float32
     np.testing.assert_allclose(patches, want["pixel_values"], atol=1e-6, rtol=0)
 
 
 def test_a_large_picture_is_shrunk_as_in_the_reference() -> None:
-    facts = replace(FACTS, image_max_pixels=100_000)
+    preprocessing = replace(PREPROCESSING, image_max_pixels=100_000)
     processor = Qwen2VLImageProcessor(min_pixels=3136, max_pixels=100_000)
     image = picture(700, 400)
     want = processor(images=image, return_tensors="np")
-    patches, grid = image_patches(image, facts)
+    patches, grid = image_patches(image, preprocessing)
     assert grid == tuple(want["image_grid_thw"][0])
     np.testing.assert_allclose(patches, want["pixel_values"], atol=1e-6, rtol=0)
 
@@ -128,5 +128,5 @@ def test_unusable_pictures(tmp_path: Path) -> None:
 
 def test_a_strip_is_refused_by_name() -> None:
     with pytest.raises(OmnijetError, match="aspect ratio of at most 200") as caught:
-        image_patches(picture(2010, 10), FACTS, "strip.png")
+        image_patches(picture(2010, 10), PREPROCESSING, "strip.png")
     assert caught.value.where == "strip.png"

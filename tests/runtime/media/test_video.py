@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.video import (
     frame_count,
@@ -23,7 +23,7 @@ from omnijet.runtime.media.video import (
 )
 from tests.clip import write_clip
 
-FACTS = PreprocessorFacts.from_preprocessor_config(
+PREPROCESSING = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
 )
 
@@ -37,7 +37,7 @@ def shown(frames: npt.NDArray[np.uint8]) -> list[int]:
 def test_frames_are_sampled_and_resized(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     write_clip(path, 45, 10)
-    video = load_video(path, FACTS, with_audio=True)
+    video = load_video(path, PREPROCESSING, with_audio=True)
     assert shown(video.frames) == [0, 6, 13, 19, 25, 31, 38, 44]
     assert video.fps_sampled == pytest.approx(8 / 45 * 10)
     assert video.audio is None
@@ -48,10 +48,10 @@ def test_frames_are_sampled_and_resized(tmp_path: Path) -> None:
 def test_sound_comes_along_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     write_clip(path, 20, 10, sound=2.0)
-    audio = load_video(str(path), FACTS, with_audio=True).audio
+    audio = load_video(str(path), PREPROCESSING, with_audio=True).audio
     assert audio is not None and audio.dtype == np.float32
     assert abs(len(audio) - 32_000) < 1500
-    assert load_video(str(path), FACTS, with_audio=False).audio is None
+    assert load_video(str(path), PREPROCESSING, with_audio=False).audio is None
 
 
 @pytest.mark.parametrize(("turn", "corner"), [(90, (1, 0)), (-90, (0, 1)), (180, (1, 1))])
@@ -60,7 +60,7 @@ def test_clips_stored_on_their_side_are_turned(
 ) -> None:
     path = tmp_path / "phone.mp4"
     write_clip(path, 4, 2, turn=turn)
-    frame = load_video(path, FACTS, with_audio=False).frames[0]
+    frame = load_video(path, PREPROCESSING, with_audio=False).frames[0]
     assert (frame.shape[0] > frame.shape[1]) == (turn != 180)
     half = [side // 2 for side in frame.shape[:2]]
     row, column = corner
@@ -84,7 +84,7 @@ def test_clips_stored_on_their_side_are_turned(
     ],
 )
 def test_frame_count(total: int, fps: float, count: int) -> None:
-    assert frame_count(total, fps, FACTS) == count
+    assert frame_count(total, fps, PREPROCESSING) == count
 
 
 def test_indices_equal_reference() -> None:
@@ -97,10 +97,10 @@ def test_indices_equal_reference() -> None:
 
 def test_a_long_clip_gets_smaller_frames() -> None:
     frames = [Image.new("RGB", (1200, 800), (i, 0, 0)) for i in range(4)]
-    assert load_video(frames, FACTS, False).frames.shape == (4, 616, 924, 3)
-    short = replace(FACTS, video_total_pixels=400_000)
+    assert load_video(frames, PREPROCESSING, False).frames.shape == (4, 616, 924, 3)
+    short = replace(PREPROCESSING, video_total_pixels=400_000)
     assert load_video(frames, short, False).frames.shape == (4, 364, 532, 3)
-    least = replace(FACTS, video_total_pixels=1)  # never under 1.05 of the least
+    least = replace(PREPROCESSING, video_total_pixels=1)  # never under 1.05 of the least
     assert load_video(frames, least, False).frames.shape == (4, 252, 392, 3)
 
 
@@ -108,10 +108,12 @@ def test_a_long_clip_gets_smaller_frames() -> None:
 def test_patches_equal_reference(count: int) -> None:
     rng = np.random.default_rng(count)
     frames = rng.integers(0, 256, (count, 56, 84, 3), dtype=np.uint8)
-    patches, grid = video_patches(frames, FACTS)
+    patches, grid = video_patches(frames, PREPROCESSING)
     # the order of Qwen2VLVideoProcessor, which cannot be imported without torchvision
     clip = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
-    clip = (clip - torch.tensor(FACTS.mean)[:, None, None]) / torch.tensor(FACTS.std)[:, None, None]
+    clip = (clip - torch.tensor(PREPROCESSING.mean)[:, None, None]) / torch.tensor(
+        PREPROCESSING.std
+    )[:, None, None]
     if count % 2:
         clip = torch.cat([clip, clip[-1:]])
     steps = len(clip) // 2
@@ -124,14 +126,16 @@ def test_patches_equal_reference(count: int) -> None:
 
 def test_frames_may_be_given(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
-    from_array = load_video(array, FACTS, with_audio=True)
-    from_images = load_video([Image.fromarray(frame) for frame in array], FACTS, with_audio=True)
+    from_array = load_video(array, PREPROCESSING, with_audio=True)
+    from_images = load_video(
+        [Image.fromarray(frame) for frame in array], PREPROCESSING, with_audio=True
+    )
     assert from_array.frames.shape == (3, 280, 392, 3) and from_array.audio is None
     np.testing.assert_array_equal(from_array.frames, from_images.frames)
 
 
 def test_model_is_told_the_nominal_rate() -> None:
-    assert second_per_grid(FACTS) == 1.0
+    assert second_per_grid(PREPROCESSING) == 1.0
 
 
 def test_unusable_clips(tmp_path: Path) -> None:
@@ -156,4 +160,4 @@ def test_unusable_clips(tmp_path: Path) -> None:
         (strip, "aspect ratio"),
     ]:
         with pytest.raises(OmnijetError, match=words):
-            load_video(source, FACTS, with_audio=False)
+            load_video(source, PREPROCESSING, with_audio=False)

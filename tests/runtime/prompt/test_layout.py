@@ -14,7 +14,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import Qwen2_5OmniProcessor
 
 from omnijet.runtime.bundle.dims import TokenIds
-from omnijet.runtime.bundle.preprocessing import PreprocessorFacts
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.audio import log_mel
 from omnijet.runtime.media.video import Video
@@ -32,7 +32,7 @@ from omnijet.runtime.prompt.messages import parse_messages
 from omnijet.runtime.prompt.tmrope import QWEN_TOKEN_IDS, tmrope_positions
 from omnijet.runtime.prompt.tokenizer import SPELLINGS, TURN_TOKENS, Tokenizer
 
-FACTS = PreprocessorFacts.from_preprocessor_config(
+PREPROCESSING = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
 )
 RNG = np.random.default_rng(0)
@@ -134,7 +134,7 @@ def ask(
         messages,
         tokenizer,
         token_ids,
-        FACTS,
+        PREPROCESSING,
         use_audio_in_video=heard,
         chat_template=DEFAULT_CHAT_TEMPLATE,
     )
@@ -169,7 +169,7 @@ def test_all_media_in_prompt_order(tokenizer: Tokenizer, token_ids: TokenIds) ->
         {"type": "audio", "audio": (WAVE, 8000)},
     ]
     prompt = ask(tokenizer, token_ids, parts)
-    np.testing.assert_array_equal(prompt.audios[0], log_mel(WAVE, FACTS))
+    np.testing.assert_array_equal(prompt.audios[0], log_mel(WAVE, PREPROCESSING))
     assert prompt.mel_lengths == (125, 250)
     assert [item.grid for item in prompt.images] == [(1, 4, 6)]
     assert [item.grid for item in prompt.videos] == [(3, 20, 28)]
@@ -244,7 +244,7 @@ def test_a_template_that_loses_a_picture(tokenizer: Tokenizer, token_ids: TokenI
             messages,
             tokenizer,
             token_ids,
-            FACTS,
+            PREPROCESSING,
             use_audio_in_video=False,
             chat_template="<|AUDIO|>",
         )
