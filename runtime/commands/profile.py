@@ -176,21 +176,26 @@ def _print_result(name: str, result: Result, limits: Mapping[str, Floor]) -> Non
     else:
         print(f"\n{name}: no speech")
     table = Table("", "p50", "p90", "p99", "in the graph", "host", "floor", "of the floor")
-    for label, spread in result.latency_ms.items():
-        table.add_row(f"{label}, ms", *(f"{v:.1f}" for v in (spread.p50, spread.p90, spread.p99)))
-    for label, spread in result.stages_ms.items():
-        cells = [f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)]
+    for label, percentiles in result.latency_ms.items():
+        table.add_row(
+            f"{label}, ms",
+            *(f"{v:.1f}" for v in (percentiles.p50, percentiles.p90, percentiles.p99)),
+        )
+    for label, percentiles in result.stages_ms.items():
+        cells = [f"{v:.2f}" for v in (percentiles.p50, percentiles.p90, percentiles.p99)]
         if (floor := stage_floor_ms(label, result, limits)) is not None:
-            cells += ["", "", f"{floor:.2f}", f"{spread.p50 / floor:.2f} x"]
+            cells += ["", "", f"{floor:.2f}", f"{percentiles.p50 / floor:.2f} x"]
         table.add_row(f"{label}, ms", *cells)
     for label, step in result.steps.items():
         total = step.total_us
         spent = (total.p50, total.p90, total.p99, step.graph_us.p50, step.host_us.p50)
         table.add_row(f"{label} step, µs", *(f"{v:.0f}" for v in spent))
-    for label, spread in result.rates.items():
-        table.add_row(label, *(f"{v:.2f}" for v in (spread.p50, spread.p90, spread.p99)))
+    for label, percentiles in result.rates.items():
+        table.add_row(
+            label, *(f"{v:.2f}" for v in (percentiles.p50, percentiles.p90, percentiles.p99))
+        )
     print_table(table)
-    print(f"{result.work()}; {result.memory}")
+    print(f"{result.summary()}; {result.memory}")
 
 
 def _print_comparison(comparison: Comparison, args: Namespace) -> int:

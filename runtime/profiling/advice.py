@@ -113,7 +113,7 @@ def _of_all_work(least: float) -> Callable[[Evidence, str], Numbers | None]:
     """A stage that takes more than this share of all stages' time."""
 
     def look(evidence: Evidence, stage: str) -> Numbers | None:
-        times = {name: spread.p50 for name, spread in evidence.result.stages_ms.items()}
+        times = {name: percentiles.p50 for name, percentiles in evidence.result.stages_ms.items()}
         if stage not in times or times[stage] <= least * sum(times.values()):
             return None
         return {

@@ -8,7 +8,7 @@ from typing import Literal
 
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.profiling.measure import Result
-from omnijet.runtime.profiling.percentiles import Spread
+from omnijet.runtime.profiling.percentiles import Percentiles
 from omnijet.runtime.profiling.record import Profile
 
 MANY = 100  # samples whose median is sure of itself
@@ -72,28 +72,28 @@ def compare(before: Profile, after: Profile, tolerance: float) -> Comparison:
         new_metrics = dict(_metrics(new, same_work))
         for (metric, unit), value in _metrics(old, same_work):
             if (metric, unit) in new_metrics:
-                spreads = value, new_metrics[metric, unit]
-                changes.append(_change(name, metric, unit, *spreads, tolerance))
+                pair = value, new_metrics[metric, unit]
+                changes.append(_change(name, metric, unit, *pair, tolerance))
     return Comparison(tuple(facts), tuple(changes))
 
 
-def _metrics(result: Result, same_work: bool) -> Iterator[tuple[tuple[str, str], Spread]]:
-    for name, spread in result.latency_ms.items():
+def _metrics(result: Result, same_work: bool) -> Iterator[tuple[tuple[str, str], Percentiles]]:
+    for name, percentiles in result.latency_ms.items():
         if same_work or name != "whole":
-            yield (name, "ms"), spread
-    for name, spread in result.rates.items():
-        yield (name, "/s" if name in RISING else "x"), spread
+            yield (name, "ms"), percentiles
+    for name, percentiles in result.rates.items():
+        yield (name, "/s" if name in RISING else "x"), percentiles
     for name, step in result.steps.items():
         yield (f"{name} step", "µs"), step.total_us
     if same_work:
-        for name, spread in result.stages_ms.items():
-            yield (name, "ms"), spread
+        for name, percentiles in result.stages_ms.items():
+            yield (name, "ms"), percentiles
     if (memory := result.memory).peak:  # peaks of another scope do not compare
-        yield (f"peak memory of the {memory.scope}", "B"), Spread.of([float(memory.peak)])
+        yield (f"peak memory of the {memory.scope}", "B"), Percentiles.of([float(memory.peak)])
 
 
 def _change(
-    scenario: str, metric: str, unit: str, before: Spread, after: Spread, tolerance: float
+    scenario: str, metric: str, unit: str, before: Percentiles, after: Percentiles, tolerance: float
 ) -> Change:
     """A difference counts if it is larger than the tolerance and than what the runs of either
     profile differ by among themselves."""
@@ -104,11 +104,11 @@ def _change(
     return Change(scenario, metric, unit, old, new, new / old if old else 1.0, verdict)
 
 
-def _apart(one: Spread, other: Spread) -> bool:
+def _apart(one: Percentiles, other: Percentiles) -> bool:
     """Whether few samples tell two medians apart: neither median lies among the other's."""
     if min(one.count, other.count) >= MANY or one.count == other.count == 1:
         return True
-    low, high = sorted((one, other), key=lambda spread: spread.p50)
+    low, high = sorted((one, other), key=lambda percentiles: percentiles.p50)
     return low.most < high.p50 and low.p50 < high.least
 
 

@@ -10,7 +10,7 @@ from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.profiling import workload
 from omnijet.runtime.profiling.measure import Result
 from omnijet.runtime.profiling.rates import Rates
-from omnijet.runtime.profiling.workload import Work
+from omnijet.runtime.profiling.workload import Cost
 from omnijet.runtime.speech.synthesis import speech_preset
 
 
@@ -30,7 +30,7 @@ class Floor:
     per_s: float
 
     @staticmethod
-    def of(least: Work, rates: Rates) -> Floor:
+    def of(least: Cost, rates: Rates) -> Floor:
         """The larger of reading all bytes and computing all operations."""
         read = Floor("bytes", least.passes * least.bytes, rates.read_per_s(least.bytes))
         computed = Floor("operations", least.operations, rates.matmul_per_s)

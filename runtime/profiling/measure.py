@@ -13,7 +13,7 @@ from typing import Any
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.distribution import Histogram
 from omnijet.runtime.profiling.inputs import Inputs
-from omnijet.runtime.profiling.percentiles import Spread
+from omnijet.runtime.profiling.percentiles import Percentiles
 from omnijet.runtime.profiling.resident import Resident
 from omnijet.runtime.profiling.scenarios import Scenario
 from omnijet.runtime.profiling.trace import Track
@@ -45,13 +45,13 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class StepSpread:
+class StepPercentiles:
     """Microseconds a step: in all, in the graph, and what the host costs; `histogram` is of
     the steps in all."""
 
-    total_us: Spread
-    graph_us: Spread
-    host_us: Spread
+    total_us: Percentiles
+    graph_us: Percentiles
+    host_us: Percentiles
     histogram: Histogram
 
 
@@ -76,15 +76,15 @@ class Result:
     speech_s: float
     ended_early: bool
     first_run_ms: dict[str, float]
-    latency_ms: dict[str, Spread]
+    latency_ms: dict[str, Percentiles]
     until_pcm_ms: dict[str, float]
-    stages_ms: dict[str, Spread]
-    steps: dict[str, StepSpread]
-    rates: dict[str, Spread]
-    stall_ms: Spread
+    stages_ms: dict[str, Percentiles]
+    steps: dict[str, StepPercentiles]
+    rates: dict[str, Percentiles]
+    stall_ms: Percentiles
     memory: Resident
 
-    def work(self) -> str:
+    def summary(self) -> str:
         """What was asked and answered, in words."""
         media = f" ({self.inputs})" if str(self.inputs) else ""
         early = "; the context was full before the limit" if self.ended_early else ""
@@ -159,12 +159,12 @@ def summary(
         speech_s=median_low([reply.audio.size / reply.sample_rate_hz for reply in replies]),
         ended_early=min(texts) < scenario.text_tokens or min(codes) < scenario.codes - 1,
         first_run_ms={**first.latency_ms, "load": first.reply.timings_ms.get("load", 0.0)},
-        latency_ms=_spreads([run.latency_ms for run in runs]),
-        until_pcm_ms={name: spread.p50 for name, spread in _spreads(shares).items()},
-        stages_ms=_spreads([reply.timings_ms for reply in replies]),
+        latency_ms=_percentiles([run.latency_ms for run in runs]),
+        until_pcm_ms={name: percentiles.p50 for name, percentiles in _percentiles(shares).items()},
+        stages_ms=_percentiles([reply.timings_ms for reply in replies]),
         steps=_steps([reply.steps for reply in replies]),
-        rates=_spreads([_rates(run) for run in runs]),
-        stall_ms=Spread.of([run.stall_ms for run in runs]),
+        rates=_percentiles([_rates(run) for run in runs]),
+        stall_ms=Percentiles.of([run.stall_ms for run in runs]),
         memory=memory,
     )
 
@@ -189,9 +189,9 @@ def until(spans: Sequence[Span], end_ms: float) -> dict[str, float]:
     return shares
 
 
-def _spreads(samples: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+def _percentiles(samples: Sequence[Mapping[str, float]]) -> dict[str, Percentiles]:
     names = dict.fromkeys(name for sample in samples for name in sample)
-    return {name: Spread.of([s[name] for s in samples if name in s]) for name in names}
+    return {name: Percentiles.of([s[name] for s in samples if name in s]) for name in names}
 
 
 def _rates(run: Run) -> dict[str, float]:
@@ -204,8 +204,8 @@ def _rates(run: Run) -> dict[str, float]:
     return rates
 
 
-def _steps(runs: Sequence[Mapping[str, StepTimes]]) -> dict[str, StepSpread]:
-    spreads = {}
+def _steps(runs: Sequence[Mapping[str, StepTimes]]) -> dict[str, StepPercentiles]:
+    found = {}
     for stage in dict.fromkeys(stage for steps in runs for stage in steps):
         pairs = [
             (total, graph)
@@ -215,10 +215,10 @@ def _steps(runs: Sequence[Mapping[str, StepTimes]]) -> dict[str, StepSpread]:
             if graph > 0  # the first token comes from the prefill's logits, without a call
         ]
         if pairs:
-            spreads[stage] = StepSpread(
-                Spread.of([total for total, _ in pairs]),
-                Spread.of([graph for _, graph in pairs]),
-                Spread.of([total - graph for total, graph in pairs]),
+            found[stage] = StepPercentiles(
+                Percentiles.of([total for total, _ in pairs]),
+                Percentiles.of([graph for _, graph in pairs]),
+                Percentiles.of([total - graph for total, graph in pairs]),
                 Histogram.of([total for total, _ in pairs]),
             )
-    return spreads
+    return found

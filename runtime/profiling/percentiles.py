@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Percentiles:
     """Of `count` samples, in their unit. With few samples p99 is close to the largest."""
 
     count: int
@@ -20,8 +20,8 @@ class Spread:
     most: float
 
     @staticmethod
-    def of(samples: Sequence[float]) -> Spread:
+    def of(samples: Sequence[float]) -> Percentiles:
         """Linear interpolation between the samples; at least one is needed."""
         assert samples, "no samples"
         values = np.percentile(np.asarray(samples, np.float64), (0, 50, 90, 99, 100))
-        return Spread(len(samples), *(float(value) for value in values))
+        return Percentiles(len(samples), *(float(value) for value in values))

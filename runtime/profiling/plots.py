@@ -7,7 +7,7 @@ from html import escape
 
 from omnijet.runtime.profiling.distribution import REACH
 from omnijet.runtime.profiling.floor import Floor, stage_floor_ms
-from omnijet.runtime.profiling.measure import Result, StepSpread
+from omnijet.runtime.profiling.measure import Result, StepPercentiles
 from omnijet.runtime.profiling.style import STAGE_COLOURS
 from omnijet.runtime.profiling.svg import (
     across,
@@ -67,7 +67,7 @@ def waits(results: Mapping[str, Result]) -> str:
     return picture(WIDE, bottom + 22, marks, "what the first sample waits for")
 
 
-def steps(stage: str, step: StepSpread, floor: Floor | None) -> str:
+def steps(stage: str, step: StepPercentiles, floor: Floor | None) -> str:
     """Histogram of what a decoding step took, in all; lines at percentiles and at the floor."""
     found = step.histogram
     height, top, left = 118.0, 34.0, 4.0
@@ -119,17 +119,17 @@ def steps(stage: str, step: StepSpread, floor: Floor | None) -> str:
 def against_floor(result: Result, floors: Mapping[str, Floor]) -> str:
     """A bar a stage: its median time; the full part of it is the floor."""
     left, right = 112, 185
-    end = max(spread.p50 for spread in result.stages_ms.values())
+    end = max(percentiles.p50 for percentiles in result.stages_ms.values())
     scale = (HALF - left - right) / max(end, 1e-9)
     marks = []
-    for place, (stage, spread) in enumerate(result.stages_ms.items()):
+    for place, (stage, percentiles) in enumerate(result.stages_ms.items()):
         y = ROW * place + 3
-        width = scale * spread.p50
+        width = scale * percentiles.p50
         floor = stage_floor_ms(stage, result, floors)
-        said = f"{short(spread.p50)} ms"
+        said = f"{short(percentiles.p50)} ms"
         title = f"{stage}: {said}"
         if floor is not None:
-            said += f" · {short(spread.p50 / floor)} × floor of {short(floor)}"
+            said += f" · {short(percentiles.p50 / floor)} × floor of {short(floor)}"
             title += f", {floors[stage].reason}"
         marks += [
             words(0, y + 14, stage.replace("_", " ")),

@@ -8,7 +8,7 @@ from html import escape
 from omnijet.runtime.profiling import plots
 from omnijet.runtime.profiling.advice import ANY, Advice
 from omnijet.runtime.profiling.measure import Result
-from omnijet.runtime.profiling.percentiles import Spread
+from omnijet.runtime.profiling.percentiles import Percentiles
 from omnijet.runtime.profiling.record import Profile
 from omnijet.runtime.profiling.style import STYLE
 from omnijet.runtime.profiling.svg import short
@@ -82,8 +82,8 @@ def _key_figures(results: Mapping[str, Result]) -> str:
     again = '<th class="edge">p50</th><th>p90</th><th>p99</th>' * len(KEY_FIGURES)
     rows = []
     for name, result in results.items():
-        spreads = {**result.latency_ms, **result.rates}
-        cells = "".join(_percentiles(spreads.get(key), key == "rtf") for key, _ in KEY_FIGURES)
+        figures = {**result.latency_ms, **result.rates}
+        cells = "".join(_percentile_cells(figures.get(key), key == "rtf") for key, _ in KEY_FIGURES)
         rows.append(f'<tr><td><a href="#{escape(name)}">{escape(name)}</a></td>{cells}</tr>')
     return (
         f"<thead><tr><th></th>{heads}</tr><tr><th>scenario</th>{again}</tr></thead>"
@@ -91,11 +91,15 @@ def _key_figures(results: Mapping[str, Result]) -> str:
     )
 
 
-def _percentiles(spread: Spread | None, is_rtf: bool) -> str:
-    if spread is None:
+def _percentile_cells(percentiles: Percentiles | None, is_rtf: bool) -> str:
+    if percentiles is None:
         return '<td class="edge">–</td><td></td><td></td>'
     cells = []
-    for kind, value in (("edge key", spread.p50), ("", spread.p90), ("", spread.p99)):
+    for kind, value in (
+        ("edge key", percentiles.p50),
+        ("", percentiles.p90),
+        ("", percentiles.p99),
+    ):
         # above 1 speech is made slower than it plays
         late = " late" if is_rtf and value > 1 else ""
         cells.append(f'<td class="{kind}{late}">{short(value)}</td>')
@@ -140,11 +144,11 @@ def _lead(result: Result) -> str:
     """The figures that matter, large, and what was asked and answered."""
     shown = []
     for key, title in (*KEY_FIGURES, ("whole", "whole reply, ms")):
-        spread = {**result.latency_ms, **result.rates}.get(key)
-        if spread is not None:
+        percentiles = {**result.latency_ms, **result.rates}.get(key)
+        if percentiles is not None:
             kind = ' class="pcm"' if key == "first_pcm" else ""
-            shown.append(f"<div{kind}><b>{short(spread.p50)}</b><span>{title}</span></div>")
-    return f'<p class="soft">{escape(result.work())}</p><div class="lead">{"".join(shown)}</div>'
+            shown.append(f"<div{kind}><b>{short(percentiles.p50)}</b><span>{title}</span></div>")
+    return f'<p class="soft">{escape(result.summary())}</p><div class="lead">{"".join(shown)}</div>'
 
 
 def _advice(advice: Advice) -> str:
@@ -159,9 +163,9 @@ def _figure(plot: str, caption: str, before: str = "") -> str:
 
 
 def _table(result: Result) -> str:
-    rows: list[tuple[str, Spread]] = []
-    rows += [(f"{name}, ms", spread) for name, spread in result.latency_ms.items()]
-    rows += [(f"{name}, ms", spread) for name, spread in result.stages_ms.items()]
+    rows: list[tuple[str, Percentiles]] = []
+    rows += [(f"{name}, ms", percentiles) for name, percentiles in result.latency_ms.items()]
+    rows += [(f"{name}, ms", percentiles) for name, percentiles in result.stages_ms.items()]
     for name, step in result.steps.items():
         rows += [
             (f"{name} step, µs", step.total_us), (f"{name} step, in the graph, µs", step.graph_us),

@@ -24,7 +24,7 @@ from omnijet.runtime.speech.solver import Solver
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Cost:
     """Of one step, or of a whole stage.
 
     Attributes:
@@ -38,20 +38,20 @@ class Work:
     passes: int = 1
 
 
-def decode_step(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) -> Work:
+def decode_step(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) -> Cost:
     """One step of a decoder over `rows` rows of cache."""
     width = NUMPY_DTYPES[manifest.precision].itemsize
     cache = 2 * dims.layers * dims.kv_heads * dims.head_dim * rows * width
     products = decoder_products(dims) + _head(dims) + _attention(dims, rows)
-    return Work(2 * products, manifest.graphs[graph].weight_bytes + cache)
+    return Cost(2 * products, manifest.graphs[graph].weight_bytes + cache)
 
 
-def prefill(manifest: Manifest, graph: str, dims: DecoderDims, rows: int) -> Work:
+def prefill(manifest: Manifest, graph: str, dims: DecoderDims, rows: int) -> Cost:
     """A prompt of `rows` rows through a decoder; each row sees itself and those before it,
     the head reads the last alone."""
     seen = rows * (rows + 1) / 2
     products = rows * decoder_products(dims) + _head(dims) + _attention(dims, seen)
-    return Work(2 * products, manifest.graphs[graph].weight_bytes)
+    return Cost(2 * products, manifest.graphs[graph].weight_bytes)
 
 
 def decoder_products(dims: DecoderDims) -> int:
@@ -71,7 +71,7 @@ def _attention(dims: DecoderDims, pairs: float) -> float:
     return 2 * dims.layers * dims.heads * dims.head_dim * pairs
 
 
-def audio_encoder(manifest: Manifest, dims: AudioEncoderDims, sounds: Sequence[int]) -> Work:
+def audio_encoder(manifest: Manifest, dims: AudioEncoderDims, sounds: Sequence[int]) -> Cost:
     """Sounds of so many mel frames; attention stays inside chunks of 2 s."""
     width = dims.hidden
     layer = 4 * width**2 + 2 * width * dims.ffn
@@ -80,12 +80,12 @@ def audio_encoder(manifest: Manifest, dims: AudioEncoderDims, sounds: Sequence[i
         products += 3 * width * (chunk.frames * dims.n_mels + chunk.positions * width)
         products += dims.layers * (chunk.positions * layer + 2 * chunk.positions**2 * width)
         products += chunk.tokens * width * dims.out
-    return Work(2.0 * products, manifest.graphs["audio_encoder"].weight_bytes)
+    return Cost(2.0 * products, manifest.graphs["audio_encoder"].weight_bytes)
 
 
 def vision_encoder(
     manifest: Manifest, dims: VisionEncoderDims, grids: Sequence[Sequence[int]]
-) -> Work:
+) -> Cost:
     """Pictures and clips of (temporal steps, height, width) patches; windows at the edge are
     cut short."""
     width, full = dims.hidden, len(dims.full_attention_layers)
@@ -100,7 +100,7 @@ def vision_encoder(
         frame = patches * (dims.patch_width * width + dims.layers * layer) + 2 * width * pairs
         frame += patches // dims.cell_patches * merged * (merged + dims.out)
         products += steps * frame
-    return Work(2.0 * products, manifest.graphs["vision_encoder"].weight_bytes)
+    return Cost(2.0 * products, manifest.graphs["vision_encoder"].weight_bytes)
 
 
 def _squares(length: int, side: int) -> int:
@@ -108,7 +108,7 @@ def _squares(length: int, side: int) -> int:
     return length // side * side**2 + (length % side) ** 2
 
 
-def dit(manifest: Manifest, dims: DitDims, frames: int, solver: Solver) -> Work:
+def dit(manifest: Manifest, dims: DitDims, frames: int, solver: Solver) -> Cost:
     """Solving the flow for so many mel frames at once. A layer that looks back or ahead sees
     one block more, where there is one."""
     inner = dims.heads * dims.head_dim
@@ -122,13 +122,13 @@ def dit(manifest: Manifest, dims: DitDims, frames: int, solver: Solver) -> Work:
     branch = projected + frames * dims.layers * linear + attention
     evaluations = len(solver.evaluations)
     products = solver.branch_evaluations * branch + evaluations * projected
-    return Work(2.0 * products, manifest.graphs["dit_step"].weight_bytes, evaluations)
+    return Cost(2.0 * products, manifest.graphs["dit_step"].weight_bytes, evaluations)
 
 
-def vocoder(manifest: Manifest, dims: VocoderDims, frames: int) -> Work:
+def vocoder(manifest: Manifest, dims: VocoderDims, frames: int) -> Cost:
     """So many mel frames to sound."""
     operations = 2.0 * frames * vocoder_products(dims)
-    return Work(operations, manifest.graphs["vocoder"].weight_bytes)
+    return Cost(operations, manifest.graphs["vocoder"].weight_bytes)
 
 
 def vocoder_products(dims: VocoderDims) -> int:

@@ -7,8 +7,8 @@ from omnijet.runtime.profiling.distribution import Histogram
 from omnijet.runtime.profiling.floor import Floor
 from omnijet.runtime.profiling.inputs import Inputs
 from omnijet.runtime.profiling.machine import NOT_A_JETSON, UNKNOWN, Machine
-from omnijet.runtime.profiling.measure import Result, StepSpread
-from omnijet.runtime.profiling.percentiles import Spread
+from omnijet.runtime.profiling.measure import Result, StepPercentiles
+from omnijet.runtime.profiling.percentiles import Percentiles
 from omnijet.runtime.profiling.record import BundleFacts, Profile, Settings
 from omnijet.runtime.profiling.resident import Resident
 from omnijet.runtime.profiling.trace import Track
@@ -40,13 +40,13 @@ TRACK = Track(
 )  # fmt: skip
 
 
-def flat(value: float, count: int = 5) -> Spread:
-    return Spread(count, value, value, value, value, value)
+def flat(value: float, count: int = 5) -> Percentiles:
+    return Percentiles(count, value, value, value, value, value)
 
 
 def result(pcm: float = 100.0, graph_us: float = 80.0, host_us: float = 20.0) -> Result:
     total = graph_us + host_us
-    step = StepSpread(flat(total), flat(graph_us), flat(host_us), Histogram.of([total] * 5))
+    step = StepPercentiles(flat(total), flat(graph_us), flat(host_us), Histogram.of([total] * 5))
     return Result(
         inputs=Inputs((), ()),
         prompt_tokens=10,

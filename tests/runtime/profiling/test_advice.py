@@ -11,7 +11,7 @@ from omnijet.runtime.profiling.advice import ANY, MACHINE_RULES, RULES, advise, 
 from omnijet.runtime.profiling.floor import Floor
 from omnijet.runtime.profiling.machine import Machine
 from omnijet.runtime.profiling.measure import Result
-from omnijet.runtime.profiling.percentiles import Spread
+from omnijet.runtime.profiling.percentiles import Percentiles
 from omnijet.runtime.profiling.resident import Resident
 from tests.runtime.profiling.profiles import FLOORS, MACHINE, flat, result
 
@@ -79,8 +79,8 @@ def waits(**ms: float) -> Result:
         ),
         (
             "unsteady",
-            replace(stages(x=1), latency_ms={"first_pcm": Spread.of([10, 10, 40, 40])}),
-            replace(stages(x=1), latency_ms={"first_pcm": Spread.of([10, 11, 11, 12])}),
+            replace(stages(x=1), latency_ms={"first_pcm": Percentiles.of([10, 10, 40, 40])}),
+            replace(stages(x=1), latency_ms={"first_pcm": Percentiles.of([10, 11, 11, 12])}),
         ),
         (
             "cold-start",

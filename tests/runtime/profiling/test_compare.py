@@ -8,7 +8,7 @@ import pytest
 
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.profiling.compare import compare
-from omnijet.runtime.profiling.percentiles import Spread
+from omnijet.runtime.profiling.percentiles import Percentiles
 from omnijet.runtime.profiling.record import Profile
 from omnijet.runtime.profiling.resident import Resident, Scope
 from tests.runtime.profiling.profiles import flat, profile, result
@@ -41,7 +41,7 @@ def test_profiles_without_a_common_scenario_are_refused() -> None:
 
 def test_what_runs_differ_by_among_themselves_is_no_change() -> None:
     def runs(*samples: float) -> Profile:
-        outcome = replace(result(), latency_ms={"first_pcm": Spread.of(samples)})
+        outcome = replace(result(), latency_ms={"first_pcm": Percentiles.of(samples)})
         return profile(outcome)
 
     before = runs(100.0, 100.0, 140.0)

@@ -10,7 +10,7 @@ from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.floor import Floor, floors, stage_floor_ms
 from omnijet.runtime.profiling.inputs import Inputs
 from omnijet.runtime.profiling.rates import Rates
-from omnijet.runtime.profiling.workload import Work
+from omnijet.runtime.profiling.workload import Cost
 from tests.runtime.profiling.profiles import FLOORS, flat, result
 
 
@@ -25,10 +25,10 @@ RATES = Fixed(1, 1e11)
 
 
 def test_the_larger_of_reading_and_computing() -> None:
-    read = Floor.of(Work(1e6, 1e6, passes=3), RATES)
+    read = Floor.of(Cost(1e6, 1e6, passes=3), RATES)
     assert (read.kind, read.amount, read.floor_us) == ("bytes", 3e6, pytest.approx(300))
     assert "3.0 MB at 10.0 GB/s" in read.reason
-    computed = Floor.of(Work(1e8, 1e6), RATES)
+    computed = Floor.of(Cost(1e8, 1e6), RATES)
     assert (computed.kind, computed.floor_us) == ("operations", pytest.approx(1000))
     assert "0.1 GFLOP at 100 GFLOP/s" in computed.reason
 

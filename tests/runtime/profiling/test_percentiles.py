@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from omnijet.runtime.profiling.percentiles import Spread
+from omnijet.runtime.profiling.percentiles import Percentiles
 
 
 def test_percentiles_interpolate() -> None:
-    assert Spread.of([4.0, 1.0, 3.0, 2.0, 5.0]) == Spread(5, 1.0, 3.0, 4.6, 4.96, 5.0)
+    assert Percentiles.of([4.0, 1.0, 3.0, 2.0, 5.0]) == Percentiles(5, 1.0, 3.0, 4.6, 4.96, 5.0)
