@@ -16,11 +16,11 @@ from omnijet.export.checkpoint.texts import write_texts
 from omnijet.export.checkpoint.voices import load_voices
 from omnijet.export.graphfile.staging import require_bundle, staged_folder
 from omnijet.export.modules.base import weight_sources
-from omnijet.export.trace.graph_modules import graph_modules, weight_bytes
+from omnijet.export.modules.graph_modules import graph_modules
 from omnijet.export.trace.process import traced
-from omnijet.export.weights.graph_file import write_graph
-from omnijet.export.weights.packed import Plan
+from omnijet.export.weights.graph_writer import weight_bytes, write_graph
 from omnijet.export.weights.packed_plan import packed_plan
+from omnijet.export.weights.packed_weight import Plan
 from omnijet.export.weights.speech_tables import speech_tables
 from omnijet.export.weights.tables import write_embedding, write_table
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision, graph_contracts

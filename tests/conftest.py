@@ -128,9 +128,9 @@ def thinker_f16(
     """(graph file, contract) of the trained Thinker in f16."""
     from omnijet.export.checkpoint.folder import Checkpoint
     from omnijet.export.modules.base import weight_sources
-    from omnijet.export.trace.graph_modules import GRAPH_MODULES
+    from omnijet.export.modules.graph_modules import GRAPH_MODULES
     from omnijet.export.trace.tracer import trace
-    from omnijet.export.weights.graph_file import write_graph
+    from omnijet.export.weights.graph_writer import write_graph
     from omnijet.runtime.bundle.contract import graph_contracts
 
     checkpoint = Checkpoint.open(trained[0])

@@ -14,7 +14,7 @@ import omnijet
 from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.modules.base import load_source, shaped, weight_sources
-from omnijet.export.trace.graph_modules import graph_modules
+from omnijet.export.modules.graph_modules import graph_modules
 from omnijet.quantization.quantize import Calibration, plan_for, quantize_bundle, statistics_of
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule
 from omnijet.quantization.schemes import Static, WeightOnly

@@ -17,7 +17,7 @@ from omnijet.engines.lowering.chain import producer
 from omnijet.engines.lowering.constants import Constants
 from omnijet.engines.lowering.frame import Lowering
 from omnijet.engines.lowering.query_blocks import JoinedBlocks, LoopedBlocks
-from omnijet.export.graphfile.passes import const_ints
+from omnijet.export.graphfile.constants import const_ints
 from omnijet.runtime.bundle.contract import GraphContract
 
 

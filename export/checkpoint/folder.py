@@ -19,7 +19,7 @@ from omnijet.export.checkpoint.shard import (
     read_header,
     read_tensor,
 )
-from omnijet.export.checkpoint.tensors import TensorLayout, checkpoint_layout
+from omnijet.export.checkpoint.tensor_layout import TensorLayout, checkpoint_layout
 from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.errors import OmnijetError
 

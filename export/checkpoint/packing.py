@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from omnijet.export.checkpoint.config_section import Section
-from omnijet.export.checkpoint.tensors import TensorLayout
+from omnijet.export.checkpoint.tensor_layout import TensorLayout
 
 _PACKABLE = re.compile(r"((?:thinker|talker)\.model\.layers\.\d+\.(?:self_attn|mlp)\.\w+)\.weight")
 _WORD_BITS = 32

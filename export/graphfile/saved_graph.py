@@ -10,16 +10,12 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from omnijet.export.graphfile.dtypes import IR_DTYPES
 from omnijet.runtime.bundle.contract import FoundTensor, GraphContract, verify
 from omnijet.runtime.bundle.manifest import GraphEntry
 
-_DTYPE_NAMES: dict[int, str] = {
-    onnx.TensorProto.FLOAT: "f32",
-    onnx.TensorProto.FLOAT16: "f16",
-    onnx.TensorProto.BFLOAT16: "bf16",
-    onnx.TensorProto.INT64: "i64",
-    onnx.TensorProto.BOOL: "bool",
-}
+# onnx_ir numbers dtypes as ONNX does
+_DTYPE_NAMES: dict[int, str] = {dtype.value: name for name, dtype in IR_DTYPES.items()}
 
 
 def save_graph(

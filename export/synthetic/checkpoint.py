@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from omnijet.export.checkpoint.config import read_dims
-from omnijet.export.checkpoint.tensors import TensorLayout, checkpoint_layout
+from omnijet.export.checkpoint.tensor_layout import TensorLayout, checkpoint_layout
 from omnijet.export.graphfile.staging import staged_folder
 from omnijet.export.synthetic.tokenizer import write_tokenizer
 from omnijet.export.synthetic.weight_rules import MEL_MEAN, dit_frequencies, outlier_channels, rule

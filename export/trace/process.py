@@ -65,7 +65,7 @@ def main() -> None:
     """The process: a job as JSON on stdin, a line per finished graph on stdout."""
     # the tracer's libraries take seconds to load and are needed here alone
     from omnijet.export.modules.base import weight_sources
-    from omnijet.export.trace.graph_modules import GRAPH_MODULES
+    from omnijet.export.modules.graph_modules import GRAPH_MODULES
     from omnijet.export.trace.tracer import trace
 
     job = json.load(sys.stdin)

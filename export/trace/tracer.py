@@ -12,8 +12,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from omnijet.export.graphfile.passes import canonicalize
+from omnijet.export.graphfile.dtypes import IR_DTYPES
 from omnijet.export.modules import ops
+from omnijet.export.trace.passes import canonicalize
 from omnijet.runtime.bundle.contract import DType, GraphContract, TensorSpec, split_axis
 
 TORCH_DTYPES: dict[DType, torch.dtype] = {
@@ -22,13 +23,6 @@ TORCH_DTYPES: dict[DType, torch.dtype] = {
     "bf16": torch.bfloat16,
     "i64": torch.int64,
     "bool": torch.bool,
-}
-IR_DTYPES: dict[DType, ir.DataType] = {
-    "f32": ir.DataType.FLOAT,
-    "f16": ir.DataType.FLOAT16,
-    "bf16": ir.DataType.BFLOAT16,
-    "i64": ir.DataType.INT64,
-    "bool": ir.DataType.BOOL,
 }
 
 # Distinct sizes, so that no two symbols are taken for one; capacity exceeds rows.

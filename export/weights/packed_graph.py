@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from omnijet.export.weights.packed import Numbers, PackedWeight, Plan, Scales, Zeros
+from omnijet.export.weights.packed_weight import Numbers, PackedWeight, Plan, Scales, Zeros
 from omnijet.export.weights.weight_file import Runs
 
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.checkpoint.packing import Packing
-from omnijet.export.checkpoint.tensors import checkpoint_layout
+from omnijet.export.checkpoint.tensor_layout import checkpoint_layout
 from omnijet.export.modules.base import Source
-from omnijet.export.weights.packed import PackedWeight, Plan, stored_zeros, zero_points
+from omnijet.export.weights.packed_weight import PackedWeight, Plan, stored_zeros, zero_points
 from omnijet.export.weights.packed_words import unpack_columns
 from omnijet.runtime.errors import OmnijetError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from omnijet.export.trace.tracer import IR_DTYPES
+from omnijet.export.graphfile.dtypes import IR_DTYPES
 from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision
 from omnijet.runtime.bundle.manifest import TableEntry

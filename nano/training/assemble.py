@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from omnijet.export.checkpoint.tensors import checkpoint_layout
+from omnijet.export.checkpoint.tensor_layout import checkpoint_layout
 from omnijet.export.graphfile.staging import staged_folder
 from omnijet.export.synthetic.checkpoint import PREPROCESSOR
 from omnijet.export.synthetic.tokenizer import write_tokenizer

@@ -19,7 +19,7 @@ from torch import Tensor
 from omnijet.export.checkpoint.config import read_dims
 from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.checkpoint.shard import read_header, read_tensor
-from omnijet.export.checkpoint.tensors import checkpoint_layout
+from omnijet.export.checkpoint.tensor_layout import checkpoint_layout
 from omnijet.runtime.errors import OmnijetError
 from tests.export.published import config_7b, small_config
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from omnijet.export.checkpoint.config import read_dims
-from omnijet.export.checkpoint.tensors import checkpoint_layout
+from omnijet.export.checkpoint.tensor_layout import checkpoint_layout
 from omnijet.export.synthetic.presets import PRESETS, preset
 from omnijet.runtime.bundle.contract import graph_contracts
 from omnijet.runtime.bundle.dims import ModelDims

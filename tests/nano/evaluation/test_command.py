@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.nano.evaluation.answers import SHUFFLED
 
 ITEMS = 24
 
 
 def scores(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    code = omnijet.main(["eval", *map(str, arguments), "--format", "json"])
+    code = cli.main(["eval", *map(str, arguments), "--format", "json"])
     captured = capsys.readouterr()
     assert code == 0, captured.err
     facts = json.loads(captured.out)
@@ -55,7 +55,7 @@ def test_the_checkpoint_speaks(
 
 
 def test_the_table(trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert omnijet.main(["eval", str(trained[1]), "--skill", "see", "--items", "2"]) == 0
+    assert cli.main(["eval", str(trained[1]), "--skill", "see", "--items", "2"]) == 0
     captured = capsys.readouterr()
     assert "no Omnijet-nano" not in captured.err
     table = captured.out
@@ -78,7 +78,7 @@ def test_faults(
     said: str,
 ) -> None:
     try:
-        code = omnijet.main(["eval", str(trained[1]), *arguments])
+        code = cli.main(["eval", str(trained[1]), *arguments])
     except SystemExit as exit_:
         code = int(exit_.code or 0)
     captured = capsys.readouterr()
@@ -89,5 +89,5 @@ def test_a_missing_recogniser_is_told_before_any_question(
     trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    assert omnijet.main(["eval", str(trained[1])]) == 2
+    assert cli.main(["eval", str(trained[1])]) == 2
     assert 'pip install "omnijet[eval]"' in capsys.readouterr().err

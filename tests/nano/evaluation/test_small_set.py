@@ -18,6 +18,7 @@ import soundfile
 from PIL import Image
 
 import omnijet
+from omnijet import cli
 from omnijet.nano.evaluation.answers import SHUFFLED, ShuffledTime
 from omnijet.nano.evaluation.heldout import LINES, open_set
 from omnijet.nano.evaluation.recogniser import Recogniser
@@ -88,7 +89,7 @@ def test_every_score_and_every_failure(
 ) -> None:
     out = tmp_path / "scores.json"
     command = ["eval", str(nano[1]), "--set", str(small), "--format", "json", "--out", str(out)]
-    assert omnijet.main(command) == 0
+    assert cli.main(command) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts == json.loads(out.read_text()) and list(tmp_path.iterdir()) == [out]
     assert facts["bundle"] == nano[1].name and facts["provenance"]["config_sha256"]
@@ -110,7 +111,7 @@ def test_every_score_and_every_failure(
 
 def test_items_and_skills_choose(nano: tuple[Path, Path], small: Path, capsys: Capture) -> None:
     chosen = ("--skill", "see", "--skill", "converse", "--items", "1")
-    assert omnijet.main(["eval", str(nano[1]), "--set", str(small), *chosen]) == 0
+    assert cli.main(["eval", str(nano[1]), "--set", str(small), *chosen]) == 0
     captured = capsys.readouterr()
     assert "no Omnijet-nano" in captured.err  # random weights, another tokenizer
     lines = captured.out.splitlines()
@@ -131,7 +132,7 @@ def test_a_right_answer_counts(
 
     monkeypatch.setattr(Omni, "generate", generate)
     command = ["eval", str(nano[1]), "--set", str(small), "--skill", "converse"]
-    assert omnijet.main([*command, "--format", "json"]) == 0
+    assert cli.main([*command, "--format", "json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["scores"][0]["value"] == 0.5
     assert facts["failures"] == [

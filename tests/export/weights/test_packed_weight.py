@@ -15,7 +15,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-import omnijet
+from omnijet import cli
 from omnijet.export import stages
 from omnijet.export.stages import export_bundle
 from omnijet.runtime.backends.ort_cpu import OrtBackend
@@ -172,11 +172,11 @@ def test_the_manifest_says_so(case: Case, capsys: pytest.CaptureFixture[str]) ->
         },
     }
     assert not Manifest.read(case.floats).quantization
-    assert omnijet.main(["inspect", str(case.bundle), "--format", "json"]) == 0
+    assert cli.main(["inspect", str(case.bundle), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["quantization"] == quantization
-    assert omnijet.main(["inspect", str(case.bundle)]) == 0
+    assert cli.main(["inspect", str(case.bundle)]) == 0
     assert f"{case.recipe.method} checkpoint" in capsys.readouterr().out
-    assert omnijet.main(["check", str(case.bundle)]) == 0
+    assert cli.main(["check", str(case.bundle)]) == 0
 
 
 def test_a_manifest_from_before_reads_as_floats(case: Case, tmp_path: Path) -> None:

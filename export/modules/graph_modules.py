@@ -7,12 +7,10 @@ from collections.abc import Callable
 from torch import nn
 
 from omnijet.export.modules.audio_encoder import AudioEncoder
-from omnijet.export.modules.base import weight_sources
 from omnijet.export.modules.decoder import TalkerStep, ThinkerStep
 from omnijet.export.modules.dit import DitStep
 from omnijet.export.modules.vision_encoder import VisionEncoder
 from omnijet.export.modules.vocoder import Vocoder
-from omnijet.export.weights.packed import Plan
 from omnijet.runtime.bundle.contract import Precision
 from omnijet.runtime.bundle.dims import ModelDims
 
@@ -29,17 +27,3 @@ GRAPH_MODULES: dict[str, Callable[[ModelDims, Precision], nn.Module]] = {
 def graph_modules(dims: ModelDims, precision: Precision) -> dict[str, nn.Module]:
     """All graph modules, on the meta device: shapes without values."""
     return {name: make(dims, precision) for name, make in GRAPH_MODULES.items()}
-
-
-def weight_bytes(module: nn.Module, packed: Plan | None = None) -> int:
-    """Bytes of a graph's weights; `packed` are those that are written packed."""
-    total = 0
-    for name in weight_sources(module):
-        value = module.get_parameter(name)
-        parts = (packed or {}).get(name)
-        total += (
-            value.numel() * value.element_size()
-            if parts is None
-            else sum(part.nbytes(value.element_size()) for part in parts)
-        )
-    return total

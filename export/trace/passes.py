@@ -9,6 +9,8 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from omnijet.export.graphfile.constants import const_ints
+
 
 def canonicalize(model: ir.Model) -> ir.Model:
     """The traced model as the canonical graph: smaller, nothing else changed."""
@@ -164,19 +166,3 @@ class TrimOptionalOutputs(ir.passes.InPlacePass):
                 node.resize_outputs(used)
                 modified = True
         return ir.passes.PassResult(model, modified=modified)
-
-
-def const_ints(value: ir.Value | None) -> list[int] | None:
-    """The integers of a constant value, or None."""
-    node = value.producer() if value is not None else None
-    if node is None or node.op_type != "Constant":
-        return None
-    for name in ("value_int", "value_ints", "value"):
-        if (attribute := node.attributes.get(name)) is not None:
-            if name == "value_int":
-                return [attribute.as_int()]
-            if name == "value_ints":
-                return list(attribute.as_ints())
-            array = attribute.as_tensor().numpy()
-            return [int(item) for item in array.reshape(-1)]
-    return None

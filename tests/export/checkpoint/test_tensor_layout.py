@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from omnijet.export.checkpoint.config import read_dims
-from omnijet.export.checkpoint.tensors import TensorLayout, checkpoint_layout
+from omnijet.export.checkpoint.tensor_layout import TensorLayout, checkpoint_layout
 from tests.export.published import config_3b, config_7b, small_config
 
 SIZES = {"3B": config_3b, "7B": config_7b}

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx_ir as ir
+from torch import nn
 
 from omnijet.export.graphfile.saved_graph import save_graph
-from omnijet.export.modules.base import Source
-from omnijet.export.weights.packed import Plan
+from omnijet.export.modules.base import Source, weight_sources
 from omnijet.export.weights.packed_graph import carry_packed
+from omnijet.export.weights.packed_weight import Plan
 from omnijet.export.weights.weight_file import RowReader, Runs, write_weights
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.manifest import GraphEntry
@@ -39,3 +40,17 @@ def write_graph(
     everything: dict[str, Source | Runs] = {**sources, **carry_packed(model, packed or {})}
     parameters = write_weights(model, everything, reader, graphs, weights, progress)
     return save_graph(model, contract, graphs, parameters)
+
+
+def weight_bytes(module: nn.Module, packed: Plan | None = None) -> int:
+    """Bytes of a graph's weights; `packed` are those that are written packed."""
+    total = 0
+    for name in weight_sources(module):
+        value = module.get_parameter(name)
+        parts = (packed or {}).get(name)
+        total += (
+            value.numel() * value.element_size()
+            if parts is None
+            else sum(part.nbytes(value.element_size()) for part in parts)
+        )
+    return total
