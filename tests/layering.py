@@ -1,0 +1,226 @@
+"""The order of the house: every room, what each may import, and a reader of imports."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# Packages that a device does without. A room may load one only where its row says so, and may
+# import no other room that loads more of these packages than its own row allows.
+HEAVY = frozenset(
+    {"torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub",
+     "ml_dtypes"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A folder or a module of the project."""
+
+    name: str
+    allowed: str = ""  # packages that its code may import beside numpy
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """Every package that its code may import."""
+        return frozenset(self.allowed.split()) | {"numpy"}
+
+
+# From the ground up. A room imports from rows above its own in this list, never from its own row
+# or a later one. A module belongs to the room with the longest name that its own name starts with.
+ORDER: tuple[tuple[Room, ...], ...] = (
+    (Room("omnijet.runtime.errors"),),
+    (Room("omnijet.runtime.files"),),
+    (Room("omnijet.runtime.bundle"),),
+    (Room("omnijet.runtime.media", "PIL av soundfile soxr"),),
+    (Room("omnijet.runtime.backends", "onnxruntime"),),
+    (Room("omnijet.runtime.model"), Room("omnijet.runtime.prompt", "PIL jinja2 tokenizers")),
+    (Room("omnijet.runtime.speech"),),
+    (Room("omnijet.runtime.talk"),),
+    (Room("omnijet.runtime.omni"),),
+    (Room("omnijet.runtime.profiling", "PIL av onnxruntime"),),
+    (Room("omnijet.runtime.commands", "rich"),),
+    (Room("omnijet.nano.world", "PIL av rich soundfile soxr"),),
+    (Room("omnijet.nano.evaluation", "pocketsphinx rich soxr"),),
+    (Room("omnijet.export.graphfile", "onnx onnx_ir"),),
+    (Room("omnijet.export.checkpoint", "huggingface_hub torch"),),
+    (Room("omnijet.export.modules", "onnxscript torch"),),
+    (Room("omnijet.export.weights", "huggingface_hub onnx onnx_ir onnxscript torch"),),
+    (Room("omnijet.export.trace", "huggingface_hub onnx onnx_ir onnxscript torch"),),
+    (Room("omnijet.export.arguments"),),  # the options of `omnijet export`, without torch
+    (
+        Room("omnijet.export", "huggingface_hub onnx onnx_ir onnxscript torch"),
+        Room("omnijet.export.synthetic", "huggingface_hub onnx onnx_ir tokenizers torch"),
+    ),
+    (Room("omnijet.engines.targets"),),
+    (Room("omnijet.engines.lowering", "onnx onnx_ir"),),
+    (Room("omnijet.engines", "onnx onnx_ir rich"),),
+    (Room("omnijet.nano.config", "huggingface_hub onnx onnx_ir torch"),),
+    (
+        Room(
+            "omnijet.nano.training",
+            "PIL huggingface_hub onnx onnx_ir rich safetensors soundfile torch transformers",
+        ),
+    ),
+    (Room("omnijet.quantization.schemes"), Room("omnijet.quantization.weights")),
+    (Room("omnijet.quantization.layers", "onnx_ir"),),
+    (Room("omnijet.quantization.recipes", "onnx_ir"),),
+    (Room("omnijet.quantization.numerics", "ml_dtypes"),),
+    (
+        Room("omnijet.quantization.calibration", "ml_dtypes onnx onnx_ir"),
+        Room("omnijet.quantization.fidelity", "rich"),
+    ),
+    (Room("omnijet.quantization.budget", "ml_dtypes onnx onnx_ir ray"),),
+    (Room("omnijet.quantization", "ml_dtypes onnx onnx_ir rich"),),
+    (Room("omnijet"),),
+    (
+        Room("optimum_register", "optimum"),
+        Room(
+            "tools",
+            "huggingface_hub matplotlib ml_dtypes modelopt onnx onnx_ir onnxruntime onnxscript "
+            "psutil rich soundfile tests torch transformers",
+        ),
+    ),
+)
+RANKS = {room.name: rank for rank, row in enumerate(ORDER) for room in row}
+ROOMS = {room.name: room for row in ORDER for room in row}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One name that one line of a file imports."""
+
+    name: str  # a module where one of that name is known, else what the line says
+    line: int
+
+
+def modules(root: Path = ROOT) -> dict[str, Path]:
+    """Returns the file of every module, by the name that it is imported under."""
+    found = {}
+    for top in ("omnijet", "tools"):
+        # the links in omnijet/ are followed one by one: rglob passes them by
+        folders = [root / top, *sorted(path for path in (root / top).glob("*") if path.is_dir())]
+        for folder in folders:
+            files = folder.glob("*.py") if folder == root / top else folder.rglob("*.py")
+            for path in files:
+                parts = path.relative_to(root).with_suffix("").parts
+                found[".".join(parts).removesuffix(".__init__")] = path
+    for path in root.glob("optimum_register.py"):
+        found[path.stem] = path
+    return found
+
+
+def imports(path: Path, known: Collection[str] = ()) -> Iterator[Import]:
+    """Yields what a file imports, also inside functions and for type checkers alone."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield Import(submodule if submodule in known else str(node.module), node.lineno)
+
+
+def room_of(module: str) -> Room | None:
+    """Returns the room of a module, or None for what has no row of its own."""
+    parts = module.split(".")
+    for count in range(len(parts), 0, -1):
+        name = ".".join(parts[:count])
+        # a new folder does not join the command line's room in silence
+        if name in ROOMS and (name != "omnijet" or len(parts) <= 2):
+            return ROOMS[name]
+    return None
+
+
+def order_faults(files: Mapping[str, Path]) -> list[str]:
+    """Returns one line for each import that the list does not allow."""
+    faults = []
+    for module, path in sorted(files.items()):
+        room = room_of(module)
+        if room is None:
+            faults.append(f"{module} has no room in tests/layering.py")
+            continue
+        for found in imports(path, files):
+            where = f"{module}:{found.line} imports {found.name}"
+            top = found.name.split(".")[0]
+            if found.name in files:
+                faults += [f"{where}: {fault}" for fault in _room_faults(room, found.name)]
+            elif top == "omnijet":
+                faults.append(f"{where}: there is no such module")
+            elif top not in sys.stdlib_module_names and top not in room.packages:
+                faults.append(f"{where}: {room.name} may import {sorted(room.packages)} only")
+    return faults
+
+
+def _room_faults(room: Room, module: str) -> Iterator[str]:
+    """Yields what is wrong with an import of a module from a room."""
+    other = room_of(module)
+    if other is not None and other is not room:
+        if RANKS[other.name] >= RANKS[room.name]:
+            yield f"{other.name} is not below {room.name}"
+        if more := (other.packages - room.packages) & HEAVY:
+            yield f"{other.name} may load {sorted(more)}, {room.name} may not"
+
+
+def unused_permissions(files: Mapping[str, Path]) -> list[str]:
+    """Returns the rooms without modules, and the packages that a row allows in vain."""
+    used: dict[str, set[str]] = {name: {"numpy"} for name in ROOMS}
+    inhabited = set()
+    for module, path in files.items():
+        room = room_of(module)
+        if room is None:
+            continue
+        inhabited.add(room.name)
+        for found in imports(path, files):
+            used[room.name].add(found.name.split(".")[0])
+            other = room_of(found.name) if found.name in files else None
+            if other is not None:
+                used[room.name] |= other.packages & HEAVY
+    return [
+        f"{name}: {sorted(room.packages - used[name]) if name in inhabited else 'no module'}"
+        for name, room in ROOMS.items()
+        if name not in inhabited or room.packages - used[name]
+    ]
+
+
+def circles(files: Mapping[str, Path]) -> list[list[str]]:
+    """Returns the groups of modules that import one another in a circle."""
+    graph = {
+        module: {found.name for found in imports(path, files) if found.name in files}
+        for module, path in files.items()
+    }
+    return [sorted(group) for group in _components(graph) if len(group) > 1]
+
+
+def _components(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Returns the strongly connected components (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    path: list[str] = []
+    groups: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        path.append(node)
+        for other in sorted(graph[node]):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in path:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            start = path.index(node)
+            groups.append(path[start:])
+            del path[start:]
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return groups

@@ -1,0 +1,43 @@
+"""A user's folder whose files are named as the folders of this project are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SCRIPT = """\
+import json
+import sys
+from pathlib import Path
+
+import engines
+import export
+import nano
+import quantization
+import runtime
+
+import omnijet
+
+omni = omnijet.load(sys.argv[1])
+messages = [{"role": "user", "content": "Hello!"}]
+reply = omni.generate(messages, max_text_tokens=6, max_codes=11, seed=3)
+for module in (engines, export, nano, quantization, runtime):
+    assert module.MINE and sys.modules[module.__name__] is module
+spoken = reply.audio.size > 0 and isinstance(reply.text, str)
+print(json.dumps({"home": str(Path(omnijet.__file__).parent), "spoken": spoken}))
+"""
+
+
+def write_neighbour(folder: Path) -> Path:
+    """Writes the folder and returns its script, which takes a bundle and prints JSON.
+
+    The script prints where its omnijet lies (`home`) and whether a reply of the bundle sounds
+    (`spoken`), and fails where omnijet and the user's modules took one another's place.
+    """
+    for name in ("runtime.py", "export.py", "nano.py", "engines/__init__.py",
+                 "quantization/__init__.py"):  # fmt: skip
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("MINE = True\n")
+    script = folder / "talk.py"
+    script.write_text(SCRIPT)
+    return script
