@@ -29,7 +29,7 @@ from omnijet.engines.process import Died, Progress, run_worker
 from omnijet.engines.profiles import Profile
 from omnijet.engines.targets.target import Target
 from omnijet.engines.targets.toolkits import Library
-from omnijet.export.graphfile.staging import require_room
+from omnijet.export.graphfile.staging import require_disk_space
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import ENGINES, EngineEntry, Manifest, hash_file
@@ -68,7 +68,7 @@ class Builder:
         _require_writable(folder, (folder / one.file).parent)
         _require_sound(folder, manifest, one.graph)
         # the lowered graph and its engine
-        require_room(work.parent, 2 * one.weight_bytes + ENGINE_REST)
+        require_disk_space(work.parent, 2 * one.weight_bytes + ENGINE_REST)
         contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]
         told = _Told(one.graph, entry.weight_bytes, progress)
         lower = flavour_for(self.target)

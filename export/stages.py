@@ -17,10 +17,10 @@ from omnijet.export.checkpoint.voices import load_voices
 from omnijet.export.graphfile.staging import require_bundle, staged_folder
 from omnijet.export.modules.base import weight_sources
 from omnijet.export.modules.graph_modules import graph_modules
-from omnijet.export.trace.process import traced
+from omnijet.export.trace.process import traced_graphs
 from omnijet.export.weights.graph_writer import weight_bytes, write_graph
 from omnijet.export.weights.packed_plan import packed_plan
-from omnijet.export.weights.packed_weight import Plan
+from omnijet.export.weights.packed_weight import PackedPlan
 from omnijet.export.weights.speech_tables import speech_tables
 from omnijet.export.weights.tables import write_embedding, write_table
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision, graph_contracts
@@ -79,7 +79,7 @@ def export_bundle(
     with (
         staged_folder(target, replace=replace, needed_bytes=int(1.02 * needed)) as folder,
         tempfile.TemporaryDirectory(prefix="omnijet-") as scratch,
-        traced(order, dims, precision, Path(scratch)) as arriving,
+        traced_graphs(order, dims, precision, Path(scratch)) as arriving,
     ):
         done = 0
 
@@ -167,7 +167,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _quantization(packing: Packing | None, packed: Mapping[str, Plan]) -> dict[str, Any]:
+def _quantization(packing: Packing | None, packed: Mapping[str, PackedPlan]) -> dict[str, Any]:
     """What the checkpoint brought along; empty for floats."""
     layers = {name: len(plan) for name, plan in packed.items() if plan}
     if packing is None or not layers:

@@ -23,7 +23,7 @@ from omnijet.runtime.commands.console import (
 from omnijet.runtime.errors import OmnijetError
 
 if TYPE_CHECKING:
-    from omnijet.nano.evaluation.heldout import Asked
+    from omnijet.nano.evaluation.heldout import HeldOutItem
     from omnijet.quantization.fidelity.measure import Fidelity
 
 ITEMS = 4  # conversations of each skill
@@ -164,6 +164,6 @@ def _conversations(args: Namespace) -> Iterator[list[list[dict[str, Any]]]]:
         yield [item.messages for item in found.items[: args.items]]
 
 
-def _first(items: Sequence[Asked], count: int) -> list[Asked]:
+def _first(items: Sequence[HeldOutItem], count: int) -> list[HeldOutItem]:
     """So many of each skill."""
     return [item for item in items if item.number < count]

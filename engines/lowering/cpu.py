@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from omnijet.engines.lowering.constants import Constants
 from omnijet.engines.lowering.frame import Lowering
-from omnijet.export.graphfile.weight_pages import packed
+from omnijet.export.graphfile.weight_pages import pack_int4
 from omnijet.runtime.bundle.contract import Array, GraphContract
 
 DOMAIN = "com.microsoft"
@@ -210,4 +210,4 @@ def _packed(rows: Array, bits: int) -> Array:
         return rows
     if rows.shape[1] % 2:
         rows = np.pad(rows, ((0, 0), (0, 1)))
-    return packed(rows).reshape(len(rows), -1)
+    return pack_int4(rows).reshape(len(rows), -1)

@@ -102,7 +102,7 @@ def _model(root: Section, generation: Section) -> ModelDims:
         codec=_codec(talker),
     )
     width = dims.thinker.hidden
-    if text.sound:
+    if text.valid:
         fits = f"the Thinker's hidden_size {width}"
         audio.require(dims.audio.out == width, "output_dim", fits, dims.audio.out)
         vision.require(dims.vision.out == width, "out_hidden_size", fits, dims.vision.out)
@@ -261,7 +261,7 @@ def _rope(
         found = rope.integers("mrope_section", (), least=0)
         rope.require(len(found) == 3, "mrope_section", "3 whole numbers", list(found) or None)
         values = (found[0], found[1], found[2]) if len(found) == 3 else fallback
-    if section.sound:
+    if section.valid:
         fits = f"a sum of head_dim / 2 = {head_dim // 2}"
         rope.require(sum(values) == head_dim // 2, "mrope_section", fits, list(values))
     return theta, values

@@ -29,7 +29,7 @@ class Section:
         self._faults = faults
         self._read: set[tuple[str, ...]] = set()  # the names of a value, as they were asked for
         self._children: list[Section] = []
-        self.sound = True  # False once a value of this section was refused
+        self.valid = True  # False once a value of this section was refused
         self._data: dict[str, Any] = data if isinstance(data, dict) else {}
         if data is not None and not isinstance(data, dict):
             self.fault("", "an object", data)
@@ -51,12 +51,12 @@ class Section:
 
     def fault(self, key: str, expected: object, got: object) -> None:
         """Records that `key` has a value that cannot be used."""
-        self.sound = False
+        self.valid = False
         self._faults.append(f"{self._name(key) or 'the file'}: expected {expected}, got {got!r}")
 
     def require(self, condition: bool, key: str, expected: object, got: object) -> None:
         """Records a fault unless `condition` holds; silent where a value was refused already."""
-        if self.sound and not condition:
+        if self.valid and not condition:
             self.fault(key, expected, got)
 
     def integer(self, *keys: str, default: int, least: int = 1) -> int:

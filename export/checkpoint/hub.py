@@ -59,7 +59,7 @@ def resolve(checkpoint: str) -> Path:
             "this is a file, not a checkpoint folder" if is_file else "there is no such folder",
             where=checkpoint,
             expected="an existing folder, or a hub id such as Qwen/Qwen2.5-Omni-3B",
-            fix=f"pass its folder: {path.parent}" if is_file else _neighbours(path),
+            fix=f"pass its folder: {path.parent}" if is_file else _suggestion(path),
         )
     repo, revision = match["id"], match["revision"]
     # a foreign model is refused before its gigabytes
@@ -169,7 +169,7 @@ def _is_interruption(error: BaseException) -> bool:
     return bool(packages & _NETWORK_PACKAGES) or "Consistency check failed" in str(error)
 
 
-def _neighbours(path: Path) -> str:
+def _suggestion(path: Path) -> str:
     """What to type instead: folders beside the one that does not exist."""
     parent = path.absolute().parent
     if not parent.is_dir():

@@ -19,7 +19,7 @@ from omnijet.runtime.errors import OmnijetError
 
 _LONGEST_HEADER = 100_000_000  # bytes; the limit of the format's own library
 _LFS_POINTER = b"version https://git-lfs"
-_AGAIN = "download the checkpoint again"
+_DOWNLOAD_AGAIN = "download the checkpoint again"
 
 FLOAT_DTYPES: dict[str, torch.dtype] = {
     "bf16": torch.bfloat16,
@@ -69,7 +69,7 @@ def read_header(path: Path) -> dict[str, Entry]:
     if not isinstance(header, dict):
         raise _damaged(path, "a header that is no JSON object")
     header.pop("__metadata__", None)
-    entries = {key: _entry(path, key, facts, 8 + length) for key, facts in header.items()}
+    entries = {key: _entry(path, key, fields, 8 + length) for key, fields in header.items()}
     end = max((entry.offset + entry.nbytes for entry in entries.values()), default=8 + length)
     if end > size:
         raise OmnijetError(
@@ -77,7 +77,7 @@ def read_header(path: Path) -> dict[str, Entry]:
             where=path,
             expected=f"{end} bytes",
             got=f"{size} bytes",
-            fix=_AGAIN,
+            fix=_DOWNLOAD_AGAIN,
         )
     return entries
 
@@ -116,10 +116,10 @@ def read_tensor(entry: Entry, start: int | None = None, stop: int | None = None)
     return buffer.view(dtype).reshape(shape)
 
 
-def _entry(path: Path, key: str, facts: Any, data: int) -> Entry:
+def _entry(path: Path, key: str, fields: Any, data: int) -> Entry:
     try:
-        dtype, shape = str(facts["dtype"]).lower(), tuple(facts["shape"])
-        begin, end = facts["data_offsets"]
+        dtype, shape = str(fields["dtype"]).lower(), tuple(fields["shape"])
+        begin, end = fields["data_offsets"]
         numbers = (*shape, begin, end)
         sane = all(type(n) is int and n >= 0 for n in numbers) and begin <= end
     except (KeyError, TypeError, ValueError) as error:
@@ -131,7 +131,7 @@ def _entry(path: Path, key: str, facts: Any, data: int) -> Entry:
     return Entry(shape, dtype, path, data + begin, end - begin)
 
 
-def _damaged(path: Path, got: str, fix: str = _AGAIN) -> OmnijetError:
+def _damaged(path: Path, got: str, fix: str = _DOWNLOAD_AGAIN) -> OmnijetError:
     return OmnijetError(
         "a weight file is damaged", where=path, expected="safetensors", got=got, fix=fix
     )

@@ -40,7 +40,7 @@ def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iter
             fix="choose a folder that you may write to",
         ) from error
     try:
-        require_room(parent, needed_bytes)
+        require_disk_space(parent, needed_bytes)
         staging.chmod(0o755)
         yield staging
         engines = _engines_in(target)
@@ -52,7 +52,7 @@ def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iter
         raise
 
 
-def require_room(folder: Path, needed_bytes: int) -> None:
+def require_disk_space(folder: Path, needed_bytes: int) -> None:
     """On the disk of a folder. Raises `OmnijetError`."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:

@@ -49,7 +49,7 @@ class WeightPages:
         """
         dtype = ir.DataType.from_numpy(values.dtype) if dtype is None else dtype
         shape = ir.Shape(values.shape)
-        stored = packed(values) if dtype.bitwidth == 4 else np.ascontiguousarray(values)
+        stored = pack_int4(values) if dtype.bitwidth == 4 else np.ascontiguousarray(values)
         if stored.nbytes > INLINE_BYTES:
             offset = self._reserve(stored.nbytes)
             pwrite(self._file.fileno(), stored, offset)
@@ -93,7 +93,7 @@ class WeightPages:
         )
 
 
-def packed(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def pack_int4(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Numbers of 4 bits, one in each byte -> two in each, the first in the low half, u8[n / 2].
 
     As ONNX stores INT4 and UINT4: along the last axis, rows without padding between.

@@ -40,7 +40,7 @@ class Source:
     fold: Callable[[Sequence[Tensor]], Tensor] | None = None
 
 
-class Weights(Protocol):
+class TensorReader(Protocol):
     """A checkpoint as the modules see it: tensors by key, read when asked for."""
 
     def tensor(self, key: str) -> Tensor: ...
@@ -130,7 +130,7 @@ def weight_sources(module: nn.Module) -> dict[str, Source]:
     return found
 
 
-def load_source(source: Source, weights: Weights) -> Tensor:
+def load_source(source: Source, weights: TensorReader) -> Tensor:
     """The value of one source, whole in memory, in the checkpoint's dtype (f32 if folded)."""
     tensors = [weights.tensor(key) for key in source.keys]
     if source.fold is not None:
@@ -146,7 +146,7 @@ def shaped(value: Tensor, shape: Sequence[int], name: str) -> Tensor:
     return value.reshape(tuple(shape))
 
 
-def materialize(module: nn.Module, weights: Weights) -> nn.Module:
+def materialize(module: nn.Module, weights: TensorReader) -> nn.Module:
     """Loads every parameter of a meta-device graph module: for parity in torch."""
     for name, source in weight_sources(module).items():
         path, _, leaf = name.rpartition(".")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad, relu
 
-from omnijet.export.modules.base import Weights
+from omnijet.export.modules.base import TensorReader
 from omnijet.runtime.bundle.dims import EcapaDims
 
 KEY = "token2wav.code2wav_dit_model.input_embed.spk_encoder"
@@ -23,7 +23,7 @@ class Ecapa:
     weights: the checkpoint; all of it is read (about 5 MB at the real size).
     """
 
-    def __init__(self, dims: EcapaDims, weights: Weights) -> None:
+    def __init__(self, dims: EcapaDims, weights: TensorReader) -> None:
         self.dims = dims
         self._weights = weights
 

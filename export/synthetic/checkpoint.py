@@ -149,19 +149,21 @@ def _values(key: str, entry: TensorLayout, dims: ModelDims, seed: int) -> Iterat
     if key.endswith("rotary_embed.inv_freq"):
         yield torch.tensor(dit_frequencies(dims)).bfloat16().to(stored)
         return
-    law = rule(key, entry.shape)
+    weight_rule = rule(key, entry.shape)
     generator = torch.Generator().manual_seed(zlib.crc32(key.encode(), seed))
     row = entry.numel // entry.shape[0]
     rows = max(1, BLOCK_VALUES // row)
-    outliers = outlier_channels(dims.thinker.hidden) if law.outliers != 1.0 else []
-    silent = _never_drawn(dims) if key == "talker.codec_head.weight" else ()
+    outliers = outlier_channels(dims.thinker.hidden) if weight_rule.outliers != 1.0 else []
+    never_drawn = _never_drawn(dims) if key == "talker.codec_head.weight" else ()
     for start in range(0, entry.shape[0], rows):
         count = min(rows, entry.shape[0] - start)
-        block = torch.empty(count, row).normal_(law.mean, law.spread, generator=generator)
+        block = torch.empty(count, row).normal_(
+            weight_rule.mean, weight_rule.std, generator=generator
+        )
         for channel in outliers:
             if start <= channel < start + count:
-                block[channel - start] *= law.outliers
-        for channel in silent:
+                block[channel - start] *= weight_rule.outliers
+        for channel in never_drawn:
             if start <= channel < start + count:
                 block[channel - start] = 0
         yield block.to(stored).reshape(-1)

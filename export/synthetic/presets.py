@@ -196,7 +196,7 @@ def _config(text: dict[str, Any], talker: dict[str, Any]) -> dict[str, Any]:
 def config_nano() -> dict[str, Any]:
     """The embedded checkpoint: the 3B's proportions at a thousandth of its size."""
     config = config_3b()
-    _shrink(config, hidden=64, out_layers=4)
+    _shrink(config, hidden=64, vision_layers=4)
     thinker, talker = config["thinker_config"], config["talker_config"]
     thinker["text_config"].update(
         num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=1, intermediate_size=176
@@ -212,7 +212,7 @@ def config_nano_7b() -> dict[str, Any]:
     """As tiny, with the 7B's quirks: the Talker's heads are wider than its hidden size,
     its frequency bands differ from the Thinker's, and queries share keys three to one."""
     config = config_7b()
-    _shrink(config, hidden=96, out_layers=5)
+    _shrink(config, hidden=96, vision_layers=5)
     thinker, talker = config["thinker_config"], config["talker_config"]
     thinker["text_config"].update(
         num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2, intermediate_size=208
@@ -288,7 +288,7 @@ _TINY_USER = 117
 """The id of "user" in the vocabulary that `omnijet.export.synthetic.tokenizer` trains."""
 
 
-def _shrink(config: dict[str, Any], hidden: int, out_layers: int) -> None:
+def _shrink(config: dict[str, Any], hidden: int, vision_layers: int) -> None:
     """Everything the two tiny configurations share, in place."""
     thinker, talker = config["thinker_config"], config["talker_config"]
     _renumber(config, first=TINY_IDS, vocab=_TINY_VOCAB)
@@ -299,8 +299,8 @@ def _shrink(config: dict[str, Any], hidden: int, out_layers: int) -> None:
         num_hidden_layers=2, output_dim=hidden,
     )  # fmt: skip
     thinker["vision_config"].update(
-        depth=out_layers, hidden_size=64, embed_dim=64, num_heads=4, intermediate_size=100,
-        fullatt_block_indexes=[1, out_layers - 1], out_hidden_size=hidden,
+        depth=vision_layers, hidden_size=64, embed_dim=64, num_heads=4, intermediate_size=100,
+        fullatt_block_indexes=[1, vision_layers - 1], out_hidden_size=hidden,
     )  # fmt: skip
     config["token2wav_config"]["dit_config"].update(
         hidden_size=64, num_hidden_layers=6, num_attention_heads=4, head_dim=16, emb_dim=32,
@@ -319,7 +319,7 @@ def _renumber(config: dict[str, Any], *, first: int, vocab: int) -> None:
         for key, value in section.items():
             if isinstance(value, int) and _REAL_IDS <= value < _REAL_IDS + 16:
                 section[key] = value - _REAL_IDS + first
-    marks = ("tts_text_pad_token_id", "tts_text_start_token_id", "tts_text_end_token_id")
-    talker.update({key: first + 16 + number for number, key in enumerate(marks)})
+    tts_keys = ("tts_text_pad_token_id", "tts_text_start_token_id", "tts_text_end_token_id")
+    talker.update({key: first + 16 + number for number, key in enumerate(tts_keys)})
     thinker["user_token_id"] = _TINY_USER
     thinker["text_config"]["vocab_size"] = vocab

@@ -29,7 +29,7 @@ class Rule:
     entries.
     """
 
-    spread: float
+    std: float
     mean: float = 0.0
     outliers: float = 1.0
 
@@ -85,10 +85,10 @@ _RESIDUAL_READERS = re.compile(r"thinker\.model\.(layers\.\d+\..*layernorm|norm)
 
 def rule(key: str, shape: tuple[int, ...]) -> Rule:
     """The rule of one checkpoint tensor."""
-    for pattern, mean, spread in FIXED:
+    for pattern, mean, std in FIXED:
         if re.search(pattern, key):
             reads = _RESIDUAL_READERS.search(key)
-            return Rule(spread, mean, OUTLIER_NORM if reads else 1.0)
+            return Rule(std, mean, OUTLIER_NORM if reads else 1.0)
     gain = next((gain for pattern, gain in GAINS if re.search(pattern, key)), 1.0)
     writes = _RESIDUAL_WRITERS.search(key)
     return Rule(gain / math.sqrt(_fan_in(key, shape)), 0.0, OUTLIER_GAIN if writes else 1.0)

@@ -24,7 +24,7 @@ NO_FILE = "weights-are-not-written-yet"
 
 
 @contextmanager
-def traced(
+def traced_graphs(
     names: Sequence[str], dims: ModelDims, precision: Precision, folder: Path
 ) -> Iterator[Iterator[tuple[str, ir.Model]]]:
     """Yields an iterator of (name, model), each as soon as it is traced.

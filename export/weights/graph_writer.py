@@ -11,8 +11,8 @@ from torch import nn
 from omnijet.export.graphfile.saved_graph import save_graph
 from omnijet.export.modules.base import Source, weight_sources
 from omnijet.export.weights.packed_graph import carry_packed
-from omnijet.export.weights.packed_weight import Plan
-from omnijet.export.weights.weight_file import RowReader, Runs, write_weights
+from omnijet.export.weights.packed_weight import PackedPlan
+from omnijet.export.weights.weight_file import ByteRuns, RowReader, write_weights
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.manifest import GraphEntry
 
@@ -24,7 +24,7 @@ def write_graph(
     reader: RowReader,
     folder: Path,
     progress: Callable[[int], None],
-    packed: Plan | None = None,
+    packed: PackedPlan | None = None,
 ) -> GraphEntry:
     """Writes `folder/graphs/NAME.onnx` and its weights beside it.
 
@@ -37,12 +37,12 @@ def write_graph(
     graphs = folder / "graphs"
     graphs.mkdir(exist_ok=True)
     weights = f"{contract.name}.weights"
-    everything: dict[str, Source | Runs] = {**sources, **carry_packed(model, packed or {})}
+    everything: dict[str, Source | ByteRuns] = {**sources, **carry_packed(model, packed or {})}
     parameters = write_weights(model, everything, reader, graphs, weights, progress)
     return save_graph(model, contract, graphs, parameters)
 
 
-def weight_bytes(module: nn.Module, packed: Plan | None = None) -> int:
+def weight_bytes(module: nn.Module, packed: PackedPlan | None = None) -> int:
     """Bytes of a graph's weights; `packed` are those that are written packed."""
     total = 0
     for name in weight_sources(module):

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from omnijet.export.weights.packed_weight import Numbers, PackedWeight, Plan, Scales, Zeros
-from omnijet.export.weights.weight_file import Runs
+from omnijet.export.weights.packed_weight import Numbers, PackedPlan, PackedWeight, Scales, Zeros
+from omnijet.export.weights.weight_file import ByteRuns
 
 
-def carry_packed(model: ir.Model, plan: Plan) -> dict[str, Runs]:
+def carry_packed(model: ir.Model, plan: PackedPlan) -> dict[str, ByteRuns]:
     """Puts DequantizeLinear behind every planned weight, in place.
 
     A weight keeps its name. Where the checkpoint sorts input features by group, the
@@ -19,7 +19,7 @@ def carry_packed(model: ir.Model, plan: Plan) -> dict[str, Runs]:
     Returns:
         Where the new initializers come from, by name.
     """
-    sources: dict[str, Runs] = {}
+    sources: dict[str, ByteRuns] = {}
     for name, parts in plan.items():
         old = model.graph.initializers[name]
         (product,) = old.consumers()
@@ -50,10 +50,10 @@ def _add(
     part: PackedWeight,
     dtype: ir.DataType,
     activation: ir.Value,
-) -> dict[str, Runs]:
+) -> dict[str, ByteRuns]:
     """Appends the nodes of one product; its initializers are named, their values are to come."""
     scale, zero = f"{name}.scale", f"{name}.zero"
-    sources: dict[str, Runs] = {name: Numbers(part), scale: Scales(part, dtype)}
+    sources: dict[str, ByteRuns] = {name: Numbers(part), scale: Scales(part, dtype)}
     blocks = (part.groups, part.outputs)
     inputs = [
         _initializer(graph, name, part.dtype, (part.inputs, part.outputs)),

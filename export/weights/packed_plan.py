@@ -11,7 +11,7 @@ from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.checkpoint.packing import Packing
 from omnijet.export.checkpoint.tensor_layout import checkpoint_layout
 from omnijet.export.modules.base import Source
-from omnijet.export.weights.packed_weight import PackedWeight, Plan, stored_zeros, zero_points
+from omnijet.export.weights.packed_weight import PackedPlan, PackedWeight, stored_zeros, zero_points
 from omnijet.export.weights.packed_words import unpack_columns
 from omnijet.runtime.errors import OmnijetError
 
@@ -20,7 +20,7 @@ _LISTED = 8
 
 def packed_plan(
     checkpoint: Checkpoint, sources: Mapping[str, Mapping[str, Source]]
-) -> dict[str, Plan]:
+) -> dict[str, PackedPlan]:
     """The packed weights of each graph.
 
     Args:
@@ -56,7 +56,7 @@ class _Planner:
         self.layout = checkpoint_layout(checkpoint.dims)
         self.faults: list[str] = []
 
-    def plan(self, sources: Mapping[str, Source]) -> Plan:
+    def plan(self, sources: Mapping[str, Source]) -> PackedPlan:
         plan: dict[str, tuple[PackedWeight, ...]] = {}
         for weight, source in sources.items():
             names = [key.removesuffix(".weight") for key in source.keys]

@@ -16,15 +16,15 @@ from omnijet.export.checkpoint.packing import Packing
 from omnijet.export.weights.packed_words import (
     Bytes,
     Words,
+    as_words,
     pack_columns,
     plain_order,
     unpack_columns,
     unpack_rows,
-    words_of,
 )
-from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw
+from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw_bytes
 
-Run = tuple[int, npt.NDArray[Any]]
+ByteRun = tuple[int, npt.NDArray[Any]]
 """(offset in the tensor, bytes)."""
 
 
@@ -69,7 +69,7 @@ class PackedWeight:
         return rows * self.row_bytes(self.outputs) + self.groups * self.outputs * scale_bytes
 
 
-Plan = Mapping[str, tuple[PackedWeight, ...]]
+PackedPlan = Mapping[str, tuple[PackedWeight, ...]]
 """Packed weights of a graph by name. One has several parts if its projections sort their input
 features differently."""
 
@@ -84,7 +84,7 @@ class Numbers:
     def parameters(self) -> int:
         return self.weight.inputs * self.weight.outputs
 
-    def runs(self, reader: RowReader) -> Iterator[Run]:
+    def runs(self, reader: RowReader) -> Iterator[ByteRun]:
         weight = self.weight
         place = np.arange(weight.inputs) if weight.order is None else np.argsort(weight.order)
         stride, column = weight.row_bytes(weight.outputs), 0
@@ -105,7 +105,7 @@ class Numbers:
         step = max(1, BLOCK_BYTES // (4 * width * features))
         for start in range(0, rows, step):
             stored = reader.rows(f"{name}.qweight", start, min(start + step, rows))
-            words = words_of(stored)
+            words = as_words(stored)
             if packing.method == "gptq":
                 data = pack_columns(unpack_rows(words, bits), bits)
             else:
@@ -122,10 +122,10 @@ class Scales:
     dtype: ir.DataType
     parameters: int = 0
 
-    def runs(self, reader: RowReader) -> Iterator[Run]:
+    def runs(self, reader: RowReader) -> Iterator[ByteRun]:
         parts = [reader.tensor(f"{name}.scales") for name in self.weight.names]
         value = convert(torch.cat(parts, dim=1), self.dtype, f"{self.weight.names[0]}.scales")
-        yield 0, raw(value)
+        yield 0, raw_bytes(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Zeros:
     weight: PackedWeight
     parameters: int = 0
 
-    def runs(self, reader: RowReader) -> Iterator[Run]:
+    def runs(self, reader: RowReader) -> Iterator[ByteRun]:
         packing = self.weight.packing
         parts = [zero_points(reader, name, packing) for name in self.weight.names]
         yield 0, pack_columns(np.concatenate(parts, axis=1), packing.bits)
@@ -148,7 +148,7 @@ def signed(data: Bytes, bits: int) -> Bytes:
 
 def stored_zeros(reader: RowReader, name: str) -> Words:
     """The zero points of a projection as stored."""
-    return words_of(reader.tensor(f"{name}.qzeros"))
+    return as_words(reader.tensor(f"{name}.qzeros"))
 
 
 def zero_points(reader: RowReader, name: str, packing: Packing) -> Bytes:
@@ -157,10 +157,10 @@ def zero_points(reader: RowReader, name: str, packing: Packing) -> Bytes:
     if packing.method == "awq":
         words = plain_order(words)
     if packing.zeros_less_one:
-        words = words + one_each(packing)
+        words = words + word_of_ones(packing)
     return unpack_columns(words, packing.bits)
 
 
-def one_each(packing: Packing) -> np.uint32:
+def word_of_ones(packing: Packing) -> np.uint32:
     """A word of ones. Adding it to a word undoes what taking it away did, borrows included."""
     return np.uint32(0x01010101 if packing.bits == 8 else 0x11111111)

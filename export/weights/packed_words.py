@@ -49,7 +49,7 @@ def pack_columns(numbers: Bytes, bits: int) -> Bytes:
     return numbers if bits == 8 else numbers[:, ::2] | numbers[:, 1::2] << 4
 
 
-def words_of(tensor: Any) -> Words:
+def as_words(tensor: Any) -> Words:
     """An i32 tensor of the checkpoint as words."""
     words: Words = tensor.numpy().view(np.uint32)
     return words

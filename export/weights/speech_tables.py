@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from omnijet.export.checkpoint.voices import Voice
-from omnijet.export.modules.base import Weights
+from omnijet.export.modules.base import TensorReader
 from omnijet.export.modules.dit import KEY
 from omnijet.export.modules.ecapa import Ecapa
 from omnijet.runtime.bundle.dims import DitDims, ModelDims
@@ -29,7 +29,7 @@ MAX_PERIOD = 10_000.0
 
 
 def speech_tables(
-    dims: ModelDims, weights: Weights, voices: Mapping[str, Voice]
+    dims: ModelDims, weights: TensorReader, voices: Mapping[str, Voice]
 ) -> dict[str, npt.NDArray[Any]]:
     """All tables by name.
 
@@ -65,7 +65,7 @@ def speech_tables(
 class _Projection:
     """The constant columns of the input projection."""
 
-    def __init__(self, dims: DitDims, weights: Weights) -> None:
+    def __init__(self, dims: DitDims, weights: TensorReader) -> None:
         weight = weights.tensor(f"{KEY}.input_embed.proj.weight").float()
         self.bias = weights.tensor(f"{KEY}.input_embed.proj.bias").float()
         widths = [dims.mel, dims.speaker_embed, dims.codec_embed, dims.speaker_cond]
@@ -77,7 +77,7 @@ class _Projection:
         return share[0]
 
 
-def _modulation(dims: DitDims, weights: Weights, times: Tensor) -> tuple[Tensor, Tensor]:
+def _modulation(dims: DitDims, weights: TensorReader, times: Tensor) -> tuple[Tensor, Tensor]:
     def dense(name: str, x: Tensor) -> Tensor:
         weight = weights.tensor(f"{KEY}.{name}.weight").float()
         return linear(x, weight, weights.tensor(f"{KEY}.{name}.bias").float())
@@ -100,7 +100,7 @@ def _waves(times: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def _inv_freq(weights: Weights) -> Tensor:
+def _inv_freq(weights: TensorReader) -> Tensor:
     """Of the checkpoint, never of the formula: the published values are rounded to
     bfloat16, and at frame 127 the two differ by 5e-2 in cos."""
     return weights.tensor(f"{KEY}.rotary_embed.inv_freq").float()

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omnijet.export.graphfile.dtypes import IR_DTYPES
-from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw
+from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw_bytes
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision
 from omnijet.runtime.bundle.manifest import TableEntry
 
@@ -25,7 +25,7 @@ def write_embedding(
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], block):
             rows = reader.rows(key, start, min(start + block, shape[0]))
-            file.write(raw(convert(rows, IR_DTYPES[precision], key)).tobytes())
+            file.write(raw_bytes(convert(rows, IR_DTYPES[precision], key)).tobytes())
     name = "bfloat16" if precision == "bf16" else dtype.name
     return TableEntry(f"tables/{path.name}", name, shape)
 

@@ -39,7 +39,7 @@ class RowReader(Protocol):
     def rows(self, key: str, start: int, stop: int) -> Tensor: ...
 
 
-class Runs(Protocol):
+class ByteRuns(Protocol):
     """A tensor that comes as runs of bytes, in any order."""
 
     @property
@@ -51,7 +51,7 @@ class Runs(Protocol):
 
 def write_weights(
     model: ir.Model,
-    sources: Mapping[str, Source | Runs],
+    sources: Mapping[str, Source | ByteRuns],
     reader: RowReader,
     folder: Path,
     file_name: str,
@@ -130,17 +130,17 @@ def _write_source(
                 _write(descriptor, offset, part.t().contiguous())
             else:
                 # A column band of [in, out]: one short run per input feature.
-                band = raw(part.t()).reshape(width, -1)
+                band = raw_bytes(part.t()).reshape(width, -1)
                 for row in range(width):
                     pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
         column += rows
 
 
 def _write(descriptor: int, offset: int, value: Tensor) -> None:
-    pwrite(descriptor, raw(value), offset)
+    pwrite(descriptor, raw_bytes(value), offset)
 
 
-def raw(value: Tensor) -> Array:
+def raw_bytes(value: Tensor) -> Array:
     """The bytes, u8[...]: numpy knows no bf16."""
     result: Array = value.contiguous().reshape(-1).view(torch.uint8).numpy()
     return result

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from omnijet.nano.evaluation.heldout import Asked
+from omnijet.nano.evaluation.heldout import HeldOutItem
 from omnijet.nano.evaluation.scores import Score, exact_match
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
 
-Report = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Told (what, items done, items in all)."""
 
 SHUFFLED = "watch, time ids shuffled"
@@ -49,23 +49,23 @@ class ShuffledTime(Omni):
         return shuffled, delta
 
 
-def understanding(
-    omni: Omni, items: Sequence[Asked], report: Report
+def answer_scores(
+    omni: Omni, items: Sequence[HeldOutItem], report: Progress
 ) -> tuple[list[Score], list[Failure]]:
-    """Exact match of each row of `answers`."""
-    rows, failures = answers(omni, items, report)
+    """Exact match of each row of `right_answers`."""
+    rows, failures = right_answers(omni, items, report)
     return [exact_match(name, right) for name, right in rows.items()], failures
 
 
-def answers(
-    omni: Omni, items: Sequence[Asked], report: Report
+def right_answers(
+    omni: Omni, items: Sequence[HeldOutItem], report: Progress
 ) -> tuple[dict[str, list[bool]], list[Failure]]:
     """Whether each item of each skill was right; hearing by seen and unseen manners (voice, speed
     and pitch) too, watching with its time ids shuffled too."""
     rows: dict[str, list[bool]] = {}
     failures: list[Failure] = []
 
-    def ask(row: str, model: Omni, asked: Sequence[Asked]) -> list[bool]:
+    def ask(row: str, model: Omni, asked: Sequence[HeldOutItem]) -> list[bool]:
         right = []
         for done, item in enumerate(asked):
             report(row, done, len(asked))

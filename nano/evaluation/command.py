@@ -13,11 +13,11 @@ from typing import Any
 
 from rich.table import Table
 
-from omnijet.nano.evaluation.answers import Failure, understanding
-from omnijet.nano.evaluation.heldout import HELD_OUT, SKILLS, Asked, open_set
+from omnijet.nano.evaluation.answers import Failure, answer_scores
+from omnijet.nano.evaluation.heldout import HELD_OUT, SKILLS, HeldOutItem, open_set
 from omnijet.nano.evaluation.recogniser import Recogniser
 from omnijet.nano.evaluation.scores import Score
-from omnijet.nano.evaluation.speech import speech
+from omnijet.nano.evaluation.speech import speech_scores
 from omnijet.nano.world.words import WORDS
 from omnijet.runtime.bundle.manifest import hash_file
 from omnijet.runtime.commands.console import (
@@ -55,23 +55,23 @@ def run(args: Namespace) -> int:
     if args.out is not None:
         check_writable(args.out)
     omni = opened(args)
-    _warn_of_a_stranger(omni)
+    _warn_if_not_nano(omni)
     with open_set(args.set) as items:
         chosen = _chosen(items, args)
         _check_speech(omni, chosen)
         scores, failures = _score(omni, chosen, args.greedy)
-    facts = _facts(args, omni, chosen, scores, failures)
+    results = _results(args, omni, chosen, scores, failures)
     if args.out is not None:
-        text = json.dumps(facts, indent=1, ensure_ascii=False)
+        text = json.dumps(results, indent=1, ensure_ascii=False)
         write_whole(args.out, f"{text}\n".encode())
     if args.format == "json":
-        print_json(facts)
+        print_json(results)
     else:
-        print_table(_table(scores, facts["bundle"]))
+        print_table(_table(scores, results["bundle"]))
     return 0
 
 
-def _warn_of_a_stranger(omni: Omni) -> None:
+def _warn_if_not_nano(omni: Omni) -> None:
     """A checkpoint that was trained on this world has a token for each of its words."""
     split = [word for word in WORDS if len(omni.tokenizer.encode(f" {word}")) > 1]
     if split:
@@ -82,7 +82,7 @@ def _warn_of_a_stranger(omni: Omni) -> None:
         )
 
 
-def _chosen(items: Sequence[Asked], args: Namespace) -> list[Asked]:
+def _chosen(items: Sequence[HeldOutItem], args: Namespace) -> list[HeldOutItem]:
     """The items of the skills asked for. Raises `OmnijetError` if one has none."""
     held = {item.skill for item in items}
     if lacking := [skill for skill in args.skill or () if skill not in held]:
@@ -97,7 +97,7 @@ def _chosen(items: Sequence[Asked], args: Namespace) -> list[Asked]:
     return [item for item in items if item.skill in skills and item.number < most]
 
 
-def _check_speech(omni: Omni, chosen: Sequence[Asked]) -> None:
+def _check_speech(omni: Omni, chosen: Sequence[HeldOutItem]) -> None:
     """A missing recogniser or voice is told before the first question, not after the last."""
     spoken = [item for item in chosen if item.skill == "speak"]
     if spoken:
@@ -106,17 +106,19 @@ def _check_speech(omni: Omni, chosen: Sequence[Asked]) -> None:
         omni.bundle.voice_id(voice)
 
 
-def _score(omni: Omni, chosen: list[Asked], greedy: bool) -> tuple[list[Score], list[Failure]]:
+def _score(
+    omni: Omni, chosen: list[HeldOutItem], greedy: bool
+) -> tuple[list[Score], list[Failure]]:
     with stage_progress() as report:
-        scores, failures = understanding(omni, chosen, report)
-        spoken, misheard = speech(omni, chosen, greedy, report)
+        scores, failures = answer_scores(omni, chosen, report)
+        spoken, misheard = speech_scores(omni, chosen, greedy, report)
     return scores + spoken, failures + misheard
 
 
-def _facts(
+def _results(
     args: Namespace,
     omni: Omni,
-    items: list[Asked],
+    items: list[HeldOutItem],
     scores: list[Score],
     failures: list[Failure],
 ) -> dict[str, Any]:

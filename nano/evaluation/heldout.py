@@ -27,7 +27,7 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HeldOutItem:
     """One conversation.
 
     Attributes:
@@ -49,7 +49,7 @@ class Asked:
 
 
 @contextmanager
-def open_set(path: Path = HELD_OUT) -> Iterator[list[Asked]]:
+def open_set(path: Path = HELD_OUT) -> Iterator[list[HeldOutItem]]:
     """Yields the items while their media lie in a temporary folder.
 
     Raises:
@@ -83,9 +83,9 @@ def _check_names(file: zipfile.ZipFile, path: Path) -> None:
             )
 
 
-def _read(lines: list[str], folder: Path, path: Path) -> list[Asked]:
+def _read(lines: list[str], folder: Path, path: Path) -> list[HeldOutItem]:
     faults: list[str] = []
-    items: list[Asked] = []
+    items: list[HeldOutItem] = []
     counts = dict.fromkeys(SKILLS, 0)
     for number, line in enumerate(lines, start=1):
         try:
@@ -171,7 +171,7 @@ def _are_codes(codes: Any) -> bool:
     )
 
 
-def _item(data: dict[str, Any], folder: Path, counts: dict[str, int]) -> Asked:
+def _item(data: dict[str, Any], folder: Path, counts: dict[str, int]) -> HeldOutItem:
     skill = data["skill"]
     system = {"role": "system", "content": [{"type": "text", "text": SPEECH_SYSTEM_PROMPT}]}
     messages: list[Message] = [system]
@@ -180,7 +180,7 @@ def _item(data: dict[str, Any], folder: Path, counts: dict[str, int]) -> Asked:
         messages.append({"role": "user", "content": parts})
         messages.append({"role": "assistant", "content": turn["answer"]})
     aloud = skill == "speak"
-    return Asked(
+    return HeldOutItem(
         skill,
         counts[skill],
         tuple(messages[:-1]),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from omnijet.nano.evaluation.answers import LONGEST_TEXT, Failure, Report
-from omnijet.nano.evaluation.heldout import Asked
+from omnijet.nano.evaluation.answers import LONGEST_TEXT, Failure, Progress
+from omnijet.nano.evaluation.heldout import HeldOutItem
 from omnijet.nano.evaluation.recogniser import RATE_HZ, Recogniser
 from omnijet.nano.evaluation.scores import Score, word_error_rate, word_errors
 from omnijet.nano.world.speech_mel import SPEECH_RATE_HZ, speech_mel, to_speech_rate
@@ -20,24 +20,24 @@ LONGEST_CODES = 600  # 12 s: no answer is as long
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class WordErrors:
     """Word edits of each reply, and how many words it should have had."""
 
     errors: list[int]
     words: list[int]
 
 
-def speech(
-    omni: Omni, items: Sequence[Asked], greedy: bool, report: Report
+def speech_scores(
+    omni: Omni, items: Sequence[HeldOutItem], greedy: bool, report: Progress
 ) -> tuple[list[Score], list[Failure]]:
-    """Word error rates of each row of `heard`."""
-    rows, failures = heard(omni, items, greedy, report)
+    """Word error rates of each row of `spoken_word_errors`."""
+    rows, failures = spoken_word_errors(omni, items, greedy, report)
     return [word_error_rate(name, row.errors, row.words) for name, row in rows.items()], failures
 
 
-def heard(
-    omni: Omni, items: Sequence[Asked], greedy: bool, report: Report
-) -> tuple[dict[str, Heard], list[Failure]]:
+def spoken_word_errors(
+    omni: Omni, items: Sequence[HeldOutItem], greedy: bool, report: Progress
+) -> tuple[dict[str, WordErrors], list[Failure]]:
     """What was misheard at every stage, of all replies and per voice."""
     asked = [item for item in items if item.skill == "speak"]
     if not asked:
@@ -59,14 +59,14 @@ def heard(
     for stage in STAGES:
         for voice in (None, *(voices if len(voices) > 1 else ())):
             chosen = [n for n, item in enumerate(asked) if voice in (None, item.voice)]
-            rows[f"speak, {stage}" + (f", {voice}" if voice else "")] = Heard(
+            rows[f"speak, {stage}" + (f", {voice}" if voice else "")] = WordErrors(
                 [errors[stage][number] for number in chosen],
                 [len(asked[number].answer.split()) for number in chosen],
             )
     return rows, failures
 
 
-def _stages(omni: Omni, item: Asked, greedy: bool) -> dict[str, tuple[Array, int]]:
+def _stages(omni: Omni, item: HeldOutItem, greedy: bool) -> dict[str, tuple[Array, int]]:
     """The answer as said by the engine, and by more and more of the model."""
     assert item.original is not None
     original = load_audio(item.original, RATE_HZ)

@@ -22,10 +22,10 @@ from omnijet.export.synthetic.checkpoint import PREPROCESSOR
 from omnijet.export.synthetic.tokenizer import write_tokenizer
 from omnijet.nano.config import VOICES, config
 from omnijet.nano.training.corpus import corpus
-from omnijet.nano.training.dit import voices
+from omnijet.nano.training.dit import voice_conditions
 from omnijet.nano.training.reply_speech import spoken_replies
 from omnijet.nano.training.stage import stage_parser
-from omnijet.nano.training.talker import VOICE_TOKEN, folded
+from omnijet.nano.training.talker import VOICE_TOKEN, fold_prompt_row
 from omnijet.nano.training.tokenizer import generation_config, model_dims
 
 CHECKPOINT = Path(__file__).parent.parent / "checkpoint"
@@ -46,14 +46,14 @@ PARTS = {
 """Of each stage: what its names begin with, and what they do in a checkpoint."""
 
 
-def trained(folder: Path) -> dict[str, Tensor]:
+def trained_tensors(folder: Path) -> dict[str, Tensor]:
     """The checkpoint's tensors, by name and dtype of the published files."""
     found: dict[str, Tensor] = {}
     for stage, prefixes in PARTS.items():
         path = folder / f"{stage}.pt"
         state = torch.load(path, weights_only=True)["model"]
         if stage == "talker_tuned":
-            state = folded(state)
+            state = fold_prompt_row(state)
         for name, tensor in state.items():
             for prefix, full in prefixes.items():
                 if name.startswith(prefix):
@@ -74,7 +74,7 @@ def write_checkpoint(folder: Path, out: Path) -> Path:
     """Writes the whole folder anew; its model card stays."""
     card = out / "README.md"
     kept = card.read_text(encoding="utf-8") if card.exists() else None
-    tensors = trained(folder)
+    tensors = trained_tensors(folder)
     dims = model_dims()
     with staged_folder(out, replace=True) as staging:
         _write_json(staging / "config.json", config())
@@ -96,7 +96,7 @@ def _speakers(folder: Path) -> dict[str, dict[str, Any]]:
             "cond": torch.from_numpy(cond)[None],
             "ref_mel": torch.from_numpy(mel)[None],
         }
-        for name, (cond, mel) in voices(spoken_replies(folder)).items()
+        for name, (cond, mel) in voice_conditions(spoken_replies(folder)).items()
     }
 
 

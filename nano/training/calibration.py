@@ -21,7 +21,7 @@ from rich.progress import track
 
 from omnijet.nano.training.heldout import Archive, store
 from omnijet.nano.world import words
-from omnijet.nano.world.skills import Item, Said, converse, hear, see, watch
+from omnijet.nano.world.skills import Item, Utterance, converse, hear, see, watch
 from omnijet.nano.world.speech import seen_manner
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 
@@ -42,7 +42,7 @@ def texts(item: Item) -> Iterator[str]:
     """All that is said in an item, the last answer too."""
     for parts, answer in item.turns:
         yield answer
-        yield from (part.text for part in parts if isinstance(part, Said))
+        yield from (part.text for part in parts if isinstance(part, Utterance))
 
 
 def conversation(item: Item, number: int, archive: Archive, rng: Random) -> list[dict[str, Any]]:

@@ -29,13 +29,13 @@ REF_MEL_FRAMES = 400
 SPEAKER_WIDTH = 192
 
 
-def dit() -> Qwen2_5OmniToken2WavDiTModel:
+def new_dit() -> Qwen2_5OmniToken2WavDiTModel:
     """Fresh; modulations start at zero, so that every block starts as the identity."""
     torch.manual_seed(4)
-    facts = Qwen2_5OmniDiTConfig(**config()["token2wav_config"]["dit_config"])
-    facts.dropout = 0.0
-    facts._attn_implementation = "sdpa"
-    net = Qwen2_5OmniToken2WavDiTModel(facts)
+    net_config = Qwen2_5OmniDiTConfig(**config()["token2wav_config"]["dit_config"])
+    net_config.dropout = 0.0
+    net_config._attn_implementation = "sdpa"
+    net = Qwen2_5OmniToken2WavDiTModel(net_config)
     for block in net.transformer_blocks:
         nn.init.zeros_(block.attn_norm.linear.weight)
         nn.init.zeros_(block.attn_norm.linear.bias)
@@ -46,7 +46,7 @@ def dit() -> Qwen2_5OmniToken2WavDiTModel:
     return net
 
 
-def voices(replies: list[Spoken]) -> dict[str, tuple[Array, Array]]:
+def voice_conditions(replies: list[Spoken]) -> dict[str, tuple[Array, Array]]:
     """Of each voice: condition f32[192] (a seeded direction), reference mel f32[400, 80]."""
     made = {}
     for number, name in enumerate(VOICES):
@@ -65,7 +65,7 @@ class Batches:
         self.replies = sorted(replies, key=lambda reply: len(reply.mel))
         self.codes = [codec.encode(reply.mel, reply.voice) for reply in self.replies]
         self.names = list(VOICES)
-        known = voices(replies)
+        known = voice_conditions(replies)
         silence = (np.zeros(SPEAKER_WIDTH), np.zeros((REF_MEL_FRAMES, 80)))
         rows = [*(known[name] for name in self.names), silence]
         self.conds = torch.tensor(np.stack([cond for cond, _ in rows])).float()
@@ -122,7 +122,7 @@ def velocity(
 def main() -> None:
     args = stage_parser(__doc__).parse_args()
     torch.set_num_threads(args.threads)
-    net, batches = dit(), Batches(args.folder)
+    net, batches = new_dit(), Batches(args.folder)
 
     def step(number: int) -> Losses:
         mels, codes, frames, speakers = batches.draw(number)
@@ -134,8 +134,8 @@ def main() -> None:
         made = velocity(net, x, time, codes, frames, batches.conds[speakers], views[speakers])
         real = (torch.arange(mels.shape[1])[None, :] < frames[:, None])[..., None]
         error = ((made - (mels - noise)).square() * real).sum((1, 2)) / (frames * 80)
-        told = speakers < len(batches.names)
-        return {"loss": error.mean(), "told": error[told].mean().detach()}
+        conditioned = speakers < len(batches.names)
+        return {"loss": error.mean(), "conditioned": error[conditioned].mean().detach()}
 
     train(PLAN, args.folder, net, step)
 

@@ -18,7 +18,7 @@ from rich.progress import track
 from omnijet.nano.training.banks import heard_bank
 from omnijet.nano.training.hearing import Listener
 from omnijet.nano.training.sight import FRAME_SIZE, Viewer, enlarged, patches_of
-from omnijet.nano.training.towers import hear, log_mels, look
+from omnijet.nano.training.towers import encode_pictures, encode_sounds, log_mels
 from omnijet.nano.world.clips import SIZE as CLIP_SIZE
 from omnijet.nano.world.clips import soundtrack
 from omnijet.nano.world.pictures import draw_scene
@@ -68,8 +68,8 @@ class Features:
 def features(folder: Path, seed: int = 0) -> Features:
     """Reads them, or encodes everything first (a few minutes)."""
     loaded = {
-        **_kept("heard", folder, "hearing", lambda: _heard(folder, seed)),
-        **_kept("seen", folder, "sight", lambda: _seen(folder, seed)),
+        **_cached("heard", folder, "hearing", lambda: _encode_all_sounds(folder, seed)),
+        **_cached("seen", folder, "sight", lambda: _encode_all_pictures(folder, seed)),
     }
     takes = Sounds(loaded["takes"], loaded["take_edges"], loaded["take_frames"])
     tracks = Sounds(loaded["tracks"], loaded["track_edges"], loaded["track_frames"])
@@ -78,7 +78,7 @@ def features(folder: Path, seed: int = 0) -> Features:
     )
 
 
-def _kept(
+def _cached(
     name: str, folder: Path, stage: str, make: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """What a file holds; made first if there is none, or the encoder was trained anew since."""
@@ -92,7 +92,7 @@ def _kept(
         return {key: file[key] for key in file}
 
 
-def _heard(folder: Path, seed: int) -> dict[str, Any]:
+def _encode_all_sounds(folder: Path, seed: int) -> dict[str, Any]:
     net = Listener()
     net.load_state_dict(torch.load(folder / "hearing.pt", weights_only=True)["model"])
     tower = net.tower.eval()
@@ -106,7 +106,7 @@ def _heard(folder: Path, seed: int) -> dict[str, Any]:
             batch.append(sound)
             if len(batch) == BATCH or number == total:
                 mels, lengths = log_mels(batch)
-                made, own = hear(tower, mels, lengths)
+                made, own = encode_sounds(tower, mels, lengths)
                 rows += [row[:count].half().numpy() for row, count in zip(made, own, strict=True)]
                 counts += own
                 frames += lengths
@@ -134,7 +134,7 @@ def _heard(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def _seen(folder: Path, seed: int) -> dict[str, Any]:
+def _encode_all_pictures(folder: Path, seed: int) -> dict[str, Any]:
     net = Viewer()
     net.load_state_dict(torch.load(folder / "sight.pt", weights_only=True)["model"])
     tower = net.tower.eval()
@@ -144,14 +144,14 @@ def _seen(folder: Path, seed: int) -> dict[str, Any]:
     for count, colour, shape in track(kinds, "encoding pictures"):
         drawn = [patches_of(draw_scene(count, colour, shape, rng)) for _ in range(PICTURES)]
         patches = torch.from_numpy(np.stack([part for part, _ in drawn]))
-        pictures.append(look(tower, patches, *drawn[0][1]).half().numpy())
+        pictures.append(encode_pictures(tower, patches, *drawn[0][1]).half().numpy())
     for colour, shape in track(list(product(COLOURS, SHAPES)), "encoding frames"):
         drawn = [
             patches_of(enlarged(draw_scene(1, colour, shape, rng, CLIP_SIZE)))
             for _ in range(FRAMES)
         ]
         patches = torch.from_numpy(np.stack([part for part, _ in drawn]))
-        frames.append(look(tower, patches, *drawn[0][1]).half().numpy())
+        frames.append(encode_pictures(tower, patches, *drawn[0][1]).half().numpy())
     assert drawn[0][1] == (FRAME_SIZE[1] // 14, FRAME_SIZE[0] // 14)
     shape4 = (4, len(COLOURS), len(SHAPES))
     return {

@@ -20,7 +20,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAu
 from omnijet.nano.config import config
 from omnijet.nano.training.banks import heard_bank
 from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
-from omnijet.nano.training.towers import hear, log_mels
+from omnijet.nano.training.towers import encode_sounds, log_mels
 from omnijet.nano.world.bank import Bank
 from omnijet.nano.world.clips import soundtrack
 from omnijet.nano.world.sounds import add_noise
@@ -40,14 +40,14 @@ class Listener(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(1)
-        facts = Qwen2_5OmniAudioEncoderConfig(**config()["thinker_config"]["audio_config"])
-        facts._attn_implementation = "sdpa"
-        self.tower = Qwen2_5OmniAudioEncoder(facts)
-        self.context = nn.Conv1d(facts.output_dim, facts.output_dim, 9, padding=4)
-        self.head = nn.Linear(facts.output_dim, len(LABELS) + 1)
+        net_config = Qwen2_5OmniAudioEncoderConfig(**config()["thinker_config"]["audio_config"])
+        net_config._attn_implementation = "sdpa"
+        self.tower = Qwen2_5OmniAudioEncoder(net_config)
+        self.context = nn.Conv1d(net_config.output_dim, net_config.output_dim, 9, padding=4)
+        self.head = nn.Linear(net_config.output_dim, len(LABELS) + 1)
 
     def forward(self, mels: Tensor, lengths: list[int]) -> tuple[Tensor, list[int]]:
-        features, counts = hear(self.tower, mels, lengths)
+        features, counts = encode_sounds(self.tower, mels, lengths)
         x = gelu(self.context(features.transpose(1, 2))).transpose(1, 2) + features
         return self.head(x).log_softmax(-1), counts
 

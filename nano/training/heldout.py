@@ -26,7 +26,7 @@ from omnijet.nano.training.codec import Codec
 from omnijet.nano.training.stage import stage_parser
 from omnijet.nano.world import words
 from omnijet.nano.world.clips import write_clip
-from omnijet.nano.world.skills import Item, Part, Said, Shown, converse, hear, see, watch
+from omnijet.nano.world.skills import Item, Part, Picture, Utterance, converse, hear, see, watch
 from omnijet.nano.world.sounds import add_noise
 from omnijet.nano.world.speech import RATE_HZ, REPLY_MANNERS, UNSEEN, Manner, say, seen_manner
 from omnijet.nano.world.speech_mel import speech_mel, to_speech_rate
@@ -57,12 +57,12 @@ class Archive:
 
 def draw(skill: str, rng: Random) -> Item:
     if skill == "hear":
-        return hear(rng, words.test_text(rng, words.utterance))
+        return hear(rng, words.held_out_text(rng, words.utterance))
     if skill == "see":
         return see(rng)
     if skill == "watch":
         return watch(rng)
-    number = words.test_text(rng, words.number)
+    number = words.held_out_text(rng, words.number)
     return converse(rng, (number,))
 
 
@@ -70,7 +70,7 @@ def entry(item: Item, number: int, archive: Archive, rng: Random) -> dict[str, A
     """An item with its media written: what a line of `items.jsonl` holds."""
     unseen = number % 2 == 0
     manner = rng.choice(UNSEEN) if unseen else seen_manner(rng)
-    heard = any(isinstance(part, Said) for parts, _ in item.turns for part in parts)
+    heard = any(isinstance(part, Utterance) for parts, _ in item.turns for part in parts)
     turns = []
     for turn, (parts, answer) in enumerate(item.turns):
         name = f"{item.skill}/{number:03d}" + (f"-{turn}" if turn else "")
@@ -88,11 +88,11 @@ def store(part: Part, name: str, manner: Manner, archive: Archive, rng: Random) 
     """A part of a message with its medium written."""
     if isinstance(part, str):
         return {"type": "text", "text": part}
-    if isinstance(part, Said):
+    if isinstance(part, Utterance):
         samples = say(part.text, manner).astype(np.float32) / 32768
         noisy = add_noise(samples, np.random.default_rng(rng.randrange(1 << 31)))
         return archive.sound(f"{name}.ogg", noisy)
-    if isinstance(part, Shown):
+    if isinstance(part, Picture):
         buffer = io.BytesIO()
         part.draw().save(buffer, "PNG")
         archive.file.writestr(f"{name}.png", buffer.getvalue())

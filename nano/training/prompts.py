@@ -11,7 +11,7 @@ import numpy as np
 from omnijet.nano.training.features import TAKES, Features
 from omnijet.nano.training.tokenizer import model_dims, tokenizer
 from omnijet.nano.world.clips import Clip
-from omnijet.nano.world.skills import Item, Part, Said, Shown
+from omnijet.nano.world.skills import Item, Part, Picture, Utterance
 from omnijet.nano.world.words import COLOURS, SHAPES
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.prompt.chat import DEFAULT_CHAT_TEMPLATE, render_chat
@@ -21,12 +21,12 @@ from omnijet.runtime.prompt.tmrope import tmrope_positions
 
 IMAGE_GRID, FRAME_GRID = (1, 8, 8), (16, 32)  # patches
 MERGE = 2
-UNANSWERED = -100
+IGNORED = -100
 _PROMPT = np.zeros(1)  # stands for a medium that the template only names
 
 
 @dataclass(frozen=True, slots=True)
-class Laid:
+class TrainingExample:
     """A conversation laid out.
 
     Attributes:
@@ -43,14 +43,14 @@ class Laid:
 
 
 @dataclass(slots=True)
-class Layout:
+class ExampleBuilder:
     """Lays items out over encoded media."""
 
     features: Features
     utterances: dict[str, list[int]]  # text -> numbers in the bank
     _media: dict[int, list[Array]] = field(default_factory=dict)
 
-    def lay(self, item: Item, rng: Random, system: str | None) -> Laid:
+    def example(self, item: Item, rng: Random, system: str | None) -> TrainingExample:
         """`system` None leaves it to the template."""
         tokens = model_dims().tokens
         self._media = {tokens.audio: [], tokens.image: [], tokens.video: []}
@@ -64,7 +64,7 @@ class Layout:
             for part in parts:
                 medium, expansion = self._put(part, rng, sounds, grids)
                 shown.append(medium)
-                images += isinstance(part, Shown)
+                images += isinstance(part, Picture)
                 if expansion is not None:
                     expansions.append(expansion)
             messages += [Message("user", tuple(shown)), Message("assistant", (Text(answer),))]
@@ -80,7 +80,7 @@ class Layout:
             token_ids=tokens,
         )
         media = {key: np.concatenate(rows) for key, rows in self._media.items() if rows}
-        return Laid(ids, positions[:, 0], _labels(ids), media)
+        return TrainingExample(ids, positions[:, 0], _labels(ids), media)
 
     def _put(
         self, part: Part, rng: Random, sounds: list[int], grids: list[tuple[int, int, int]]
@@ -88,13 +88,13 @@ class Layout:
         tokens, made = model_dims().tokens, self.features
         if isinstance(part, str):
             return Text(part), None
-        if isinstance(part, Said):
+        if isinstance(part, Utterance):
             take = TAKES * rng.choice(self.utterances[part.text]) + rng.randrange(TAKES)
             sounds.append(int(made.takes.frames[take]))
             rows = made.takes[take]
             self._media[tokens.audio].append(rows)
             return Audio(_PROMPT), Expansion(tokens.audio, np.full(len(rows), tokens.audio))
-        if isinstance(part, Shown):
+        if isinstance(part, Picture):
             where = (part.count - 1, COLOURS.index(part.colour), SHAPES.index(part.shape))
             kind = made.pictures[where]
             rows = kind[rng.randrange(len(kind))].astype(np.float32)
@@ -121,19 +121,21 @@ class Layout:
         return interleave_clip(grid, 1.0, len(heard), tokens, MERGE)
 
 
-def thinned(laid: Laid, keep: float, rng: np.random.Generator) -> Laid:
+def thin_clip(example: TrainingExample, keep: float, rng: np.random.Generator) -> TrainingExample:
     """The same clip with a random part of its picture cells: each where it was."""
     video = model_dims().tokens.video
-    cells = laid.ids == video
-    kept = ~cells | (rng.random(laid.ids.size) < keep)
-    media = dict(laid.media)
+    cells = example.ids == video
+    kept = ~cells | (rng.random(example.ids.size) < keep)
+    media = dict(example.media)
     media[video] = media[video][kept[cells]]
-    return Laid(laid.ids[kept], laid.positions[:, kept], laid.labels[kept], media)
+    return TrainingExample(
+        example.ids[kept], example.positions[:, kept], example.labels[kept], media
+    )
 
 
 def _labels(ids: Array) -> Array:
     """What is to be written after each id: the assistant's words and their end."""
-    labels = np.full(ids.size, UNANSWERED)
+    labels = np.full(ids.size, IGNORED)
     start, end = (tokenizer().encode(mark)[0] for mark in ("<|im_start|>", "<|im_end|>"))
     role = tokenizer().encode("assistant\n")
     opened = len(role) + 1

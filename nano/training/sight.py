@@ -23,7 +23,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniVi
 from omnijet.export.synthetic.checkpoint import PREPROCESSOR
 from omnijet.nano.config import config
 from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
-from omnijet.nano.training.towers import look
+from omnijet.nano.training.towers import encode_pictures
 from omnijet.nano.world.clips import SIZE as CLIP_SIZE
 from omnijet.nano.world.pictures import draw_scene
 from omnijet.nano.world.words import COLOURS, SHAPES
@@ -34,7 +34,7 @@ PLAN = Plan("sight", steps=3400, rate=2e-3, warmup=100)
 PICTURES, FRAMES = 40, 8  # of a batch; frames have eight times the patches
 FRAME_SIZE = (448, 224)  # what the loader makes of a clip's 160 x 80
 FRAME_STEPS = 5  # every so many steps see frames
-FACTS = Preprocessing.from_preprocessor_config(PREPROCESSOR)
+PREPROCESSING = Preprocessing.from_preprocessor_config(PREPROCESSOR)
 
 
 class Viewer(nn.Module):
@@ -43,21 +43,21 @@ class Viewer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(2)
-        facts = Qwen2_5OmniVisionEncoderConfig(**config()["thinker_config"]["vision_config"])
-        facts._attn_implementation = "sdpa"
-        self.tower = Qwen2_5OmniVisionEncoder(facts)
-        self.mix = nn.Linear(facts.out_hidden_size, 128)
+        net_config = Qwen2_5OmniVisionEncoderConfig(**config()["thinker_config"]["vision_config"])
+        net_config._attn_implementation = "sdpa"
+        self.tower = Qwen2_5OmniVisionEncoder(net_config)
+        self.mix = nn.Linear(net_config.out_hidden_size, 128)
         self.heads = nn.Linear(128, len(COLOURS) + len(SHAPES) + 4)
 
     def forward(self, patches: Tensor, height: int, width: int) -> Tensor:
-        seen = look(self.tower, patches, height, width)
+        seen = encode_pictures(self.tower, patches, height, width)
         logits: Tensor = self.heads(gelu(self.mix(seen)).mean(1))
         return logits
 
 
 def patches_of(image: Image.Image) -> tuple[np.ndarray, tuple[int, int]]:
     """f32[patches, width of one], (rows, columns)."""
-    patches, (_, height, width) = image_patches(image, FACTS, "picture")
+    patches, (_, height, width) = image_patches(image, PREPROCESSING, "picture")
     return patches.reshape(-1, patches.shape[-1]), (height, width)
 
 

@@ -27,10 +27,10 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTa
 
 from omnijet.nano.config import VOICES, config
 from omnijet.nano.training.codec import CODES, Codec
-from omnijet.nano.training.prompts import thinned
+from omnijet.nano.training.prompts import thin_clip
 from omnijet.nano.training.reply_speech import spoken_lines, spoken_replies
 from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
-from omnijet.nano.training.thinker import KEPT, Draws, TextNet, embedding
+from omnijet.nano.training.thinker import KEPT, Conversations, ThinkerNet, embedding
 from omnijet.nano.training.tokenizer import model_dims, tokenizer
 from omnijet.nano.training.word_times import word_ends
 from omnijet.nano.world.words import REPLY_WORDS
@@ -39,46 +39,46 @@ PLAN = Plan("talker", steps=6000, rate=1.5e-3, warmup=200)
 TUNED = Plan("talker_tuned", steps=1500, rate=1.2e-3, warmup=50)
 BATCH = 16
 PENALTY = 1.05
-CONFUSED = 0.1  # of the codes heard back are others than those said
+CORRUPTED = 0.1  # of the codes heard back are others than those said
 VOICE_TOKEN = 20  # from the first special id
 END = CODES  # class of the end mark; code c is class c - 1
-ASKED_LAYER = 3  # after so many layers the words must be known
-ASKED_WEIGHT = 0.5
+WORD_LAYER = 3  # after so many layers the words must be known
+WORD_WEIGHT = 0.5
 WORD_CLASSES = {word: number for number, word in enumerate(REPLY_WORDS)}
 NO_WORD = len(REPLY_WORDS)  # class of what follows the last word
 
 
-class CodeNet(nn.Module):
+class TalkerNet(nn.Module):
     """The Talker's tables, decoder and head."""
 
     used: Tensor  # ids that are ever said
 
     def __init__(self) -> None:
         super().__init__()
-        facts = Qwen2_5OmniTalkerConfig(**config()["talker_config"])
-        facts._attn_implementation = "sdpa"
-        facts.use_cache = False
-        self.model = Qwen2_5OmniTalkerModel(facts)
+        net_config = Qwen2_5OmniTalkerConfig(**config()["talker_config"])
+        net_config._attn_implementation = "sdpa"
+        net_config.use_cache = False
+        self.model = Qwen2_5OmniTalkerModel(net_config)
         torch.manual_seed(8)
-        width = facts.embedding_size
+        width = net_config.embedding_size
         for layer in self.model.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=0.7 / layer.in_features**0.5)
-        self.project = nn.Linear(width, facts.hidden_size)
+        self.project = nn.Linear(width, net_config.hidden_size)
         nn.init.normal_(self.project.weight, std=1 / width**0.5)
-        self.head = nn.Linear(facts.hidden_size, facts.vocab_size, bias=False)
+        self.head = nn.Linear(net_config.hidden_size, net_config.vocab_size, bias=False)
         # rows of ids that are never said stay zero, here and (but for row 0) in the table
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.model.embed_tokens.weight)
         codec = model_dims().codec
         used = torch.tensor([*range(1, CODES + 1), codec.eos])
-        marks = torch.tensor([codec.pad, codec.bos])
+        openers = torch.tensor([codec.pad, codec.bos])
         with torch.no_grad():
             rows = torch.randn(len(used) + 2, width)
-            self.model.embed_tokens.weight[torch.cat([used, marks])] = rows
-            self.head.weight[used] = torch.randn(len(used), facts.hidden_size) * 0.02
+            self.model.embed_tokens.weight[torch.cat([used, openers])] = rows
+            self.head.weight[used] = torch.randn(len(used), net_config.hidden_size) * 0.02
         self.register_buffer("used", used, persistent=False)
-        self.words = nn.Linear(facts.hidden_size, 2 * (NO_WORD + 1))
+        self.words = nn.Linear(net_config.hidden_size, 2 * (NO_WORD + 1))
 
     def forward(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Of summed rows f32[batch, L, width]: hidden states, and logits
@@ -87,7 +87,7 @@ class CodeNet(nn.Module):
             inputs_embeds=self.project(rows), position_ids=positions[None].expand(3, -1, -1),
             output_hidden_states=True,
         )  # fmt: skip
-        words = self.words(made.hidden_states[ASKED_LAYER]).unflatten(-1, (2, -1))
+        words = self.words(made.hidden_states[WORD_LAYER]).unflatten(-1, (2, -1))
         return made.last_hidden_state, words
 
     def log_odds(self, hidden: Tensor, said: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class CodeNet(nn.Module):
         return torch.cat([logits, torch.full_like(logits[..., :1], math.log(never))], -1)
 
 
-class Lines:
+class TalkerExamples:
     """Replies as the Talker is given them."""
 
     def __init__(self, folder: Path, tuned: bool) -> None:
@@ -112,13 +112,13 @@ class Lines:
         self.codes = [codec.encode(reply.mel, reply.voice) for reply in self.replies]
         self.ends = word_ends(folder, self.replies)
         self.table = embedding()
-        self.thinker: TextNet | None = None
+        self.thinker: ThinkerNet | None = None
         if tuned:
-            self.thinker = TextNet()
+            self.thinker = ThinkerNet()
             state = torch.load(folder / "thinker.pt", weights_only=True)["model"]
             self.thinker.load_state_dict(state)
             self.thinker.eval()
-            self.draws = Draws(folder)
+            self.conversations = Conversations(folder)
 
     @torch.no_grad()
     def text_rows(self, text: str, rng: Random) -> tuple[Tensor, Tensor]:
@@ -137,14 +137,14 @@ class Lines:
     def _real_rows(self, text: str, rng: Random) -> tuple[Tensor, Tensor]:
         """Of a conversation in which the Thinker gives this reply."""
         assert self.thinker is not None
-        laid = self.draws.lay(self.draws.asking_for(text, rng), rng)
-        if model_dims().tokens.video in laid.media:  # the answer is in few cells as in all
-            laid = thinned(laid, KEPT, np.random.default_rng(rng.randrange(1 << 31)))
-        x, positions, _ = self.thinker.embed([laid])
+        example = self.conversations.example(self.conversations.asking_for(text, rng), rng)
+        if model_dims().tokens.video in example.media:  # the answer is in few cells as in all
+            example = thin_clip(example, KEPT, np.random.default_rng(rng.randrange(1 << 31)))
+        x, positions, _ = self.thinker.embed([example])
         hidden = self.thinker(x, positions)[0]
         tokens = model_dims().tokens
         media = (tokens.audio, tokens.image, tokens.video)
-        own = x[0] * ~torch.isin(torch.from_numpy(laid.ids), torch.tensor(media))[:, None]
+        own = x[0] * ~torch.isin(torch.from_numpy(example.ids), torch.tensor(media))[:, None]
         spoken = len(tokenizer().encode(text))
         rows = own + hidden
         start = len(rows) - spoken - 1  # the end mark is never fed
@@ -156,7 +156,7 @@ class Lines:
         the word being said and the next (-100 where nothing is to be said)."""
         rng = Random(number)
         first = rng.randrange(len(self.replies) - BATCH)
-        built = [self._line(index, rng) for index in range(first, first + BATCH)]
+        built = [self._example(index, rng) for index in range(first, first + BATCH)]
         longest = max(len(codes) for _, codes, _, _ in built)
         width = self.table.embedding_dim
         rows = torch.zeros(BATCH, longest, width)
@@ -170,7 +170,7 @@ class Lines:
         starts = torch.tensor([rng.randrange(200) for _ in range(BATCH)])
         return rows, fed, said, starts[:, None] + torch.arange(longest), words
 
-    def _line(self, index: int, rng: Random) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _example(self, index: int, rng: Random) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         reply, codes = self.replies[index], torch.from_numpy(self.codes[index])
         prompt, written = self.text_rows(reply.text, rng)
         tokens, codec, table = model_dims().tokens, model_dims().codec, self.table.weight
@@ -178,12 +178,12 @@ class Lines:
         end, pad = table[tokens.tts_eos], table[tokens.tts_pad]
         stream = torch.cat([written[1:], end[None], pad.expand(len(codes), -1)])[: len(codes)]
         rows = torch.cat([prompt, voice[None], written[:1], stream])
-        # id 0 is no code: its row marks the prompt's rows, see `folded`
-        marks = torch.tensor([0] * len(prompt) + [codec.pad, codec.bos])
+        # id 0 is no code: its row marks the prompt's rows, see `fold_prompt_row`
+        openers = torch.tensor([0] * len(prompt) + [codec.pad, codec.bos])
         noise = np.random.default_rng(rng.randrange(1 << 31))
-        confused = torch.from_numpy(noise.random(len(codes)) < CONFUSED)
+        corrupted = torch.from_numpy(noise.random(len(codes)) < CORRUPTED)
         others = torch.from_numpy(noise.integers(1, CODES + 1, len(codes)))
-        fed = torch.cat([marks, torch.where(confused, others, codes)])
+        fed = torch.cat([openers, torch.where(corrupted, others, codes)])
         silent = torch.full((len(prompt) + 1,), -100)
         classes = torch.cat([silent, codes - 1, torch.tensor([END])])
         return rows, fed, classes, self._words(index)
@@ -197,8 +197,8 @@ class Lines:
         return torch.from_numpy(np.stack([known[at], known[at + 1]], -1))
 
 
-def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A trained `CodeNet` as the model has it, where prompt rows carry no codec row.
+def fold_prompt_row(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A trained `TalkerNet` as the model has it, where prompt rows carry no codec row.
 
     In training they carry row 0, which learns to mark them. A vector added to all rows but
     those with a code is the same as one added to all, in the projection's bias, and taken off
@@ -225,23 +225,23 @@ def main() -> None:
     parser.add_argument("--tuned", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    net, lines = CodeNet(), Lines(args.folder, args.tuned)
+    net, examples = TalkerNet(), TalkerExamples(args.folder, args.tuned)
     plan = TUNED if args.tuned else PLAN
     if args.tuned:
         state = torch.load(args.folder / f"{PLAN.name}.pt", weights_only=True)
         net.load_state_dict(state["model"])
 
     def step(number: int) -> Losses:
-        rows, fed, classes, positions, words = lines.batch(number)
-        hidden, asked = net(rows + net.model.embed_tokens(fed), positions)
-        told = classes >= 0
-        logits = net.log_odds(hidden[told], said_before(classes)[told])
-        codes = cross_entropy(logits, classes[told])
-        right = (logits.argmax(-1) == classes[told]).float().mean()
-        reading = cross_entropy(asked[told].flatten(0, 1), words[told].flatten())
-        read = (asked[told].argmax(-1) == words[told]).float().mean(0)
+        rows, fed, classes, positions, words = examples.batch(number)
+        hidden, word_logits = net(rows + net.model.embed_tokens(fed), positions)
+        labelled = classes >= 0
+        logits = net.log_odds(hidden[labelled], said_before(classes)[labelled])
+        codes = cross_entropy(logits, classes[labelled])
+        right = (logits.argmax(-1) == classes[labelled]).float().mean()
+        reading = cross_entropy(word_logits[labelled].flatten(0, 1), words[labelled].flatten())
+        read = (word_logits[labelled].argmax(-1) == words[labelled]).float().mean(0)
         return {
-            "loss": codes + ASKED_WEIGHT * reading, "codes": codes, "right": right,
+            "loss": codes + WORD_WEIGHT * reading, "codes": codes, "right": right,
             "word": read[0], "next": read[1],
         }  # fmt: skip
 

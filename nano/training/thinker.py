@@ -24,12 +24,21 @@ from omnijet.nano.config import config
 from omnijet.nano.training.banks import HEARD, heard_bank
 from omnijet.nano.training.corpus import SYSTEM_PROMPTS
 from omnijet.nano.training.features import features
-from omnijet.nano.training.prompts import UNANSWERED, Laid, Layout, thinned
+from omnijet.nano.training.prompts import IGNORED, ExampleBuilder, TrainingExample, thin_clip
 from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
 from omnijet.nano.training.tokenizer import model_dims
 from omnijet.nano.world.clips import random_clip
-from omnijet.nano.world.skills import Item, Said, Shown, converse, hear, see, watch
-from omnijet.nano.world.words import COLOURS, COUNTS, DIGITS, SEE, SHAPES, WATCH, scene, watched
+from omnijet.nano.world.skills import Item, Picture, Utterance, converse, hear, see, watch
+from omnijet.nano.world.words import (
+    COLOURS,
+    COUNTS,
+    DIGITS,
+    SEE,
+    SHAPES,
+    WATCH,
+    scene,
+    watch_answer,
+)
 
 PLAN = Plan("thinker", steps=4700, rate=1.5e-3, warmup=200)
 BATCH = 28
@@ -53,37 +62,37 @@ SCENES = {
 }
 
 
-class TextNet(nn.Module):
+class ThinkerNet(nn.Module):
     """The Thinker's decoder and head."""
 
     def __init__(self) -> None:
         super().__init__()
-        facts = Qwen2_5OmniTextConfig(**config()["thinker_config"]["text_config"])
-        facts._attn_implementation = "sdpa"
-        facts.use_cache = False
-        self.model = Qwen2_5OmniThinkerTextModel(facts)
+        net_config = Qwen2_5OmniTextConfig(**config()["thinker_config"]["text_config"])
+        net_config._attn_implementation = "sdpa"
+        net_config.use_cache = False
+        self.model = Qwen2_5OmniThinkerTextModel(net_config)
         torch.manual_seed(6)
         for layer in self.model.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=0.7 / layer.in_features**0.5)
         self.model.embed_tokens = embedding()
-        self.lm_head = nn.Linear(facts.hidden_size, facts.vocab_size, bias=False)
+        self.lm_head = nn.Linear(net_config.hidden_size, net_config.vocab_size, bias=False)
 
-    def embed(self, batch: Sequence[Laid]) -> tuple[Tensor, Tensor, Tensor]:
+    def embed(self, batch: Sequence[TrainingExample]) -> tuple[Tensor, Tensor, Tensor]:
         """Padded on the right: inputs f32[batch, L, width], positions i64[3, batch, L],
         labels i64[batch, L]."""
-        longest = max(laid.ids.size for laid in batch)
+        longest = max(example.ids.size for example in batch)
         x = torch.zeros(len(batch), longest, self.lm_head.in_features)
         positions = torch.zeros(3, len(batch), longest, dtype=torch.long)
-        labels = torch.full((len(batch), longest), UNANSWERED)
-        for row, laid in enumerate(batch):
-            ids = torch.from_numpy(laid.ids)
+        labels = torch.full((len(batch), longest), IGNORED)
+        for row, example in enumerate(batch):
+            ids = torch.from_numpy(example.ids)
             own = self.model.embed_tokens(ids)
-            for placeholder, rows in laid.media.items():
+            for placeholder, rows in example.media.items():
                 own[ids == placeholder] = torch.from_numpy(rows)
             x[row, : ids.numel()] = own
-            positions[:, row, : ids.numel()] = torch.from_numpy(laid.positions)
-            labels[row, : ids.numel()] = torch.from_numpy(laid.labels)
+            positions[:, row, : ids.numel()] = torch.from_numpy(example.positions)
+            labels[row, : ids.numel()] = torch.from_numpy(example.labels)
         return x, positions, labels
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
@@ -92,7 +101,7 @@ class TextNet(nn.Module):
         return hidden
 
 
-class Draws:
+class Conversations:
     """Random conversations, laid out."""
 
     def __init__(self, folder: Path) -> None:
@@ -102,7 +111,7 @@ class Draws:
             utterances[text].append(index)
         self.texts = bank.texts[:HEARD]
         self.numbers = [text for text in self.texts if set(text.split()) <= set(DIGITS)]
-        self.layout = Layout(features(folder), dict(utterances))
+        self.builder = ExampleBuilder(features(folder), dict(utterances))
 
     def item(self, rng: Random) -> Item:
         kind = rng.random()
@@ -114,52 +123,52 @@ class Draws:
         """A conversation answered by this text. A string that no one in the bank says
         answers some other utterance: the Talker must trust the words, not the question."""
         parts = text.split()
-        if text in map(watched, COLOURS):
+        if text in map(watch_answer, COLOURS):
             clip = random_clip(rng)
             while clip.answer != parts[-1]:
                 clip = random_clip(rng)
             return Item("watch", (((clip, WATCH), text),))
         is_scene = len(parts) == 3 and text in SCENES
         if is_scene and rng.random() < 0.6:
-            shown = Shown(COUNTS.index(parts[0]) + 1, parts[1], parts[2].rstrip("s"), 0)
+            shown = Picture(COUNTS.index(parts[0]) + 1, parts[1], parts[2].rstrip("s"), 0)
             return Item("see", (((shown, SEE), text),))
         if len(parts) > 1 or text == "stop":
-            said = text if text in self.layout.utterances else rng.choice(self.texts)
-            return Item("hear", (((Said(said),), text),))
+            said = text if text in self.builder.utterances else rng.choice(self.texts)
+            return Item("hear", (((Utterance(said),), text),))
         for _ in range(100):
             item = converse(rng, self.numbers)
             if item.answer == text:
                 return item
         return Item(item.skill, (*item.turns[:-1], (item.turns[-1][0], text)))
 
-    def batch(self, number: int, steps: int) -> list[Laid]:
+    def batch(self, number: int, steps: int) -> list[TrainingExample]:
         rng, draws = Random(number), np.random.default_rng((7, number))
         if number % CLIP_STEPS:
-            return [self.lay(self.item(rng), rng) for _ in range(BATCH)]
-        whole = number >= WHOLE_CLIPS_FROM * steps
+            return [self.example(self.item(rng), rng) for _ in range(BATCH)]
+        untrimmed = number >= WHOLE_CLIPS_FROM * steps
         # short batches first teach what is asked; attention must still find it in whole clips
-        kept = 1.0 if whole else KEPT ** draws.random()
+        kept = 1.0 if untrimmed else KEPT ** draws.random()
         clips = int(ROWS / (130 + 512 * kept))
-        return [thinned(self.lay(watch(rng), rng), kept, draws) for _ in range(clips)]
+        return [thin_clip(self.example(watch(rng), rng), kept, draws) for _ in range(clips)]
 
-    def lay(self, item: Item, rng: Random) -> Laid:
-        return self.layout.lay(item, rng, rng.choice((None, None, *SYSTEM_PROMPTS)))
+    def example(self, item: Item, rng: Random) -> TrainingExample:
+        return self.builder.example(item, rng, rng.choice((None, None, *SYSTEM_PROMPTS)))
 
 
 def main() -> None:
     args = stage_parser(__doc__).parse_args()
     torch.set_num_threads(args.threads)
-    net, draws = TextNet(), Draws(args.folder)
+    net, draws = ThinkerNet(), Conversations(args.folder)
 
     def step(number: int) -> Losses:
-        laid = draws.batch(number, PLAN.steps)
-        x, positions, labels = net.embed(laid)
+        batch = draws.batch(number, PLAN.steps)
+        x, positions, labels = net.embed(batch)
         hidden = net(x, positions)
-        asked = labels != UNANSWERED
-        logits = net.lm_head(hidden[asked])
-        loss = cross_entropy(logits, labels[asked])
+        labelled = labels != IGNORED
+        logits = net.lm_head(hidden[labelled])
+        loss = cross_entropy(logits, labels[labelled])
         right = torch.ones_like(labels, dtype=torch.bool)
-        right[asked] = logits.argmax(-1) == labels[asked]
+        right[labelled] = logits.argmax(-1) == labels[labelled]
         exact = right.all(-1).float().mean()
         clips = number % CLIP_STEPS == 0
         # a mean over all steps of a figure that only some have

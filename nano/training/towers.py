@@ -17,8 +17,8 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniVisionEncoder,
 )
 
-from omnijet.runtime.media.audio import DYNAMIC_RANGE, POWER_FLOOR, mel_filters
-from omnijet.runtime.model.audio_plan import audio_token_count
+from omnijet.runtime.media.log_mel import DYNAMIC_RANGE, POWER_FLOOR, mel_filters
+from omnijet.runtime.bundle.dims import audio_token_count
 
 CHUNK = 200  # mel frames
 N_FFT, HOP, RATE_HZ = 400, 160, 16_000
@@ -42,7 +42,7 @@ def log_mels(sounds: Sequence[np.ndarray], n_mels: int = 128) -> tuple[Tensor, l
     return mels * real[:, None], lengths
 
 
-def hear(
+def encode_sounds(
     tower: Qwen2_5OmniAudioEncoder, mels: Tensor, lengths: Sequence[int]
 ) -> tuple[Tensor, list[int]]:
     """Features f32[sounds, 50 * chunks, out], and how many of each row are real."""
@@ -69,12 +69,14 @@ def hear(
         x = x + layer.fc2(gelu(layer.fc1(layer.final_layer_norm(x))))
     x = x.unflatten(1, (-1, 2)).mean(2)
     x = tower.proj(tower.ln_post(x))
-    whole = x.new_zeros(sounds * chunks, *x.shape[1:])
-    whole[used] = x
-    return whole.reshape(sounds, -1, x.shape[-1]), [audio_token_count(n) for n in lengths]
+    padded = x.new_zeros(sounds * chunks, *x.shape[1:])
+    padded[used] = x
+    return padded.reshape(sounds, -1, x.shape[-1]), [audio_token_count(n) for n in lengths]
 
 
-def look(tower: Qwen2_5OmniVisionEncoder, patches: Tensor, height: int, width: int) -> Tensor:
+def encode_pictures(
+    tower: Qwen2_5OmniVisionEncoder, patches: Tensor, height: int, width: int
+) -> Tensor:
     """Features of equal pictures: f32[pictures, height * width, patch] -> [pictures, cells, out].
 
     Windows are a mask over the whole picture instead of an order of their own.
@@ -84,7 +86,7 @@ def look(tower: Qwen2_5OmniVisionEncoder, patches: Tensor, height: int, width: i
     angles = tower.rot_pos_emb(grid)
     cos, sin = torch.cat([angles, angles], -1).cos(), torch.cat([angles, angles], -1).sin()
     window = tower.window_size // tower.patch_size
-    rows, columns = _places(height, width, tower.spatial_merge_size)
+    rows, columns = _patch_positions(height, width, tower.spatial_merge_size)
     own = rows // window * width + columns // window
     inside = own[:, None] == own[None, :]
     for number, block in enumerate(tower.blocks):
@@ -94,7 +96,7 @@ def look(tower: Qwen2_5OmniVisionEncoder, patches: Tensor, height: int, width: i
             part(normed).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
             for part in (attention.q, attention.k, attention.v)
         )
-        q, k = (part * cos + _half_turned(part) * sin for part in (q, k))
+        q, k = (part * cos + _rotate_half(part) * sin for part in (q, k))
         mask = None if number in tower.fullatt_block_indexes else inside
         seen = scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + attention.proj(seen.transpose(1, 2).flatten(2))
@@ -104,7 +106,7 @@ def look(tower: Qwen2_5OmniVisionEncoder, patches: Tensor, height: int, width: i
     return features
 
 
-def _places(height: int, width: int, merge: int) -> tuple[Tensor, Tensor]:
+def _patch_positions(height: int, width: int, merge: int) -> tuple[Tensor, Tensor]:
     """Row and column of each patch, in the order of merged cells."""
 
     def order(index: Tensor) -> Tensor:
@@ -116,6 +118,6 @@ def _places(height: int, width: int, merge: int) -> tuple[Tensor, Tensor]:
     return order(rows.contiguous()), order(columns.contiguous())
 
 
-def _half_turned(x: Tensor) -> Tensor:
+def _rotate_half(x: Tensor) -> Tensor:
     first, second = x.chunk(2, -1)
     return torch.cat([-second, first], -1)

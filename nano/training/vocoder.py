@@ -19,7 +19,7 @@ from omnijet.nano.config import config
 from omnijet.nano.training.reply_speech import Spoken, spoken_replies
 from omnijet.nano.training.stage import Losses, Plan, stage_parser, train
 from omnijet.nano.world.speech_mel import BANDS, FLOOR, HOP, N_FFT, SPEECH_RATE_HZ
-from omnijet.runtime.media.audio import mel_filters
+from omnijet.runtime.media.log_mel import mel_filters
 
 PLAN = Plan("vocoder", steps=3000, rate=2e-3, warmup=100, clip=5.0)
 BATCH, FRAMES = 8, 32
@@ -27,11 +27,11 @@ RESOLUTIONS = ((2048, 240), (1024, 120), (512, 60), (256, 30))
 MEL_WEIGHT = 2.0
 
 
-def vocoder() -> Qwen2_5OmniToken2WavBigVGANModel:
+def new_vocoder() -> Qwen2_5OmniToken2WavBigVGANModel:
     """Fresh, with weights small enough that sound starts quiet."""
     torch.manual_seed(0)
-    facts = config()["token2wav_config"]["bigvgan_config"]
-    net = Qwen2_5OmniToken2WavBigVGANModel(Qwen2_5OmniBigVGANConfig(**facts))
+    net_config = config()["token2wav_config"]["bigvgan_config"]
+    net = Qwen2_5OmniToken2WavBigVGANModel(Qwen2_5OmniBigVGANConfig(**net_config))
     for layer in net.modules():
         if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
             fan = (
@@ -95,7 +95,7 @@ def main() -> None:
     args = stage_parser(__doc__).parse_args()
     torch.set_num_threads(args.threads)
     replies = [reply for reply in spoken_replies(args.folder) if len(reply.mel) > FRAMES]
-    net, distance = vocoder(), SpectralLoss()
+    net, distance = new_vocoder(), SpectralLoss()
 
     def step(number: int) -> Losses:
         mel, wave = crops(replies, number)

@@ -35,9 +35,9 @@ class Bank:
     @staticmethod
     def read(path: Path) -> Bank:
         with np.load(path) as file:
-            facts = json.loads(str(file["facts"]))
-            manners = [Manner(**fact) for fact in facts["manners"]]
-            return Bank(facts["texts"], manners, file["samples"], file["offsets"])
+            described = json.loads(str(file["facts"]))
+            manners = [Manner(**fact) for fact in described["manners"]]
+            return Bank(described["texts"], manners, file["samples"], file["offsets"])
 
 
 def write_bank(path: Path, wanted: Iterable[tuple[str, Manner]], jobs: int = 2) -> Bank:
@@ -49,9 +49,9 @@ def write_bank(path: Path, wanted: Iterable[tuple[str, Manner]], jobs: int = 2) 
         said = pool.map(lambda pair: say(*pair), pairs)
         sounds = list(track(said, f"saying {path.stem}", total=len(pairs)))
     offsets = np.cumsum([0, *map(len, sounds)])
-    facts = {"texts": [t for t, _ in pairs], "manners": [asdict(m) for _, m in pairs]}
+    described = {"texts": [t for t, _ in pairs], "manners": [asdict(m) for _, m in pairs]}
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_suffix(".part.npz")
-    np.savez(staged, facts=json.dumps(facts), samples=np.concatenate(sounds), offsets=offsets)
+    np.savez(staged, facts=json.dumps(described), samples=np.concatenate(sounds), offsets=offsets)
     staged.rename(path)
     return Bank.read(path)

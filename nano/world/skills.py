@@ -15,14 +15,14 @@ from omnijet.nano.world.pictures import draw_scene
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Utterance:
     """Something the user says aloud."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Picture:
     """A picture the user shows."""
 
     count: int
@@ -38,7 +38,7 @@ class Shown:
         return draw_scene(self.count, self.colour, self.shape, Random(self.seed))
 
 
-Part: TypeAlias = str | Said | Shown | Clip
+Part: TypeAlias = str | Utterance | Picture | Clip
 """Typed, said, shown or filmed."""
 
 
@@ -61,7 +61,7 @@ class Item:
 
 def hear(rng: Random, text: str) -> Item:
     """Repeat what was said; asked for in writing or not at all."""
-    return Item("hear", ((_heard(rng, text), text),))
+    return Item("hear", ((_heard_parts(rng, text), text),))
 
 
 def see(rng: Random) -> Item:
@@ -69,14 +69,14 @@ def see(rng: Random) -> Item:
     shown = random_picture(rng)
     if rng.random() < 0.6:
         return Item("see", (((shown, words.SEE), shown.description),))
-    question, answer = _about(rng, shown)
-    return Item("see", (((shown, _put(rng, question)), answer),))
+    question, answer = _question_about(rng, shown)
+    return Item("see", (((shown, _typed_or_spoken(rng, question)), answer),))
 
 
 def watch(rng: Random) -> Item:
     """Say which colour was shown when the beep came."""
     clip = random_clip(rng)
-    return Item("watch", (((clip, words.WATCH), words.watched(clip.answer)),))
+    return Item("watch", (((clip, words.WATCH), words.watch_answer(clip.answer)),))
 
 
 def converse(rng: Random, numbers: Sequence[str]) -> Item:
@@ -86,33 +86,33 @@ def converse(rng: Random, numbers: Sequence[str]) -> Item:
     """
     if rng.random() < 0.5:
         shown = random_picture(rng)
-        question, answer = _about(rng, shown)
+        question, answer = _question_about(rng, shown)
         first: tuple[tuple[Part, ...], str] = ((shown, words.SEE), shown.description)
     else:
         number = rng.choice(numbers)
         digits = number.split()
-        first = (_heard(rng, number), number)
+        first = (_heard_parts(rng, number), number)
         question, answer = rng.choice(((words.ASK_FIRST, digits[0]), (words.ASK_LAST, digits[-1])))
-    return Item("converse", (first, ((_put(rng, question),), answer)))
+    return Item("converse", (first, ((_typed_or_spoken(rng, question),), answer)))
 
 
-def random_picture(rng: Random) -> Shown:
-    return Shown(
+def random_picture(rng: Random) -> Picture:
+    return Picture(
         rng.randint(1, 4), rng.choice(words.COLOURS), rng.choice(words.SHAPES),
         rng.randrange(1 << 31),
     )  # fmt: skip
 
 
-def _heard(rng: Random, text: str) -> tuple[Part, ...]:
-    return (Said(text), words.HEAR) if rng.random() < 0.5 else (Said(text),)
+def _heard_parts(rng: Random, text: str) -> tuple[Part, ...]:
+    return (Utterance(text), words.HEAR) if rng.random() < 0.5 else (Utterance(text),)
 
 
-def _put(rng: Random, question: str) -> Part:
+def _typed_or_spoken(rng: Random, question: str) -> Part:
     """A question, typed twice as often as said."""
-    return Said(words.spoken(question)) if rng.random() < 1 / 3 else question
+    return Utterance(words.spoken_form(question)) if rng.random() < 1 / 3 else question
 
 
-def _about(rng: Random, shown: Shown) -> tuple[str, str]:
+def _question_about(rng: Random, shown: Picture) -> tuple[str, str]:
     """A question about a picture and its answer."""
     guess = shown.colour if rng.random() < 0.5 else rng.choice(words.COLOURS)
     return rng.choice(

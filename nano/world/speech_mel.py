@@ -11,7 +11,7 @@ import soxr
 
 from omnijet.nano.world.speech import RATE_HZ
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.media.audio import mel_filters
+from omnijet.runtime.media.log_mel import mel_filters
 
 SPEECH_RATE_HZ = 24_000
 HOP, N_FFT, BANDS = 240, 1024, 80

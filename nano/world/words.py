@@ -38,18 +38,18 @@ def ask_colour(colour: str) -> str:
     return f"Is it {colour}?"
 
 
-def watched(colour: str) -> str:
+def watch_answer(colour: str) -> str:
     """The answer to `WATCH`."""
     return f"it was {colour}"
 
 
-def spoken(question: str) -> str:
+def spoken_form(question: str) -> str:
     """A question as it is said: lower case, no marks."""
     return question.rstrip("?").lower()
 
 
 SPOKEN_QUESTIONS = tuple(
-    spoken(text)
+    spoken_form(text)
     for text in (ASK_COUNT, ASK_COLOUR, ASK_SHAPE, ASK_FIRST, ASK_LAST, *map(ask_colour, COLOURS))
 )
 
@@ -108,7 +108,7 @@ def reply(rng: Random) -> str:
     if kind < 0.75:
         return random_scene(rng)
     if kind < 0.85:
-        return watched(rng.choice(COLOURS))
+        return watch_answer(rng.choice(COLOURS))
     return rng.choice((*COLOURS, *SHAPES, *COUNTS, "yes", "no"))
 
 
@@ -130,7 +130,7 @@ def training_text(rng: Random, make: Callable[[Random], str]) -> str:
     return text
 
 
-def test_text(rng: Random, make: Callable[[Random], str]) -> str:
+def held_out_text(rng: Random, make: Callable[[Random], str]) -> str:
     """A text for the test sets; as many of them are short as `make` makes short."""
     text = make(rng)
     short = len(text.split()) < 3

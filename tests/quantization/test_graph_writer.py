@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from omnijet.export.graphfile.weight_pages import PAGE, packed
+from omnijet.export.graphfile.weight_pages import PAGE, pack_int4
 from omnijet.quantization.graph_writer import GraphWriter
 from omnijet.quantization.weights import BlockWeight, Change
 from omnijet.runtime.bundle.contract import Array, GraphContract
@@ -189,10 +189,10 @@ def test_untouched_weights_go_over_as_they_are(trained: tuple[Path, Path], tmp_p
 
 def test_values_of_4_bits_are_packed_as_onnx_wants() -> None:
     values = np.array([[-8, 7, 1], [-1, 0, 2]], np.int8)
-    assert packed(values).tolist() == [0x78, 0xF1, 0x20]
-    assert packed(values[:, :1]).tolist() == [0xF8]
-    assert packed(values[:1]).tolist() == [0x78, 0x01]
-    tensor = ir.PackedTensor(packed(values), ir.DataType.INT4, shape=values.shape)
+    assert pack_int4(values).tolist() == [0x78, 0xF1, 0x20]
+    assert pack_int4(values[:, :1]).tolist() == [0xF8]
+    assert pack_int4(values[:1]).tolist() == [0x78, 0x01]
+    tensor = ir.PackedTensor(pack_int4(values), ir.DataType.INT4, shape=values.shape)
     np.testing.assert_array_equal(tensor.numpy().astype(np.int8), values)
     assert tensor.numpy().dtype == ml_dtypes.int4
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from omnijet.nano.evaluation.heldout import Asked
+from omnijet.nano.evaluation.heldout import HeldOutItem
 from omnijet.nano.world import words
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import CodecIds
@@ -81,7 +81,7 @@ class Questions:
     """
 
     def __init__(
-        self, held_out: Sequence[Asked], rng: Random, limits: Limits, codec: CodecIds
+        self, held_out: Sequence[HeldOutItem], rng: Random, limits: Limits, codec: CodecIds
     ) -> None:
         self._held_out = {kind: [item for item in held_out if item.skill == kind] for kind in KINDS}
         self._rng = rng

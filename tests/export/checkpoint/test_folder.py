@@ -257,7 +257,7 @@ def test_damaged_headers(folder: Path, content: bytes, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "fields",
     [
         {},
         5,
@@ -270,8 +270,8 @@ def test_damaged_headers(folder: Path, content: bytes, expected: str) -> None:
         {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]},
     ],
 )
-def test_damaged_entries(tmp_path: Path, facts: object) -> None:
-    write_header(tmp_path / "x.safetensors", {"x": facts}, bytes(64))
+def test_damaged_entries(tmp_path: Path, fields: object) -> None:
+    write_header(tmp_path / "x.safetensors", {"x": fields}, bytes(64))
     assert "damaged" in refusal(lambda: read_header(tmp_path / "x.safetensors"))
 
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from omnijet.export.checkpoint.config_section import Section
 from omnijet.export.checkpoint.packing import read_packing
 from omnijet.export.modules.base import Linear, Source, weight_sources
-from omnijet.export.weights import packed
+from omnijet.export.weights import packed_weight
 from omnijet.export.weights.packed_graph import carry_packed
 from omnijet.export.weights.packed_plan import _Planner
-from omnijet.export.weights.weight_file import Runs, write_weights
+from omnijet.export.weights.weight_file import ByteRuns, write_weights
 from omnijet.runtime.bundle.contract import Array, Precision
 from omnijet.runtime.errors import OmnijetError
 from tests.export.packer import Recipe, pack
@@ -107,7 +107,7 @@ def write(folder: Path, stored: Stored, precision: Precision = "f32") -> ir.Mode
     y.name, y.shape, y.type = "y", ir.Shape(["rows", outputs]), ir.TensorType(dtype)
     graph = ir.Graph([x], [y], nodes=[product], initializers=[weight], opset_imports={"": 24})
     model = ir.Model(graph, ir_version=10)
-    sources: dict[str, Source | Runs] = dict(carry_packed(model, plan))
+    sources: dict[str, Source | ByteRuns] = dict(carry_packed(model, plan))
     parameters = write_weights(model, sources, stored, folder, "w", lambda count: None)
     assert parameters == INPUTS * outputs
     ir.save(model, folder / "g.onnx")
@@ -163,7 +163,7 @@ def test_any_block_size_writes_the_same(
 ) -> None:
     files = []
     for rows in (1, 3, 1000):
-        monkeypatch.setattr(packed, "BLOCK_BYTES", 4 * 48 * 8 * rows)
+        monkeypatch.setattr(packed_weight, "BLOCK_BYTES", 4 * 48 * 8 * rows)
         folder = tmp_path / str(rows)
         folder.mkdir()
         write(folder, Stored(RECIPES[name]))

@@ -83,10 +83,10 @@ def trace_from(bundle: Path, patch: pytest.MonkeyPatch) -> None:
     """Takes traced graphs from a bundle of floats instead of tracing the same again."""
 
     @contextmanager
-    def traced(names: Any, *rest: Any) -> Iterator[Iterator[tuple[str, ir.Model]]]:
+    def traced_graphs(names: Any, *rest: Any) -> Iterator[Iterator[tuple[str, ir.Model]]]:
         yield ((name, ir.load(bundle / "graphs" / f"{name}.onnx")) for name in names)
 
-    patch.setattr(stages, "traced", traced)
+    patch.setattr(stages, "traced_graphs", traced_graphs)
 
 
 def prompt_of(omni: Omni, messages: Messages) -> Prompt:

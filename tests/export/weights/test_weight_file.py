@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from omnijet.export.graphfile.dtypes import IR_DTYPES as IR_OF
 from omnijet.export.graphfile.weight_pages import PAGE
 from omnijet.export.modules.base import (
     TORCH_DTYPES,
@@ -18,7 +19,6 @@ from omnijet.export.modules.base import (
     load_source,
     weight_sources,
 )
-from omnijet.export.trace.tracer import IR_DTYPES as IR_OF
 from omnijet.export.weights import weight_file
 from omnijet.export.weights.weight_file import write_weights
 from omnijet.runtime.bundle.contract import Precision
@@ -57,8 +57,8 @@ def graph_of(module: Sourced) -> ir.Model:
 
 def written(module: Sourced, reader: Rows, folder: Path) -> dict[str, Tensor]:
     model = graph_of(module)
-    told: list[int] = []
-    write_weights(model, weight_sources(module), reader, folder, "w", told.append)
+    written_bytes: list[int] = []
+    write_weights(model, weight_sources(module), reader, folder, "w", written_bytes.append)
     assert (folder / "w").stat().st_size % PAGE == 0
     result = {}
     for name, value in model.graph.initializers.items():

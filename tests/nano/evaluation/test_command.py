@@ -19,8 +19,8 @@ def scores(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, 
     code = cli.main(["eval", *map(str, arguments), "--format", "json"])
     captured = capsys.readouterr()
     assert code == 0, captured.err
-    facts = json.loads(captured.out)
-    return {score["name"]: score for score in facts["scores"]} | {"facts": facts}
+    results = json.loads(captured.out)
+    return {score["name"]: score for score in results["scores"]} | {"results": results}
 
 
 def test_the_checkpoint_understands(
@@ -31,7 +31,7 @@ def test_the_checkpoint_understands(
     for skill in ("hear", "see", "watch", "converse"):
         assert found[skill]["items"] == ITEMS
         # of a share of 95 %, fewer than 20 of 24 come once in two hundred draws
-        assert found[skill]["value"] >= 20 / ITEMS, found["facts"]["failures"]
+        assert found[skill]["value"] >= 20 / ITEMS, found["results"]["failures"]
         assert found[skill]["low"] < found[skill]["value"] <= found[skill]["high"] + 1e-9
     assert found[SHUFFLED]["value"] < 0.7 < found["watch"]["value"]
     seen, unseen = found["hear, seen manners"], found["hear, unseen manners"]
@@ -43,7 +43,7 @@ def test_the_checkpoint_speaks(
 ) -> None:
     out = tmp_path / "scores.json"
     found = scores(capsys, trained[1], "--items", ITEMS, "--skill", "speak", "--out", out)
-    assert json.loads(out.read_text()) == found["facts"]
+    assert json.loads(out.read_text()) == found["results"]
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
     names = ["original audio", "its mel, vocoded", "its codes, DiT and vocoder", "spoken reply"]
     rates = [found[f"speak, {name}"]["value"] for name in names]

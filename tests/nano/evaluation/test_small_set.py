@@ -90,23 +90,23 @@ def test_every_score_and_every_failure(
     out = tmp_path / "scores.json"
     command = ["eval", str(nano[1]), "--set", str(small), "--format", "json", "--out", str(out)]
     assert cli.main(command) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts == json.loads(out.read_text()) and list(tmp_path.iterdir()) == [out]
-    assert facts["bundle"] == nano[1].name and facts["provenance"]["config_sha256"]
-    assert len(facts["set_sha256"]) == 64 and facts["greedy"] is False
+    results = json.loads(capsys.readouterr().out)
+    assert results == json.loads(out.read_text()) and list(tmp_path.iterdir()) == [out]
+    assert results["bundle"] == nano[1].name and results["provenance"]["config_sha256"]
+    assert len(results["set_sha256"]) == 64 and results["greedy"] is False
     counts = {
         "hear": 2, "hear, seen manners": 1, "hear, unseen manners": 1, "see": 2, "watch": 2,
         SHUFFLED: 2, "converse": 2,
     }  # fmt: skip
     for stage in STAGES:
         counts |= {f"speak, {stage}{by}": 1 if by else 2 for by in ("", ", Chelsie", ", Ethan")}
-    assert {score["name"]: score["items"] for score in facts["scores"]} == counts
-    for score in facts["scores"]:
+    assert {score["name"]: score["items"] for score in results["scores"]} == counts
+    for score in results["scores"]:
         assert score["kind"] == ("word error rate" if "speak" in score["name"] else "exact match")
         assert 0 <= score["low"] <= score["value"] + 1e-9 and score["value"] <= score["high"] + 1e-9
-    failed = {(failure["row"], failure["number"]) for failure in facts["failures"]}
+    failed = {(failure["row"], failure["number"]) for failure in results["failures"]}
     assert {(skill, n) for skill in ("hear", "see", "watch", "converse") for n in (0, 1)} <= failed
-    assert {failure["expected"] for failure in facts["failures"]} == {"one two", "two"}
+    assert {failure["expected"] for failure in results["failures"]} == {"one two", "two"}
 
 
 def test_items_and_skills_choose(nano: tuple[Path, Path], small: Path, capsys: Capture) -> None:
@@ -133,9 +133,9 @@ def test_a_right_answer_counts(
     monkeypatch.setattr(Omni, "generate", generate)
     command = ["eval", str(nano[1]), "--set", str(small), "--skill", "converse"]
     assert cli.main([*command, "--format", "json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["scores"][0]["value"] == 0.5
-    assert facts["failures"] == [
+    results = json.loads(capsys.readouterr().out)
+    assert results["scores"][0]["value"] == 0.5
+    assert results["failures"] == [
         {"row": "converse", "number": 1, "expected": "two", "got": "one two"}
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from omnijet.nano.training.features import _kept
+from omnijet.nano.training.features import _cached
 
 
 def test_they_follow_their_encoder(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_they_follow_their_encoder(tmp_path: Path) -> None:
         return {"rows": np.array(made)}
 
     def kept() -> int:
-        return len(_kept("heard", tmp_path, "hearing", encode)["rows"])
+        return len(_cached("heard", tmp_path, "hearing", encode)["rows"])
 
     encoder.write_bytes(b"")
     os.utime(encoder, (1, 1))

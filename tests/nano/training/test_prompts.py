@@ -12,13 +12,13 @@ import soundfile
 
 from omnijet.nano.training.corpus import PLAIN_SYSTEM_PROMPT, SYSTEM_PROMPTS
 from omnijet.nano.training.features import Features, Sounds
-from omnijet.nano.training.prompts import UNANSWERED, Laid, Layout, thinned
-from omnijet.nano.training.sight import FACTS
+from omnijet.nano.training.prompts import IGNORED, ExampleBuilder, TrainingExample, thin_clip
+from omnijet.nano.training.sight import PREPROCESSING
 from omnijet.nano.training.tokenizer import model_dims, tokenizer
 from omnijet.nano.world import words
 from omnijet.nano.world.clips import Clip, write_clip
-from omnijet.nano.world.skills import Item, Said, Shown
-from omnijet.runtime.model.audio_plan import audio_token_count
+from omnijet.nano.world.skills import Item, Picture, Utterance
+from omnijet.runtime.bundle.dims import audio_token_count
 from omnijet.runtime.prompt.chat import DEFAULT_CHAT_TEMPLATE
 from omnijet.runtime.prompt.layout import build_prompt
 from omnijet.runtime.prompt.messages import parse_messages
@@ -26,15 +26,15 @@ from omnijet.runtime.prompt.tmrope import tmrope_positions
 
 WIDTH = model_dims().thinker.hidden
 CLIP = Clip((("red", "star"), ("blue", "circle"), ("white", "square")), 1, 5)
-SHOWN = Shown(2, "green", "star", 7)
+SHOWN = Picture(2, "green", "star", 7)
 SAMPLES = 31_111
 ITEMS = {
-    "hear": Item("hear", (((Said("one two"),), "one two"),)),
+    "hear": Item("hear", (((Utterance("one two"),), "one two"),)),
     "see": Item("see", (((SHOWN, words.SEE), SHOWN.description),)),
     "watch": Item("watch", (((CLIP, words.WATCH), "it was blue"),)),
     "converse": Item(
         "converse",
-        (((SHOWN, words.SEE), SHOWN.description), ((Said("one two"),), "two")),
+        (((SHOWN, words.SEE), SHOWN.description), ((Utterance("one two"),), "two")),
     ),
 }
 
@@ -45,7 +45,7 @@ def sounds(frames: list[int]) -> Sounds:
     return Sounds(rows, np.cumsum([0, *counts]), np.array(frames))
 
 
-def layout(clip_frames: int) -> Layout:
+def layout(clip_frames: int) -> ExampleBuilder:
     frames = -(-SAMPLES // 160)
     features = Features(
         takes=sounds([frames, frames]),
@@ -55,7 +55,7 @@ def layout(clip_frames: int) -> Layout:
         track_seconds=np.array([3]),
         beeps=np.array([1]),
     )
-    return Layout(features, {"one two": [0]})
+    return ExampleBuilder(features, {"one two": [0]})
 
 
 def asked(item: Item, system: str | None, folder: Path) -> list[dict[str, Any]]:
@@ -68,11 +68,11 @@ def asked(item: Item, system: str | None, folder: Path) -> list[dict[str, Any]]:
         for part in parts:
             if isinstance(part, str):
                 content.append({"type": "text", "text": part})
-            elif isinstance(part, Said):
+            elif isinstance(part, Utterance):
                 noise = np.random.default_rng(0).standard_normal(SAMPLES) * 0.1
                 soundfile.write(folder / "said.wav", noise, 16_000)
                 content.append({"type": "audio", "audio": str(folder / "said.wav")})
-            elif isinstance(part, Shown):
+            elif isinstance(part, Picture):
                 content.append({"type": "image", "image": part.draw()})
             else:
                 write_clip(part, folder / "clip.mp4")
@@ -88,15 +88,15 @@ def test_as_the_runtime_lays_it_out(name: str, system: str | None, tmp_path: Pat
     tokens = model_dims().tokens
     item = ITEMS[name]
     prompt = build_prompt(
-        parse_messages(asked(item, system, tmp_path)), tokenizer(), tokens, FACTS,
+        parse_messages(asked(item, system, tmp_path)), tokenizer(), tokens, PREPROCESSING,
         use_audio_in_video=True, chat_template=DEFAULT_CHAT_TEMPLATE,
     )  # fmt: skip
     heard = prompt.mel_lengths[0] if name == "watch" else 300
-    laid = layout(heard).lay(item, Random(0), system)
+    example = layout(heard).example(item, Random(0), system)
     length = prompt.input_ids.size
-    np.testing.assert_array_equal(laid.ids[:length], prompt.input_ids)
+    np.testing.assert_array_equal(example.ids[:length], prompt.input_ids)
     answer = tokenizer().encode(f"{item.answer}<|im_end|>")
-    assert laid.ids[length:].tolist() == answer
+    assert example.ids[length:].tolist() == answer
     positions, _ = tmrope_positions(
         prompt.input_ids[None],
         image_grid_thw=[picture.grid for picture in prompt.images] or None,
@@ -106,31 +106,31 @@ def test_as_the_runtime_lays_it_out(name: str, system: str | None, tmp_path: Pat
         use_audio_in_video=prompt.use_audio_in_video,
         token_ids=tokens,
     )
-    np.testing.assert_array_equal(laid.positions[:, :length], positions[:, 0])
+    np.testing.assert_array_equal(example.positions[:, :length], positions[:, 0])
     # what follows the prompt counts on, all axes together
-    follow = laid.positions[:, length:] - positions[:, 0].max()
+    follow = example.positions[:, length:] - positions[:, 0].max()
     np.testing.assert_array_equal(follow, np.tile(1 + np.arange(len(answer)), (3, 1)))
-    for placeholder, rows in laid.media.items():
-        assert len(rows) == (laid.ids == placeholder).sum()
+    for placeholder, rows in example.media.items():
+        assert len(rows) == (example.ids == placeholder).sum()
 
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_labels_are_the_answers(name: str) -> None:
-    laid = layout(300).lay(ITEMS[name], Random(0), PLAIN_SYSTEM_PROMPT)
+    example = layout(300).example(ITEMS[name], Random(0), PLAIN_SYSTEM_PROMPT)
     wanted = [
         token
         for _, answer in ITEMS[name].turns
         for token in tokenizer().encode(f"{answer}<|im_end|>")
     ]
-    told = np.flatnonzero(laid.labels != UNANSWERED)
-    assert laid.labels[told].tolist() == wanted
-    np.testing.assert_array_equal(laid.ids[told + 1], laid.labels[told])
+    labelled = np.flatnonzero(example.labels != IGNORED)
+    assert example.labels[labelled].tolist() == wanted
+    np.testing.assert_array_equal(example.ids[labelled + 1], example.labels[labelled])
 
 
 def test_a_thinned_clip_keeps_places() -> None:
     tokens = model_dims().tokens
-    whole = layout(300).lay(ITEMS["watch"], Random(0), None)
-    thin: Laid = thinned(whole, 0.2, np.random.default_rng(0))
+    whole = layout(300).example(ITEMS["watch"], Random(0), None)
+    thin: TrainingExample = thin_clip(whole, 0.2, np.random.default_rng(0))
     cells = thin.ids == tokens.video
     assert 0.1 < cells.sum() / (whole.ids == tokens.video).sum() < 0.3
     assert len(thin.media[tokens.video]) == cells.sum()

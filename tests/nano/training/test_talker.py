@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from omnijet.nano.training.talker import CODES, CodeNet, folded, said_before
+from omnijet.nano.training.talker import CODES, TalkerNet, fold_prompt_row, said_before
 from omnijet.nano.training.tokenizer import model_dims
 
 
 def test_a_prompt_row_without_a_code_is_one_with_row_0() -> None:
     """Folded weights on rows that carry nothing equal trained ones on rows that carry row 0."""
-    net = CodeNet().eval()
+    net = TalkerNet().eval()
     with torch.no_grad():
         net.model.embed_tokens.weight[0] = torch.randn(net.model.embed_tokens.embedding_dim)
     codec = model_dims().codec
@@ -19,7 +19,7 @@ def test_a_prompt_row_without_a_code_is_one_with_row_0() -> None:
     positions = torch.arange(fed.shape[1])[None]
     with torch.no_grad():
         trained, _ = net(text + net.model.embed_tokens(fed), positions)
-        net.load_state_dict(folded(net.state_dict()))
+        net.load_state_dict(fold_prompt_row(net.state_dict()))
         carried = net.model.embed_tokens(fed) * (fed != 0)[..., None]
         assembled, _ = net(text + carried, positions)
         ignored, _ = net(text + carried * 0, positions)

@@ -12,9 +12,9 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
 from omnijet.export.synthetic.checkpoint import PREPROCESSOR
 from omnijet.nano.training.hearing import Listener
 from omnijet.nano.training.sight import Viewer
-from omnijet.nano.training.towers import hear, log_mels, look
+from omnijet.nano.training.towers import encode_pictures, encode_sounds, log_mels
 from omnijet.runtime.bundle.preprocessing import Preprocessing
-from omnijet.runtime.media.audio import log_mel
+from omnijet.runtime.media.log_mel import log_mel
 
 
 def stirred(tower: torch.nn.Module) -> None:
@@ -54,7 +54,7 @@ def test_hearing_in_batches() -> None:
     generator = torch.Generator().manual_seed(0)
     for mel, length in zip(mels, lengths, strict=True):
         mel[:, :length] = torch.randn(128, length, generator=generator)
-    ours, counts = hear(tower, mels, lengths)
+    ours, counts = encode_sounds(tower, mels, lengths)
     flat = torch.cat([mel[:, :length] for mel, length in zip(mels, lengths, strict=True)], 1)
     sizes = torch.tensor(lengths)
     after, _ = tower._get_feat_extract_output_lengths(sizes)
@@ -68,7 +68,7 @@ def test_looking_in_batches() -> None:
     stirred(tower)
     for height, width in ((8, 8), (16, 32), (14, 22)):  # one window, several, ragged ones
         patches = torch.randn(2, height * width, 1176)
-        ours = look(tower, patches, height, width)
+        ours = encode_pictures(tower, patches, height, width)
         grid = torch.tensor([[1, height, width]] * 2)
         theirs = tower(patches.flatten(0, 1), grid_thw=grid)
         close(ours.flatten(0, 1), getattr(theirs, "last_hidden_state", theirs))

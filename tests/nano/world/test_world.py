@@ -22,7 +22,7 @@ from omnijet.nano.world.clips import (
     write_clip,
 )
 from omnijet.nano.world.pictures import RGB, draw_scene
-from omnijet.nano.world.skills import Said, Shown, converse, hear, see, watch
+from omnijet.nano.world.skills import Picture, Utterance, converse, hear, see, watch
 from omnijet.nano.world.sounds import add_noise, beep
 from omnijet.nano.world.speech import (
     RATE_HZ,
@@ -62,7 +62,7 @@ def test_held_out_texts_are_in_no_bank(tmp_path: Path, monkeypatch: pytest.Monke
     for bank in (banks.heard_bank, banks.reply_bank, banks.line_bank):
         bank(tmp_path)
     rng = Random(1)
-    held = {words.test_text(rng, words.utterance) for _ in range(400)}
+    held = {words.held_out_text(rng, words.utterance) for _ in range(400)}
     assert len(said) > 4000 and all(len(text.split()) < 3 for text in held & said)
     assert sum(len(text.split()) >= 3 for text in held) > 100
 
@@ -81,14 +81,14 @@ def test_answers_follow_from_what_is_shown_and_said() -> None:
     assert hear(rng, "go left").answer == "go left"
     for _ in range(300):
         item = converse(rng, ["four seven one"])
-        (first, told), (asked, answer) = item.turns
-        question = asked[0].text if isinstance(asked[0], Said) else asked[0]
-        question = words.spoken(str(question))
-        if isinstance(first[0], Said):
+        (first, first_answer), (asked, answer) = item.turns
+        question = asked[0].text if isinstance(asked[0], Utterance) else asked[0]
+        question = words.spoken_form(str(question))
+        if isinstance(first[0], Utterance):
             assert answer == {"which was first": "four", "which was last": "one"}[question]
             continue
         shown = first[0]
-        assert isinstance(shown, Shown) and told == shown.description
+        assert isinstance(shown, Picture) and first_answer == shown.description
         wanted = {
             "how many": words.COUNTS[shown.count - 1],
             "which colour": shown.colour,
