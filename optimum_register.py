@@ -13,7 +13,7 @@ from argparse import ArgumentParser
 from optimum.commands.base import BaseOptimumCLICommand, CommandInfo
 from optimum.commands.export.base import ExportCommand
 
-import omnijet
+from omnijet import cli
 from omnijet.export.arguments import add_arguments
 
 
@@ -27,7 +27,7 @@ class OmnijetExportCommand(BaseOptimumCLICommand):  # type: ignore[misc]  # opti
         add_arguments(parser)
 
     def run(self) -> None:
-        sys.exit(omnijet.run_verb("export", self.args))
+        sys.exit(cli.run_verb("export", self.args))
 
 
 REGISTER_COMMANDS = [(OmnijetExportCommand, ExportCommand)]

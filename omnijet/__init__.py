@@ -2,202 +2,101 @@
 
     import omnijet
 
-    omni = omnijet.load("my-bundle")
-    reply = omni.generate([{"role": "user", "content": "Hello!"}])
+    with omnijet.load("my-bundle") as omni:
+        reply = omni.generate([{"role": "user", "content": "Hello!"}])
     print(reply.text, reply.audio.shape, reply.sample_rate_hz)
 
-Everything heavy is imported when it is used.
+These names are the public interface. Each is imported when it is first used.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import logging
 import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from omnijet.runtime.errors import OmnijetError
-
 if TYPE_CHECKING:
-    from omnijet.runtime.bundle.dims import TokenIds
+    from omnijet.runtime.backends.protocol import Backend
+    from omnijet.runtime.errors import OmnijetError
+    from omnijet.runtime.media.wav import pcm16
     from omnijet.runtime.omni import Omni
+    from omnijet.runtime.prompt.tmrope import tmrope_positions
+    from omnijet.runtime.talk.heap import keep_heap_small
+    from omnijet.runtime.talk.options import Options
+    from omnijet.runtime.talk.reply import PcmChunk, Reply, TextDelta
+    from omnijet.runtime.talk.session import Session
+    from omnijet.runtime.talk.stream import Stream
 
 __version__ = "0.1.0"
-__all__ = ["OmnijetError", "__version__", "load", "main", "tmrope_positions"]
+__all__ = [
+    "Omni",
+    "OmnijetError",
+    "Options",
+    "PcmChunk",
+    "Reply",
+    "Session",
+    "Stream",
+    "TextDelta",
+    "__version__",
+    "keep_heap_small",
+    "load",
+    "pcm16",
+    "tmrope_positions",
+]
 
-
-def load(bundle: str | os.PathLike[str], **options: Any) -> Omni:
-    """Opens a bundle for inference; `options` are those of `omnijet.runtime.omni.Omni.open`.
-
-    Raises:
-        OmnijetError: the folder is no bundle, or is damaged.
-    """
-    from omnijet.runtime.omni import Omni
-
-    return Omni.open(bundle, **options)
-
-
-def tmrope_positions(
-    input_ids: Any,
-    attention_mask: Any = None,
-    image_grid_thw: Any = None,
-    video_grid_thw: Any = None,
-    audio_seqlens: Any = None,
-    second_per_grids: Any = None,
-    use_audio_in_video: bool = False,
-    token_ids: TokenIds | None = None,
-) -> tuple[Any, Any]:
-    """TMRoPE position ids i64[3, B, L] and deltas i64[B, 1].
-
-    The arguments are those of the reference's `get_rope_index`; `token_ids` defaults to
-    the real model's. See `omnijet.runtime.prompt.tmrope`.
-    """
-    from omnijet.runtime.prompt.tmrope import tmrope_positions as positions
-
-    return positions(
-        input_ids,
-        attention_mask=attention_mask,
-        image_grid_thw=image_grid_thw,
-        video_grid_thw=video_grid_thw,
-        audio_seqlens=audio_seqlens,
-        second_per_grids=second_per_grids,
-        use_audio_in_video=use_audio_in_video,
-        token_ids=token_ids,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """One sub-command: a module with `add_arguments(parser)` and `run(args) -> exit code`."""
-
-    module: str
-    summary: str
-    extra: str | None = None  # the optional dependency group it needs
-
-
-VERBS: dict[str, Verb] = {
-    "export": Verb("omnijet.export.command", "turn a checkpoint into a bundle", "export"),
-    "quantize": Verb(
-        "omnijet.quantization.command", "integers or FP8 for floats, by a recipe", "quantize"
-    ),
-    "build": Verb(
-        "omnijet.engines.command", "make engines for one machine, with TensorRT", "quantize"
-    ),
-    "check": Verb(
-        "omnijet.quantization.check_command", "verify a bundle; what quantization did to it"
-    ),
-    "inspect": Verb(
-        "omnijet.runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"
-    ),
-    "run": Verb("omnijet.runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
-    "bench": Verb("omnijet.runtime.commands.bench", "time the stages of a bundle on this machine"),
-    "profile": Verb(
-        "omnijet.runtime.commands.profile", "latency by scenario, stage and step; compare runs"
-    ),
-    "eval": Verb(
-        "omnijet.nano.evaluation.command", "score a bundle of Omnijet-nano on its held-out set"
-    ),
-    "synthesize": Verb(
-        "omnijet.export.synthetic.command",
-        "write a seeded random checkpoint of any size",
-        "export",
-    ),
+_HOMES = {
+    "Omni": "omnijet.runtime.omni",
+    "OmnijetError": "omnijet.runtime.errors",
+    "Options": "omnijet.runtime.talk.options",
+    "PcmChunk": "omnijet.runtime.talk.reply",
+    "Reply": "omnijet.runtime.talk.reply",
+    "Session": "omnijet.runtime.talk.session",
+    "Stream": "omnijet.runtime.talk.stream",
+    "TextDelta": "omnijet.runtime.talk.reply",
+    "keep_heap_small": "omnijet.runtime.talk.heap",
+    "pcm16": "omnijet.runtime.media.wav",
+    "tmrope_positions": "omnijet.runtime.prompt.tmrope",
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The `omnijet` command. Exit codes: 0 ok, 2 a fault to mend, 130 interrupted."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if hasattr(sys.stdout, "reconfigure"):  # a terminal without Unicode is no reason to fail
-        sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    return _told(lambda: _dispatch(argv))
+def load(
+    bundle: str | os.PathLike[str],
+    *,
+    backend: Backend | None = None,
+    provider: str | None = None,
+    engines: str | None = None,
+    context_limit: int | None = None,
+) -> Omni:
+    """Opens a bundle for inference.
+
+    Args:
+        bundle: the folder that `omnijet export` wrote.
+        backend: an own backend; it replaces the choice by `provider` and `engines`.
+        provider: the provider of ONNX Runtime: "cpu" (the default), "cuda", "tensorrt" or
+            "nv_tensorrt_rtx".
+        engines: the target whose engines `omnijet build` put into the bundle.
+        context_limit: the most rows of a KV cache; the model's own limit by default.
+
+    Raises:
+        OmnijetError: the folder is no bundle or is damaged, or the backend cannot run it.
+    """
+    from omnijet.runtime.omni import Omni
+
+    return Omni.open(
+        bundle, backend=backend, provider=provider, engines=engines, context_limit=context_limit
+    )
 
 
-def run_verb(name: str, args: argparse.Namespace) -> int:
-    """A verb whose options were parsed already, for command lines of others. Exit codes as
-    of `main`."""
-    return _told(lambda: int(_import(VERBS[name], name).run(args)))
+if not TYPE_CHECKING:  # a type checker would take it to have every name
+
+    def __getattr__(name: str) -> Any:
+        """Imports a public name at its first use."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
 
 
-def _told(work: Callable[[], int]) -> int:
-    """Does it; what goes wrong is told as a user wants it told."""
-    try:
-        with _termination_as_interrupt():
-            return work()
-    except OmnijetError as error:
-        print(f"omnijet: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("omnijet: interrupted; nothing half-written was left behind", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print(f"omnijet: {os.strerror(error.errno)}", file=sys.stderr)
-        print(f"  where:    {error.filename or 'while writing'}", file=sys.stderr)
-        print("  fix:      free space or choose another path", file=sys.stderr)
-        return 2
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM cleans up as Ctrl-C does, and so does the end of a terminal, if it counts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _dispatch(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="omnijet", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--version", action="version", version=f"omnijet {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    named = next((word for word in argv if word in VERBS), None)
-    for name, verb in VERBS.items():
-        child = verbs.add_parser(
-            name, help=verb.summary, description=verb.summary, allow_abbrev=False
-        )
-        if name == named:  # only this one is imported
-            module = _import(verb, name)
-            module.add_arguments(child)
-            child.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
-    code: int = args.run(args)
-    return code
-
-
-def _import(verb: Verb, name: str) -> Any:
-    try:
-        return importlib.import_module(verb.module)
-    except ModuleNotFoundError as error:
-        if verb.extra is None or (error.name or "").split(".")[0] == "omnijet":
-            raise
-        raise OmnijetError(
-            f"`omnijet {name}` needs more than the runtime",
-            expected=f"the extra [{verb.extra}]",
-            got=f"no module named {error.name}",
-            fix=f'pip install "omnijet[{verb.extra}]"',
-        ) from error
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,6 @@
 
 import sys
 
-from omnijet import main
+from omnijet.cli import main
 
 sys.exit(main())

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import omnijet
+from omnijet import cli
 from omnijet.runtime.bundle.manifest import FILE_NAME
 from tests.command import Capture, answer, refused
 
@@ -225,7 +225,7 @@ def test_a_tampered_file_is_found(copied: Path, capsys: Capture) -> None:
     data = bytearray(path.read_bytes())
     data[5000] ^= 1
     path.write_bytes(data)
-    assert omnijet.main(["check", str(copied)]) == 2
+    assert cli.main(["check", str(copied)]) == 2
     shown = capsys.readouterr().out
     assert "FAILED graphs/thinker_step.weights: sha256" in shown
 
@@ -265,7 +265,7 @@ def test_text_that_is_no_unicode(nano: tuple[Path, Path], capsys: Capture) -> No
 
 def test_a_shortened_option_is_no_option(nano: tuple[Path, Path], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as stopped:
-        omnijet.main(["run", str(nano[1]), "--tex", "Hi"])
+        cli.main(["run", str(nano[1]), "--tex", "Hi"])
     assert stopped.value.code == 2
 
 
@@ -318,6 +318,6 @@ def test_a_long_sound_is_cut_with_a_warning(
 )
 def test_bad_options(nano: tuple[Path, Path], capsys: Capture, options: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        omnijet.main(["run", str(nano[1]), "--text", "Hi", *options])
+        cli.main(["run", str(nano[1]), "--text", "Hi", *options])
     assert stopped.value.code == 2
     assert options[0] in capsys.readouterr().err

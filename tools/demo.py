@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import omnijet
+from omnijet import cli
 from omnijet.runtime.commands.console import stage_progress
 from omnijet.runtime.media.wav import write_wav
 from omnijet.runtime.omni import Omni
@@ -69,7 +70,7 @@ def main() -> int:
     bundle = OUT / "bundle"
     for command in (["export", str(CHECKPOINT), str(bundle)], ["check", str(bundle)]):
         print(f"\n$ omnijet {' '.join(command)}".replace(f"{ROOT}/", ""), flush=True)
-        if code := omnijet.main(command):
+        if code := cli.main(command):
             return code
     omni = omnijet.load(bundle)
     replies = {}

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO
 from omnijet.runtime.commands.console import print_json, stage_progress, whole_number
 from omnijet.runtime.commands.opening import add_backend, opened
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.media.wav import check_writable, pcm_bytes, write_wav
+from omnijet.runtime.media.wav import check_writable, pcm16, write_wav
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.speech.synthesis import PRESETS
 from omnijet.runtime.talk.options import MAX_CODES, MAX_TEXT_TOKENS
@@ -132,7 +132,7 @@ def _print_stream(stream: Stream, words: TextIO, pcm: BinaryIO | None) -> Reply:
             if isinstance(event, TextDelta):
                 print(event.text, end="", file=words, flush=True)
             elif pcm is not None:
-                pcm.write(pcm_bytes(event.samples))
+                pcm.write(pcm16(event.samples))
                 pcm.flush()
         print(file=words)
         return stream.reply

@@ -17,13 +17,17 @@ def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
     """Writes f32[samples] in [-1, 1] as 16-bit mono PCM, see `write_whole`."""
     # in memory first: libsndfile would turn a full disk into an error of its own
     wav = io.BytesIO()
-    soundfile.write(wav, samples, sample_rate_hz, format="WAV", subtype="PCM_16")
+    quantized = np.frombuffer(pcm16(samples), "<i2")
+    soundfile.write(wav, quantized, sample_rate_hz, format="WAV", subtype="PCM_16")
     write_whole(path, wav.getvalue())
 
 
-def pcm_bytes(samples: Array) -> bytes:
-    """f32[samples] in [-1, 1] as 16-bit little-endian samples, for a player's pipe."""
-    rounded: Array = np.rint(np.clip(samples, -1, 1) * 32767)
+def pcm16(samples: Array) -> bytes:
+    """Returns f32[samples] in [-1, 1] as 16-bit little-endian PCM; louder samples are clipped.
+
+    Full scale is 32768, as WAV readers have it, so that +1 becomes 32767.
+    """
+    rounded: Array = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767)
     return rounded.astype("<i2").tobytes()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.engines import build as build_module
 from omnijet.engines.library import Installed
 from omnijet.engines.process import PYTHON_VARIABLE
@@ -33,7 +33,7 @@ def built(nano_f16: Path, rtx: Installed, tmp_path_factory: pytest.TempPathFacto
     """A bundle with engines of two graphs."""
     bundle = tmp_path_factory.mktemp("built") / "bundle"
     shutil.copytree(nano_f16, bundle)
-    assert omnijet.main(["build", str(bundle), "--target", TARGET, "--graphs", *QUICK]) == 0
+    assert cli.main(["build", str(bundle), "--target", TARGET, "--graphs", *QUICK]) == 0
     return bundle
 
 
@@ -46,7 +46,7 @@ def build(capsys: Capture, bundle: Path, *options: str) -> dict[str, Any]:
     """What it says of each graph."""
     capsys.readouterr()
     command = ["build", str(bundle), "--target", TARGET, *options, "--format", "json"]
-    assert omnijet.main(command) == 0
+    assert cli.main(command) == 0
     facts: dict[str, Any] = json.loads(capsys.readouterr().out)
     return facts
 
@@ -56,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_engines_are_part_of_the_bundle(built: Path, rtx: Installed, capsys: Capture) -> None:
-    assert omnijet.main(["check", str(built)]) == 0
+    assert cli.main(["check", str(built)]) == 0
     manifest = Manifest.read(built)
     assert list(manifest.engines[TARGET]) == list(QUICK)
     for graph, entry in manifest.engines[TARGET].items():
@@ -92,7 +92,7 @@ def test_bf16_behind_a_link(
 
     monkeypatch.setattr(os, "replace", noted)
     target = ("--target", "rtx-ada", "--graphs", "audio_encoder")
-    assert omnijet.main(["build", str(link), *target]) == 0
+    assert cli.main(["build", str(link), *target]) == 0
     engines = [path for path in moved if path.suffix == ".engine"]
     assert [path.parent for path in engines] == [bundle.with_name(".bundle.engines")]
     entry = Manifest.read(bundle).engines["rtx-ada"]["audio_encoder"]
@@ -100,18 +100,18 @@ def test_bf16_behind_a_link(
     facts = json.loads((bundle / "engines/rtx-ada/audio_encoder.json").read_text())
     assert facts["layers"]["numbers"]["BF16"] > 20
     assert "not compared" in (bundle / "engines/rtx-ada/compare.sh").read_text()
-    assert omnijet.main(["check", str(bundle)]) == 0
+    assert cli.main(["check", str(bundle)]) == 0
 
 
 def test_inspect_shows_layers_and_numbers(built: Path, capsys: Capture) -> None:
     capsys.readouterr()
-    assert omnijet.main(["inspect", str(built), "--format", "json"]) == 0
+    assert cli.main(["inspect", str(built), "--format", "json"]) == 0
     facts = json.loads(capsys.readouterr().out)["engines"][TARGET]
     layers = facts["audio_encoder"]["layer_kinds"]
     assert layers["of"] == "network" and layers["kinds"]["MATRIX_MULTIPLY"] > 5
     assert sum(layers["kinds"].values()) == facts["audio_encoder"]["layers"]
     assert layers["numbers"]["HALF"] > 20
-    assert omnijet.main(["inspect", str(built)]) == 0
+    assert cli.main(["inspect", str(built)]) == 0
     assert "MATRIX_MULTIPLY" in capsys.readouterr().out
 
 
@@ -130,7 +130,7 @@ def test_what_changed_is_built_again_alone(copied: Path, capsys: Capture) -> Non
     after = Manifest.read(copied).engines[TARGET]
     assert after["audio_encoder"].profiles[-1]["chunks"] == (1, 3, 4)
     assert after["vision_encoder"] == before["vision_encoder"]
-    assert omnijet.main(["check", str(copied)]) == 0
+    assert cli.main(["check", str(copied)]) == 0
 
 
 def flip(path: Path) -> None:
@@ -150,12 +150,12 @@ def test_a_corrupt_engine_is_built_again(
     path = copied / f"engines/{TARGET}/audio_encoder.engine"
     harm(path)
     if harm is not flip:  # a size tells at once, and how to mend it
-        assert omnijet.main(["check", str(copied)]) == 2
+        assert cli.main(["check", str(copied)]) == 2
         assert f"omnijet build {copied} --target {TARGET}" in capsys.readouterr().out
     facts = build(capsys, copied, "--graphs", *QUICK)
     assert facts["audio_encoder"]["why"] == "audio_encoder.engine is damaged"
     assert facts["vision_encoder"]["state"] == "present"
-    assert omnijet.main(["check", str(copied)]) == 0
+    assert cli.main(["check", str(copied)]) == 0
 
 
 def test_a_damaged_graph_is_not_built_from(copied: Path, capsys: Capture) -> None:
@@ -186,7 +186,7 @@ def test_an_engine_that_does_not_fit_the_disk(copied: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2 and "could not be written" in done.stderr, done.stderr
     assert "File too large" in done.stderr and "free space" in done.stderr
-    assert omnijet.main(["check", str(copied)]) == 0, "the engine before is there"
+    assert cli.main(["check", str(copied)]) == 0, "the engine before is there"
 
 
 def test_what_cannot_be_moved_in_leaves_the_engine_before(
@@ -203,7 +203,7 @@ def test_what_cannot_be_moved_in_leaves_the_engine_before(
     refused(capsys, "build", copied, "--target", TARGET, "--graphs", "audio_encoder", "--force")
     monkeypatch.undo()
     assert list(Manifest.read(copied).engines[TARGET]) == list(QUICK)
-    assert omnijet.main(["check", str(copied)]) == 0
+    assert cli.main(["check", str(copied)]) == 0
 
 
 def test_engines_on_another_disk(copied: Path, capsys: Capture) -> None:
@@ -216,7 +216,7 @@ def test_engines_on_another_disk(copied: Path, capsys: Capture) -> None:
         (copied / "engines").symlink_to(Path(folder) / "engines")
         facts = build(capsys, copied, "--graphs", "audio_encoder", "--force")
         assert facts["audio_encoder"]["state"] == "stale"
-        assert omnijet.main(["check", str(copied)]) == 0
+        assert cli.main(["check", str(copied)]) == 0
         assert [path.name for path in Path(folder, "engines").iterdir()] == [TARGET]
 
 
@@ -264,7 +264,7 @@ def test_a_killed_build_goes_on_where_it_was(copied: Path, capsys: Capture, vict
     assert "dit_step" not in Manifest.read(copied).engines[TARGET]
     facts = build(capsys, copied, "--graphs", *QUICK)
     assert [facts[graph]["state"] for graph in QUICK] == ["present", "present"]
-    assert not work.exists() and omnijet.main(["check", str(copied)]) == 0
+    assert not work.exists() and cli.main(["check", str(copied)]) == 0
 
 
 def _wait(until: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
@@ -283,9 +283,9 @@ def _children(pid: int) -> list[int]:
 def test_quantizing_takes_no_engines_along(copied: Path, tmp_path: Path) -> None:
     out = tmp_path / "int4"
     command = ["quantize", str(copied), str(out), "--recipe", "orin-int4", "--data", "none"]
-    assert omnijet.main(command) == 0
+    assert cli.main(command) == 0
     assert Manifest.read(out).engines == {} and not (out / "engines").exists()
-    assert omnijet.main(["check", str(out)]) == 0
+    assert cli.main(["check", str(out)]) == 0
 
 
 def test_a_dry_run_prints_and_writes_nothing(copied: Path, capsys: Capture) -> None:
@@ -293,9 +293,9 @@ def test_a_dry_run_prints_and_writes_nothing(copied: Path, capsys: Capture) -> N
     for target in (TARGET, "rtx-ada", "orin-nano-jp62"):
         capsys.readouterr()
         command = ["build", str(copied), "--target", target, "--dry-run"]
-        assert omnijet.main(command) == 0
+        assert cli.main(command) == 0
         assert f"engines/{target}/vocoder.engine" in capsys.readouterr().out
-        assert omnijet.main([*command, "--format", "json"]) == 0
+        assert cli.main([*command, "--format", "json"]) == 0
         facts = {one["graph"]: one for one in json.loads(capsys.readouterr().out)["graphs"]}
         assert len(facts) == 6 and facts["thinker_step"]["state"] == "missing"
         assert (facts["audio_encoder"]["state"] == "present") == (target == TARGET)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.engines.library import Installed, require_able
 from omnijet.engines.plan import Request, make_plan
 from omnijet.engines.process import Progress
@@ -98,7 +98,7 @@ def test_engines_are_hashed_once_and_seen(
 
     monkeypatch.setattr("omnijet.engines.plan.hash_file", counted)
     monkeypatch.setattr("omnijet.engines.command.stage_progress", bars)
-    assert omnijet.main(["build", str(bundle), "--target", target, "--graphs", graph]) == 0
+    assert cli.main(["build", str(bundle), "--target", target, "--graphs", graph]) == 0
     assert sorted(hashed) == [f"{graph}.engine", f"{graph}.json"]
     assert {what for what, *_ in told} == {"verifying engines, bytes"}
     assert told[0][1] < told[-1][1] == told[-1][2] == 20_000_000
@@ -108,7 +108,7 @@ def test_engines_are_hashed_once_and_seen(
 def test_levels_that_no_builder_has(nano_f16: Path, capsys: Capture, level: str) -> None:
     command = ["build", str(nano_f16), "--target", "rtx-ada", "--optimization-level", level]
     with pytest.raises(SystemExit):
-        omnijet.main(command)
+        cli.main(command)
     assert "--optimization-level" in capsys.readouterr().err
 
 

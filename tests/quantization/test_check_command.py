@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import omnijet
+from omnijet import cli
 from tests.command import Capture
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def loaded_without_extras(statement: str) -> set[str]:
 
 def test_plain_check_loads_nothing_of_the_fidelity_check(nano: tuple[Path, Path]) -> None:
     command = ["check", str(nano[1]), "--format", "json"]
-    loaded = loaded_without_extras(f"import omnijet; assert omnijet.main({command!r}) == 0")
+    loaded = loaded_without_extras(f"from omnijet import cli; assert cli.main({command!r}) == 0")
     assert "omnijet.runtime.commands.check" in loaded
     others = ("omnijet.quantization", "omnijet.nano", "omnijet.engines")
     ours = {name for name in loaded if name.startswith(others)}
@@ -49,15 +49,15 @@ def test_the_fidelity_check_needs_the_base_install_alone() -> None:
 def test_plain_check_prints_what_the_runtime_prints(
     nano: tuple[Path, Path], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert omnijet.main(["check", str(nano[1])]) == 0
+    assert cli.main(["check", str(nano[1])]) == 0
     ours = capsys.readouterr().out
-    alone = omnijet.Verb("omnijet.runtime.commands.check", "")
-    monkeypatch.setitem(omnijet.VERBS, "check", alone)
-    assert omnijet.main(["check", str(nano[1])]) == 0
+    alone = cli.Verb("omnijet.runtime.commands.check", "")
+    monkeypatch.setitem(cli.VERBS, "check", alone)
+    assert cli.main(["check", str(nano[1])]) == 0
     assert capsys.readouterr().out == ours and "PASSED" in ours
 
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: Capture) -> None:
     for options in ([], ["--fidelity"]):
-        assert omnijet.main(["check", str(tmp_path), *options]) == 2
+        assert cli.main(["check", str(tmp_path), *options]) == 2
         assert "not an omnijet bundle" in capsys.readouterr().err

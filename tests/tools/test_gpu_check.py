@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.backends.ort_gpu.backend import PROVIDERS
 from omnijet.runtime.backends.trt.device import DeviceFacts
@@ -195,7 +195,7 @@ def test_every_command_is_one_that_is_understood(tmp_path: Path) -> None:
         if module != "omnijet":
             assert importlib.import_module(module).parsed(words)
             continue
-        verb = omnijet.VERBS.get(words[0])
+        verb = cli.VERBS.get(words[0])
         if verb is None:
             assert words[0] == "build", words
             continue

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-import omnijet
+from omnijet import cli
 from omnijet.export.stages import export_bundle
 from omnijet.export.synthetic.checkpoint import write_checkpoint
 from omnijet.export.synthetic.presets import preset
@@ -153,7 +153,7 @@ def main() -> int:
         folder = Path(scratch)
         checkpoint = write_checkpoint(folder / "nano", preset("nano"), seed=0)
         export_bundle(checkpoint, folder / "bundle")
-        if code := omnijet.main(["bench", str(folder / "bundle")]):
+        if code := cli.main(["bench", str(folder / "bundle")]):
             return code
         console.print(whole_reply(checkpoint, folder / "bundle"))
         console.print(speech(folder))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.quantization import check_command
 from omnijet.quantization.fidelity import following
 from omnijet.quantization.fidelity import measure as fidelity
@@ -84,7 +84,7 @@ def noisy(twin: Callable[..., Path]) -> Path:
 def checked(capsys: Capture, bundle: Path, *options: str | Path) -> tuple[int, dict[str, Any]]:
     few = ("--items", "1", "--steps", "5")
     command = ["check", bundle, "--fidelity", "--format", "json", *few, *options]
-    code = omnijet.main([str(part) for part in command])
+    code = cli.main([str(part) for part in command])
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -199,9 +199,9 @@ def test_the_gate_file_decides(
     gate = tmp_path / "gate.json"
     gate.write_text(json.dumps({metric.name: None for metric in METRICS}))
     command = ["check", str(noisy), "--fidelity"]
-    assert omnijet.main(command) == 1
+    assert cli.main(command) == 1
     assert "FAILED thinker_kl: " in capsys.readouterr().out
-    assert omnijet.main([*command, "--gate", str(gate)]) == 0
+    assert cli.main([*command, "--gate", str(gate)]) == 0
     table = capsys.readouterr().out
     assert table.rstrip().endswith("PASSED") and "upper bounds of decoding speed" in table
     assert "12.2" in table and "head.weight" in table and "AGX Thor" in table
@@ -264,7 +264,7 @@ def test_conversations_of_ones_own(
     asked = [[{"role": "user", "content": text}] for text in ("What do you see?", "Which colour?")]
     data.write_text("".join(json.dumps(messages) + "\n" for messages in asked))
     command = ["check", trained[1], "--fidelity", "--float", trained[1], "--data", data]
-    assert omnijet.main([*map(str, command), "--steps", "2", "--format", "json"]) == 0
+    assert cli.main([*map(str, command), "--steps", "2", "--format", "json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["conversations"] == 2 and facts["snr_db"]["sight"] is None
     assert [one["passed"] for one in facts["gate"] if one["metric"] == "sight_snr_db"] == [None]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.nano.evaluation.heldout import open_set
 from omnijet.nano.evaluation.paired import paired_match
 from omnijet.nano.evaluation.scores import exact_match
@@ -36,7 +36,7 @@ def test_a_missing_recogniser_is_told_before_any_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     command = ["check", trained[1], "--fidelity", "--float", trained[1], "--scores"]
-    assert omnijet.main([str(part) for part in command]) == 2
+    assert cli.main([str(part) for part in command]) == 2
     assert 'pip install "omnijet[eval]"' in capsys.readouterr().err
 
 

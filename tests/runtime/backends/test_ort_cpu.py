@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import omnijet
+from omnijet import cli
 from omnijet.runtime.backends import ort_cpu as ort
 from omnijet.runtime.backends.ort_cpu import OrtBackend, declared
 from omnijet.runtime.bundle.folder import Bundle
@@ -61,13 +61,13 @@ def test_an_onnxruntime_that_is_too_old(
         with pytest.raises(OmnijetError, match="too old") as caught:
             refused()
         assert "1.25 or newer" in str(caught.value) and "--engines" in str(caught.value.fix)
-    assert omnijet.main(["check", str(bundle), "--format", "json"]) == 0
+    assert cli.main(["check", str(bundle), "--format", "json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     said = "not checked: this onnxruntime is too old (needs 1.25)"
     assert facts["ok"] and set(facts["graphs"].values()) == {said}
-    assert omnijet.main(["check", str(bundle)]) == 0
+    assert cli.main(["check", str(bundle)]) == 0
     assert "not checked" in capsys.readouterr().out
     path = bundle / "graphs/vocoder.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert omnijet.main(["check", str(bundle)]) == 2
+    assert cli.main(["check", str(bundle)]) == 2
     assert "FAILED graphs/vocoder.onnx: sha256" in capsys.readouterr().out

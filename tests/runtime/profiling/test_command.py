@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.runtime.profiling import trace
 from omnijet.runtime.profiling.record import Profile
 from tests.command import Capture, refused
@@ -19,7 +19,7 @@ def test_profile_measures_and_writes(
 ) -> None:
     out = tmp_path / "out"
     quick = ["--scenario", "text", "--runs", "2", "--warmup", "0", "--out", str(out)]
-    assert omnijet.main(["profile", str(nano[1]), *quick, "--format", "json"]) == 0
+    assert cli.main(["profile", str(nano[1]), *quick, "--format", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown == json.loads((out / "profile.json").read_text())
     found = Profile.read(out).scenarios["text"]
@@ -42,7 +42,7 @@ def test_a_table_says_on_what_and_how_far_from_the_floor(
     nano: tuple[Path, Path], capsys: Capture
 ) -> None:
     quick = ["--scenario", "text", "--runs", "1", "--warmup", "0"]
-    assert omnijet.main(["profile", str(nano[1]), *quick]) == 0
+    assert cli.main(["profile", str(nano[1]), *quick]) == 0
     shown = capsys.readouterr().out
     names = [line.split("  ")[0] for line in shown.splitlines()]
     told = ["device", "power mode", "clocks", "versions", "bundle", "measured"]
@@ -64,7 +64,7 @@ def written(path: Path, made: Profile) -> Path:
 
 
 def compared(*options: str | Path) -> int:
-    return omnijet.main(["profile", "--compare", *map(str, options)])
+    return cli.main(["profile", "--compare", *map(str, options)])
 
 
 def test_what_is_within_the_tolerance_passes(before: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.runtime.backends.trt import jit
 from omnijet.runtime.bundle.manifest import FILE_NAME
 from omnijet.runtime.errors import OmnijetError
@@ -104,12 +104,12 @@ def test_engines_that_were_left_behind(bundle: Path, orin: Machine, capsys: Capt
     assert "dit_step.engine: missing" in str(error.got)
     assert "vocoder.engine: " in str(error.got) and not orin.gpu.calls
     assert error.fix == f"omnijet build {bundle} --target orin-nx"
-    assert omnijet.main(["check", str(bundle)]) == 2
+    assert cli.main(["check", str(bundle)]) == 2
     shown = capsys.readouterr().out
     assert "FAILED engines/orin-nx/dit_step.engine: missing" in shown
     assert f"omnijet build {bundle} --target orin-nx" in shown and "FAILED graphs" not in shown
     shutil.rmtree(bundle / "engines")
-    assert omnijet.main(["inspect", str(bundle)]) == 0
+    assert cli.main(["inspect", str(bundle)]) == 0
     capsys.readouterr()
     assert answer(capsys, bundle, "--text", "Hello")["text"]
 

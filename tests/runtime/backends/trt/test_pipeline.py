@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.bundle.contract import Array
@@ -237,13 +237,13 @@ def test_engines_without_their_graphs(
         ours.generate(user(DRAWING, ASK), **OPTIONS),
         theirs.generate(user(DRAWING, ASK), **OPTIONS),
     )
-    assert omnijet.main(["check", str(alone)]) == 0
+    assert cli.main(["check", str(alone)]) == 0
     assert capsys.readouterr().out.count("left out: there is an engine") == 6
-    assert omnijet.main(["inspect", str(alone)]) == 0
+    assert cli.main(["inspect", str(alone)]) == 0
     with pytest.raises(OmnijetError, match="thinker_step was left out") as caught:
         Omni.open(alone, backend=OrtBackend(1)).generate(user(ASK), **OPTIONS)
     assert "--engines T" in (caught.value.fix or "")
-    assert omnijet.main(["build", str(alone), "--target", "orin-nx-jp72"]) == 2
+    assert cli.main(["build", str(alone), "--target", "orin-nx-jp72"]) == 2
     assert "thinker_step.onnx: missing" in capsys.readouterr().err
     (alone / "engines/orin-nx/vocoder.engine").unlink()
     with pytest.raises(OmnijetError, match="not as written") as caught:
@@ -271,6 +271,6 @@ def test_the_command_line(built: Path, orin: Machine, capsys: Capture) -> None:
     assert orin.gpu.calls["cudaGraphLaunch"]
     command = ["bench", str(built), "--engines", "orin-nx", "--runs", "1", "--text-tokens", "4",
                "--codes", "5", "--format", "json"]  # fmt: skip
-    assert omnijet.main(command) == 0
+    assert cli.main(command) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["backend"] == "tensorrt 10.16.2 on A double"

@@ -1,0 +1,99 @@
+"""The public interface: what `omnijet` has, when it is imported, and what types it declares."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mypy import api as mypy
+
+import omnijet
+
+ROOT = Path(__file__).parent.parent
+
+USE = """
+from typing_extensions import assert_type
+
+import omnijet
+
+omni = omnijet.load("bundle", provider="cuda", context_limit=2048)
+assert_type(omni, omnijet.Omni)
+reply = omni.generate([{"role": "user", "content": "Hi"}], seed=1)
+assert_type(reply, omnijet.Reply)
+assert_type(reply.text, str)
+assert_type(omnijet.pcm16(reply.audio), bytes)
+session: omnijet.Session = omni.session()
+stream: omnijet.Stream = session.stream("Hi")
+for event in stream:
+    if isinstance(event, omnijet.PcmChunk):
+        assert_type(event.start_sample, int)
+    else:
+        assert_type(event, omnijet.TextDelta)
+options = omnijet.Options(voice="Ethan")
+assert_type(omnijet.keep_heap_small(), bool)
+positions, deltas = omnijet.tmrope_positions([[1, 2]])
+assert_type(positions.ndim, int)
+"""
+
+MISUSE = """
+import omnijet
+
+omnijet.load("bundle", contextlimit=2048)
+omnijet.load("bundle", provider=3)
+omnijet.main(["check"])
+"""
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_omnijet_loads_none_of_its_rooms() -> None:
+    ours = {name for name in loaded_by("import omnijet") if name.startswith("omnijet")}
+    assert ours == {"omnijet"}
+
+
+@pytest.mark.parametrize("name", sorted(omnijet.__all__))
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(omnijet, name) is not None
+    assert name in dir(omnijet)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Omny'"):
+        omnijet.Omny  # noqa: B018
+
+
+def checked(source: str, folder: Path) -> tuple[str, int]:
+    """What `mypy --strict` says of a user's file, and its exit code."""
+    path = folder / "user.py"
+    path.write_text(source, encoding="utf-8")
+    config = ("--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(folder / "cache"))
+    out, fault, code = mypy.run([*config, "--strict", "--follow-imports", "silent", str(path)])
+    return out + fault, code
+
+
+def test_users_see_the_types(tmp_path: Path) -> None:
+    said, code = checked(USE, tmp_path)
+    assert code == 0, said
+
+
+def test_a_type_checker_refuses_misuse(tmp_path: Path) -> None:
+    said, code = checked(MISUSE, tmp_path)
+    assert code == 1
+    assert 'Unexpected keyword argument "contextlimit"' in said
+    assert 'Argument "provider" to "load" has incompatible type "int"' in said
+    assert 'Module has no attribute "main"' in said
+
+
+def test_pcm16_is_little_endian_and_clipped() -> None:
+    samples = np.array([0, 1, -1, 0.5, 7, -7], np.float32)
+    assert omnijet.pcm16(samples) == bytes.fromhex("0000 ff7f 0080 0040 ff7f 0080")
