@@ -73,18 +73,6 @@ class AudioPlan:
         for first in range(0, len(self.chunks), size):
             yield self._feeds(sounds, self.chunks[first : first + size])
 
-    def split(self, features: Array) -> list[Array]:
-        """f32[tokens, out] of all calls -> f32[tokens_i, out] per sound (views)."""
-        counts = self.token_counts
-        if len(features) != sum(counts):
-            raise OmnijetError(
-                "the audio encoder returned another number of tokens than planned",
-                where="audio_encoder.features",
-                expected=sum(counts),
-                got=len(features),
-            )
-        return np.split(features, np.cumsum(counts)[:-1])
-
     def _sounds(self, mels: Array | Sequence[Array]) -> list[Array]:
         if isinstance(mels, np.ndarray):
             whole = (self.dims.n_mels, sum(self.lengths))

@@ -77,13 +77,6 @@ class MRope:
         _in_place(cos, sin)
 
 
-def mrope_cos_sin(
-    positions: IntArray, head_dim: int, theta: float, section: tuple[int, int, int]
-) -> tuple[FloatArray, FloatArray]:
-    """positions i64[3, 1, L] -> cos, sin f32[1, L, head_dim / 2]."""
-    return MRope(head_dim, theta, section).tables(positions)
-
-
 def vision_cos_sin(pos_hw: IntArray, head_dim: int) -> tuple[FloatArray, FloatArray]:
     """Patch rows and columns i64[N, 2] -> cos, sin f32[1, N, head_dim / 2].
 
@@ -98,18 +91,6 @@ def vision_cos_sin(pos_hw: IntArray, head_dim: int) -> tuple[FloatArray, FloatAr
         np.cos(angles)[pos_hw].reshape(shape),
         np.sin(angles)[pos_hw].reshape(shape),
     )
-
-
-def dit_cos_sin(inv_freq: FloatArray, frames: int, start: int = 0) -> tuple[FloatArray, FloatArray]:
-    """Frames start..start+frames-1 -> cos, sin f32[1, frames, len(inv_freq)].
-
-    `inv_freq` is a tensor of the checkpoint: its values are rounded to bfloat16, so the
-    formula does not reproduce them.
-    """
-    angles = np.arange(start, start + frames, dtype=np.float32)[:, None] * inv_freq.astype(
-        np.float32
-    )
-    return np.cos(angles)[None], np.sin(angles)[None]
 
 
 def _in_place(cos: FloatArray, sin: FloatArray) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 from omnijet.runtime.backends.protocol import Bound, Graph
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import DitDims
-from omnijet.runtime.model.rope import dit_cos_sin
 from omnijet.runtime.speech.solver import EXACT, Evaluation, Solver
 from omnijet.runtime.speech.solver import solve as solve_flow
 
@@ -193,9 +192,21 @@ def write_static(
     # of an earlier use: masked, but a masked value still has to be finite
     inputs["static"][:, frames:] = 0
     inputs["x"][:, frames:] = 0
-    inputs["cos"][...], inputs["sin"][...] = dit_cos_sin(tables.inv_freq, padded, start)
+    inputs["cos"][...], inputs["sin"][...] = rotary_tables(tables.inv_freq, padded, start)
     for name, mask in block_masks(frames, tables.dims.block, continued).items():
         inputs[name][...] = mask
+
+
+def rotary_tables(inv_freq: Array, frames: int, start: int = 0) -> tuple[Array, Array]:
+    """Frames start..start+frames-1 -> cos, sin f32[1, frames, len(inv_freq)].
+
+    `inv_freq` is a tensor of the checkpoint: its values are rounded to bfloat16, so the
+    formula does not reproduce them.
+    """
+    angles = np.arange(start, start + frames, dtype=np.float32)[:, None] * inv_freq.astype(
+        np.float32
+    )
+    return np.cos(angles)[None], np.sin(angles)[None]
 
 
 def block_masks(frames: int, block: int, continued: bool = False) -> dict[str, Array]:
@@ -212,13 +223,6 @@ def block_masks(frames: int, block: int, continued: bool = False) -> dict[str, A
         "mask_ahead": np.concatenate([real, after], axis=1),
     }
     return {name: mask[:, None, None] for name, mask in masks.items()}
-
-
-def evaluate(bound: Bound, tables: DitTables, time: np.float32, state: Array) -> Array:
-    """The guided velocity f32[frames, 80] at one of the tables' times."""
-    branches = run_branches(bound, tables, time, state)
-    guided: Array = branches[CONDITIONED] + guidance(branches)
-    return guided
 
 
 def guidance(branches: Array) -> Array:

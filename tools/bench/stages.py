@@ -106,7 +106,7 @@ def speech(folder: Path) -> Table:
 
     entry = omni.bundle.manifest.graphs["dit_step"]
     floor = 2 * 2 * entry.parameters * SPEECH_FRAMES / peak
-    add(table, "DiT, one evaluation", floor, lambda: dit.evaluate(bound, tables, time, noise),
+    add(table, "DiT, one evaluation", floor, lambda: dit.run_branches(bound, tables, time, noise),
         reference_dit)  # fmt: skip
 
     vocoder = bind(omni, "vocoder", frames=SPEECH_FRAMES)

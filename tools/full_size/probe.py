@@ -53,7 +53,7 @@ def speech(omni: Omni) -> None:
     noise = rng.standard_normal((frames, omni.dims.dit.mel), dtype=np.float32)
     for time in solver.time_points()[:3]:
         with timed(f"DiT evaluation, two branches, {frames} frames"):
-            velocity = dit.evaluate(bound, tables, time, noise)
+            velocity = dit.run_branches(bound, tables, time, noise)
     alive("velocity", velocity)
     graph = omni.backend.load(omni.bundle.graph("vocoder"), contract(omni, "vocoder"))
     mel = (2 * noise - 4).T[None]

@@ -68,11 +68,11 @@ def find_gpu() -> tuple[DeviceFacts, float] | str:
 def main() -> int:
     try:
         device = Device.open()
-        memory_gb = device.free_bytes()[1] / 1e9
+        _, total_bytes = device.call("cudaMemGetInfo")
     except OmnijetError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps({"facts": asdict(device.facts), "memory_gb": memory_gb}))
+    print(json.dumps({"facts": asdict(device.facts), "memory_gb": int(total_bytes) / 1e9}))
     return 0
 
 

@@ -114,11 +114,6 @@ class Device:
         """Zeroed bytes of the host that the device can copy from, or read, without help."""
         return HostMemory(self, size)
 
-    def free_bytes(self) -> tuple[int, int]:
-        """(free, total) bytes of device memory."""
-        free, total = self.call("cudaMemGetInfo")
-        return int(free), int(total)
-
     # -- work -----------------------------------------------------------------------
 
     def stream(self) -> Stream:

@@ -5,13 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from omnijet.runtime.model.rope import (
-    MRope,
-    dit_cos_sin,
-    inverse_frequencies,
-    mrope_cos_sin,
-    vision_cos_sin,
-)
+from omnijet.runtime.model.rope import MRope, inverse_frequencies, vision_cos_sin
 
 DECODERS = {  # head_dim, theta, section
     "thinker": (128, 1e6, (16, 24, 24)),
@@ -50,7 +44,7 @@ def test_mrope_rotates_like_the_reference(modeling, name: str, length: int) -> N
     tables = rotary(q, torch.from_numpy(positions))
     expected = modeling.apply_multimodal_rotary_pos_emb(q, k, *tables, list(section))
 
-    cos, sin = mrope_cos_sin(positions, head_dim, theta, section)
+    cos, sin = MRope(head_dim, theta, section).tables(positions)
     assert cos.shape == sin.shape == (1, length, head_dim // 2)
     assert cos.dtype == sin.dtype == np.float32
     for given, wanted in zip((q, k), expected, strict=True):
@@ -123,16 +117,3 @@ def test_vision_rotates_like_the_reference(modeling, head_dim: int) -> None:
     c, s = cos[:, :, None], sin[:, :, None]
     rotated = np.concatenate([low * c - high * s, high * c + low * s], axis=-1)
     np.testing.assert_allclose(rotated, expected, atol=2e-5 * np.abs(expected).max())
-
-
-def test_dit_tables_use_the_frequencies_given(modeling) -> None:
-    import torch
-
-    rotary = modeling.Qwen2_5OmniDiTRotaryEmbedding(64)
-    rotary.inv_freq.copy_(rotary.inv_freq.bfloat16().float())  # as checkpoints hold them
-    expected_cos, expected_sin = (table.numpy() for table in rotary(torch.empty(1, 311, 64)))
-    cos, sin = dit_cos_sin(rotary.inv_freq.numpy(), 311)
-    assert cos.shape == sin.shape == (1, 311, 32)
-    assert cos.dtype == sin.dtype == np.float32
-    np.testing.assert_allclose(np.repeat(cos, 2, axis=-1), expected_cos, atol=1e-6)
-    np.testing.assert_allclose(np.repeat(sin, 2, axis=-1), expected_sin, atol=1e-6)

@@ -139,6 +139,13 @@ def reference_velocity(case: Case, codes: Array, time: float, state: Array) -> A
     return both.numpy()
 
 
+def evaluate(bound: Bound, tables: dit.DitTables, time: np.float32, state: Array) -> Array:
+    """The guided velocity f32[frames, 80] at one of the tables' times."""
+    branches = dit.run_branches(bound, tables, time, state)
+    guided: Array = branches[dit.CONDITIONED] + dit.guidance(branches)
+    return guided
+
+
 @pytest.mark.parametrize("count", [1, 5, 12, 31, 60])
 def test_one_evaluation_equals_the_reference(case: Case, count: int) -> None:
     frames = 2 * count
@@ -149,7 +156,7 @@ def test_one_evaluation_equals_the_reference(case: Case, count: int) -> None:
     dit.write_static(bound, case.tables, codes, case.voice_table, frames)
     for point in (0, 7, 27):
         time = case.tables.times[point]
-        guided = dit.evaluate(bound, case.tables, time, state)
+        guided = evaluate(bound, case.tables, time, state)
         expected = reference_velocity(case, codes, float(time), state)
         scale = np.abs(expected).max()
         assert scale > 0.5  # alive
@@ -193,12 +200,23 @@ def test_receptive_field_is_that_of_the_masks(case: Case) -> None:
     state = np.random.default_rng(4).standard_normal((frames, 80)).astype(np.float32)
     bound = case.graph.bind({"branches": 2, "blocks": blocks})
     dit.write_static(bound, case.tables, codes, case.voice_table, frames)
-    before = dit.evaluate(bound, case.tables, case.tables.times[9], state)
+    before = evaluate(bound, case.tables, case.tables.times[9], state)
     state[3 * block : 4 * block] += 1
-    after = dit.evaluate(bound, case.tables, case.tables.times[9], state)
+    after = evaluate(bound, case.tables, case.tables.times[9], state)
     moved = np.abs(after - before).reshape(blocks, -1).max(axis=1) > 0
     back, ahead = len(dims.look_back_layers), len(dims.look_ahead_layers)
     assert list(np.flatnonzero(moved)) == list(range(3 - ahead, 3 + back + 1))
+
+
+def test_dit_tables_use_the_frequencies_given() -> None:
+    rotary = hf.Qwen2_5OmniDiTRotaryEmbedding(64)
+    rotary.inv_freq.copy_(rotary.inv_freq.bfloat16().float())  # as checkpoints hold them
+    expected_cos, expected_sin = (table.numpy() for table in rotary(torch.empty(1, 311, 64)))
+    cos, sin = dit.rotary_tables(rotary.inv_freq.numpy(), 311)
+    assert cos.shape == sin.shape == (1, 311, 32)
+    assert cos.dtype == sin.dtype == np.float32
+    np.testing.assert_allclose(np.repeat(cos, 2, axis=-1), expected_cos, atol=1e-6)
+    np.testing.assert_allclose(np.repeat(sin, 2, axis=-1), expected_sin, atol=1e-6)
 
 
 def test_frequencies_come_from_the_checkpoint(case: Case) -> None:
