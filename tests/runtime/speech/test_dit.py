@@ -17,6 +17,7 @@ from omnijet.export.checkpoint.voices import Voice
 from omnijet.export.modules.dit import KEY, DitStep
 from omnijet.export.weights.speech_tables import speech_tables
 from omnijet.runtime.backends.bindings import Bindings
+from omnijet.runtime.backends.protocol import Bound
 from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.speech import dit
 from omnijet.runtime.speech.dit import Past, Stretch
