@@ -1,19 +1,19 @@
-"""The one error a user sees: what, where, expected, got and the way out."""
+"""The error that users see: what is wrong, where, expected, got, and the fix."""
 
 from __future__ import annotations
 
 
 class OmnijetError(Exception):
-    """A fault of input, file or environment that the user can mend.
+    """A fault in the input, a file or the environment that the user can fix.
 
     The command line prints it without a traceback and exits with code 2.
 
     Args:
         what: one sentence that says what is wrong.
-        where: file, tensor, option or message it was found in.
+        where: the file, tensor, option or message that has the fault.
         expected: what would have been right.
         got: what was found instead.
-        fix: the way out, as a command or an action.
+        fix: what to do about it, as a command or an action.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class OmnijetError(Exception):
         super().__init__(str(self))
 
     def within(self, place: object) -> OmnijetError:
-        """The same, found in a part of this place."""
+        """Returns the same error, located inside `place`."""
         where = place if self.where is None else f"{place}: {self.where}"
         return OmnijetError(
             self.what, where=where, expected=self.expected, got=self.got, fix=self.fix
@@ -53,4 +53,4 @@ class OmnijetError(Exception):
 
 
 class ContractError(OmnijetError):
-    """A graph file whose inputs or outputs are not what its contract declares."""
+    """A graph file whose inputs or outputs differ from its contract."""

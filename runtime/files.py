@@ -1,4 +1,4 @@
-"""Files that a user names."""
+"""Checks of the file names that users give, and how messages show them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from omnijet.runtime.errors import OmnijetError
 
 
 def require_file(source: str | os.PathLike[str], noun: str, where: object) -> Path:
-    """The path of a file that is there. Addresses are not followed.
+    """Returns the path of an existing file; URLs are not downloaded.
 
     Raises:
-        OmnijetError: there is no such file; `noun` says of what, `where` in which place.
+        OmnijetError: there is no such file. `noun` is its kind and `where` its place in the
+            message.
     """
-    # os.path, as Path.is_file raises on names that no file can have
+    # not Path.is_file: it raises on names that no file can have
     if os.path.isfile(source):
         return Path(source)
     raise OmnijetError(
@@ -28,7 +29,7 @@ def require_file(source: str | os.PathLike[str], noun: str, where: object) -> Pa
 
 
 def is_address(source: str | os.PathLike[str]) -> bool:
-    """Whether this is a URL. `Path` makes one slash of two."""
+    """Returns whether the source is a URL, even one whose `//` `Path` has shortened to `/`."""
     start = os.fspath(source)[:12].lower()
     return start.startswith(("http:/", "https:/", "file:/", "s3:/", "gs:/", "data:"))
 
@@ -39,6 +40,6 @@ def shell_quoted(path: str | os.PathLike[str]) -> str:
 
 
 def shorten(source: str | os.PathLike[str]) -> str:
-    """For messages: a whole picture may hide in a data address."""
+    """Returns a name short enough for messages: a data URL can hold a whole picture."""
     name = os.fspath(source)
     return name if len(name) <= 120 else f"{name[:100]}... ({len(name)} characters)"

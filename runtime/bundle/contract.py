@@ -28,14 +28,14 @@ Array = npt.NDArray[Any]
 NUMPY_DTYPES: dict[DType, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
     "f16": np.dtype(np.float16),
-    "bf16": np.dtype(np.uint16),  # its bits: numpy has no such floats; bits of zero are zero
+    "bf16": np.dtype(np.uint16),  # held as bits: numpy has no bf16, and 0 bits are 0.0
     "i64": np.dtype(np.int64),
     "bool": np.dtype(np.bool_),
 }
 
 
 def widened(array: Array) -> Array:
-    """f32 of f32, f16, or bf16 held as its bits: bf16 is the upper half of f32."""
+    """Returns an f32 copy of f32, f16, or bf16 held as bits: bf16 is the upper half of f32."""
     if array.dtype == NUMPY_DTYPES["bf16"]:
         return (array.astype(np.uint32) << 16).view(np.float32)
     result: Array = array.astype(np.float32)
@@ -44,7 +44,7 @@ def widened(array: Array) -> Array:
 
 AXES: dict[str, str] = {
     "chunks": "audio chunks of 2 s in this call",
-    "tokens": "audio tokens that come out",
+    "tokens": "audio tokens in the output",
     "cells": "merged picture cells (4 patches each) of one frame",
     "windows": "attention windows of one frame",
     "rows": "tokens fed in this call: many in prefill, one in decode",
@@ -64,7 +64,7 @@ class TensorSpec:
     axes: tuple[int | str, ...]
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """The concrete shape for given sizes of the symbols."""
+        """Returns the concrete shape for given sizes of the symbols."""
         return tuple(axis if isinstance(axis, int) else _size(axis, sizes) for axis in self.axes)
 
 
@@ -78,7 +78,7 @@ class StatePair:
 
 @dataclass(frozen=True, slots=True)
 class GraphContract:
-    """The whole boundary of one graph."""
+    """The complete boundary of one graph: its inputs, outputs and carried state."""
 
     name: str
     inputs: tuple[TensorSpec, ...]
@@ -103,7 +103,7 @@ class GraphContract:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The symbols in use, in order of appearance."""
+        """The axis symbols in use, in order of appearance."""
         found: dict[str, None] = {}
         for spec in self.inputs + self.outputs:
             for axis in spec.axes:
@@ -124,7 +124,7 @@ class GraphContract:
 
 
 def split_axis(axis: str) -> tuple[int, str]:
-    """`"4*cells"` -> (4, "cells"); `"cells"` -> (1, "cells")."""
+    """Splits an axis: `"4*cells"` -> (4, "cells"), and `"cells"` -> (1, "cells")."""
     factor, _, symbol = axis.rpartition("*")
     return (int(factor) if factor else 1), symbol
 
@@ -135,8 +135,11 @@ def _size(axis: str, sizes: Mapping[str, int]) -> int:
 
 
 def graph_contracts(dims: ModelDims, precision: Precision) -> dict[str, GraphContract]:
-    """The six graphs of one checkpoint. Sound synthesis stays f32 in every precision:
-    the DiT and SnakeBeta fall silent or overflow in 16 bits."""
+    """Returns the contracts of one checkpoint's six graphs, by name.
+
+    Sound synthesis stays f32 in every precision: in 16 bits, the DiT and SnakeBeta fall silent
+    or overflow.
+    """
     return {
         contract.name: contract
         for contract in (
@@ -156,10 +159,10 @@ def _audio_encoder(dims: ModelDims) -> GraphContract:
         "audio_encoder",
         inputs=(
             TensorSpec("mel", "f32", ("chunks", audio.n_mels, audio.chunk_frames)),
-            # 1 where a mel frame is real: it also zeroes what conv1 smears into padding
+            # 1 where a mel frame is real; it also zeroes what conv1 smears into the padding
             TensorSpec("frame_mask", "f32", ("chunks", 1, audio.chunk_frames)),
             TensorSpec("key_mask", "bool", ("chunks", 1, 1, audio.chunk_positions)),
-            # the two flat positions (chunk * chunk_positions + i) pooled into each token
+            # the two flat positions (chunk * chunk_positions + i) that are pooled into each token
             TensorSpec("pool_rows", "i64", ("tokens", 2)),
         ),
         outputs=(TensorSpec("features", "f32", ("tokens", audio.out)),),
@@ -216,26 +219,26 @@ def _dit_step(dims: ModelDims) -> GraphContract:
     dit = dims.dit
     frames = f"{dit.block}*blocks"
     half = dit.head_dim // 2
-    # not declared as state: a solver keeps one for each of its evaluations
+    # not declared as state: a solver keeps one `past` for each of its evaluations
     past = (2 * len(dit.look_back_layers), f"{dit.heads}*branches", dit.block, dit.head_dim)
     return GraphContract(
         "dit_step",
         inputs=(
             TensorSpec("x", "f32", (1, frames, dit.mel)),
-            # what the input projection makes of codes and speaker, constant in time
+            # the input projection of codes and speaker, constant in time
             TensorSpec("static", "f32", ("branches", frames, dit.hidden)),
-            # AdaLN vectors of this time point: shift, scale, gate of attention, then of the MLP
+            # AdaLN vectors of this time point: shift, scale and gate, for attention and the MLP
             TensorSpec("modulation", "f32", (dit.layers, 6, dit.hidden)),
             TensorSpec("modulation_out", "f32", (2, dit.hidden)),  # scale, shift
             TensorSpec("cos", "f32", (1, frames, half)),
             TensorSpec("sin", "f32", (1, frames, half)),
-            # keys a block may see: itself; the block before and itself; itself and the next
+            # the keys a block may see: its own, the previous and its own, its own and the next
             TensorSpec("mask_self", "bool", ("blocks", 1, 1, dit.block)),
             TensorSpec("mask_back", "bool", ("blocks", 1, 1, 2 * dit.block)),
             TensorSpec("mask_ahead", "bool", ("blocks", 1, 1, 2 * dit.block)),
             # keys and values of the block before the first, for each layer that looks back
             TensorSpec("past", "f32", past),
-            TensorSpec("commit", "i64", (1,)),  # the block whose keys and values come out
+            TensorSpec("commit", "i64", (1,)),  # the block whose keys and values are returned
         ),
         outputs=(
             TensorSpec("velocity", "f32", ("branches", frames, dit.mel)),
@@ -255,7 +258,7 @@ def _vocoder(dims: ModelDims) -> GraphContract:
 
 @dataclass(frozen=True, slots=True)
 class FoundTensor:
-    """An input or output as a file really declares it; unknown axes are None."""
+    """An input or output as a graph file declares it; unknown axes are None."""
 
     name: str
     dtype: str
@@ -272,7 +275,7 @@ def verify(
     where: object,
     fix: str = "export the bundle again with this version of omnijet",
 ) -> None:
-    """Compares a file's real boundary with the contract.
+    """Compares the boundary that a graph file declares with its contract.
 
     Raises:
         ContractError: lists every tensor that is missing, unknown or different.

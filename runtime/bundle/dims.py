@@ -2,7 +2,7 @@
 
 They come from a checkpoint's `config.json` at export
 (`omnijet.export.checkpoint.config`) and travel to the device in the manifest. Deployment limits
-(context length, picture size) live elsewhere: none of them is a fact of the model.
+(context length, picture size) live elsewhere, because they are choices and not facts.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class DitDims:
 
 @dataclass(frozen=True, slots=True)
 class EcapaDims:
-    """`...input_embed.spk_encoder`; it runs at export only."""
+    """`...input_embed.spk_encoder`, which runs at export only."""
 
     mel: int
     channels: tuple[int, ...]
@@ -191,7 +191,7 @@ class CodecIds:
 
 @dataclass(frozen=True, slots=True)
 class ModelDims:
-    """Every fact of one checkpoint that a graph or the runtime depends on."""
+    """All facts of one checkpoint that a graph or the runtime depends on."""
 
     audio: AudioEncoderDims
     vision: VisionEncoderDims
@@ -204,12 +204,12 @@ class ModelDims:
     codec: CodecIds
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts, lists, numbers: what the manifest stores."""
+        """Returns plain dicts, lists and numbers, as the manifest stores them."""
         return asdict(self)
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> ModelDims:
-        """The inverse of `to_json`. Raises `ValueError` on a foreign shape."""
+        """Inverts `to_json`. Raises `ValueError` if the data have another shape."""
         dims = build(ModelDims, data)
         assert isinstance(dims, ModelDims)
         return dims

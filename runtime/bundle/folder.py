@@ -22,28 +22,32 @@ TABLES = (
     "dit_modulation", "dit_modulation_out", "dit_inv_freq",
 )  # fmt: skip
 HELD_AS = {"bfloat16": NUMPY_DTYPES["bf16"].name}
-"""What numpy holds a table's numbers as, if not as themselves."""
+"""The numpy dtypes that stand in for those numpy lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened bundle. Nothing is read but the manifest; tables are mapped on demand."""
+    """An opened bundle. Opening reads the manifest alone; tables are mapped on demand."""
 
     folder: Path
     manifest: Manifest
 
     @staticmethod
     def open(folder: str | Path) -> Bundle:
-        """Raises `OmnijetError` if the folder is no bundle, or files are missing or of
-        another size. Contents are verified by `check_files`.
+        """Opens a folder and checks that its files exist and have the right sizes.
 
-        Engines are judged by what runs them: without them a bundle is whole. A graph may be left
-        out where an engine of it is: a device has no room for both."""
+        `check_files` verifies their contents. Engines may be missing: the backend that runs
+        them checks them. A graph's file may be missing if there is an engine of the graph,
+        because a device may have no room for both.
+
+        Raises:
+            OmnijetError: the folder is no bundle, or a file is missing or has another size.
+        """
         return Bundle.of(Path(folder), Manifest.read(Path(folder)))
 
     @staticmethod
     def of(folder: Path, manifest: Manifest) -> Bundle:
-        """With a manifest that was read; raises as `open`."""
+        """Opens a folder whose manifest has been read; raises the errors of `open`."""
         absent = left_out(folder, manifest)
         files = {k: v for k, v in manifest.without_engines().files.items() if k not in absent}
         faults = misfits(folder, files)
@@ -61,7 +65,7 @@ class Bundle:
         return self.folder / self.manifest.graphs[name].file
 
     def table(self, name: str) -> Array:
-        """A table, memory-mapped read-only; of bfloat16, its bits."""
+        """Returns a table, memory-mapped read-only; bfloat16 comes as bits."""
         entry = self.manifest.tables[name]
         path = self.folder / entry.file
         try:
@@ -82,10 +86,12 @@ class Bundle:
         return (self.folder / name).read_text(encoding="utf-8")
 
     def voice_id(self, voice: str | None) -> tuple[str, int]:
-        """Name and opening token of a voice; by default the reference's, or else the first.
+        """Returns a voice's name and opening token.
+
+        The default is the reference's voice, or the first one in a bundle without it.
 
         Raises:
-            OmnijetError: lists the voices there are.
+            OmnijetError: the voice is unknown; the message lists the voices.
         """
         voices = self.manifest.voices
         name = voice
@@ -102,7 +108,7 @@ class Bundle:
 
 
 def left_out(folder: Path, manifest: Manifest) -> Mapping[str, str]:
-    """Files of graphs that are not there while an engine of theirs is, and whose they are."""
+    """Returns the missing graph files that an engine replaces, with the names of their graphs."""
     engines = [one for target in manifest.engines.values() for one in target.items()]
     built = {graph for graph, entry in engines if (folder / entry.file).is_file()}
     return {
@@ -114,7 +120,7 @@ def left_out(folder: Path, manifest: Manifest) -> Mapping[str, str]:
 
 
 def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
-    """Files that are missing or of another size, one line each."""
+    """Returns one line for each file that is missing or has another size."""
     faults = []
     for name, entry in files.items():
         path = folder / name
@@ -126,12 +132,12 @@ def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
 
 
 def rebuild(folder: Path, target: str) -> str:
-    """The command that builds a target's engines anew."""
+    """Returns the command that builds a target's engines again."""
     return f"omnijet build {shell_quoted(folder)} --target {target}"
 
 
 def _check_parts(manifest: Manifest, folder: Path) -> None:
-    """The parts that the pipeline takes for granted are named. Raises `OmnijetError`."""
+    """Raises `OmnijetError` if the manifest lacks a part that the pipeline relies on."""
     Preprocessing.from_json(manifest.preprocessor)
     needed = [*TABLES, *(f"voice_{name}" for name in manifest.voices)]
     faults = [f"no table {name}" for name in needed if name not in manifest.tables]
@@ -153,8 +159,13 @@ def _check_parts(manifest: Manifest, folder: Path) -> None:
 
 
 def check_files(bundle: Bundle, progress: Callable[[int], None] | None = None) -> list[str]:
-    """Hashes every file, engines too, but what was left out; returns what is wrong, one line
-    each."""
+    """Hashes every file, engines included; returns one line for each fault.
+
+    Graph files that an engine replaces may be missing.
+
+    Args:
+        progress: called with the number of bytes of each block that was read.
+    """
     absent = left_out(bundle.folder, bundle.manifest)
     files = {name: entry for name, entry in bundle.manifest.files.items() if name not in absent}
     faults = misfits(bundle.folder, files)

@@ -1,6 +1,6 @@
-"""`manifest.json`: what a bundle is, and the proof that its files are what they were.
+"""`manifest.json`: what a bundle is, and the hashes that prove its files intact.
 
-Written by the exporter, read on the device. Only this module knows its layout.
+The exporter writes it and the device reads it. Only this module knows its layout.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ FORMAT = "omnijet-bundle"
 VERSION = 1
 FILE_NAME = "manifest.json"
 ENGINES = "engines"
-"""The folder of a bundle that holds engines, and nothing else."""
+"""The folder of a bundle that holds its engines and nothing else."""
 
 Library = Literal["tensorrt", "tensorrt_rtx"]
-"""What builds and runs engines."""
+"""The library that builds and runs an engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file of the bundle, relative to its folder."""
+    """Size and hash of one file of the bundle."""
 
     bytes: int
     sha256: str
@@ -38,7 +38,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class GraphEntry:
-    """A graph's files and what `omnijet inspect` shows of it."""
+    """A graph's files, and the counts that `omnijet inspect` shows."""
 
     file: str
     weights: str
@@ -54,14 +54,15 @@ class EngineEntry:
     """A graph built for one machine.
 
     Attributes:
-        key: sha256 of all that it was made of; the builder's own.
-        version: of the library that built it, and the only one that loads it.
-        compute_capability: of the GPU, `sm` times ten.
-        profiles: in the engine's own order, of each symbol of the contract the smallest, usual
-            and largest size.
+        key: sha256 of all inputs of the build; only the builder reads it.
+        version: version of the library that built the engine; no other version loads it.
+        compute_capability: compute capability of the GPU, as in `sm` times ten.
+        profiles: in the engine's own order, the smallest, usual and largest size of each
+            symbol of the contract.
         caches_in_place: whether each carried tensor is input and output at one address, as
-            TensorRT's KVCacheUpdate asks for; else the engine reads one and writes another.
-        build_seconds, peak_bytes: of building it; bytes of the process.
+            TensorRT's KVCacheUpdate requires; otherwise the engine reads one buffer and writes
+            another.
+        build_seconds, peak_bytes: duration of the build, and peak memory of its process.
     """
 
     file: str
@@ -79,7 +80,7 @@ class EngineEntry:
 
 @dataclass(frozen=True, slots=True)
 class TableEntry:
-    """A mapped `.npy` table: embeddings, folded parts of the DiT."""
+    """A memory-mapped `.npy` table: embeddings, and folded parts of the DiT."""
 
     file: str
     dtype: str
@@ -88,14 +89,14 @@ class TableEntry:
 
 @dataclass(frozen=True, slots=True)
 class VoiceEntry:
-    """A speaker: the text-side id that opens its reply."""
+    """A speaker: the text token that opens its replies."""
 
     bos_token: int
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The whole of `manifest.json`."""
+    """The content of `manifest.json`."""
 
     name: str
     precision: Precision
@@ -108,21 +109,21 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
-    """What the graphs hold other than floats, with its recipe; empty if nothing."""
+    """The quantization of the graphs and its recipe; empty for float graphs."""
     engines: dict[str, dict[str, EngineEntry]] = field(default_factory=dict)
-    """Of each target (`omnijet.engines.targets.target`), the engines of its graphs."""
+    """The engines by target (`omnijet.engines.targets.target`), then by graph."""
 
     @property
     def contracts(self) -> dict[str, GraphContract]:
         return graph_contracts(self.dims, self.precision)
 
     def without_engines(self) -> Manifest:
-        """Of the same bundle before any was built."""
+        """Returns the manifest of the same bundle before any engine was built."""
         files = {k: v for k, v in self.files.items() if not k.startswith(f"{ENGINES}/")}
         return replace(self, engines={}, files=files)
 
     def write(self, folder: Path) -> None:
-        """Beside what is there, then in its place."""
+        """Writes the manifest beside the old one and then replaces it in one step."""
         data = {"format": FORMAT, "version": VERSION, **asdict(self)}
         data["contracts"] = {name: c.to_json() for name, c in self.contracts.items()}
         text = json.dumps(data, indent=1, ensure_ascii=False)
@@ -138,7 +139,11 @@ class Manifest:
 
     @staticmethod
     def read(folder: Path) -> Manifest:
-        """Raises `OmnijetError` if the folder is no bundle of a version we know."""
+        """Reads a folder's manifest.
+
+        Raises:
+            OmnijetError: the folder is no bundle, or one of another version.
+        """
         path = folder / FILE_NAME
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -176,7 +181,7 @@ def _parse(data: Any, path: Path) -> Manifest:
             fix="install a newer omnijet" if newer else "export the bundle again",
         )
     try:
-        # bundles that were written before them hold floats, and no engines
+        # older manifests lack these sections: such bundles hold floats and no engines
         manifest: Manifest = build(Manifest, {"quantization": {}, "engines": {}, **data})
         _check_files(manifest)
     except ValueError as error:
@@ -191,7 +196,7 @@ def _parse(data: Any, path: Path) -> Manifest:
 
 
 def _check_files(manifest: Manifest) -> None:
-    """Whatever is opened is inside the folder and has a hash. Raises `ValueError`."""
+    """Raises `ValueError` if a file lies outside the folder or has no hash."""
     for name in manifest.files:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
@@ -214,7 +219,7 @@ def _check_files(manifest: Manifest) -> None:
 
 
 def _check_contracts(manifest: Manifest, declared: Any, path: Path) -> None:
-    """The boundary the bundle was exported with must be the one this runtime feeds."""
+    """Raises `OmnijetError` if the bundle's contracts are not those of this runtime."""
     for name, contract in manifest.contracts.items():
         ours = json.loads(json.dumps(contract.to_json()))
         theirs = declared.get(name) if isinstance(declared, dict) else None
@@ -229,7 +234,11 @@ def _check_contracts(manifest: Manifest, declared: Any, path: Path) -> None:
 
 
 def hash_file(path: Path, progress: Callable[[int], None] | None = None) -> FileEntry:
-    """Size and sha256; `progress` is told the bytes read."""
+    """Returns a file's size and sha256.
+
+    Args:
+        progress: called with the number of bytes of each block that was read.
+    """
     digest = hashlib.sha256()
     size = 0
     with open(path, "rb") as file:

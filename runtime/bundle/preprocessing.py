@@ -1,8 +1,8 @@
-"""What turns a file into model inputs: sizes, statistics and limits of preprocessing.
+"""Sizes, statistics and limits that turn media files into model inputs.
 
-The exporter reads them from a checkpoint's `preprocessor_config.json`; they travel in the
-manifest. That file says nothing of clips: their limits are those of `qwen_omni_utils`,
-the sampling code published with the model.
+The exporter reads them from a checkpoint's `preprocessor_config.json`, and they travel in the
+manifest. That file has no limits for clips: those come from `qwen_omni_utils`, the sampling
+code published with the model.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from omnijet.runtime.errors import OmnijetError
 
 _CONFIG = "preprocessor_config.json"
-_NEAR = 0.85  # similarity of two keys from which one is taken for a slip of the other
+_NEAR = 0.85  # two keys at least this similar count as one key and its misspelling
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Every number that the maths of preprocessing depends on. Pixels count a frame's area."""
+    """All numbers that preprocessing depends on. Pixels count a frame's area."""
 
     patch: int  # pixels per side
     temporal_patch: int  # frames
@@ -36,31 +36,31 @@ class Preprocessing:
     max_audio_seconds: int
     video_min_pixels: int = 128 * 28 * 28
     video_max_pixels: int = 768 * 28 * 28
-    video_total_pixels: int = int(128_000 * 28 * 28 * 0.9)  # of a whole clip, per two frames
+    video_total_pixels: int = int(128_000 * 28 * 28 * 0.9)  # for a whole clip, per two frames
     video_fps: float = 2.0  # frames taken per second
     video_min_frames: int = 4
     video_max_frames: int = 768
 
     @property
     def factor(self) -> int:
-        """Pixels per side of a merged cell: pictures are resized to multiples of it."""
+        """Pixels per side of a merged cell; the sides of resized pictures are multiples of it."""
         return self.patch * self.merge
 
     @property
     def max_samples(self) -> int:
-        """Longest sound the model hears; the reference cuts what is beyond."""
+        """Samples of the longest sound that the model hears; the reference cuts the rest."""
         return self.max_audio_seconds * self.sample_rate_hz
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts, lists, numbers: what the manifest stores."""
+        """Returns plain dicts, lists and numbers, as the manifest stores them."""
         return asdict(self)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of `to_json`.
+        """Inverts `to_json`.
 
         Raises:
-            OmnijetError: a key is missing, unknown or of another type.
+            OmnijetError: a key is missing or unknown, or its value has another type.
         """
         names = [field.name for field in fields(Preprocessing)]
         faults = [f"{name}: missing" for name in names if name not in data]
@@ -87,8 +87,8 @@ class Preprocessing:
         """Reads a checkpoint's `preprocessor_config.json`, parsed.
 
         Raises:
-            OmnijetError: lists every missing key, and every value that asks for other maths
-                than the runtime does.
+            OmnijetError: lists every missing key, and every value that requires processing
+                that the runtime does not do.
         """
         faults = _slips(config)
         values: dict[str, Any] = {}
@@ -118,7 +118,7 @@ class Preprocessing:
 
 
 def _count(value: Any) -> int:
-    """A whole number of at least 1."""
+    """Returns a whole number that is at least 1, or raises."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise TypeError(f"expected a whole number, got {value!r}")
     if value < 1:
@@ -142,7 +142,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {"mean": _colour, "std": _colour, "v
 
 
 def _read(name: str, value: Any) -> Any:
-    """The value of a field. Raises `TypeError` or `ValueError` on a foreign one."""
+    """Returns a field's value. Raises `TypeError` or `ValueError` on an unusable one."""
     read: Callable[[Any], Any] = _READERS.get(name, _count)
     return read(value)
 
@@ -163,7 +163,7 @@ _CONFIG_KEYS = {
 }
 _SIZE_KEYS = {"min_pixels": "shortest_edge", "max_pixels": "longest_edge"}
 
-# optional keys, and the only values whose maths the runtime does
+# optional keys, and the only values that the runtime supports
 _ONLY: dict[str, tuple[Any, ...]] = {
     "image_processor_type": ("Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast"),
     "feature_extractor_type": ("WhisperFeatureExtractor",),
@@ -182,7 +182,7 @@ _ONLY: dict[str, tuple[Any, ...]] = {
 
 
 def _slips(config: Mapping[str, Any]) -> list[str]:
-    """Keys that are nearly, but not quite, one that matters."""
+    """Returns one line for each key that looks like a misspelt known key."""
     known = [*_CONFIG_KEYS.values(), *_ONLY]
     faults = []
     for key in config:

@@ -1,4 +1,4 @@
-"""Frozen dataclasses from parsed JSON, every type checked."""
+"""Builds frozen dataclasses from parsed JSON and checks every type."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def build(kind: Any, data: Any, where: str = "") -> Any:
-    """A value of type `kind`: a dataclass, `tuple[X, ...]`, `dict[str, X]`, a `Literal`, int,
-    float, str or Any.
+    """Builds a value of type `kind`: a dataclass, `tuple[X, ...]`, `dict[str, X]`, a `Literal`,
+    int, float, str or Any.
 
     Raises:
-        ValueError: names the first place that is missing or of another type.
+        ValueError: names the first place that is missing or has another type.
     """
     origin = get_origin(kind)
     if kind is Any:
