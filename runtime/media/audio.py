@@ -36,7 +36,7 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 100, 10_000_000
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE = 8.0  # decades below the loudest band that survive
 BLOCK_FRAMES = 3000  # mel frames computed at once: bounds memory, stays in cache
-MARGIN_SECONDS = 1.0  # read beyond the limit, so that the resampler's end lies outside
+MARGIN_SECONDS = 1.0  # read beyond the limit, so that the resampler's end effects lie outside
 
 
 def load_audio(
@@ -45,14 +45,13 @@ def load_audio(
     max_seconds: float = 300.0,
     where: object = None,
 ) -> Array:
-    """Reads a sound as mono.
+    """Reads a sound as mono samples.
 
     Args:
-        source: a file (anything soundfile or FFmpeg reads; of a clip, its first sound
-            track), an array [samples] or [samples, channels] that is already at
-            `sample_rate_hz`, or such an array with its rate. Whole numbers (int16, int32)
-            are taken as full-scale PCM, floats as [-1, 1].
-        max_seconds: a longer sound is cut there with a warning, as in the reference.
+        source: a file that soundfile or FFmpeg reads (for a clip, its first sound track), an
+            array [samples] or [samples, channels] at `sample_rate_hz`, or such an array with
+            its rate. Integers (int16, int32) are full-scale PCM, floats are in [-1, 1].
+        max_seconds: longer sounds are cut there with a warning, as in the reference.
         where: names the sound in messages; the path or "audio array" by default.
 
     Returns:
@@ -102,7 +101,7 @@ def load_audio(
 
 
 def has_audio(path: Path) -> bool:
-    """Whether a media file has a sound track. Raises `av.FFmpegError` or `OSError`."""
+    """Returns whether a media file has a sound track. Raises `av.FFmpegError` or `OSError`."""
     with av.open(os.fspath(path)) as container:
         return bool(container.streams.audio)
 
@@ -165,7 +164,7 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate_hz: int) -> Array:
 
 
 def _resample(mono: Array, rate: float, target: int) -> Array:
-    """To f32[ceil(samples * target / rate)]."""
+    """Resamples to the target rate: f32[ceil(samples * target / rate)]."""
     if rate == target:
         return mono.astype(np.float32, copy=False)
     length = math.ceil(len(mono) * target / rate)
@@ -176,7 +175,7 @@ def _resample(mono: Array, rate: float, target: int) -> Array:
 
 
 def _from_array(array: npt.NDArray[Any], where: object) -> Array:
-    """f32[samples, channels]"""
+    """Returns f32[samples, channels] in [-1, 1]."""
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] < 1 or (array.shape[1] > max(8, array.shape[0])):
@@ -200,7 +199,7 @@ def _from_array(array: npt.NDArray[Any], where: object) -> Array:
 
 
 def _read_file(path: Path, seconds: float, where: object) -> tuple[Array, float]:
-    """The first `seconds` of a file: f32[samples, channels] and the rate in Hz."""
+    """Reads the first `seconds` of a file: f32[samples, channels] and the rate in Hz."""
     try:
         with soundfile.SoundFile(path) as file:
             samples = file.read(math.ceil(seconds * file.samplerate), np.float32, always_2d=True)
@@ -219,14 +218,14 @@ def _read_file(path: Path, seconds: float, where: object) -> tuple[Array, float]
 
 
 def _read_container(path: Path, seconds: float) -> tuple[Array, float]:
-    """The first sound track of a container, decoded by FFmpeg."""
+    """Decodes the first sound track of a container with FFmpeg."""
     blocks: list[Array] = []
     rate, read = 0, 0
     with av.open(os.fspath(path)) as container:
         if not container.streams.audio:
             raise ValueError("it has no sound track")
         for frame in _decode(container):
-            # of the frame, not of the track: HE-AAC announces half its rate
+            # the rate of the frame, not of the track: HE-AAC announces half its rate
             rate = frame.sample_rate
             blocks.append(frame.to_ndarray().T)
             read += frame.samples
@@ -239,7 +238,7 @@ def _read_container(path: Path, seconds: float) -> tuple[Array, float]:
 
 
 def _decode(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-    """Frames of the first sound track as planar f32."""
+    """Yields the frames of the first sound track as planar f32."""
     planar = av.AudioResampler(format="fltp")
     for frame in container.decode(audio=0):
         yield from planar.resample(frame)

@@ -1,6 +1,7 @@
-"""Pictures on the host: any file or array to RGB, and that to normalised patches.
+"""Pictures on the host: reads any file or array as RGB, and cuts it into normalised patches.
 
-Equal to `Qwen2VLImageProcessor` of transformers 4.57.6 (the PIL one) bit for bit.
+The results equal those of `Qwen2VLImageProcessor` of transformers 4.57.6 (the PIL one) bit
+for bit.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ CLIPPED_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 def smart_resize(
     height: int, width: int, factor: int, min_pixels: float, max_pixels: float
 ) -> tuple[int, int]:
-    """The size (height, width) a picture is resized to: multiples of `factor`, an area
-    between the limits, the aspect kept as well as that allows.
+    """Returns the size (height, width) that a picture is resized to.
+
+    The sides are multiples of `factor`, the area is between the limits, and the aspect ratio is
+    kept as well as they allow.
 
     Source: `smart_resize` of transformers 4.57.6, with its rounding (half to even).
 
     Raises:
-        OmnijetError: the picture is empty, or longer than 200 times its width.
+        OmnijetError: the picture is empty, or one side is over 200 times the other.
     """
     if min(height, width) < 1 or max(height, width) / min(height, width) > MAX_ASPECT:
         raise OmnijetError(
@@ -62,7 +65,7 @@ def smart_resize(
 def load_image(source: ImageSource, where: object = None) -> Image.Image:
     """Reads a picture as upright RGB.
 
-    Other modes are converted as `PIL.Image.convert` does, which the reference relies on:
+    Other modes are converted by `PIL.Image.convert`, as in the reference:
     transparency is dropped, and 16-bit greys are clipped at 255 (with a warning).
 
     Args:
@@ -70,7 +73,7 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
         where: names the picture in messages; the path or "image" by default.
 
     Raises:
-        OmnijetError: it cannot be read.
+        OmnijetError: the picture cannot be read.
     """
     if isinstance(source, str | os.PathLike):
         where = shorten(source) if where is None else where
@@ -83,7 +86,7 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
             return _upright_rgb(source, where)
         with Image.open(source) as image:
             return _upright_rgb(image, where)
-    # a damaged file makes Pillow raise whatever its format's parser runs into
+    # on a damaged file, Pillow raises whatever error its parser runs into
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,
             OverflowError, MemoryError, Image.DecompressionBombError) as error:  # fmt: skip
         raise OmnijetError(
@@ -98,13 +101,13 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
 def image_patches(
     image: Image.Image, preprocessing: Preprocessing, where: object = "image"
 ) -> tuple[Array, Grid]:
-    """Patches of one RGB picture, held for both frames of a temporal patch.
+    """Cuts one RGB picture into patches; it fills both frames of the temporal patch.
 
     Returns:
         f32[h * w, 3 * temporal_patch * patch * patch] in merge order, and the grid (1, h, w).
 
     Raises:
-        OmnijetError: the aspect ratio is beyond 200.
+        OmnijetError: the aspect ratio is above 200.
     """
     size = fitted_size(
         image.height,
@@ -126,7 +129,7 @@ def fitted_size(
     max_pixels: float,
     where: object,
 ) -> tuple[int, int]:
-    """`smart_resize` whose error names the picture."""
+    """Returns the size from `smart_resize`; errors name the picture."""
     try:
         return smart_resize(height, width, preprocessing.factor, min_pixels, max_pixels)
     except OmnijetError as error:
@@ -136,12 +139,12 @@ def fitted_size(
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Bicubic with antialiasing, to (height, width)."""
+    """Returns the picture resized to (height, width), bicubic with antialiasing."""
     return image.resize((size[1], size[0]), resample=Image.Resampling.BICUBIC)
 
 
 def frame_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, Grid]:
-    """Normalised patches of frames whose sides are multiples of `preprocessing.factor`.
+    """Cuts frames into normalised patches; their sides must be multiples of the factor.
 
     The last frame is repeated to fill the last temporal patch.
 
@@ -149,9 +152,9 @@ def frame_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, 
         frames: uint8[n, height, width, 3].
 
     Returns:
-        f32[t * h * w, 3 * temporal_patch * patch * patch] and the grid (t, h, w). Rows go
-        through time, then merged cells in raster order, then the cell's patches; inside a
-        row: colour, frame, pixel row, pixel column.
+        f32[t * h * w, 3 * temporal_patch * patch * patch] and the grid (t, h, w). Rows are
+        ordered by time, then by merged cell in raster order, then by patch of the cell. Values
+        of a row are ordered by colour, frame, pixel row and pixel column.
     """
     count, height, width, _ = frames.shape
     merge, patch, depth = preprocessing.merge, preprocessing.patch, preprocessing.temporal_patch
@@ -173,8 +176,11 @@ def frame_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, 
 
 
 def _patch_order(frame: npt.NDArray[np.uint8], merge: int, patch: int) -> npt.NDArray[np.intp]:
-    """uint8[height, width, 3] -> where each value is in the flattened levels:
-    [cell rows, cell columns, merge, merge, 3, patch, patch]."""
+    """Maps uint8[height, width, 3] to indices into the flattened levels.
+
+    Returns:
+        intp[cell rows, cell columns, merge, merge, 3, patch, patch].
+    """
     height, width, _ = frame.shape
     side = merge * patch
     cells = frame.reshape(height // side, merge, patch, width // side, merge, patch, 3)
@@ -184,9 +190,10 @@ def _patch_order(frame: npt.NDArray[np.uint8], merge: int, patch: int) -> npt.ND
 
 
 def _levels(preprocessing: Preprocessing) -> Array:
-    """What each of 256 levels becomes, colour after colour: f32[768].
+    """Returns the normalised value of each of 256 levels, colour after colour: f32[768].
 
-    Scaled in double, then rounded, then normalised in single precision, as the reference.
+    Levels are scaled in double precision, rounded, and normalised in single precision, as in
+    the reference.
     """
     scaled = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
     mean = np.array(preprocessing.mean, np.float32)[:, None]

@@ -1,4 +1,4 @@
-"""Clips on the host: frames sampled at 2 a second, resized on the way, and their sound.
+"""Clips on the host: frames sampled at 2 per second and resized, and their sound.
 
 Sampling and sizes are those of `qwen_omni_utils` (v2_5/vision_process.py), the loader
 published with the model; patches are those of `Qwen2VLVideoProcessor`.
@@ -42,10 +42,10 @@ class Video:
 
     Attributes:
         frames: uint8[n, height, width, 3], sides multiples of a merged cell.
-        fps_sampled: frames per second of clip time that were taken. Not what the model is
-            told: see `second_per_grid`.
-        audio: f32[samples] at the preprocessing's rate; None if the clip has none or it was not
-            asked for.
+        fps_sampled: frames taken per second of the clip. The model assumes another rate, see
+            `second_per_grid`.
+        audio: f32[samples] at the rate of the preprocessing; None if the clip has no sound or
+            it was not requested.
     """
 
     frames: Frames
@@ -56,7 +56,7 @@ class Video:
 def load_video(
     source: VideoSource, preprocessing: Preprocessing, with_audio: bool, where: object = None
 ) -> Video:
-    """Reads a clip; of a file, only sampled frames are kept, and those already resized.
+    """Reads a clip and keeps the sampled frames, resized.
 
     Args:
         source: a file, or frames taken at `preprocessing.video_fps`: an array uint8[n, height,
@@ -65,7 +65,7 @@ def load_video(
         where: names the clip in messages; the path or "video frames" by default.
 
     Raises:
-        OmnijetError: the clip cannot be read, holds no frame, or is too thin.
+        OmnijetError: the clip cannot be read, has no frame, or has an aspect ratio above 200.
     """
     if not isinstance(source, str | os.PathLike):
         return _from_frames(source, preprocessing, "video frames" if where is None else where)
@@ -88,23 +88,26 @@ def load_video(
 
 
 def video_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, Grid]:
-    """f32[t * h * w, 3 * temporal_patch * patch * patch] and the grid (t, h, w); an odd
-    last frame is shown twice."""
+    """Cuts a clip into normalised patches; an odd last frame is used twice.
+
+    Returns:
+        f32[t * h * w, 3 * temporal_patch * patch * patch], and the grid (t, h, w).
+    """
     return frame_patches(frames, preprocessing)
 
 
 def second_per_grid(preprocessing: Preprocessing) -> float:
-    """Seconds per temporal step that the model is told: 1.0.
+    """Returns the seconds per temporal step that the positions assume: 1.0.
 
-    From the nominal rate, as the reference processor does unless it is given another: a
-    clip shorter than `video_min_frames` at 2 a second, or longer than `video_max_frames`,
-    is told to run at that rate all the same.
+    They come from the nominal rate, as in the reference processor by default. Clips with fewer
+    than `video_min_frames` or more than `video_max_frames` frames at that rate are sampled at
+    another one, but their positions assume the nominal rate too.
     """
     return preprocessing.temporal_patch / preprocessing.video_fps
 
 
 def frame_count(total: int, clip_fps: float, preprocessing: Preprocessing) -> int:
-    """How many of `total` frames are taken; 1 only of a clip that has no more."""
+    """Returns how many of `total` frames are taken; 1 only if the clip has a single frame."""
     depth = preprocessing.temporal_patch
     least = -(-preprocessing.video_min_frames // depth) * depth
     most = min(preprocessing.video_max_frames, total) // depth * depth
@@ -113,10 +116,10 @@ def frame_count(total: int, clip_fps: float, preprocessing: Preprocessing) -> in
 
 
 def frame_indices(total: int, count: int) -> npt.NDArray[np.int64]:
-    """Which frames are taken: evenly spaced from the first to the last, i64[count].
+    """Returns the indices of the frames that are taken, evenly spaced: i64[count].
 
-    The reference rounds in single precision: beyond 2000 frames, one index in some
-    thousand may be the neighbour of its.
+    The reference rounds in single precision: beyond 2000 frames, about one index in a thousand
+    may differ from the reference's by 1.
     """
     return np.rint(np.linspace(0, total - 1, count)).astype(np.int64)
 
@@ -124,7 +127,7 @@ def frame_indices(total: int, count: int) -> npt.NDArray[np.int64]:
 def _size(
     height: int, width: int, count: int, preprocessing: Preprocessing, where: object
 ) -> tuple[int, int]:
-    """Of each of `count` frames: a long clip gets smaller ones."""
+    """Returns the size of each of `count` frames: frames of a long clip are smaller."""
     shared = preprocessing.video_total_pixels / count * preprocessing.temporal_patch
     most = max(
         min(preprocessing.video_max_pixels, shared), int(preprocessing.video_min_pixels * 1.05)
@@ -149,14 +152,14 @@ def _read_file(path: Path, preprocessing: Preprocessing, where: object) -> tuple
             return frames, len(frames) / total * fps
         if decoded < 1:
             raise ValueError("it has no frame")
-        # a packet need not make one frame: sample again from what decoding really yields
+        # packets and frames may differ in number: sample again from the frames that decoding gave
         total = decoded
 
 
 def _sample(
     path: Path, total: int, fps: float, preprocessing: Preprocessing, where: object
 ) -> tuple[Frames, int]:
-    """The sampled frames if the clip has `total`, and how many it has."""
+    """Returns the frames sampled for `total` frames, and how many frames the clip really has."""
     indices = frame_indices(total, frame_count(total, fps, preprocessing))
     frames: Frames | None = None
     taken, decoded = 0, 0
@@ -183,7 +186,7 @@ def _decode(path: Path) -> Iterator[av.VideoFrame]:
 
 
 def _upright(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    """uint8[height, width, 3]; phones store clips on their side, with a note."""
+    """Returns uint8[height, width, 3]: phones store rotated clips with the angle beside."""
     pixels: npt.NDArray[np.uint8] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

@@ -1,4 +1,4 @@
-"""Results as files: speech as WAV, anything whole or not at all."""
+"""Writes results to files: speech as WAV, and every file completely or not at all."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def pcm16(samples: Array) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file beside, then renames it.
+    """Writes a temporary file beside the target and renames it, so that no partial file is left.
 
-    Links are followed; a device or a pipe is written to as it is.
+    Links are followed; devices and pipes are written directly.
 
     Raises:
         OSError: the file cannot be written; nothing is left behind.
@@ -53,10 +53,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Fails before minutes of work if their result could not be written after them.
+    """Checks before minutes of work that their result can be written.
 
     Raises:
-        OmnijetError: it could not.
+        OmnijetError: the file cannot be written.
     """
     got = None
     try:
@@ -66,7 +66,7 @@ def check_writable(path: Path) -> None:
         elif not target.parent.is_dir():
             got = f"no folder {target.parent}"
         elif not _is_special(target):
-            target.with_name(target.name).exists()  # a name that no file can have raises
+            target.with_name(target.name).exists()  # raises on a name that no file can have
             beside = _beside(target)
             beside.write_bytes(b"")
             beside.unlink()

@@ -1,7 +1,7 @@
-"""Audio on the host: mel frames cut into the encoder's chunks, tokens back per sound.
+"""Cuts mel frames into the audio encoder's chunks.
 
-The encoder works on independent chunks of 2 s (`n_window` of the checkpoint), so sounds
-of one call share a batch of chunks, and a long one can be spread over several calls.
+The encoder works on independent chunks of 2 s (`n_window` of the checkpoint). The sounds of
+one call share a batch of chunks, and a long sound can take several calls.
 Source: `Qwen2_5OmniAudioEncoder.forward` of transformers 4.57.6.
 """
 
@@ -26,7 +26,7 @@ def audio_token_count(mel_frames: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of one sound that the encoder sees on its own."""
+    """A part of one sound that the encoder processes independently."""
 
     sound: int
     start: int  # first mel frame, within the sound
@@ -58,11 +58,11 @@ class AudioPlan:
     def batches(
         self, mels: Array | Sequence[Array], max_chunks: int | None = None
     ) -> Iterator[dict[str, Array]]:
-        """Inputs of `audio_encoder`, call after call; their features concatenate.
+        """Yields the inputs of each `audio_encoder` call; the features of all calls concatenate.
 
         Args:
             mels: f32[n_mels, frames] per sound, or all sounds in one such array.
-            max_chunks: most chunks in a call; None: all in one.
+            max_chunks: largest number of chunks per call; None: all in one call.
 
         Raises:
             OmnijetError: the arrays do not have the planned shapes.
@@ -93,7 +93,7 @@ class AudioPlan:
         valid = np.array([chunk.positions for chunk in chunks])
         tokens = np.array([chunk.tokens for chunk in chunks])
 
-        # pairs never straddle chunks: first rows are chunk * positions + 0, 2, 4, ...
+        # pairs never cross chunks: their first rows are chunk * positions + 0, 2, 4, ...
         before = np.cumsum(tokens) - tokens
         chunk_of = np.repeat(np.arange(len(chunks)), tokens)
         within = np.arange(len(chunk_of)) - before[chunk_of]
@@ -109,8 +109,7 @@ class AudioPlan:
 def plan_audio(dims: AudioEncoderDims, lengths: Sequence[int]) -> AudioPlan:
     """Cuts sounds of `lengths` mel frames into chunks.
 
-    A remainder of 1 or 2 frames makes no token and no chunk sees another, so it is left
-    out: the result is the same.
+    A remainder of 1 or 2 frames is left out: it makes no token, and no other chunk sees it.
 
     Raises:
         OmnijetError: a sound is too short to make a token.

@@ -1,8 +1,8 @@
-"""A decoder with its KV cache: prefill in chunks, then one row per step.
+"""A decoder with its KV cache: prefill in chunks, then one row per decode step.
 
-Serves the Thinker and the Talker. The cache lives in buckets: it starts at a small
-capacity and doubles when full, because attention reads its whole length whether filled
-or not. A doubling copies the filled rows once.
+It serves the Thinker and the Talker. The cache starts at a small capacity and doubles when it
+is full, because attention reads its full length whether filled or not. Doubling copies the
+filled rows once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PREFILL_ROWS = 512  # bounds the score matrix [heads, rows, capacity] of one cal
 
 
 class Rows(NamedTuple):
-    """What one call returns; the arrays are overwritten by the next call."""
+    """The outputs of one call; the next call overwrites the arrays."""
 
     logits: Array  # f32[vocab], of the last row
     hidden: Array | None  # f32[rows, hidden]
@@ -36,25 +36,27 @@ class Rows(NamedTuple):
 class Context:
     """One sequence being decoded: its caches and how far they are filled.
 
-    `check` is called before every graph call and may raise to end the work.
+    `check` is called before every graph call and may raise to cancel.
     """
 
     state: State
     check: Callable[[], None] = lambda: None
     filled: int = 0
     step: Bound | None = None  # the one-row call, bound to the present capacity
-    step_rows: int = 0  # how many of the step's mask entries are already true
+    step_rows: int = 0  # how many entries of the step's mask are already true
     graph_seconds: float = 0.0
     calls: int = 0
 
     def rewind(self, rows: int) -> None:
-        """Forgets all but the first `rows`. What they leave behind in the caches is never
-        read: the masks end where the rows do."""
+        """Keeps the first `rows` alone.
+
+        The caches still hold the later rows, but the masks hide them from every call.
+        """
         assert rows <= self.filled
         self.filled = rows
 
     def copy(self, rows: int) -> Context:
-        """The first `rows` in caches of their own."""
+        """Returns a context with a copy of the first `rows` in caches of its own."""
         assert rows <= self.filled
         return Context(self.state.copy(rows), filled=rows)
 
@@ -65,8 +67,9 @@ class Decoder:
 
     Args:
         graph: `thinker_step` or `talker_step`.
-        dims: its facts.
-        context_limit: rows a sequence may have; at most what the model was trained for.
+        dims: its dimensions.
+        context_limit: largest number of rows of a sequence, at most what the model was trained
+            for.
     """
 
     graph: Graph
@@ -81,11 +84,11 @@ class Decoder:
         self.prefill_rows = min(PREFILL_ROWS, self._limit("rows"))
 
     def start(self, expected_rows: int, check: Callable[[], None] = lambda: None) -> Context:
-        """A fresh context with room for `expected_rows`."""
+        """Returns an empty context with room for `expected_rows`."""
         return Context(self.graph.new_state(self._bucket(expected_rows)), check)
 
     def prefill(self, context: Context, embeds: Array, positions: Array) -> Rows:
-        """Feeds many rows.
+        """Feeds many rows in chunks of `prefill_rows`.
 
         Args:
             embeds: f32[rows, embed_width].
@@ -116,7 +119,7 @@ class Decoder:
         return Rows(logits, hidden)
 
     def decode(self, context: Context, embed: Array, position: int) -> Rows:
-        """Feeds one row, f32[embed_width], at the same position on all three axes."""
+        """Feeds one row f32[embed_width] whose position is the same on all three axes."""
         if context.filled >= context.state.capacity:
             self._reserve(context, 1)
         bound = context.step
@@ -128,7 +131,7 @@ class Decoder:
         self.rope.write_step(position, inputs["cos"], inputs["sin"])
         seen = context.filled + 1
         mask = inputs["mask"][0, 0, 0]
-        if context.step_rows > seen:  # rewound since its last step
+        if context.step_rows > seen:  # the context was rewound since its last step
             mask[seen : context.step_rows] = False
         else:
             mask[context.step_rows : seen] = True

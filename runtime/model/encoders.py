@@ -1,4 +1,4 @@
-"""Ears and eyes: mel frames and picture patches to rows of the Thinker's width."""
+"""The encoders: mel frames and picture patches become rows of the Thinker's width."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import AudioEncoderDims, VisionEncoderDims
 from omnijet.runtime.model import audio_plan, vision_plan
 
-MAX_CHUNKS = 16  # 32 s of sound in one call bounds its memory
+MAX_CHUNKS = 16  # 32 s of sound in one call bound its memory
 
 
 @dataclass(frozen=True, slots=True)
 class AudioEncoder:
-    """Runs `audio_encoder`."""
+    """Runs the graph `audio_encoder`."""
 
     graph: Graph
     dims: AudioEncoderDims
 
     def encode(self, mels: Sequence[Array], check: Callable[[], None] = lambda: None) -> Array:
-        """f32[n_mels, frames] per sound -> f32[tokens, hidden], sound after sound."""
+        """Encodes f32[n_mels, frames] per sound to f32[tokens, hidden], sound after sound.
+
+        Args:
+            check: called before every graph call; it may raise to cancel.
+        """
         plan = audio_plan.plan_audio(self.dims, [mel.shape[1] for mel in mels])
         features = []
         most = self.graph.limit("chunks") or MAX_CHUNKS
@@ -36,8 +40,11 @@ class AudioEncoder:
 
 @dataclass(frozen=True, slots=True)
 class VisionEncoder:
-    """Runs `vision_encoder`, one frame a call: frames never attend to each other, and a
-    long clip in one call would hold all its score matrices at once."""
+    """Runs the graph `vision_encoder`, one frame per call.
+
+    Frames never attend to each other, and a long clip in one call would hold all its score
+    matrices at once.
+    """
 
     graph: Graph
     dims: VisionEncoderDims
@@ -48,9 +55,9 @@ class VisionEncoder:
         grid: tuple[int, int, int],
         check: Callable[[], None] = lambda: None,
     ) -> Array:
-        """f32[t * h * w, patch_width] of one picture or clip -> f32[t * h * w / 4, hidden].
+        """Encodes one picture or clip: f32[t * h * w, patch_width] to f32[t * h * w / 4, hidden].
 
-        Patches come in merge order, features in raster order of merged cells.
+        Patches are in merge order, features in raster order of the merged cells.
         """
         frames, height, width = grid
         plan = vision_plan.plan(self.dims, height, width)

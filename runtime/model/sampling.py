@@ -1,7 +1,7 @@
-"""Choosing the next token, exactly as the reference's logits processors do.
+"""Chooses the next token exactly as the reference's logits processors do.
 
-Order (transformers 4.57.6): repetition penalty, suppressed tokens, temperature, top-k,
-top-p. Greedy decoding applies the first two and takes the maximum.
+The order is that of transformers 4.57.6: repetition penalty, suppressed tokens, temperature,
+top-k, top-p. Greedy decoding applies the first two and takes the maximum.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ class Sampling:
             )
 
     def made_greedy(self) -> Sampling:
-        """The same with the maximum taken; penalty and suppression stay."""
+        """Returns greedy settings that keep the penalty and the suppressed tokens."""
         return replace(self, greedy=True)
 
 
 class Sampler:
-    """One decoding's sampler: it remembers which tokens were seen.
+    """Chooses the tokens of one decoded sequence and remembers which it has seen.
 
     Args:
         sampling: the settings.
         vocab: number of logits.
-        history: ids that the repetition penalty counts from the start.
-        rng: where draws come from; not used when greedy.
+        history: tokens that the repetition penalty counts from the start.
+        rng: source of the draws; greedy settings do not use it.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Sampler:
         self._sampling = sampling
         self._rng = rng
         self._is_seen = np.zeros(vocab, bool)
-        self._seen = np.zeros(vocab, np.int64)  # ids seen, the first `_count` of them
+        self._seen = np.zeros(vocab, np.int64)  # the first `_count` are the tokens seen
         self._count = 0
         self._suppress = np.array(sampling.suppress, np.int64)
         for token in history:
             self._remember(token)
 
     def __call__(self, logits: Array) -> int:
-        """The next token from f32 [vocab] logits, which stay untouched."""
+        """Returns the next token for logits f32[vocab], which are not changed."""
         ids, scores = self._survivors(logits)
         choice = int(scores.argmax()) if self._sampling.greedy else self._draw(scores)
         token = choice if ids is None else int(ids[choice])
@@ -84,7 +84,7 @@ class Sampler:
         return token
 
     def process(self, logits: Array) -> Array:
-        """f32 [vocab]: the logits after every processor; -inf where nothing may be drawn."""
+        """Returns the logits after every processor, f32[vocab]; -inf where no draw may fall."""
         ids, scores = self._survivors(logits)
         if ids is None:
             return scores
@@ -93,10 +93,10 @@ class Sampler:
         return processed
 
     def _survivors(self, logits: Array) -> tuple[Array | None, Array]:
-        """Ids that may be drawn, rising (None: all), and their processed logits.
+        """Returns the tokens that may be drawn, ascending (None: all), and their processed logits.
 
-        After top-k only the few that are left are touched: over the whole vocabulary the
-        later steps cost more than a small decoder's graph.
+        The steps after top-k touch the remaining tokens alone: over the whole vocabulary they
+        would cost more than a small decoder's graph.
         """
         sampling = self._sampling
         scores = logits.astype(np.float32, copy=True)
@@ -104,7 +104,7 @@ class Sampler:
             seen = self._seen[: self._count]
             values = scores[seen]
             penalty = np.float32(sampling.repetition_penalty)
-            # negative scores are multiplied, others divided: always the lower of the two
+            # negative scores are multiplied and others divided, which gives the lower of the two
             lower = np.minimum if penalty >= 1 else np.maximum
             scores[seen] = lower(values * penalty, values / penalty)
         if self._suppress.size:
@@ -136,11 +136,11 @@ class Sampler:
 
 
 def _floor(scores: Array, k: int) -> np.float32:
-    """A value that at least `k` scores reach, close to the k-th largest; never -inf.
+    """Returns a value that at least `k` scores reach, close to the k-th largest; never -inf.
 
-    The k-th largest of the maxima of 3 k groups: one pass over the vocabulary without a
-    branch, where selecting the k-th of all would mispredict its way through. A little is
-    taken off, as two scores may become equal when divided by the temperature.
+    It is the k-th largest of the maxima of 3 k groups. This takes one pass over the vocabulary
+    without branches, while a selection of the k-th largest score would mispredict many. The
+    value is lowered slightly because the temperature may make two scores equal.
     """
     groups = min(3 * k, scores.size)
     maxima = scores[: scores.size // groups * groups].reshape(-1, groups).max(axis=0)
@@ -150,8 +150,11 @@ def _floor(scores: Array, k: int) -> np.float32:
 
 
 def _nucleus(scores: Array, top_p: float) -> Array:
-    """bool: what stays when, from the least likely up, all that lies within 1 - top_p of the
-    mass is dropped; the most likely always stays."""
+    """Returns which scores top-p keeps, bool[scores].
+
+    The least likely tokens are dropped while their mass is at most 1 - top_p; the most likely
+    token always stays.
+    """
     rising = scores.argsort(kind="stable")
     weights = np.exp(scores[rising] - scores[rising[-1]])
     mass = (weights / weights.sum()).cumsum(dtype=np.float32)

@@ -1,8 +1,8 @@
-"""Vision on the host: one frame's patches in window order, and its features back.
+"""Orders one frame's patches by attention window, and its features back by raster.
 
 Most layers of the vision tower attend inside windows of 8 x 8 patches. Patches arrive in
 merge order (2 x 2 patches of a cell together, cells in raster order) and are fed window by
-window; the plan holds everything that depends on the frame's size only. Source:
+window. The plan holds everything that depends on the frame's size alone. Source:
 `get_window_index` and `rot_pos_emb` of transformers 4.57.6.
 """
 
@@ -25,15 +25,15 @@ PLANS_KEPT = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionPlan:
-    """How one frame of `height` x `width` patches goes through `vision_encoder`.
+    """The orders, masks and rotary tables of frames of `height` x `width` patches.
 
-    The arrays are shared between calls, hence read-only.
+    The arrays are shared between calls and therefore read-only.
     """
 
     height: int  # patches
     width: int  # patches
-    cell_order: IntArray  # [cells]: the cell in merge order at each place in window order
-    restore_order: IntArray  # [cells], its inverse
+    cell_order: IntArray  # [cells]: which cell in merge order stands at each place in window order
+    restore_order: IntArray  # [cells], the inverse of `cell_order`
     patch_order: IntArray  # [patches]: `cell_order` spelled out for patches
     cos: FloatArray  # [1, patches, head_dim / 2], in window order
     sin: FloatArray
@@ -47,11 +47,11 @@ class VisionPlan:
 
     @property
     def cells(self) -> int:
-        """Tokens the frame makes."""
+        """Merged cells, and thus tokens, of the frame."""
         return len(self.cell_order)
 
     def feeds(self, patches: Array) -> dict[str, Array]:
-        """Inputs of `vision_encoder` from one frame's patches f32[patches, patch_width]."""
+        """Returns the inputs of `vision_encoder` for one frame's f32[patches, patch_width]."""
         if patches.ndim != 2 or len(patches) != self.patches:
             raise OmnijetError(
                 "the patches do not fit the frame's grid",
@@ -59,7 +59,7 @@ class VisionPlan:
                 expected=f"{self.patches} rows (grid {self.height} x {self.width})",
                 got=f"shape {patches.shape}",
             )
-        # whole cells are moved: fewer, longer copies
+        # moving cells instead of patches makes fewer and longer copies
         by_cell = patches.reshape(self.cells, -1)
         return {
             "patches": by_cell[self.cell_order].reshape(patches.shape),
@@ -71,7 +71,7 @@ class VisionPlan:
         }
 
     def restore(self, features: Array) -> Array:
-        """Features f32[cells, out] from window order back to raster order."""
+        """Returns features f32[cells, out] in raster order, from window order."""
         if len(features) != self.cells:
             raise OmnijetError(
                 "the vision encoder returned another number of features than planned",
@@ -85,10 +85,10 @@ class VisionPlan:
 
 @lru_cache(maxsize=PLANS_KEPT)
 def plan(dims: VisionEncoderDims, height: int, width: int) -> VisionPlan:
-    """The plan of frames of `height` x `width` patches.
+    """Returns the plan for frames of `height` x `width` patches.
 
     Raises:
-        OmnijetError: the sides are no multiples of the merge size.
+        OmnijetError: a side is no multiple of the merge size.
     """
     if min(height, width) < dims.merge or height % dims.merge or width % dims.merge:
         raise OmnijetError(
@@ -125,10 +125,10 @@ def plan(dims: VisionEncoderDims, height: int, width: int) -> VisionPlan:
 
 
 def _window_order(rows: int, columns: int, side: int) -> tuple[IntArray, IntArray]:
-    """Cells sorted by window, raster order inside, and the window of each place.
+    """Returns the cells sorted by window and then by raster, and the window of each place.
 
-    Windows at the right and bottom edge are cut short. Upstream pads to whole windows, by
-    a full one where the sides divide, and then drops the empty ones.
+    Windows at the right and bottom edges are smaller. Upstream pads the grid to full windows
+    (by one more window where it already divides) and then drops the empty ones.
     """
     across = -(-columns // side)
     window = (np.arange(rows) // side)[:, None] * across + np.arange(columns) // side
@@ -137,7 +137,7 @@ def _window_order(rows: int, columns: int, side: int) -> tuple[IntArray, IntArra
 
 
 def _merge_order(height: int, width: int, merge: int) -> IntArray:
-    """(row, column) of every patch in merge order: i64[patches, 2]."""
+    """Returns (row, column) of every patch in merge order: i64[patches, 2]."""
     grid = np.indices((height // merge, merge, width // merge, merge), dtype=np.int64)
     rows = (grid[0] * merge + grid[1]).transpose(0, 2, 1, 3)
     columns = (grid[2] * merge + grid[3]).transpose(0, 2, 1, 3)
