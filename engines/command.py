@@ -20,7 +20,7 @@ from omnijet.engines.process import PYTHON_VARIABLE, interpreter
 from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.quantization.recipes import RECIPES
 from omnijet.runtime.backends.trt.library import TITLES
-from omnijet.runtime.bundle.folder import Bundle, rebuild
+from omnijet.runtime.bundle.folder import Bundle, rebuild_command
 from omnijet.runtime.bundle.manifest import ENGINES, Manifest
 from omnijet.runtime.commands.console import (
     add_format,
@@ -208,7 +208,7 @@ def _require_engines(bundle: Bundle, request: Request) -> None:
         raise OmnijetError(
             "the bundle has no engines for this target",
             where=bundle.folder,
-            fix=rebuild(bundle.folder, request.target.name),
+            fix=rebuild_command(bundle.folder, request.target.name),
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from omnijet.runtime.backends.choose import backend_for
 from omnijet.runtime.backends.protocol import Backend, Graph, run_once
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild
+from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild_command
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.decoder import Decoder
@@ -306,7 +306,7 @@ def _require_precision(bundle: Bundle, backend: Backend) -> None:
     precision, able = bundle.manifest.precision, " or ".join(backend.precisions)
     if precision not in backend.precisions:
         ready = [f"--engines {target}" for target in bundle.manifest.engines]
-        build = f"`{rebuild(bundle.folder, 'T')}` and --engines T"
+        build = f"`{rebuild_command(bundle.folder, 'T')}` and --engines T"
         raise OmnijetError(
             f"{backend.name} has no kernels for graphs in {precision}",
             where=bundle.folder,

@@ -131,7 +131,7 @@ def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
     return faults
 
 
-def rebuild(folder: Path, target: str) -> str:
+def rebuild_command(folder: Path, target: str) -> str:
     """Returns the command that builds a target's engines again."""
     return f"omnijet build {shell_quoted(folder)} --target {target}"
 

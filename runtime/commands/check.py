@@ -9,7 +9,7 @@ from rich.table import Table
 
 from omnijet.runtime.backends.ort_cpu import OLDEST_TEXT, OrtBackend, declared, reads_graphs
 from omnijet.runtime.bundle.contract import verify
-from omnijet.runtime.bundle.folder import Bundle, check_files, left_out, rebuild
+from omnijet.runtime.bundle.folder import Bundle, check_files, left_out, rebuild_command
 from omnijet.runtime.bundle.manifest import ENGINES
 from omnijet.runtime.commands.console import (
     add_format,
@@ -54,7 +54,7 @@ def run(args: Namespace) -> int:
         print(f"FAILED {fault}")
     for target in bundle.manifest.engines:
         if any(fault.startswith(f"{ENGINES}/{target}/") for fault in faults):
-            print(f"fix: {rebuild(args.bundle, target)} --force")
+            print(f"fix: {rebuild_command(args.bundle, target)} --force")
     count = len(there)
     print(f"{count - min(len(faults), count)} of {count} files as written, {size_text(total)}")
     print("FAILED" if bad else "PASSED")

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from omnijet.runtime.bundle.folder import rebuild
+from omnijet.runtime.bundle.folder import rebuild_command
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.errors import OmnijetError
@@ -50,7 +50,7 @@ def _layers(engine: Path) -> dict[str, Any]:
             "what an engine was made of cannot be read",
             where=path,
             got=error,
-            fix=rebuild(engine.parents[2], engine.parent.name),
+            fix=rebuild_command(engine.parents[2], engine.parent.name),
         ) from error
     return layers
 

@@ -15,7 +15,7 @@ from omnijet.engines.library import Installed, require_able
 from omnijet.engines.plan import Request, make_plan
 from omnijet.engines.process import Progress
 from omnijet.engines.targets.target import TARGETS
-from omnijet.runtime.bundle.folder import Bundle, rebuild
+from omnijet.runtime.bundle.folder import Bundle, rebuild_command
 from omnijet.runtime.bundle.manifest import EngineEntry, FileEntry, Manifest, hash_file
 from omnijet.runtime.errors import OmnijetError
 from tests.command import Capture, refused
@@ -131,6 +131,6 @@ def test_a_library_that_is_not_for_the_target() -> None:
 
 
 def test_a_command_in_a_message_can_be_typed() -> None:
-    assert rebuild(Path("my bundle"), "orin-nx-jp72") == (
+    assert rebuild_command(Path("my bundle"), "orin-nx-jp72") == (
         "omnijet build 'my bundle' --target orin-nx-jp72"
     )

@@ -9,7 +9,7 @@ from omnijet.runtime.backends.trt.engine import Engine
 from omnijet.runtime.backends.trt.graph import EngineGraph, largest
 from omnijet.runtime.backends.trt.library import TITLES, load_library
 from omnijet.runtime.bundle.contract import GraphContract, Precision
-from omnijet.runtime.bundle.folder import Bundle, misfits, rebuild
+from omnijet.runtime.bundle.folder import Bundle, misfits, rebuild_command
 from omnijet.runtime.bundle.manifest import EngineEntry
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import shell_quoted
@@ -30,7 +30,7 @@ class EngineBackend:
 
     def __init__(self, bundle: Bundle, target: str) -> None:
         self._bundle, self._target = bundle, target
-        self._fix = rebuild(bundle.folder, target)
+        self._fix = rebuild_command(bundle.folder, target)
         self._entries = bundle.manifest.engines.get(target, {})
         if not self._entries:
             there = ", ".join(bundle.manifest.engines) or "none"
