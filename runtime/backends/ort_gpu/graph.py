@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from omnijet.runtime.backends.ort_gpu.bound import DeviceBound
-from omnijet.runtime.backends.ort_gpu.caches import DeviceCaches, DeviceState
 from omnijet.runtime.backends.ort_gpu.session import DeviceSession
+from omnijet.runtime.backends.ort_gpu.state import DeviceState, DeviceWorkspace
 from omnijet.runtime.backends.ort_gpu.work import DeviceWork
 from omnijet.runtime.backends.pool import Pool
 from omnijet.runtime.backends.protocol import State, require_state
@@ -16,19 +16,21 @@ from omnijet.runtime.errors import OmnijetError
 
 _log = logging.getLogger(__name__)
 
-KEPT_CACHES = 6
-"""One of each of the last capacities: a conversation grows through them, and so does the next."""
+KEPT_WORKSPACES = 6
+"""Workspaces kept, one of each of the last capacities: a conversation grows through them, and so
+does the next."""
 MOST_SESSIONS = 4
-"""Beside the first: as many lengths has a stream, from its first window to the regular one."""
+"""Sessions beside the first: a stream has as many lengths from its first window to the regular
+one."""
 
 
 class DeviceGraph:
     """Satisfies `omnijet.runtime.backends.protocol.Graph`.
 
     Args:
-        session: its boundary was checked.
+        session: the first session; its boundary was checked.
         another: loads one more session, for graphs whose session is at its best with inputs of
-            one length only: sizes that return get one of their own.
+            one length only: sizes that return get a session of their own.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class DeviceGraph:
     ) -> None:
         self._session, self._device, self._another = session, device, another
         self._more = 0
-        self._idle: Pool[DeviceCaches] = Pool(KEPT_CACHES, alike=1)
+        self._idle: Pool[DeviceWorkspace] = Pool(KEPT_WORKSPACES, size_per_key=1)
         self.contract = contract
 
     def bind(
@@ -51,13 +53,13 @@ class DeviceGraph:
         lease = work = None
         if state is not None:
             lease = state.lease
-            work = lease.caches.works.take(tuple(sorted(sizes.items())))
+            work = lease.works.take(tuple(sorted(sizes.items())))
         if work is None:
             session = self._own_session() if kept else self._session
             caches = None if lease is None else lease.caches
-            # a step of decoding; those of a prompt are few, and as long to launch as to run
-            again = kept or (caches is not None and sizes["rows"] == 1)
-            work = DeviceWork(session, self.contract, sizes, caches, self._device, again)
+            # a decode step; the steps of a prefill are few, and take as long to launch as to run
+            often = kept or (caches is not None and sizes["rows"] == 1)
+            work = DeviceWork(session, self.contract, sizes, caches, self._device, often)
         return DeviceBound(work, self.contract, sizes, lease)
 
     def _own_session(self) -> DeviceSession:
@@ -65,7 +67,7 @@ class DeviceGraph:
             return self._session
         try:
             session = self._another()
-        except OmnijetError as error:  # memory, say
+        except OmnijetError as error:  # memory may have run out
             _log.warning("%s has one session for all lengths: %s", self.contract.name, error.got)
             self._more = MOST_SESSIONS
             return self._session

@@ -1,4 +1,4 @@
-"""Work that is lent: to whoever bound it, and whoever still holds an array of it."""
+"""Work in use: by whoever bound it, and by whoever still holds an array of it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,41 @@ from collections.abc import Hashable
 
 from omnijet.runtime.backends.pool import Pool
 from omnijet.runtime.backends.trt.buffers import Inputs, Outputs
-from omnijet.runtime.backends.trt.state import EngineState
+from omnijet.runtime.backends.trt.state import EngineLease
 from omnijet.runtime.backends.trt.work import Work
 
 
 class EngineBound:
-    """Satisfies the protocol `Bound`; all arrays are zeros at first, whoever had them before.
+    """Satisfies `omnijet.runtime.backends.protocol.Bound`; all arrays are zeros at first, whoever
+    had them before.
 
     Args:
-        works: where the work goes when neither this object nor an array of it is there any longer.
-        key: under which.
+        works: the pool that the work returns to when neither this object nor an array of it is
+            left.
+        key: the key in that pool.
+        lease: the caches that the work runs on, if the graph carries state.
     """
 
     def __init__(
-        self, work: Work, works: Pool[Work], key: Hashable, state: EngineState | None
+        self, work: Work, works: Pool[Work], key: Hashable, lease: EngineLease | None
     ) -> None:
-        lease = _Lease(state)
-        weakref.finalize(lease, works.give, work, key).atexit = False
-        work.sent.clear()
-        work.brought.clear()
-        self._work, self._state = work, state
-        self.inputs = Inputs(work.sent, lease)
-        self.outputs = Outputs(work.brought, lease, work.fetch)
+        user = _User(lease)
+        weakref.finalize(user, works.give, work, key).atexit = False
+        work.inputs.clear()
+        work.outputs.clear()
+        self._work, self._lease = work, lease
+        self.inputs = Inputs(work.inputs, user)
+        self.outputs = Outputs(work.outputs, user, work.fetch)
 
     def run(self) -> None:
         """Raises `OmnijetError` if CUDA or the library fails."""
-        state = self._state
-        self._work.run(self.inputs, self.outputs, None if state is None else state.caches)
+        lease = self._lease
+        self._work.run(self.inputs, self.outputs, None if lease is None else lease.caches)
 
 
-class _Lease:
-    """What arrays hold on to: the work is in use, and so are the caches that it works on."""
+class _User:
+    """The object that every array keeps alive: while it lives, the work and its caches are in
+    use."""
 
-    def __init__(self, state: EngineState | None) -> None:
-        self.state = state
+    def __init__(self, lease: EngineLease | None) -> None:
+        self.lease = lease

@@ -158,8 +158,8 @@ class Engine:
         if not context.execute_async_v3(self.stream.number):
             raise self.failed("execute_async_v3")
 
-    def ran(self) -> None:
-        """After a run that was waited for, in the thread that waited."""
+    def count_run(self) -> None:
+        """Counts a run, after it was waited for, in the thread that waited."""
         self._runs += 1
         if self._jit is not None and self._runs in KEPT_AFTER:
             self._jit.keep()

@@ -8,9 +8,8 @@ from math import prod
 from omnijet.runtime.backends.pool import Pool
 from omnijet.runtime.backends.protocol import State, require_state
 from omnijet.runtime.backends.trt.bound import EngineBound
-from omnijet.runtime.backends.trt.caches import Caches
 from omnijet.runtime.backends.trt.engine import Engine
-from omnijet.runtime.backends.trt.state import EngineState
+from omnijet.runtime.backends.trt.state import EngineState, EngineWorkspace
 from omnijet.runtime.backends.trt.work import Work
 from omnijet.runtime.errors import OmnijetError
 
@@ -19,8 +18,8 @@ Profile = Mapping[str, Sequence[int]]
 
 KEPT_WORKS = 2
 """Of a graph without caches: chunks of a sound, and what is left of it; pictures of a clip."""
-KEPT_CACHES = 1
-"""Of the last sequence, for the next."""
+KEPT_WORKSPACES = 1
+"""The caches of the last sequence are kept for the next."""
 
 WAYS_OUT = {
     "cells": "use a smaller picture or clip, or ",
@@ -39,7 +38,7 @@ class EngineGraph:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._works: Pool[Work] = Pool(KEPT_WORKS)
-        self._caches: Pool[Caches] = Pool(KEPT_CACHES)
+        self._idle: Pool[EngineWorkspace] = Pool(KEPT_WORKSPACES)
         self._profiles = engine.entry.profiles
         self.contract = engine.contract
 
@@ -51,19 +50,20 @@ class EngineGraph:
         profile = choose(self._profiles, sizes)
         if profile is None:
             raise self._too_large(sizes)
-        works, turns = self._works, 0
+        works, sides, lease = self._works, 0, None
         if state is not None:
-            works, turns = state.caches.works, state.caches.turns
+            lease = state.lease
+            works, sides = lease.works, lease.caches.sides
         key = tuple(sorted(sizes.items()))
-        work = works.take(key) or Work(self._engine, profile, sizes, turns)
-        return EngineBound(work, works, key, state)
+        work = works.take(key) or Work(self._engine, profile, sizes, sides)
+        return EngineBound(work, works, key, lease)
 
     def new_state(self, capacity: int) -> EngineState:
         most = self.limit("capacity")
         assert most is not None and self.contract.state, f"{self.contract.name} carries nothing"
         if capacity > most:
             raise self._too_large({"capacity": capacity})
-        return EngineState(self._engine, most, self._caches)
+        return EngineState(self._engine, most, self._idle)
 
     def limit(self, symbol: str) -> int | None:
         return largest(self._profiles, symbol)

@@ -15,74 +15,81 @@ from omnijet.runtime.errors import OmnijetError
 _log = logging.getLogger(__name__)
 
 PLAIN_RUNS = 2
-"""Runs before work is captured: pictures and chunks of a prompt run once, steps go on."""
+"""Runs before work is captured: a picture or a chunk of a prompt runs once, a decode step many
+times."""
 
 
 class Work:
-    """Inputs and outputs lie in page-locked memory of the host and are moved in the order of the
-    engine's stream; `run` returns when all is done.
+    """One engine with its input and output buffers, and the runs that were captured.
+
+    Buffers lie in page-locked memory of the host and are moved in the order of the engine's
+    stream; `run` returns when everything is done.
 
     A decode step or a DiT evaluation is captured as a CUDA graph after its first runs. Copies
-    stay outside of it: which inputs changed is another matter each time.
+    stay outside the graph, because the inputs that changed differ from run to run.
 
     Args:
-        profile: of the engine, whose sizes `sizes` are within.
-        turns: how many sets of addresses its caches have; 0: it has none.
+        profile: the number of the engine's profile that holds `sizes`.
+        sides: how many sets of addresses the caches have; 0: the graph has no caches.
 
     Attributes:
-        sent, brought: buffers of inputs and outputs.
+        inputs, outputs: the buffers.
     """
 
-    def __init__(self, engine: Engine, profile: int, sizes: Mapping[str, int], turns: int) -> None:
+    def __init__(self, engine: Engine, profile: int, sizes: Mapping[str, int], sides: int) -> None:
         contract = engine.contract
         self._engine, self._profile = engine, profile
-        self._plain_runs = PLAIN_RUNS * max(turns, 1)
-        inputs = {pair.input for pair in contract.state}
-        outputs = {pair.output for pair in contract.state}
-        sent = [spec for spec in contract.inputs if spec.name not in inputs]
-        brought = [spec for spec in contract.outputs if spec.name not in outputs]
-        self.sent = Block(engine.device, sent, sizes)
-        self.brought = Block(engine.device, brought, sizes)
+        self._plain_runs = PLAIN_RUNS * max(sides, 1)
+        carried = {pair.input for pair in contract.state}
+        produced = {pair.output for pair in contract.state}
+        inputs = [spec for spec in contract.inputs if spec.name not in carried]
+        outputs = [spec for spec in contract.outputs if spec.name not in produced]
+        self.inputs = Block(engine.device, inputs, sizes)
+        self.outputs = Block(engine.device, outputs, sizes)
         self._shapes = {spec.name: spec.shape(sizes) for spec in contract.inputs}
-        self._shapes_out = {spec.name: spec.shape(sizes) for spec in brought}
+        self._output_shapes = {spec.name: spec.shape(sizes) for spec in outputs}
         self._runs = 0
-        self._captured: dict[int, tuple[Callable[[], None], int]] = {}  # of each turn of the caches
+        # for each side of the caches, what launches the run, and the address it was captured with
+        self._captured: dict[int, tuple[Callable[[], None], int]] = {}
 
     def run(self, inputs: Inputs, outputs: Outputs, caches: Caches | None) -> None:
-        """Args:
-            inputs, outputs: over `sent` and `brought`.
-            caches: the same at every run.
+        """Sends what changed, runs the engine, and brings what was asked for.
+
+        Args:
+            inputs, outputs: the arrays over the buffers.
+            caches: the same caches at every run.
 
         Raises:
             OmnijetError: CUDA or the library fails.
         """
         engine = self._engine
         with device_call(), engine.lock:
-            self.sent.send(inputs.touched, engine.stream)
+            self.inputs.send(inputs.touched, engine.stream)
             inputs.touched = 0
-            turn = 0 if caches is None else caches.turn
-            captured = self._captured.get(turn)
+            side = 0 if caches is None else caches.side
+            captured = self._captured.get(side)
             if captured is None:
-                self._run_plainly(caches, turn)
+                self._run_plainly(caches, side)
             else:
                 launch, base = captured
-                assert caches is None or caches.base(turn) == base, "captured with other caches"
+                assert caches is None or caches.base(side) == base, "captured with other caches"
                 launch()
-            self.brought.bring(outputs.taken, engine.stream)
+            self.outputs.bring(outputs.taken, engine.stream)
             engine.stream.wait()
-            engine.ran()
+            engine.count_run()
             outputs.here, outputs.taken = outputs.taken, 0
             if caches is not None:
                 caches.advance()
 
     def fetch(self, chosen: int) -> None:
-        """Brings outputs that no run brought along."""
-        with self._engine.lock:
-            self.brought.bring(chosen, self._engine.stream)
+        """Brings outputs that the run did not bring along."""
+        with device_call(), self._engine.lock:
+            self.outputs.bring(chosen, self._engine.stream)
             self._engine.stream.wait()
 
-    def _run_plainly(self, caches: Caches | None, turn: int) -> None:
-        """In the context that all share, or, when it is worth it, in one that is then captured."""
+    def _run_plainly(self, caches: Caches | None, side: int) -> None:
+        """Runs in the context that all work shares or, when capturing is worth it, in a context of
+        its own, which is then captured."""
         engine = self._engine
         captures = self._runs >= self._plain_runs
         self._runs += 1
@@ -90,14 +97,14 @@ class Work:
             context = engine.new_context(self._profile, captures=True)
         else:
             context = engine.shared_context(self._profile)
-        engine.configure(context, self._shapes, self._addresses(caches, turn), self._shapes_out)
-        engine.execute(context)  # this run; and what a context puts off is done before a capture
+        engine.configure(context, self._shapes, self._addresses(caches, side), self._output_shapes)
+        engine.execute(context)  # this run; what a context puts off is done before a capture, too
         if captures:
-            base = 0 if caches is None else caches.base(turn)
-            self._captured[turn] = (self._capture(context), base)
+            base = 0 if caches is None else caches.base(side)
+            self._captured[side] = (self._capture(context), base)
 
     def _capture(self, context: Any) -> Callable[[], None]:
-        """What runs the work again."""
+        """Returns what runs the work again."""
         engine = self._engine
 
         def again() -> None:
@@ -120,6 +127,6 @@ class Work:
 
         return launch
 
-    def _addresses(self, caches: Caches | None, turn: int) -> dict[str, int]:
-        carried = {} if caches is None else caches.addresses(turn)
-        return {**self.sent.addresses, **self.brought.addresses, **carried}
+    def _addresses(self, caches: Caches | None, side: int) -> dict[str, int]:
+        carried = {} if caches is None else caches.addresses(side)
+        return {**self.inputs.addresses, **self.outputs.addresses, **carried}

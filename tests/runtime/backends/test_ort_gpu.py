@@ -22,9 +22,9 @@ from omnijet.runtime.backends.ort_gpu.backend import (
     OrtDeviceBackend,
     ProviderFacts,
 )
-from omnijet.runtime.backends.ort_gpu.caches import DeviceState
 from omnijet.runtime.backends.ort_gpu.graph import MOST_SESSIONS
 from omnijet.runtime.backends.ort_gpu.session import GRAPH_ID, NOT_CAPTURED, DeviceSession
+from omnijet.runtime.backends.ort_gpu.state import DeviceState
 from omnijet.runtime.backends.ort_gpu.transfers import on_device
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle

@@ -158,7 +158,7 @@ def test_a_pool() -> None:
     for name, key in (("a", 1), ("b", 2), ("c", 1)):
         pool.give(name, key)
     assert [pool.take(1), pool.take(1), pool.take(2)] == ["c", None, "b"]
-    varied: Pool[str] = Pool(2, alike=1)
+    varied: Pool[str] = Pool(2, size_per_key=1)
     for name, key in (("a", 1), ("b", 2), ("c", 2)):
         varied.give(name, key)
     assert [varied.take(2), varied.take(2), varied.take(1)] == ["c", None, "a"]
@@ -169,7 +169,7 @@ def caches(state: EngineState, gpu: Gpu) -> Array:
 
 
 def caches_of(found: Caches, gpu: Gpu) -> Array:
-    buffer, place = found._buffers[found.turn], found._places[0]
+    buffer, place = found._buffers[found.side], found._places[0]
     view = gpu.view(buffer.address + place.offset, place.size, "device")
     return view.view(np.float32).reshape(place.shape)
 
