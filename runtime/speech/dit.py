@@ -1,7 +1,7 @@
-"""Codec tokens to mel: the DiT's inputs and the guided velocity.
+"""Turns codec tokens into mel frames: the DiT's inputs and the guided velocity.
 
-Everything but the noisy mel and the time is written into the graph's buffers once per
-utterance. Source: `Qwen2_5OmniToken2WavDiTModel.sample` of transformers 4.57.6.
+Every input but the noisy mel and the time is written into the graph's buffers once per solved
+stretch. Source: `Qwen2_5OmniToken2WavDiTModel.sample` of transformers 4.57.6.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ CONDITIONED, UNCONDITIONED = 0, 1  # rows of the branch axis
 UNCONDITIONED_CODE = 0
 
 Report = Callable[[int, int], None]
-"""Told (evaluations done, evaluations in all)."""
+"""Called with (evaluations done, evaluations in total)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DitTables:
-    """What export folded out of the graph (`omnijet.export.weights.speech_tables`)."""
+    """The tables that the export folded out of the graph.
+
+    Source: `omnijet.export.weights.speech_tables`.
+    """
 
     dims: DitDims
     codec: Array  # f32[codec rows, hidden]
@@ -39,7 +42,7 @@ class DitTables:
 
     @staticmethod
     def load(table: Callable[[str], Array], dims: DitDims) -> DitTables:
-        """Through a function that maps a table by name."""
+        """Loads the tables through a function that returns a table by name."""
         return DitTables(
             dims,
             codec=table("dit_codec"),
@@ -51,9 +54,9 @@ class DitTables:
         )
 
     def static(self, codes: Array, voice: Array) -> Array:
-        """What the input projection makes of codes and speaker: f32[2, frames, hidden].
+        """Returns the input projection of codes and speaker: f32[2, frames, hidden].
 
-        Ids that the codec table lacks are read as 0: the Talker can draw some, and the
+        Codes that the codec table lacks are read as 0: the Talker can draw some, and the
         reference would fail on them.
         """
         known = np.where(codes < len(self.codec), codes, 0)
@@ -76,13 +79,15 @@ def synthesize(
     """Solves the flow for a whole utterance.
 
     Args:
-        graph: `dit_step`.
+        graph: the graph `dit_step`.
         codes: i64[codes].
         voice: f32[hidden], the speaker's table.
-        noise: f32[at least 2 * codes, 80], the state at time 0.
+        noise: f32[2 * codes or more, 80], the state at time 0.
+        report: called with the evaluations done.
+        solver: the method and its time points.
 
     Returns:
-        f32[1, 80, 2 * codes], natural-log mel.
+        f32[1, 80, 2 * codes], the natural-log mel.
     """
     total = len(solver.evaluations)
     done = 0
@@ -101,7 +106,7 @@ def synthesize(
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Mel frames that are solved together."""
+    """Consecutive mel frames that are solved together."""
 
     start: int  # absolute frame, a multiple of the block
     codes: Array  # i64[frames / 2]
@@ -112,8 +117,8 @@ class Stretch:
 class Past:
     """Keys and values of the last committed block, per evaluation: `past` of the contract.
 
-    Empty at the start of an utterance. A stretch that is solved with it goes on from it and
-    replaces it by those of its block `commit`.
+    It is empty at the start of an utterance. A stretch that is solved with it continues from it
+    and replaces it by the keys and values of its own block `commit`.
     """
 
     evaluations: list[Array] = field(default_factory=list)
@@ -129,12 +134,13 @@ def solve(
     past: Past | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Array:
-    """Solves the flow for some frames: f32[frames, 80].
+    """Solves the flow for one stretch: f32[frames, 80].
 
     Args:
-        bind: buffers of `dit_step` for sizes.
-        past: what the first block sees of the one before; None: nothing, and nothing is kept.
-        check: called before every evaluation.
+        bind: returns the buffers of `dit_step` for given sizes.
+        past: keys and values of the block before the stretch; None: there is none, and none is
+            kept.
+        check: called before every evaluation; it may raise to cancel.
     """
     frames = len(stretch.noise)
     blocks = -(-frames // tables.dims.block)
@@ -184,12 +190,12 @@ def write_static(
 
     Args:
         start: absolute number of the first frame.
-        continued: the first block sees the `past`.
+        continued: whether the first block sees the `past`.
     """
     inputs = bound.inputs
     branches, padded, _ = inputs["static"].shape
     inputs["static"][:, :frames] = tables.static(codes, voice)[:branches]
-    # of an earlier use: masked, but a masked value still has to be finite
+    # clears an earlier use: masked values still have to be finite
     inputs["static"][:, frames:] = 0
     inputs["x"][:, frames:] = 0
     inputs["cos"][...], inputs["sin"][...] = rotary_tables(tables.inv_freq, padded, start)
@@ -198,9 +204,9 @@ def write_static(
 
 
 def rotary_tables(inv_freq: Array, frames: int, start: int = 0) -> tuple[Array, Array]:
-    """Frames start..start+frames-1 -> cos, sin f32[1, frames, len(inv_freq)].
+    """Returns cos and sin f32[1, frames, len(inv_freq)] of frames start..start+frames-1.
 
-    `inv_freq` is a tensor of the checkpoint: its values are rounded to bfloat16, so the
+    `inv_freq` comes from the checkpoint, because its values are rounded to bfloat16 and the
     formula does not reproduce them.
     """
     angles = np.arange(start, start + frames, dtype=np.float32)[:, None] * inv_freq.astype(
@@ -210,9 +216,11 @@ def rotary_tables(inv_freq: Array, frames: int, start: int = 0) -> tuple[Array, 
 
 
 def block_masks(frames: int, block: int, continued: bool = False) -> dict[str, Array]:
-    """Which keys each block may see, bool[blocks, 1, 1, keys]: real frames of itself, of
-    the block before and itself, of itself and the block after. Before the first there are
-    real frames if it continues something."""
+    """Returns which keys each block may see, bool[blocks, 1, 1, keys] by input name.
+
+    The keys are real frames of the block itself, of the previous block and itself, or of itself
+    and the next block. With `continued` there are real frames before the first block.
+    """
     blocks = -(-frames // block)
     real = (np.arange(blocks * block) < frames).reshape(blocks, block)
     before = np.concatenate([np.full((1, block), continued), real[:-1]])
@@ -226,13 +234,13 @@ def block_masks(frames: int, block: int, continued: bool = False) -> dict[str, A
 
 
 def guidance(branches: Array) -> Array:
-    """What classifier-free guidance adds to the conditioned velocity."""
+    """Returns what classifier-free guidance adds to the conditioned velocity."""
     added: Array = (branches[CONDITIONED] - branches[UNCONDITIONED]) * GUIDANCE
     return added
 
 
 def run_branches(bound: Bound, tables: DitTables, time: np.float32, state: Array) -> Array:
-    """The velocities f32[branches, frames, 80], valid until the buffers run again."""
+    """Returns the velocities f32[branches, frames, 80], valid until the buffers run again."""
     point = int(np.searchsorted(tables.times, time))
     assert tables.times[point] == time, f"no AdaLN vectors for time {time}"
     bound.inputs["modulation"][...] = tables.modulation[point]

@@ -1,9 +1,9 @@
 """The flow's differential equation: time points, and solvers as data.
 
-Source of times and of the Runge-Kutta 3/8 rule: `RungeKutta4ODESolver` and
+Source of the times and of the Runge-Kutta 3/8 rule: `RungeKutta4ODESolver` and
 `Qwen2_5OmniToken2WavDiTModel.sample` of transformers 4.57.6. All arithmetic on times is
-float32, as there. The other methods are textbook ones on the same times, because AdaLN
-vectors exist for no others.
+float32, as there. The other methods are textbook methods on the same times, because AdaLN
+vectors exist for those alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FloatArray = npt.NDArray[np.float32]
 Method = Literal["rk4", "heun", "euler", "adams2", "adams3", "dpm2"]
 
 POINTS = 10
-STAGES = 3  # distinct times that the 3/8 rule adds with each step
+STAGES = 3  # distinct times that each step of the 3/8 rule adds
 REFERENCE_POINTS = tuple(range(0, STAGES * (POINTS - 1) + 1, STAGES))
 SWAY = -1.0
 ONE_THIRD = np.float32(1 / 3)
@@ -36,12 +36,12 @@ Velocity = Callable[[np.float32, Array], Array]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One call of the velocity: a stream keeps state per `index`."""
+    """One call of the velocity; a stream keeps its `Past` by `index`."""
 
     index: int
     time: np.float32
-    guided: bool  # both branches run, else the conditioned one alone
-    held: bool = False  # guided by the difference of branches that was found last
+    guided: bool  # both branches run; otherwise the conditioned branch alone
+    held: bool = False  # guided by the last difference of branches that was computed
 
     @property
     def branches(self) -> int:
@@ -53,12 +53,12 @@ class Solver:
     """How the equation is solved.
 
     Attributes:
-        points: which of the 28 `evaluation_times` it steps over, first and last included;
-            the reference's 10 time points are every third.
-        guidance: the times, ends included, at which the velocity is guided.
-            Guidance is a difference of branches; where they agree it is work for nothing.
-        every: of the guided evaluations every how-many-th runs the unconditioned branch;
-            those between hold the difference that it found. It changes slowly.
+        points: indices of the `evaluation_times` (28) between which it steps, first and last
+            included; the reference's 10 time points are every third.
+        guidance: range of times, ends included, in which the velocity is guided. Guidance is the
+            difference of the branches, so where they agree it costs time for nothing.
+        every: 1 in `every` guided evaluations runs the unconditioned branch; the others reuse
+            the last difference, because it changes slowly.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Solver:
 
     @property
     def times(self) -> FloatArray:
-        """The times it steps over."""
+        """The times between which the solver steps."""
         return evaluation_times()[list(self.points)]
 
     @property
@@ -86,7 +86,7 @@ class Solver:
 
     @property
     def branch_evaluations(self) -> int:
-        """Evaluations times branches: its work. The reference's is 72."""
+        """The cost: branches summed over the evaluations. The reference's is 72."""
         return sum(evaluation.branches for evaluation in self.evaluations)
 
 
@@ -113,9 +113,9 @@ def _evaluations(solver: Solver) -> tuple[Evaluation, ...]:
 
 @cache
 def time_points(points: int = POINTS, sway: float = SWAY) -> FloatArray:
-    """f32[points] from 0 to 1, denser near 0 for a negative sway."""
+    """Returns the time points f32[points] from 0 to 1, denser near 0 for a negative sway."""
     half_pi = np.float32(np.pi / 2)
-    # as torch.linspace: from both ends towards the middle, so that the ends are exact
+    # like torch.linspace, from both ends towards the middle, so that the ends are exact
     step = np.float32(1) / np.float32(points - 1)
     forward = np.arange(points, dtype=np.float32) * step
     backward = np.float32(1) - np.arange(points - 1, -1, -1, dtype=np.float32) * step
@@ -126,7 +126,7 @@ def time_points(points: int = POINTS, sway: float = SWAY) -> FloatArray:
 
 
 def step_times(start: np.float32, end: np.float32) -> tuple[np.float32, ...]:
-    """The four times at which one step of the 3/8 rule evaluates the velocity."""
+    """Returns the four times at which one step of the 3/8 rule evaluates the velocity."""
     step = np.float32(end - start)
     return (
         start,
@@ -138,14 +138,14 @@ def step_times(start: np.float32, end: np.float32) -> tuple[np.float32, ...]:
 
 @cache
 def evaluation_times() -> FloatArray:
-    """The distinct times of all evaluations of the 3/8 rule, ascending: 28 for 9 steps of 4."""
+    """Returns the distinct times of all evaluations of the 3/8 rule, ascending: 28 in 9 steps."""
     points = time_points()
     times = {float(time) for start, end in pairwise(points) for time in step_times(start, end)}
     return np.array(sorted(times), np.float32)
 
 
 def solve(solver: Solver, velocity: Callable[[Evaluation, Array], Array], state: Array) -> Array:
-    """From time 0 to 1; the velocity is told which evaluation it is."""
+    """Solves from time 0 to 1; the velocity receives the evaluation and the state."""
     evaluations = iter(solver.evaluations)
 
     def numbered(time: np.float32, state: Array) -> Array:
@@ -169,7 +169,7 @@ def integrate(velocity: Velocity, state: Array, points: FloatArray, method: Meth
 
 
 def rk4_step(velocity: Velocity, state: Array, start: np.float32, end: np.float32) -> Array:
-    """One step of the 3/8 rule: four evaluations."""
+    """Does one step of the 3/8 rule: four evaluations."""
     h = np.float32(end - start)
     t1, t2, t3, t4 = step_times(start, end)
     k1 = velocity(t1, state)
@@ -181,7 +181,7 @@ def rk4_step(velocity: Velocity, state: Array, start: np.float32, end: np.float3
 
 
 def heun_step(velocity: Velocity, state: Array, start: np.float32, end: np.float32) -> Array:
-    """One step of the trapezoidal rule with an Euler predictor: two evaluations."""
+    """Does one step of the trapezoidal rule with an Euler predictor: two evaluations."""
     h = np.float32(end - start)
     k1 = velocity(start, state)
     k2 = velocity(end, state + h * k1)
@@ -189,14 +189,14 @@ def heun_step(velocity: Velocity, state: Array, start: np.float32, end: np.float
     return following
 
 
-# How many velocities a step extrapolates from; with one it is Euler's method.
+# The number of velocities that a step extrapolates from; 1 is Euler's method.
 ORDERS: dict[Method, int] = {"euler": 1, "adams2": 2, "adams3": 3}
 
 
 def _adams_bashforth(velocity: Velocity, state: Array, points: FloatArray, order: int) -> Array:
-    """One evaluation a step: the polynomial through the last `order` velocities, integrated.
+    """Integrates the polynomial through the last `order` velocities: one evaluation per step.
 
-    The first steps have fewer to go by and are of lower order. Source: Hairer, Norsett,
+    The first steps have fewer velocities and a lower order. Source: Hairer, Norsett,
     Wanner, Solving Ordinary Differential Equations I, section III.5 (variable steps).
     """
     known: list[tuple[np.float32, Array]] = []
@@ -209,7 +209,7 @@ def _adams_bashforth(velocity: Velocity, state: Array, points: FloatArray, order
 
 
 def _adams_weights(times: list[float], start: float, end: float) -> list[float]:
-    """Each velocity's share: its Lagrange polynomial integrated from start to end."""
+    """Returns each velocity's weight: its Lagrange polynomial integrated from start to end."""
     weights = []
     for own in times:
         basis = np.poly1d([1.0])
@@ -222,10 +222,11 @@ def _adams_weights(times: list[float], start: float, end: float) -> list[float]:
 
 
 def _dpm_solver(velocity: Velocity, state: Array, points: FloatArray) -> Array:
-    """One evaluation a step: where the velocity leads to by time 1, extrapolated from the
-    last two. Linear in the logarithm of the signal-to-noise ratio, t / (1 - t) on the flow's
-    straight path; that is infinite at both ends, so the first step counts for nothing later
-    and the last extrapolates in time.
+    """Extrapolates where the velocity leads to at time 1: one evaluation per step.
+
+    The extrapolation uses the last two steps and is linear in the logarithm of the
+    signal-to-noise ratio, t / (1 - t) on the flow's straight path. The logarithm is infinite at
+    both ends, so no later step uses the first one, and the last step extrapolates in time.
 
     Source: DPM-Solver++(2M), Lu et al., arXiv 2211.01095, algorithm 2.
     """
@@ -247,4 +248,4 @@ def _log_snr(time: np.float32) -> float:
 
 
 EXACT = Solver("exact", "rk4")
-"""What the reference does: 36 evaluations of both branches."""
+"""The reference's solver: 36 evaluations of both branches."""

@@ -1,4 +1,4 @@
-"""Codes in, sound out, while the codes still come: DiT windows and vocoder pieces joined."""
+"""Synthesizes speech while its codes arrive: DiT windows and vocoder pieces, joined."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from omnijet.runtime.speech.windows import GROWING, OFFICIAL, Window, Windows
 
 @dataclass(frozen=True, slots=True)
 class SpeechPreset:
-    """How well, and at what cost."""
+    """A trade of quality against cost: solver, windows and vocoder context."""
 
     name: str
     solver: Solver
     windows: Windows
-    context: int  # mel frames on each side of what the vocoder turns into sound
-    guess: bool = True  # the mel computed ahead serves as context: sound 160 ms sooner
+    context: int  # mel frames that the vocoder sees on each side of those it makes audible
+    guess: bool = True  # mel computed ahead serves as context: sound 160 ms earlier
 
 
-# The nearest to the exact mel or wave at their work, of regular ones, on held-out replies of the
-# trained nano checkpoint (BENCHMARKS.md). Random weights rank solvers differently, real ones may.
+# Of the regular solvers of the same cost, the nearest to the exact mel or wave, measured on
+# held-out replies of the trained nano checkpoint (BENCHMARKS.md). Random weights rank solvers
+# differently, and real weights may.
 HEUN = Solver("heun, 6 steps", "heun", (0, 6, 12, 18, 21, 24, 27))
 DPM = Solver("dpm2, 5 steps, guidance every 2nd", "dpm2", (0, 6, 12, 18, 24, 27), every=2)
 
@@ -46,7 +47,7 @@ PRESETS = {
 
 
 def speech_preset(name: str) -> SpeechPreset:
-    """A preset by name. Raises `OmnijetError` if there is none."""
+    """Returns a preset by name. Raises `OmnijetError` if the name is unknown."""
     if name not in PRESETS:
         raise OmnijetError(
             f"there is no preset {name!r}", expected="one of " + ", ".join(PRESETS), got=repr(name)
@@ -55,7 +56,7 @@ def speech_preset(name: str) -> SpeechPreset:
 
 
 class SpeechGraphs:
-    """What all utterances of one model share: graphs with their buffers, and tables."""
+    """The graphs, buffers and tables that all utterances of one model share."""
 
     def __init__(self, dit_step: Graph, vocoder: Graph, tables: DitTables) -> None:
         self.dit_step = Bindings(dit_step)
@@ -64,14 +65,14 @@ class SpeechGraphs:
 
 
 class Synthesis:
-    """One utterance being spoken.
+    """The synthesis of one utterance.
 
     Attributes:
         codes: all codes so far.
-        windows: windows done.
-        frames: mel frames done.
-        past: what the next window sees of them.
-        finished: `last` was said and everything came out.
+        windows: number of windows done.
+        frames: number of mel frames done.
+        past: keys and values that the next window sees of them.
+        finished: whether the utterance is complete.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Synthesis:
         stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
     ) -> None:
         self.graphs = graphs
-        self._stage = stage  # told which graph is at work, for whoever times it
+        self._stage = stage  # a context per graph call, for timing
         self.voice = voice  # f32[hidden], the speaker's table
         self.preset = preset
         self.codes: list[int] = []
@@ -98,10 +99,10 @@ class Synthesis:
     def push(
         self, codes: Sequence[int], last: bool = False, check: Callable[[], None] = lambda: None
     ) -> Iterator[Array]:
-        """Takes codes and yields f32[samples], 24 kHz, as soon as there are enough.
+        """Takes codes and yields f32[samples] at 24 kHz as soon as there are enough codes.
 
-        Exhaust it before the next push. `check` is called before every graph call and may
-        raise to cancel; the object is of no use afterwards.
+        Exhaust the iterator before the next push. `check` is called before every graph call and
+        may raise to cancel; the object is unusable after that.
         """
         assert not self.finished, "this utterance has ended"
         self.codes += codes
@@ -116,7 +117,7 @@ class Synthesis:
                 samples = self.vocoder.push(mel[:, begin:end], ahead, ends)
             if samples.size:
                 yield samples
-        if last and self.vocoder.voiced < self.frames:  # nothing came after the last window
+        if last and self.vocoder.voiced < self.frames:  # no code followed the last window
             check()
             with self._stage("vocoder"):
                 nothing = np.empty((self._noise.shape[1], 0), np.float32)
@@ -125,10 +126,10 @@ class Synthesis:
         self.finished = last
 
     def mel_of(self, codes: Sequence[int], report: Callable[[int], None]) -> Array:
-        """f32[80, frames] of a whole utterance, instead of `push`.
+        """Returns the mel f32[80, frames] of a whole utterance, in place of `push`.
 
         Args:
-            report: told the frames that are done.
+            report: called with the number of frames done.
         """
         assert not self.codes, "this utterance has begun"
         self.codes += codes
@@ -143,7 +144,7 @@ class Synthesis:
 
     @property
     def _known(self) -> int:
-        """Mel frames whose codes are there."""
+        """Mel frames whose codes have arrived."""
         return len(self.codes) * self.graphs.tables.dims.repeats
 
     def _next(self, last: bool) -> Window | None:
@@ -151,15 +152,15 @@ class Synthesis:
         return self.preset.windows.window(self.windows, self.frames, self._known, block, last)
 
     def _mel(self, window: Window, ends: bool, check: Callable[[], None]) -> Array:
-        """f32[frames, 80] of one window, whose chunk is committed."""
+        """Solves one window and commits its chunk: f32[frames, 80]."""
         tables = self.graphs.tables
         dims = tables.dims
         codes = self.codes[window.start // dims.repeats : window.stop // dims.repeats]
         stretch = Stretch(window.start, np.array(codes, np.int64), self._noise_of(window))
         past = self.past if self.preset.windows.carries else None
         self.past.commit = (window.end - window.start - 1) // dims.block
-        # the last one is as long as the utterance happens to be: buffers of all such lengths,
-        # kept, would come to more than those of all regular windows
+        # the last window has a length of its own: keeping buffers for every such length would
+        # take more memory than those of all regular windows
         bind = self.graphs.dit_step.once if ends else self.graphs.dit_step.of
         mel = solve(bind, tables, self.voice, stretch, self.preset.solver, past, check)
         self.windows += 1

@@ -1,4 +1,4 @@
-"""Mel to waveform in pieces that join: exactly with full context, faded where it was a guess."""
+"""Vocodes mel in pieces that join: exactly with full context, faded where context was guessed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.backends.protocol import run_once
 from omnijet.runtime.bundle.contract import Array
 
-EXACT_CONTEXT = 28  # mel frames: nothing farther away reaches a sample
-NEAR_CONTEXT = 20  # what lies beyond changes a sample by less than f32 resolves
-SHORT_CONTEXT = 12  # where what lies beyond matters less than a guess at the frames ahead errs
-HELD = 4  # frames next to a guess, which it harms most: their sound waits for the truth
-FADE = 1  # frame over which a guess gives way to the truth, so that the join does not click
+EXACT_CONTEXT = 28  # mel frames: the receptive field of a sample
+NEAR_CONTEXT = 20  # frames beyond change a sample by less than f32 resolves
+SHORT_CONTEXT = 12  # frames beyond matter less than the error of a guess at the next ones
+HELD = 4  # frames next to guessed ones, which suffer most: their sound waits for real context
+FADE = 1  # frames over which guessed sound fades into the real one, so that the join does not click
 
 
 class VocoderStream:
-    """One utterance's waveform.
+    """Vocodes one utterance piece by piece.
 
     Source of the contexts: the measured receptive field of `Qwen2_5OmniToken2WavBigVGANModel`.
 
     Attributes:
-        frames: mel frames taken in.
-        voiced: mel frames whose samples came out.
+        frames: number of mel frames received.
+        voiced: number of mel frames whose samples were returned.
     """
 
     def __init__(self, vocoder: Bindings, context: int = EXACT_CONTEXT) -> None:
@@ -30,16 +30,19 @@ class VocoderStream:
         self.context = context
         mel = vocoder.graph.contract.input("mel").axes[1]
         assert isinstance(mel, int)
-        self._mel = np.empty((mel, 0), np.float32)  # from `frames - its length` on
+        self._mel = np.empty((mel, 0), np.float32)  # the frames from `frames - its width` on
         self.frames = self.voiced = 0
-        self._beyond = np.empty(0, np.float32)  # what the last piece would have gone on with
+        self._beyond = np.empty(0, np.float32)  # how the last piece would have continued
 
     def push(self, mel: Array, ahead: Array | None = None, last: bool = False) -> Array:
-        """f32[80, frames] -> f32[samples] that come out now: 240 for each frame with a full
-        context behind it, for all with `last`, for all but `HELD` with a guess.
+        """Takes f32[80, frames] and returns the samples that are ready, f32[240 * frames].
+
+        A frame is ready when its context has arrived; with `ahead`, all but the last `HELD`
+        frames are; with `last`, all are.
 
         Args:
-            ahead: f32[80, frames], a guess at the frames to come, in place of the context.
+            ahead: f32[80, frames], a guess at the next frames, in place of the context.
+            last: whether this is the end of the utterance.
         """
         self._mel = np.concatenate([self._mel, mel], axis=1)
         self.frames += mel.shape[1]
@@ -67,7 +70,7 @@ class VocoderStream:
 
     def _run(self, mel: Array, last: bool) -> Array:
         frames = mel.shape[1]
-        if last:  # of a length that may never return
+        if last:  # keeps no buffers: this length may never occur again
             rest: Array = run_once(self.vocoder.graph, {"frames": frames}, {"mel": mel[None]})[
                 "wave"
             ][0]
@@ -80,8 +83,10 @@ class VocoderStream:
 
 
 def wave_in_pieces(vocoder: Bindings, mel: Array, most: int) -> Array:
-    """f32[80, frames] -> f32[240 * frames], never more than `most` frames in one call, each
-    sample with its full context."""
+    """Vocodes f32[80, frames] to f32[240 * frames], each sample with its full context.
+
+    No call takes more than `most` frames.
+    """
     step = max(most - 2 * EXACT_CONTEXT, 1)
     stream = VocoderStream(vocoder)
     ends = range(step, mel.shape[1] + step, step)

@@ -1,6 +1,6 @@
-"""Which stretch of an utterance is synthesized next: window schemes as data.
+"""Window schemes as data: which frames of an utterance are synthesized next.
 
-Source of the official scheme: `qwen2_code2wav_dit.py` of fyabc/vllm, 48 mel frames of past,
+Source of the official scheme: `qwen2_code2wav_dit.py` of fyabc/vllm, with 48 mel frames of past,
 72 of chunk and 24 of future.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Absolute mel frames: start..stop are computed, begin..end of them come out."""
+    """One window in absolute mel frames: start..stop are computed, begin..end are committed."""
 
     start: int
     begin: int
@@ -21,13 +21,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """A scheme.
+    """A window scheme.
 
     Attributes:
-        chunks: attention blocks that the first, second, ... window commits; the last
-            number repeats.
-        ahead: blocks computed beyond them and thrown away.
-        past: blocks before them that are computed again. With 0 the keys and values of the
+        chunks: attention blocks that the first, second, ... window commits; the last number
+            repeats.
+        ahead: blocks that are computed after the chunk and then dropped.
+        past: blocks before the chunk that are computed again. With 0, the keys and values of the
             last committed block are carried instead, which is exact and costs nothing.
     """
 
@@ -44,20 +44,21 @@ class Windows:
         return self.past == 0
 
     def opening(self, block: int) -> int:
-        """Frames that the first window needs, of which nothing sounds before."""
+        """Returns the frames that the first window needs before anything sounds."""
         return block * (self.chunks[0] + self.ahead)
 
     def window(self, number: int, begin: int, known: int, block: int, last: bool) -> Window | None:
-        """The window to compute now, or None while codes are missing.
+        """Returns the window to compute now, or None while codes are missing.
 
-        It depends on what is known only through `known`, so that the sound is the same
-        however the codes arrive.
+        The limits of full windows do not depend on `known`, so the sound is the same however
+        the codes arrive.
 
         Args:
             number: windows done.
             begin: frames done.
-            known: frames whose codes are there; with `last`, all that there will be.
+            known: frames whose codes have arrived.
             block: frames of an attention block.
+            last: whether all codes have arrived.
         """
         start = max(begin - self.past * block, 0)
         end = begin + block * self.chunks[min(number, len(self.chunks) - 1)]
