@@ -1,5 +1,4 @@
-"""What the numbers say to do. A rule looks at a scenario or at the machine, and speaks only with
-numbers."""
+"""Rules that derive advice from the numbers of a scenario or of the machine."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ from omnijet.runtime.profiling.measure import Result
 
 Numbers = Mapping[str, float | str]
 ANY = "every scenario"
-FEWEST_STEPS = 5  # below, one hiccup of the system makes a median
-FASTEST = "MAXN"  # what the names of a Jetson's unlimited power modes begin with
+FEWEST_STEPS = 5  # with fewer, one hiccup of the system moves the median
+FASTEST = "MAXN"  # prefix of the names of a Jetson's unlimited power modes
 
 DECODING = ("thinker_decode", "talker_decode")
 PREFILL = ("thinker_prefill", "talker_prefill")
@@ -23,7 +22,7 @@ ENCODERS = ("audio_encoder", "vision_encoder")
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Under the numbers of a scenario; of the machine's, `scenario` is `ANY`."""
+    """One piece of advice on a scenario; advice on the machine has `ANY` as its scenario."""
 
     scenario: str
     rule: str
@@ -32,7 +31,7 @@ class Advice:
 
 
 class Evidence(NamedTuple):
-    """What a rule looks at."""
+    """The measurements that a rule reads."""
 
     result: Result
     floors: Mapping[str, Floor]
@@ -41,8 +40,12 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`look` gives the numbers of a stage if they call for `message`, which is formatted with
-    them, and None if they do not or there are none."""
+    """One rule for stages of a scenario.
+
+    Attributes:
+        look: returns the numbers that call for the message, or None.
+        message: the text that is formatted with these numbers.
+    """
 
     name: str
     stages: tuple[str, ...]
@@ -52,7 +55,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class MachineRule:
-    """The same of the machine alone."""
+    """One rule for the machine; see `Rule`."""
 
     name: str
     look: Callable[[Machine], Numbers | None]
@@ -62,7 +65,7 @@ class MachineRule:
 def advise(
     scenario: str, result: Result, floors: Mapping[str, Floor], machine: Machine
 ) -> list[Advice]:
-    """What the rules say of a scenario."""
+    """Returns the advice on a scenario."""
     evidence = Evidence(result, floors, machine)
     return [
         Advice(scenario, rule.name, stage, rule.message.format(**numbers))
@@ -73,7 +76,7 @@ def advise(
 
 
 def advise_machine(machine: Machine) -> list[Advice]:
-    """What the rules say of the machine, whatever was asked."""
+    """Returns the advice on the machine, which holds for every scenario."""
     return [
         Advice(ANY, rule.name, "machine", rule.message.format(**numbers))
         for rule in MACHINE_RULES
@@ -110,7 +113,7 @@ def _above_floor(evidence: Evidence, stage: str) -> Numbers | None:
 
 
 def _of_all_work(least: float) -> Callable[[Evidence, str], Numbers | None]:
-    """A stage that takes more than this share of all stages' time."""
+    """Returns a `look` for stages that take more than this share of all stages' time."""
 
     def look(evidence: Evidence, stage: str) -> Numbers | None:
         times = {name: percentiles.p50 for name, percentiles in evidence.result.stages_ms.items()}
@@ -125,7 +128,7 @@ def _of_all_work(least: float) -> Callable[[Evidence, str], Numbers | None]:
 
 
 def _of_first_sample(least: float) -> Callable[[Evidence, str], Numbers | None]:
-    """A stage that the first sample waits for longer than this share of its latency."""
+    """Returns a `look` for stages that take more than this share of the first sample's latency."""
 
     def look(evidence: Evidence, stage: str) -> Numbers | None:
         waits = evidence.result.until_pcm_ms
@@ -157,7 +160,7 @@ def _slower_than_speech(evidence: Evidence, stage: str) -> Numbers | None:
 
 def _stall(evidence: Evidence, stage: str) -> Numbers | None:
     stall = evidence.result.stall_ms.p50
-    return {"stall": stall} if stall >= 1 else None  # less is not heard
+    return {"stall": stall} if stall >= 1 else None  # shorter stalls are inaudible
 
 
 def _unsteady(evidence: Evidence, stage: str) -> Numbers | None:
@@ -170,7 +173,7 @@ def _unsteady(evidence: Evidence, stage: str) -> Numbers | None:
 def _cold(evidence: Evidence, stage: str) -> Numbers | None:
     first, usual = evidence.result.first_run_ms, evidence.result.latency_ms.get("first_pcm")
     load = first.get("load", 0.0)
-    # a first run that found all graphs loaded was slow for another reason
+    # if all graphs were loaded, the first run was slow for another reason
     if usual is None or load < 1 or first.get("first_pcm", 0.0) <= 2 * usual.p50:
         return None
     return {"first": first["first_pcm"], "p50": usual.p50, "load": load}
@@ -252,7 +255,7 @@ RULES = (
 
 
 def _power_mode(machine: Machine) -> Numbers | None:
-    """Only where a faster mode is known to be: not every Jetson has a MAXN."""
+    """Looks for a faster power mode; not every Jetson has a MAXN."""
     faster = [n for n, name in machine.power_modes.items() if name.startswith(FASTEST)]
     present = machine.power_mode
     if not machine.is_jetson or present == UNKNOWN or present.startswith(FASTEST) or not faster:

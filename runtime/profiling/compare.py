@@ -1,4 +1,4 @@
-"""Two profiles: what changed, and whether it got worse."""
+"""Compares two profiles: what changed, and whether it got worse."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from omnijet.runtime.profiling.measure import Result
 from omnijet.runtime.profiling.percentiles import Percentiles
 from omnijet.runtime.profiling.record import Profile
 
-MANY = 100  # samples whose median is sure of itself
+MANY = 100  # with this many samples, medians need no check of their spread
 Verdict = Literal["same", "better", "worse"]
-RISING = ("text_tokens_per_s", "codes_per_s")  # the more the better
-# differences below these mean nothing, by unit
+RISING = ("text_tokens_per_s", "codes_per_s")  # higher is better
+# smaller differences are noise, by unit
 LEAST = {"ms": 0.5, "µs": 10.0, "/s": 0.0, "x": 0.01, "B": 16e6}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One number of both; `ratio` is after / before."""
+    """One number of both profiles; `ratio` is after / before."""
 
     scenario: str
     metric: str
@@ -33,7 +33,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`facts`: what else differs (machine, versions, bundle, settings, work, scenarios)."""
+    """Changed numbers, and what else differs between two profiles.
+
+    Attributes:
+        facts: differences of machine, versions, bundle, settings, reply lengths and scenarios.
+        changes: the numbers that both profiles have.
+    """
 
     facts: tuple[str, ...]
     changes: tuple[Change, ...]
@@ -44,13 +49,13 @@ class Comparison:
 
 
 def compare(before: Profile, after: Profile, tolerance: float) -> Comparison:
-    """Medians against each other.
+    """Compares the medians of two profiles.
 
     Args:
-        tolerance: relative, 0.1 is 10 %.
+        tolerance: relative difference that counts as equal, 0.1 is 10 %.
 
     Raises:
-        OmnijetError: they have no scenario in common.
+        OmnijetError: the profiles have no scenario in common.
     """
     shared = [name for name in before.scenarios if name in after.scenarios]
     if not shared:
@@ -88,15 +93,18 @@ def _metrics(result: Result, same_work: bool) -> Iterator[tuple[tuple[str, str],
     if same_work:
         for name, percentiles in result.stages_ms.items():
             yield (name, "ms"), percentiles
-    if (memory := result.memory).peak:  # peaks of another scope do not compare
+    if (memory := result.memory).peak:  # peaks of different scopes do not compare
         yield (f"peak memory of the {memory.scope}", "B"), Percentiles.of([float(memory.peak)])
 
 
 def _change(
     scenario: str, metric: str, unit: str, before: Percentiles, after: Percentiles, tolerance: float
 ) -> Change:
-    """A difference counts if it is larger than the tolerance and than what the runs of either
-    profile differ by among themselves."""
+    """Compares one number of both profiles.
+
+    A difference counts if it exceeds the tolerance and the variation among the runs of each
+    profile.
+    """
     old, new = before.p50, after.p50
     verdict: Verdict = "same"
     if abs(new - old) > max(tolerance * abs(old), LEAST[unit]) and _apart(before, after):
@@ -105,7 +113,7 @@ def _change(
 
 
 def _apart(one: Percentiles, other: Percentiles) -> bool:
-    """Whether few samples tell two medians apart: neither median lies among the other's."""
+    """Returns whether the samples separate two medians: neither lies among the other's samples."""
     if min(one.count, other.count) >= MANY or one.count == other.count == 1:
         return True
     low, high = sorted((one, other), key=lambda percentiles: percentiles.p50)

@@ -1,4 +1,4 @@
-"""What this machine cannot go below: a stage's least work at the rates that were measured."""
+"""The time floor of each stage: its least cost at the measured rates of this machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from omnijet.runtime.speech.synthesis import speech_preset
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """Of one stage.
+    """The floor of one stage.
 
     Attributes:
-        kind: which takes longer, to read or to compute.
-        amount: bytes or floating-point operations: of a step where a stage has steps, else of
-            the whole stage.
-        per_s: what the machine was measured to do.
+        kind: what takes longer, to read the bytes or to compute the operations.
+        amount: bytes or floating-point operations, per step for a stage with steps and
+            otherwise for the whole stage.
+        per_s: the measured rate of the machine.
     """
 
     kind: Literal["bytes", "operations"]
@@ -31,29 +31,29 @@ class Floor:
 
     @staticmethod
     def of(least: Cost, rates: Rates) -> Floor:
-        """The larger of reading all bytes and computing all operations."""
+        """Returns the larger floor: that of reading all bytes or of computing all operations."""
         read = Floor("bytes", least.passes * least.bytes, rates.read_per_s(least.bytes))
         computed = Floor("operations", least.operations, rates.matmul_per_s)
         return max(read, computed, key=lambda floor: floor.floor_us)
 
     @property
     def reason(self) -> str:
-        """Where it comes from, in words."""
+        """The origin of the floor, in words."""
         if self.kind == "bytes":
             return f"{self.amount / 1e6:.1f} MB at {self.per_s / 1e9:.1f} GB/s measured"
         return f"{self.amount / 1e9:.3g} GFLOP at {self.per_s / 1e9:.0f} GFLOP/s measured"
 
     @property
     def floor_us(self) -> float:
-        """Microseconds: of a step, or of the whole stage."""
+        """Microseconds per step, or for the whole stage."""
         return 1e6 * self.amount / self.per_s
 
 
 def floors(manifest: Manifest, result: Result, rates: Rates, preset: str) -> dict[str, Floor]:
-    """Of each stage of a scenario that has one."""
+    """Returns the floors of a scenario's stages, without stages that have none."""
     dims, inputs = manifest.dims, result.inputs
     prompt, frames = result.prompt_tokens, result.codes * manifest.dims.dit.repeats
-    # a step in the middle of the reply; the Talker reads the voice's and the first row more
+    # a step in the middle of the reply; the Talker reads two more rows, voice and first text
     written, spoken = prompt + result.text_tokens / 2, prompt + 2 + result.codes / 2
     thinker, talker = ("thinker_step", dims.thinker), ("talker_step", dims.talker)
     least = {
@@ -66,7 +66,7 @@ def floors(manifest: Manifest, result: Result, rates: Rates, preset: str) -> dic
         "dit": workload.dit(manifest, dims.dit, frames, speech_preset(preset).solver),
         "vocoder": workload.vocoder(manifest, dims.vocoder, frames),
     }
-    # a decoder may have taken no step
+    # a decoder may have done no step
     return {
         stage: Floor.of(least[stage], rates)
         for stage in least
@@ -75,12 +75,12 @@ def floors(manifest: Manifest, result: Result, rates: Rates, preset: str) -> dic
 
 
 def stage_floor_ms(stage: str, result: Result, floors: Mapping[str, Floor]) -> float | None:
-    """Of all that a stage does in a run; None if it has no floor."""
+    """Returns the floor of all that a stage does in a run; None if it has no floor."""
     floor = floors.get(stage)
     if floor is None:
         return None
     if stage not in result.steps:
         return floor.floor_us / 1e3
-    # steps were counted over all runs
+    # the counts are sums over all runs
     steps = result.steps[stage].total_us.count / result.stages_ms[stage].count
     return steps * floor.floor_us / 1e3

@@ -1,4 +1,4 @@
-"""What a scenario feeds the encoders, counted once."""
+"""Counts what a scenario feeds the encoders."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from omnijet.runtime.prompt.messages import parse_messages
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Media of a prompt.
+    """The media of a prompt.
 
     Attributes:
-        sounds: mel frames of each sound, 100 a second.
+        sounds: mel frames of each sound, 100 per second.
         grids: (temporal steps, height, width) of each picture and clip, in patches.
     """
 
@@ -25,7 +25,7 @@ class Inputs:
 
     @staticmethod
     def of(omni: Omni, messages: Sequence[Mapping[str, Any]]) -> Inputs:
-        """As the turn will read them."""
+        """Reads the media in the same way as the turn will."""
         prompt = build_prompt(
             parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
             use_audio_in_video=True, chat_template=omni.chat_template,
@@ -35,7 +35,7 @@ class Inputs:
         return Inputs(prompt.mel_lengths, tuple(grids))
 
     def __str__(self) -> str:
-        """In words; empty if there are none."""
+        """Returns the media in words; empty if there are none."""
         words = [f"{frames / 100:.1f} s of sound" for frames in self.sounds]
         words += [
             f"{steps} x {height} x {width} patches" if steps > 1 else f"{height} x {width} patches"

@@ -1,8 +1,8 @@
-"""Power mode and clocks as JetPack's own tools tell them.
+"""Reads the power mode and clocks of a Jetson from JetPack's own tools.
 
-Sources: `nvpmodel -q` and `jetson_clocks --show` of JetPack 4 to 7; where they are missing or
-want more rights, the files they read: /var/lib/nvpmodel/status with /etc/nvpmodel.conf, and
-the devfreq and cpufreq folders of /sys.
+Sources: `nvpmodel -q` and `jetson_clocks --show` of JetPack 4 to 7. Where a tool is missing or
+needs more rights, the files that it reads: /var/lib/nvpmodel/status with /etc/nvpmodel.conf,
+and the devfreq and cpufreq folders of /sys.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMEOUT_S = 5  # jetson_clocks takes a second or two on a busy device
-GPU = re.compile(r"gpu|ga10b|gv11b|gp10b")  # names of its devfreq folder, Nano to Thor
+GPU = re.compile(r"gpu|ga10b|gv11b|gp10b")  # names of the GPU's devfreq folder, from Nano to Thor
 
-# (kind, name of its line); of a Thor's GPU the clusters have clocks of their own
+# (kind, pattern of its line); the clusters of a Thor's GPU have clocks of their own
 _UNITS = (("cpu", r"cpu\d+"), ("gpu", r"gpu(-gpc-\d+)?"), ("memory", "emc"))
 _CLOCK_LINE = re.compile(
     r"(?P<unit>[\w-]+):?\s+(Online=(?P<online>\d)\s+)?(Go\w+=\S+\s+)?"
@@ -25,12 +25,12 @@ _CLOCK_LINE = re.compile(
 )
 
 Tool = Callable[[Sequence[str]], str]
-"""What a command prints; empty if there is none or it fails."""
+"""Returns what a command prints; empty if it is missing or fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class PowerMode:
-    """`number` as of nvpmodel; "" if not told."""
+    """A power mode; `number` is that of nvpmodel, "" if unknown."""
 
     number: str
     name: str
@@ -42,7 +42,7 @@ class PowerMode:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Of one unit, in MHz."""
+    """The clock of one unit, in MHz."""
 
     now: int
     most: int
@@ -52,7 +52,7 @@ class Clock:
 
 
 def run_tool(command: Sequence[str]) -> str:
-    """Runs a command of this system if it has it."""
+    """Runs a command and returns its output; empty if it is missing or fails."""
     found = shutil.which(command[0])
     if found is None:
         return ""
@@ -67,12 +67,12 @@ def run_tool(command: Sequence[str]) -> str:
 
 
 def power_mode(root: Path, tool: Tool) -> PowerMode | None:
-    """The present one; None if nothing tells it."""
+    """Returns the present power mode, or None if it is unknown."""
     return parse_nvpmodel(tool(["nvpmodel", "-q"])) or _power_mode_file(root)
 
 
 def parse_nvpmodel(text: str) -> PowerMode | None:
-    """`nvpmodel -q`: warnings, "NV Power Mode: NAME", and the number on a line of its own."""
+    """Parses `nvpmodel -q`: warnings, "NV Power Mode: NAME", and the number on its own line."""
     name = re.search(r"NV ?Power ?Mode:\s*(\S+)", text, re.IGNORECASE)
     if name is None:
         return None
@@ -81,20 +81,22 @@ def parse_nvpmodel(text: str) -> PowerMode | None:
 
 
 def power_modes(root: Path) -> dict[str, str]:
-    """Names by number, as /etc/nvpmodel.conf lists them; a commented line is none."""
+    """Returns the names by number from /etc/nvpmodel.conf, without commented lines."""
     listed = re.compile(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)", re.MULTILINE)
     found = listed.findall(_text(root / "etc/nvpmodel.conf"))
     return {number: name.removeprefix("MODE_") for number, name in found}
 
 
 def clocks(root: Path, tool: Tool) -> dict[str, Clock]:
-    """Of "cpu", "gpu" and "memory", what is told of them."""
+    """Returns the known clocks among "cpu", "gpu" and "memory"."""
     return {**_clock_files(root), **parse_jetson_clocks(tool(["jetson_clocks", "--show"]))}
 
 
 def parse_jetson_clocks(text: str) -> dict[str, Clock]:
-    """`jetson_clocks --show`: a line a unit, CPU in kHz, others in Hz. Of CPUs the first that
-    is online, of GPU clusters the first."""
+    """Parses `jetson_clocks --show`: one line per unit, CPUs in kHz and others in Hz.
+
+    The first online CPU and the first GPU cluster stand for all.
+    """
     found: dict[str, Clock] = {}
     for line in text.splitlines():
         if (read := _CLOCK_LINE.match(line.strip())) is None:

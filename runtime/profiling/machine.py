@@ -1,7 +1,7 @@
-"""What was measured on: the device, its power mode and clocks, memory, versions.
+"""Describes the machine of a measurement: device, power mode, clocks, memory, versions.
 
 Sources: /proc, /sys, and on a Jetson /etc/nv_tegra_release and what
-`omnijet.runtime.profiling.jetson` reads. What a system does not tell is "unknown".
+`omnijet.runtime.profiling.jetson` reads. What the system does not report is "unknown".
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ROOT = Path("/")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Facts that a measurement depends on.
+    """The facts about a machine that a measurement depends on.
 
     Attributes:
         jetson_release: first line of /etc/nv_tegra_release; "not a Jetson" elsewhere.
-        power_modes: names of those that this Jetson has, by number.
-        governor: of the CPUs' clocks.
+        power_modes: names of this Jetson's power modes, by number.
+        governor: governor of the CPUs' clocks.
         cpu_mhz, gpu_mhz, emc_mhz: clocks, "now of most"; EMC is a Jetson's memory.
-        memory_bytes: that may be used; 0 if unknown.
+        memory_bytes: usable memory; 0 if unknown.
     """
 
     device: str
@@ -51,10 +51,10 @@ class Machine:
 
     @staticmethod
     def read(root: Path = ROOT, tool: jetson.Tool = jetson.run_tool) -> Machine:
-        """Of this machine.
+        """Reads the facts of this machine.
 
         Args:
-            root: where /proc, /sys and /etc are looked for.
+            root: the folder that contains /proc, /sys and /etc.
             tool: runs JetPack's commands.
         """
         processor = _processor(root)
@@ -89,21 +89,21 @@ class Machine:
         return self.jetson_release != NOT_A_JETSON
 
     def facts(self) -> list[tuple[str, str]]:
-        """As (name, text)."""
+        """Returns the facts as (name, text)."""
         memory = f", {self.memory_bytes / 1e9:.1f} GB" if self.memory_bytes else ""
         clocks = [("CPU", self.cpu_mhz), ("GPU", self.gpu_mhz), ("memory", self.emc_mhz)]
-        told = [f"{unit} {mhz} MHz" for unit, mhz in clocks if mhz != UNKNOWN]
+        known = [f"{unit} {mhz} MHz" for unit, mhz in clocks if mhz != UNKNOWN]
         power = f"{self.power_mode}, {self.jetson_release}" if self.is_jetson else NOT_A_JETSON
         return [
             ("device", f"{self.device}, {self.cores} cores{memory}, {self.system}"),
             ("power mode", power),
-            ("clocks", ", ".join([*told, f"governor {self.governor}"])),
+            ("clocks", ", ".join([*known, f"governor {self.governor}"])),
             ("versions", ", ".join(f"{name} {text}" for name, text in self.versions.items())),
         ]
 
 
 def machine() -> str:
-    """The line that says what was measured on what."""
+    """Returns one line that names the machine and the versions."""
     return (
         f"{_processor(ROOT)}, {platform.machine()}, Python {platform.python_version()}, "
         f"numpy {np.__version__}, onnxruntime {onnxruntime.__version__}"
@@ -111,7 +111,7 @@ def machine() -> str:
 
 
 def _memory(root: Path) -> int:
-    """Bytes that this process may have: the machine's, or what its control group is given."""
+    """Returns the bytes that this process may use: the machine's, or its control group's."""
     total = re.search(r"MemTotal:\s+(\d+)", _text(root / "proc/meminfo"))
     groups = root / "sys/fs/cgroup"
     own = re.search(r"^0::/(\S+)", _text(root / "proc/self/cgroup"), re.MULTILINE)
@@ -149,13 +149,13 @@ def _processor(root: Path) -> str:
 
 
 def _governors(root: Path) -> str:
-    """Of all CPUs; different ones side by side."""
+    """Returns the clock governors of all CPUs, each once."""
     folder = root / "sys/devices/system/cpu"
     found = {_text(path) for path in folder.glob("cpu[0-9]*/cpufreq/scaling_governor")}
     return ", ".join(sorted(found - {""})) or UNKNOWN
 
 
 def _nominal_mhz(root: Path) -> str:
-    """Of a CPU whose clock is not told by cpufreq."""
-    told = re.search(r"cpu MHz\s*:\s*([\d.]+)", _text(root / "proc/cpuinfo"))
-    return f"{float(told.group(1)):.0f}" if told else UNKNOWN
+    """Returns the CPU clock where cpufreq does not report it."""
+    found = re.search(r"cpu MHz\s*:\s*([\d.]+)", _text(root / "proc/cpuinfo"))
+    return f"{float(found.group(1)):.0f}" if found else UNKNOWN

@@ -1,4 +1,4 @@
-"""Runs of a scenario, timed where the reader stands: the first sample counts once it is held."""
+"""Runs a scenario and times it at the reader: a sample counts when the reader has it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from omnijet.runtime.profiling.trace import Track
 from omnijet.runtime.talk.clock import Span, StepTimes
 from omnijet.runtime.talk.reply import PcmChunk, Reply
 
-# an instant belongs to the first of these stages that is at work: what the sample waits for;
-# the Talker's steps have the Thinker's inside them
+# an instant belongs to the first of these stages that is active, because the sample waits for it;
+# the Talker's steps contain the Thinker's
 ORDER = (
     "vocoder", "dit", "talker_prefill", "thinker_decode", "talker_decode", "thinker_prefill",
     "vision_encoder", "audio_encoder", "load", "preprocess",
@@ -33,21 +33,23 @@ Messages = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One reply; latencies in milliseconds from the end of the user's input."""
+    """One reply; latencies are in milliseconds from the end of the user's input."""
 
     reply: Reply
     latency_ms: dict[str, float]  # first_text, first_code, first_pcm, whole
-    stall_ms: float  # the longest that playback would have waited after its first sample
+    stall_ms: float  # the longest wait of playback after its first sample
 
     def track(self, name: str) -> Track:
-        """For the trace."""
+        """Returns the run as a track of the trace."""
         return Track(name, tuple(self.reply.spans), self.latency_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class StepPercentiles:
-    """Microseconds a step: in all, in the graph, and what the host costs; `histogram` is of
-    the steps in all."""
+    """Microseconds per step: in total, in the graph, and on the host.
+
+    `histogram` counts the totals.
+    """
 
     total_us: Percentiles
     graph_us: Percentiles
@@ -57,16 +59,16 @@ class StepPercentiles:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a scenario took over its counted runs.
+    """The measurements of a scenario over its counted runs.
 
     Attributes:
-        ended_early: the context was full before the reply was as long as the scenario asks.
-        first_run_ms: latencies and loading of the very first run, warm-up or not.
-        until_pcm_ms: of the first sample's latency, each stage's share, "other" included, as
-            medians over the runs: in each run the shares add up, their medians nearly.
-        rates: text_tokens_per_s, codes_per_s, and rtf: time of the whole reply over its sound's.
+        ended_early: whether the context was full before the reply had the scenario's length.
+        first_run_ms: latencies and loading time of the very first run, warm-up or not.
+        until_pcm_ms: each stage's share of the first-PCM latency, "other" included, as medians
+            over the runs. The shares of one run add up; their medians do so nearly.
+        rates: text_tokens_per_s, codes_per_s, and rtf, the time of the reply over its duration.
         stall_ms: see `Run`.
-        memory: around all runs, warm-up included.
+        memory: resident memory around all runs, warm-up included.
     """
 
     inputs: Inputs
@@ -85,7 +87,7 @@ class Result:
     memory: Resident
 
     def summary(self) -> str:
-        """What was asked and answered, in words."""
+        """Returns the sizes of question and reply in words."""
         media = f" ({self.inputs})" if str(self.inputs) else ""
         early = "; the context was full before the limit" if self.ended_early else ""
         return (
@@ -95,7 +97,7 @@ class Result:
 
 
 def measure_one(omni: Omni, scenario: Scenario, messages: Messages, preset: str) -> Run:
-    """One run, read as it comes."""
+    """Runs a scenario once and reads the stream as it arrives."""
     began = perf_counter()
     arrivals: list[tuple[float, float]] = []  # ms of arrival, ms of sound before it
     with omni.stream(messages, preset=preset, seed=SEED, **scenario.options(omni.dims)) as events:
@@ -114,8 +116,11 @@ def measure_one(omni: Omni, scenario: Scenario, messages: Messages, preset: str)
 
 
 def stall_ms(arrivals: Sequence[tuple[float, float]]) -> float:
-    """The longest wait of a listener who starts at the first chunk and plays on, over chunks
-    (ms of arrival, ms of sound before it)."""
+    """Returns the longest wait of a listener who starts to play at the first chunk.
+
+    Args:
+        arrivals: of each chunk, its arrival and the duration of the sound before it, in ms.
+    """
     if not arrivals:
         return 0.0
     start = arrivals[0][0]
@@ -130,7 +135,7 @@ def measure(
     preset: str,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Result, list[Run]]:
-    """Runs a scenario `warmup` times uncounted, then `runs` times."""
+    """Runs a scenario `warmup` times uncounted, and then `runs` times."""
     taken = []
     with TemporaryDirectory(prefix="omnijet-profile-") as folder:
         messages = scenario.messages(Path(folder))
@@ -140,13 +145,13 @@ def measure(
             taken.append(measure_one(omni, scenario, messages, preset))
             progress()
     counted = taken[warmup:]
-    return summary(scenario, inputs, taken[0], counted, memory()), counted
+    return summarize(scenario, inputs, taken[0], counted, memory()), counted
 
 
-def summary(
+def summarize(
     scenario: Scenario, inputs: Inputs, first: Run, runs: Sequence[Run], memory: Resident
 ) -> Result:
-    """Percentiles over runs."""
+    """Returns the percentiles over runs."""
     replies = [run.reply for run in runs]
     texts = [len(reply.text_ids) for reply in replies]
     codes = [len(reply.codes) for reply in replies]
@@ -170,7 +175,7 @@ def summary(
 
 
 def until(spans: Sequence[Span], end_ms: float) -> dict[str, float]:
-    """Shares [0, end_ms] out among the stages, in `ORDER` where several are at work."""
+    """Divides [0, end_ms] among the stages; where several are active, by `ORDER`."""
     rank = {stage: place for place, stage in enumerate(ORDER)}
     edges = [(span.begin_ms, 1, span.stage) for span in spans if span.begin_ms < end_ms]
     edges += [
@@ -212,7 +217,7 @@ def _steps(runs: Sequence[Mapping[str, StepTimes]]) -> dict[str, StepPercentiles
             for steps in runs
             if stage in steps
             for total, graph in zip(steps[stage].total_us, steps[stage].graph_us, strict=True)
-            if graph > 0  # the first token comes from the prefill's logits, without a call
+            if graph > 0  # the first token comes from the prefill's logits, without a decode call
         ]
         if pairs:
             found[stage] = StepPercentiles(

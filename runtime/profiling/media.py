@@ -1,4 +1,4 @@
-"""Media that scenarios show and say, made from a seed: no file is needed and runs compare."""
+"""Makes the scenarios' media from a seed: no file is needed, and runs compare."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from omnijet.runtime.bundle.contract import Array
 
 SOUND_RATE_HZ = 16_000
 FRAME_RATE_HZ = 25
-SQUARE = 16  # pixels: side of the noise's squares
-BIT_RATE = 2_000_000  # of a clip's picture, as of a phone's small clips
+SQUARE = 16  # pixels per side of the noise's squares
+BIT_RATE = 2_000_000  # of a clip's picture, like a small clip of a phone
 AAC_FRAME = 1024  # samples
 
 
 def picture(height: int, width: int) -> Array:
-    """uint8[height, width, 3]: coarse noise."""
+    """Returns a picture of coarse noise, uint8[height, width, 3]."""
     shown: Array = frames(1, height, width)[0]
     return shown
 
 
 def frames(count: int, height: int, width: int) -> Array:
-    """uint8[count, height, width, 3]: coarse noise that drifts."""
+    """Returns frames of coarse noise that drifts, uint8[count, height, width, 3]."""
     rng = np.random.default_rng(7)
     coarse = rng.integers(0, 256, (-(-height // SQUARE), -(-width // SQUARE), 3), np.uint8)
     whole = coarse.repeat(SQUARE, axis=0).repeat(SQUARE, axis=1)[:height, :width]
@@ -31,8 +31,10 @@ def frames(count: int, height: int, width: int) -> Array:
 
 
 def voice(seconds: float) -> Array:
-    """f32[samples] at 16 kHz: a buzz in syllables; what an encoder costs does not hang on the
-    words."""
+    """Returns a buzz in syllables, f32[samples] at 16 kHz.
+
+    Real words are not needed: the cost of the encoder does not depend on them.
+    """
     time = np.arange(int(seconds * SOUND_RATE_HZ)) / SOUND_RATE_HZ
     pitch = 2 * np.pi * np.cumsum(120 + 20 * np.sin(3 * time)) / SOUND_RATE_HZ
     buzz = sum(np.sin(k * pitch) / k for k in range(1, 12))
@@ -42,7 +44,7 @@ def voice(seconds: float) -> Array:
 
 
 def write_clip(path: Path, seconds: float, height: int, width: int) -> None:
-    """A filmed clip with its sound, MPEG-4 and AAC: encoders that every FFmpeg has."""
+    """Writes a clip with sound, in MPEG-4 and AAC because every FFmpeg encodes them."""
     with av.open(str(path), "w") as container:
         shown = container.add_stream("mpeg4", rate=FRAME_RATE_HZ)
         shown.width, shown.height, shown.pix_fmt = width, height, "yuv420p"

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Of `count` samples, in their unit. With few samples p99 is close to the largest."""
+    """Percentiles of `count` samples, in their unit; with few samples p99 is close to `most`."""
 
     count: int
     least: float
@@ -21,7 +21,7 @@ class Percentiles:
 
     @staticmethod
     def of(samples: Sequence[float]) -> Percentiles:
-        """Linear interpolation between the samples; at least one is needed."""
+        """Interpolates linearly between the samples; at least one is needed."""
         assert samples, "no samples"
         values = np.percentile(np.asarray(samples, np.float64), (0, 50, 90, 99, 100))
         return Percentiles(len(samples), *(float(value) for value in values))

@@ -1,4 +1,4 @@
-"""Plots of a profile as SVG: what the first sample waits for, steps, floors, memory."""
+"""Plots of a profile as SVG: waits for the first sample, steps, floors and memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROW = 26
 
 
 def legend(stages: Iterable[str]) -> str:
-    """HTML: the colours of the stages, in the order of their work."""
+    """Returns HTML that names the colours of the stages, in pipeline order."""
     marks = "".join(
         f'<span><i style="background:{colour(name)}"></i>{escape(name.replace("_", " "))}</span>'
         for name in _in_order(stages)
@@ -36,8 +36,10 @@ def legend(stages: Iterable[str]) -> str:
 
 
 def waits(results: Mapping[str, Result]) -> str:
-    """A bar a scenario: the stages that its first sample waited for, medians; a whisker to the
-    90th percentile."""
+    """Draws one bar per scenario: how long its first sample waited for each stage.
+
+    Bars show medians, and whiskers end at the 90th percentile.
+    """
     spoken = {name: r for name, r in results.items() if "first_pcm" in r.latency_ms}
     if not spoken:
         return ""
@@ -50,7 +52,7 @@ def waits(results: Mapping[str, Result]) -> str:
         y, x = ROW * place + 4, float(left)
         marks.append(words(0, y + 14, name))
         pcm = result.latency_ms["first_pcm"]
-        # medians of shares need not add up to the median of the whole
+        # medians of shares need not add up to the median latency
         stretch = pcm.p50 / max(sum(result.until_pcm_ms.values()), 1e-9)
         for stage in _in_order(result.until_pcm_ms):
             ms = result.until_pcm_ms[stage]
@@ -68,7 +70,7 @@ def waits(results: Mapping[str, Result]) -> str:
 
 
 def steps(stage: str, step: StepPercentiles, floor: Floor | None) -> str:
-    """Histogram of what a decoding step took, in all; lines at percentiles and at the floor."""
+    """Draws the histogram of decode steps, with lines at percentiles and at the floor."""
     found = step.histogram
     height, top, left = 118.0, 34.0, 4.0
     low, high = found.edges[0], found.edges[-1]
@@ -90,7 +92,7 @@ def steps(stage: str, step: StepPercentiles, floor: Floor | None) -> str:
     if floor is not None and near:
         lines.append(("floor", floor.floor_us, "floor"))
     free = [0.0, 0.0, 0.0]  # where each row of labels ends
-    if floor is not None and not near:  # as a line it would take most of the width
+    if floor is not None and not near:  # a line this far left would squeeze the histogram
         label = f"← floor {short(floor.floor_us)}"
         marks.append(words(left, 10, label))
         free[0] = left + text_width(label) + 8
@@ -117,7 +119,7 @@ def steps(stage: str, step: StepPercentiles, floor: Floor | None) -> str:
 
 
 def against_floor(result: Result, floors: Mapping[str, Floor]) -> str:
-    """A bar a stage: its median time; the full part of it is the floor."""
+    """Draws one bar per stage: its median time, with the floor as the opaque part."""
     left, right = 112, 185
     end = max(percentiles.p50 for percentiles in result.stages_ms.values())
     scale = (HALF - left - right) / max(end, 1e-9)
@@ -145,8 +147,11 @@ def against_floor(result: Result, floors: Mapping[str, Floor]) -> str:
 
 
 def memory(results: Mapping[str, Result], limit: int) -> str:
-    """A bar a scenario: resident before (full) and at its peak (faint); a line where it is
-    after. `limit` is what there is, in bytes; 0 if unknown."""
+    """Draws one bar per scenario: resident memory before, at the peak (faint) and after (line).
+
+    Args:
+        limit: memory of the machine in bytes; 0 if unknown.
+    """
     known = {name: r.memory for name, r in results.items() if r.memory.peak}
     if not known:
         return ""
@@ -173,6 +178,6 @@ def memory(results: Mapping[str, Result], limit: int) -> str:
 
 
 def _in_order(stages: Iterable[str]) -> list[str]:
-    """What happens first, first."""
+    """Returns the stages in pipeline order."""
     rank = {stage: place for place, stage in enumerate(STAGE_COLOURS)}
     return sorted(stages, key=lambda stage: rank.get(stage, len(rank)))

@@ -1,4 +1,4 @@
-"""How fast this machine reads and multiplies: measured, not taken from a data sheet."""
+"""Measures how fast this machine reads memory and multiplies matrices."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from time import perf_counter
 
 import numpy as np
 
-SMALLEST_READ, LARGEST_READ = 1 << 16, 256 << 20  # bytes: the largest is beyond most caches
-SIDE = 1024  # of the square matrices
+SMALLEST_READ, LARGEST_READ = 1 << 16, 256 << 20  # bytes; the largest exceeds most caches
+SIDE = 1024  # rows of the square matrices
 REPEATS = 5
 
 
 @dataclass(slots=True)
 class Rates:
-    """Of a machine with so many threads; what was measured once is kept, so that all floors
-    of a profile stand on the same numbers.
+    """Measured rates of this machine with a number of threads.
+
+    Measurements are kept, so that all floors of a profile use the same numbers.
 
     Attributes:
-        matmul_per_s: floating-point operations a second of f32 matrix products.
+        matmul_per_s: floating-point operations per second of f32 matrix products.
     """
 
     threads: int
@@ -30,11 +31,11 @@ class Rates:
 
     @staticmethod
     def measure(threads: int) -> Rates:
-        """Takes a fraction of a second."""
+        """Measures the rate of matrix products, in a fraction of a second."""
         return Rates(threads, matmul_peak(threads))
 
     def read_per_s(self, size: float) -> float:
-        """Bytes a second read from a working set of `size` bytes, to the next power of two."""
+        """Returns the bytes per second read from `size` bytes, rounded up to a power of two."""
         wide = 1 << max(int(size) - 1, 1).bit_length()
         wide = max(min(wide, LARGEST_READ), SMALLEST_READ)
         if wide not in self._reads:
@@ -43,11 +44,13 @@ class Rates:
 
 
 def read_bandwidth(size: int, threads: int) -> float:
-    """Bytes a second read from a working set of `size` bytes (a small one stays in cache, as a
-    small model's weights do)."""
+    """Measures the bytes per second read from a working set of `size` bytes.
+
+    A small working set stays in the cache, like the weights of a small model.
+    """
     threads = min(threads, os.cpu_count() or 1)
     parts = [np.ones(size // threads // 4, np.float32) for _ in range(threads)]
-    passes = max(1, (64 << 20) // size)  # so that starting a thread does not count
+    passes = max(1, (64 << 20) // size)  # enough that the start of a thread does not count
 
     def read(part: object) -> None:
         assert isinstance(part, np.ndarray)
@@ -58,9 +61,11 @@ def read_bandwidth(size: int, threads: int) -> float:
 
 
 def matmul_peak(threads: int) -> float:
-    """Floating-point operations a second of f32 matrix products with numpy's BLAS: with
-    its own threads, or one product a thread, whichever is faster. Of fewer threads than cores
-    it is their share of that."""
+    """Measures the floating-point operations per second of f32 products with numpy's BLAS.
+
+    The faster counts: BLAS with its own threads, or one product per thread. Fewer threads than
+    cores get their share of that.
+    """
     cores = os.cpu_count() or 1
     wanted, threads = threads, cores
     matrices = [np.ones((SIDE, SIDE), np.float32) for _ in range(threads)]
@@ -75,7 +80,7 @@ def matmul_peak(threads: int) -> float:
 
 
 def _best(work: Callable[[ThreadPoolExecutor], object], threads: int) -> float:
-    """Seconds of the quickest of some repeats."""
+    """Returns the seconds of the fastest of `REPEATS` repeats."""
     times = []
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(REPEATS):

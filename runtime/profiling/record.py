@@ -1,4 +1,4 @@
-"""`profile.json`: a measurement with all it depends on. Only this module knows its layout."""
+"""`profile.json`: a measurement and what it depends on. Only this module knows its layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE_NAME = "profile.json"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How it was measured; 0 threads: one per core."""
+    """The settings of a measurement; 0 threads means one per core."""
 
     runs: int
     warmup: int
@@ -30,7 +30,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class BundleFacts:
-    """`sha256` is that of the manifest, which holds the hash of every file."""
+    """The bundle that was measured; `sha256` is that of its manifest, which hashes every file."""
 
     name: str
     precision: str
@@ -39,7 +39,7 @@ class BundleFacts:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The whole of `profile.json`."""
+    """The content of `profile.json`."""
 
     machine: Machine
     bundle: BundleFacts
@@ -49,7 +49,7 @@ class Profile:
     advice: tuple[Advice, ...]
 
     def facts(self) -> list[tuple[str, str]]:
-        """What the numbers depend on, as (name, text)."""
+        """Returns what the numbers depend on, as (name, text)."""
         bundle, settings = self.bundle, self.settings
         return [
             *self.machine.facts(),
@@ -62,15 +62,15 @@ class Profile:
         ]
 
     def to_json(self) -> dict[str, object]:
-        """Plain dicts, lists, numbers."""
+        """Returns plain dicts, lists and numbers."""
         return {"format": FORMAT, "version": VERSION, **asdict(self)}
 
     @staticmethod
     def read(path: Path) -> Profile:
-        """A file, or the folder that `--out` wrote.
+        """Reads a profile from its file, or from the folder that `--out` wrote.
 
         Raises:
-            OmnijetError: it is none, of another version, or damaged.
+            OmnijetError: the file is missing, no profile, of another version, or damaged.
         """
         path = path / FILE_NAME if path.is_dir() else path
         try:

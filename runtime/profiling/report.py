@@ -1,4 +1,4 @@
-"""A page that explains a profile: one HTML file, its plots inline SVG, nothing loaded."""
+"""Writes a profile as one HTML page with inline SVG plots that loads nothing."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ KEY_FIGURES = (
 
 
 def html(profile: Profile, tracks: Mapping[str, Track]) -> str:
-    """The page.
+    """Returns the page.
 
     Args:
-        tracks: one run of each scenario, whose timeline is drawn.
+        tracks: the run of each scenario whose timeline is drawn.
     """
     body = [
         "<h1>omnijet profile</h1>",
@@ -71,13 +71,13 @@ def _summary(profile: Profile) -> str:
 
 
 def _whose(results: Mapping[str, Result]) -> str:
-    """What the peaks are of, if not of their scenario."""
+    """Returns a note for the caption where peaks are those of the process."""
     kept = any(result.memory.scope == "process" for result in results.values())
     return ", which this system keeps for the whole process," if kept else ""
 
 
 def _key_figures(results: Mapping[str, Result]) -> str:
-    """Percentiles of what a user feels, a row a scenario."""
+    """Returns the rows of the key figures: one per scenario, with percentiles."""
     heads = "".join(f'<th colspan="3" class="edge">{title}</th>' for _, title in KEY_FIGURES)
     again = '<th class="edge">p50</th><th>p90</th><th>p99</th>' * len(KEY_FIGURES)
     rows = []
@@ -100,7 +100,7 @@ def _percentile_cells(percentiles: Percentiles | None, is_rtf: bool) -> str:
         ("", percentiles.p90),
         ("", percentiles.p99),
     ):
-        # above 1 speech is made slower than it plays
+        # above 1, speech is made slower than it plays
         late = " late" if is_rtf and value > 1 else ""
         cells.append(f'<td class="{kind}{late}">{short(value)}</td>')
     return "".join(cells)
@@ -141,7 +141,7 @@ def _scenario(profile: Profile, name: str, track: Track | None) -> str:
 
 
 def _lead(result: Result) -> str:
-    """The figures that matter, large, and what was asked and answered."""
+    """Returns the key medians in large type, with the size of question and reply."""
     shown = []
     for key, title in (*KEY_FIGURES, ("whole", "whole reply, ms")):
         percentiles = {**result.latency_ms, **result.rates}.get(key)

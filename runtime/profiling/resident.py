@@ -1,7 +1,7 @@
-"""Resident memory of this process around a piece of work.
+"""Measures the resident memory of this process before, during and after a scenario.
 
-Source: /proc/self/status (VmRSS now, VmHWM the most so far); writing 5 to /proc/self/clear_refs
-sets the most so far to now (proc(5)), so that each scenario has a peak of its own.
+Source: /proc/self/status (VmRSS is the present size, VmHWM the peak). Writing 5 to
+/proc/self/clear_refs resets the peak (proc(5)), so that each scenario has its own.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Literal
 
 ROOT = Path("/")
-SLACK = 8 << 20  # bytes that may come and go while the system answers
+SLACK = 8 << 20  # bytes that may come and go between reset and reading
 Scope = Literal["scenario", "process", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """Bytes; 0 where unknown.
+    """Resident bytes; 0 where unknown.
 
     Attributes:
-        scope: what the peak is of: this scenario, or the process so far where the system does
-            not let it be reset.
+        scope: whether the peak is that of the scenario, or that of the process so far where the
+            system does not reset it.
     """
 
     before: int
@@ -33,7 +33,7 @@ class Resident:
     scope: Scope
 
     def __str__(self) -> str:
-        """In words."""
+        """Returns the sizes in words."""
         if self.scope == "unknown":
             return "memory unknown"
         whole = "" if self.scope == "scenario" else " of the process so far"
@@ -44,10 +44,10 @@ class Resident:
 
     @staticmethod
     def watch(root: Path = ROOT) -> Callable[[], Resident]:
-        """Begins; what it returns ends it.
+        """Starts a measurement and returns the function that ends it.
 
         Args:
-            root: where /proc is looked for.
+            root: the folder that contains /proc.
         """
         was_reset = _reset_peak(root)
         before, _ = memory_bytes(root)
@@ -61,7 +61,7 @@ class Resident:
 
 
 def memory_bytes(root: Path = ROOT) -> tuple[int, int]:
-    """Resident memory of this process, (now, peak so far); 0 where unknown."""
+    """Returns this process's resident bytes, (now, peak so far); 0 where unknown."""
     try:
         status = (root / "proc/self/status").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -72,7 +72,7 @@ def memory_bytes(root: Path = ROOT) -> tuple[int, int]:
 
 
 def _reset_peak(root: Path) -> bool:
-    """Whether the peak is now that of what follows."""
+    """Resets the peak and returns whether that worked."""
     try:
         file = os.open(root / "proc/self/clear_refs", os.O_WRONLY)
         try:
@@ -81,6 +81,6 @@ def _reset_peak(root: Path) -> bool:
             os.close(file)
     except OSError:
         return False
-    # some sandboxes take the write and do nothing
+    # some sandboxes accept the write and do nothing
     now, peak = memory_bytes(root)
     return 0 < peak < now + SLACK

@@ -1,4 +1,4 @@
-"""What is asked: each kind of input, with a short and a long reply."""
+"""The scenarios: each kind of input, with a short and a long reply."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ WORDS = "Who are you, and what can you see and hear?"
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One question and how long its reply is: end tokens are never chosen, so that a reply is as
-    long on a model that would end it early, and runs of two models compare."""
+    """One question, and the length of its reply.
+
+    End tokens are suppressed, so that replies are equally long on every model and runs compare.
+    """
 
     name: str
     medium: Medium
     text_tokens: int
-    codes: int  # drawn, the last is dropped; 50 a second
+    codes: int  # codes drawn, the last one is dropped; 50 per second
 
     def messages(self, folder: Path) -> list[dict[str, Any]]:
-        """The conversation; the same in every run.
+        """Returns the conversation, the same for every run.
 
         Args:
-            folder: where a clip's file is kept: it is read at each run, as a user's is.
+            folder: where the file of a clip is written: each run reads it, like a user's file.
         """
         parts: list[dict[str, Any]] = []
         if self.medium == "picture":
@@ -57,7 +59,7 @@ class Scenario:
         ]
 
     def options(self, dims: ModelDims) -> dict[str, Any]:
-        """Of the turn, see `Options`: limits, and which tokens would end a reply earlier."""
+        """Returns the turn's `Options` by name: limits, and suppression of the end tokens."""
         return {
             "max_text_tokens": self.text_tokens,
             "max_codes": self.codes,
@@ -77,7 +79,7 @@ SCENARIOS = {
 
 
 def chosen(names: Sequence[str] | None) -> list[Scenario]:
-    """Scenarios by name; all if none is named. Raises `OmnijetError` on an unknown one."""
+    """Returns scenarios by name, or all. Raises `OmnijetError` if a name is unknown."""
     for name in names or ():
         if name not in SCENARIOS:
             near = get_close_matches(name, SCENARIOS, n=1)

@@ -1,8 +1,8 @@
-"""How the report looks: one style sheet, light and dark."""
+"""The style sheet of the report, light and dark."""
 
 from __future__ import annotations
 
-# (light, dark): prefill darker than decode, what belongs together near each other
+# (light, dark): prefill is darker than decode, related stages have similar colours
 STAGE_COLOURS = {
     "preprocess": ("#8a94a0", "#8a94a0"),
     "load": ("#b9c0c8", "#5f6872"),

@@ -1,4 +1,4 @@
-"""One run on a time axis: a lane for each part of the model, marks for what came first."""
+"""Draws one run on a time axis: a lane per part of the model, and marks for first outputs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from omnijet.runtime.profiling.svg import (
 from omnijet.runtime.profiling.trace import Track
 
 WIDTH, LEFT, RIGHT = 1100, 78, 14  # pixels; LEFT is for names
-LANE, LABEL = 24, 15  # pixels: height of a lane, of a row of labels
-MERGED = 0.6  # pixels: spans nearer than this are drawn as one
+LANE, LABEL = 24, 15  # pixels: height of a lane, and of a row of labels
+MERGED = 0.6  # pixels: spans that are closer are drawn as one
 LANES = (
     ("host", ("preprocess", "load")),
     ("encoders", ("vision_encoder", "audio_encoder")),
@@ -32,7 +32,7 @@ FIRST_PCM = "first_pcm"
 
 
 def timeline(track: Track) -> str:
-    """SVG of one run."""
+    """Returns one run as SVG."""
     end = max([*(span.end_ms for span in track.spans), *track.marks.values(), 1e-9])
     scale = (WIDTH - LEFT - RIGHT) / end
     labels = _placed([(name, LEFT + scale * ms, ms) for name, ms in track.marks.items()])
@@ -59,7 +59,7 @@ def timeline(track: Track) -> str:
 
 
 def merged(track: Track, stage: str, gap_ms: float) -> list[tuple[float, float]]:
-    """(begin, end) of a stage's spans; what would touch on the screen is one."""
+    """Returns (begin, end) of a stage's spans; spans closer than `gap_ms` are merged."""
     found: list[tuple[float, float]] = []
     for begin, end in sorted((s.begin_ms, s.end_ms) for s in track.spans if s.stage == stage):
         if found and begin - found[-1][1] < gap_ms:
@@ -70,7 +70,7 @@ def merged(track: Track, stage: str, gap_ms: float) -> list[tuple[float, float]]
 
 
 def _lanes(track: Track) -> list[tuple[str, Sequence[str]]]:
-    """The lanes at work; a stage that no lane knows gets its own."""
+    """Returns the lanes in use; a stage that belongs to no lane gets its own."""
     there = dict.fromkeys(span.stage for span in track.spans)
     known = {stage for _, stages in LANES for stage in stages}
     lanes: list[tuple[str, Sequence[str]]] = [
@@ -82,8 +82,11 @@ def _lanes(track: Track) -> list[tuple[str, Sequence[str]]]:
 def _placed(
     marks: Sequence[tuple[str, float, float]],
 ) -> list[tuple[str, str, float, str, int]]:
-    """(name, label, x, anchor, row) of marks (name, x, ms), in rows so that no label covers
-    another."""
+    """Places the labels of marks (name, x, ms) in rows so that none covers another.
+
+    Returns:
+        (name, label, x, anchor, row) of each mark.
+    """
     placed: list[tuple[str, str, float, str, int]] = []
     ends: list[list[tuple[float, float]]] = []
     for name, x, ms in sorted(marks, key=lambda mark: mark[1]):

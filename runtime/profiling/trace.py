@@ -1,8 +1,8 @@
-"""Runs as a trace that Perfetto and chrome://tracing open: written and read here alone.
+"""Writes and reads runs as a trace that Perfetto and chrome://tracing open.
 
 Format: "Trace Event Format" of the Chromium project: complete events (`ph` X) with `ts` and
-`dur` in microseconds, instants (i), names of processes and threads (M). A run is a process, a
-stage a thread: stages may overlap, within a thread events must nest.
+`dur` in microseconds, instants (i), and names of processes and threads (M). Each run is a
+process and each stage a thread, because stages may overlap and events of a thread must nest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FORMAT, VERSION = "omnijet-trace", 1
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One run: spans and marks in milliseconds since its call."""
+    """One run: spans and marks in milliseconds since the call."""
 
     name: str
     spans: tuple[Span, ...]
@@ -40,7 +40,7 @@ class _Event:
 
 
 def write(tracks: Sequence[Track]) -> str:
-    """JSON text; times are kept to a nanosecond."""
+    """Returns the trace as JSON text; times have nanosecond resolution."""
     events: list[_Event] = []
     for pid, track in enumerate(tracks, start=1):
         events.append(_Event("process_name", "M", pid, args={"name": track.name}))
@@ -64,10 +64,10 @@ def write(tracks: Sequence[Track]) -> str:
 
 
 def read(text: str, where: object) -> list[Track]:
-    """The inverse of `write`.
+    """Inverts `write`.
 
     Raises:
-        OmnijetError: the text is no trace of ours.
+        OmnijetError: the text is no trace that `write` made.
     """
     try:
         data: Any = json.loads(text)
@@ -85,7 +85,7 @@ def read(text: str, where: object) -> list[Track]:
             got=error,
             fix="measure again with `omnijet profile BUNDLE --out FOLDER`",
         ) from error
-    # a stage or mark may be called so as well
+    # a stage or mark may have the same name
     named = [e for e in events if e.name == "process_name" and e.ph == "M"]
     names = {e.pid: e.args.get("name", "") for e in named}
     return [

@@ -1,8 +1,8 @@
-"""The least a stage must compute and read, counted from the model's dimensions.
+"""Counts the least that a stage must compute and read, from the model's dimensions.
 
-Products of matrices and convolutions, and attention over what may be seen. Left out, so that
-the count is a floor: norms, activations, resampling, softmax, padding, what streaming computes
-twice.
+The count covers matrix products, convolutions, and attention over visible keys. It leaves out
+norms, activations, resampling, softmax, padding and what streaming computes twice, so that it is
+a floor.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from omnijet.runtime.speech.solver import Solver
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one step, or of a whole stage.
+    """The least cost of one step or of a whole stage.
 
     Attributes:
-        operations: floating-point; a multiply-add is two.
-        bytes: read at each pass: weights, keys and values.
-        passes: how often they are.
+        operations: floating-point operations; a multiply-add counts as two.
+        bytes: bytes read in each pass: weights, keys and values.
+        passes: number of passes.
     """
 
     operations: float
@@ -39,7 +39,7 @@ class Cost:
 
 
 def decode_step(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) -> Cost:
-    """One step of a decoder over `rows` rows of cache."""
+    """Returns the cost of one decode step over `rows` rows of cache."""
     width = NUMPY_DTYPES[manifest.precision].itemsize
     cache = 2 * dims.layers * dims.kv_heads * dims.head_dim * rows * width
     products = decoder_products(dims) + _head(dims) + _attention(dims, rows)
@@ -47,15 +47,17 @@ def decode_step(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) 
 
 
 def prefill(manifest: Manifest, graph: str, dims: DecoderDims, rows: int) -> Cost:
-    """A prompt of `rows` rows through a decoder; each row sees itself and those before it,
-    the head reads the last alone."""
+    """Returns the cost of a prefill of `rows` rows.
+
+    Each row sees itself and the rows before it; the head reads the last row alone.
+    """
     seen = rows * (rows + 1) / 2
     products = rows * decoder_products(dims) + _head(dims) + _attention(dims, seen)
     return Cost(2 * products, manifest.graphs[graph].weight_bytes)
 
 
 def decoder_products(dims: DecoderDims) -> int:
-    """Multiply-adds of a row but attention and head."""
+    """Returns the multiply-adds per row, without attention and head."""
     inner = dims.heads * dims.head_dim
     attended = dims.hidden * (2 * inner + 2 * dims.kv_heads * dims.head_dim)
     projected = dims.embed_width * dims.hidden if dims.embed_width != dims.hidden else 0
@@ -67,12 +69,12 @@ def _head(dims: DecoderDims) -> int:
 
 
 def _attention(dims: DecoderDims, pairs: float) -> float:
-    """Of so many pairs of a query and a key: scores, and values weighed by them."""
+    """Returns the multiply-adds of attention over pairs of a query and a key."""
     return 2 * dims.layers * dims.heads * dims.head_dim * pairs
 
 
 def audio_encoder(manifest: Manifest, dims: AudioEncoderDims, sounds: Sequence[int]) -> Cost:
-    """Sounds of so many mel frames; attention stays inside chunks of 2 s."""
+    """Returns the cost of sounds, given as mel frames; attention stays in chunks of 2 s."""
     width = dims.hidden
     layer = 4 * width**2 + 2 * width * dims.ffn
     products = 0
@@ -86,8 +88,10 @@ def audio_encoder(manifest: Manifest, dims: AudioEncoderDims, sounds: Sequence[i
 def vision_encoder(
     manifest: Manifest, dims: VisionEncoderDims, grids: Sequence[Sequence[int]]
 ) -> Cost:
-    """Pictures and clips of (temporal steps, height, width) patches; windows at the edge are
-    cut short."""
+    """Returns the cost of pictures and clips, given as (temporal steps, height, width) patches.
+
+    Windows at the edges are smaller.
+    """
     width, full = dims.hidden, len(dims.full_attention_layers)
     side = dims.window_cells * dims.merge  # patches
     merged = width * dims.cell_patches
@@ -104,13 +108,15 @@ def vision_encoder(
 
 
 def _squares(length: int, side: int) -> int:
-    """Sum of the squares of the pieces of at most `side` that a length is cut into."""
+    """Returns the sum of squares of the pieces of `side` into which a length is cut."""
     return length // side * side**2 + (length % side) ** 2
 
 
 def dit(manifest: Manifest, dims: DitDims, frames: int, solver: Solver) -> Cost:
-    """Solving the flow for so many mel frames at once. A layer that looks back or ahead sees
-    one block more, where there is one."""
+    """Returns the cost of solving the flow for `frames` mel frames at once.
+
+    A layer that looks back or ahead sees one more block where there is one.
+    """
     inner = dims.heads * dims.head_dim
     linear = 4 * dims.hidden * inner + 2 * dims.ff_mult * dims.hidden**2
     looking = len(dims.look_back_layers) + len(dims.look_ahead_layers)
@@ -118,7 +124,7 @@ def dit(manifest: Manifest, dims: DitDims, frames: int, solver: Solver) -> Cost:
     own = whole * dims.block**2 + rest**2  # pairs inside blocks
     beside = max(whole - 1, 0) * dims.block**2 + (rest * dims.block if whole else 0)
     attention = 2 * inner * (dims.layers * own + looking * beside)
-    projected = frames * dims.mel * dims.hidden  # in: once for both branches; out: of each
+    projected = frames * dims.mel * dims.hidden  # input: once for both branches; output: per branch
     branch = projected + frames * dims.layers * linear + attention
     evaluations = len(solver.evaluations)
     products = solver.branch_evaluations * branch + evaluations * projected
@@ -126,13 +132,13 @@ def dit(manifest: Manifest, dims: DitDims, frames: int, solver: Solver) -> Cost:
 
 
 def vocoder(manifest: Manifest, dims: VocoderDims, frames: int) -> Cost:
-    """So many mel frames to sound."""
+    """Returns the cost of vocoding `frames` mel frames."""
     operations = 2.0 * frames * vocoder_products(dims)
     return Cost(operations, manifest.graphs["vocoder"].weight_bytes)
 
 
 def vocoder_products(dims: VocoderDims) -> int:
-    """Multiply-adds of all convolutions but the resampling ones, for one mel frame."""
+    """Returns the multiply-adds per mel frame of all convolutions but the resampling ones."""
     width, samples = dims.channels, 1
     total = dims.mel * width * 7
     for rate, kernel in zip(dims.rates, dims.kernels, strict=True):
