@@ -1,4 +1,4 @@
-"""`omnijet bench BUNDLE`: stage times and the host's share of a decode step."""
+"""`omnijet bench BUNDLE`: measures stage times and the host's share of a decode step."""
 
 from __future__ import annotations
 
@@ -22,31 +22,35 @@ DECODING = ("thinker_decode", "talker_decode")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     parser.add_argument(
-        "--runs", type=whole_number(1), default=7, metavar="N", help="counted, after one more"
+        "--runs", type=whole_number(1), default=7, metavar="N", help="counted runs"
     )
     parser.add_argument(
-        "--threads", type=whole_number(0), default=0, metavar="N", help="0: one per core"
+        "--threads", type=whole_number(0), default=0, metavar="N", help="threads; 0: one per core"
     )
-    parser.add_argument("--text-tokens", type=whole_number(2), default=64, metavar="N")
-    parser.add_argument("--codes", type=whole_number(3), default=101, metavar="N")
+    parser.add_argument(
+        "--text-tokens", type=whole_number(2), default=64, metavar="N", help="text tokens per reply"
+    )
+    parser.add_argument(
+        "--codes", type=whole_number(3), default=101, metavar="N", help="codec tokens per reply"
+    )
     add_backend(parser)
     add_format(parser)
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """One decoding stage over the steps of all runs; medians, microseconds a step."""
+    """One decode stage over the steps of all runs: medians in microseconds per step."""
 
     count: int
     total_us: float
     graph_us: float
-    host_us: float  # what our own code costs: everything outside the graph call
+    host_us: float  # everything outside the graph call
 
 
 def run(args: Namespace) -> int:
-    """Prints medians over the runs, the machine named."""
+    """Prints medians over the runs, and the machine."""
     omni = opened(args, args.threads)
     replies = [_ask(omni, args.text_tokens, args.codes) for _ in range(args.runs + 1)][1:]
     stages = {

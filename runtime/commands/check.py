@@ -1,4 +1,4 @@
-"""`omnijet check BUNDLE`: every file's hash, every graph's boundary."""
+"""`omnijet check BUNDLE`: verifies every file's hash and every graph's boundary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Prints a verdict per graph. Exit code 2 if anything differs."""
+    """Prints a verdict per graph. The exit code is 2 if anything differs."""
     bundle = Bundle.open(args.bundle)
     absent = left_out(bundle.folder, bundle.manifest)
     there = [entry for name, entry in bundle.manifest.files.items() if name not in absent]
@@ -62,7 +62,7 @@ def run(args: Namespace) -> int:
 
 
 def _check_tables(bundle: Bundle) -> list[str]:
-    """Opens every table; returns what is wrong."""
+    """Opens every table and returns one line for each fault."""
     faults = []
     for name in bundle.manifest.tables:
         try:
@@ -73,8 +73,12 @@ def _check_tables(bundle: Bundle) -> list[str]:
 
 
 def _check_graphs(bundle: Bundle) -> dict[str, str]:
-    """Loads every graph that is there, or reads it where ONNX Runtime's CPU has no kernels for its
-    floats. Hashes alone must do where ONNX Runtime knows no such graphs: engines run them there."""
+    """Returns a verdict for each graph.
+
+    Graphs are loaded. Where ONNX Runtime's CPU has no kernels for their floats, their boundary is
+    read from the file instead. An ONNX Runtime that is too old to read the graphs leaves it at
+    hashes: engines run the model there.
+    """
     if not reads_graphs():
         return dict.fromkeys(bundle.manifest.contracts, NOT_CHECKED)
     backend = OrtBackend(threads=1, optimize=False)

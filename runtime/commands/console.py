@@ -1,4 +1,4 @@
-"""What the verbs share: progress on stderr, results on stdout."""
+"""Console output of all verbs: progress on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from omnijet.runtime.talk.clock import StageReport
 
 
 def byte_progress() -> Progress:
-    """A progress bar over bytes, on stderr; silent when stderr is no terminal."""
+    """Returns a progress bar over bytes on stderr, hidden when stderr is no terminal."""
     return _progress(DownloadColumn(binary_units=False))
 
 
 def step_progress() -> Progress:
-    """A progress bar over steps, on stderr; silent when stderr is no terminal."""
+    """Returns a progress bar over steps on stderr, hidden when stderr is no terminal."""
     return _progress(MofNCompleteColumn())
 
 
 @contextmanager
 def stage_progress() -> Iterator[StageReport]:
-    """A progress bar for each kind of work, on stderr, as they are told."""
+    """Shows a progress bar on stderr for each stage that is reported."""
     with step_progress() as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -68,7 +68,7 @@ def add_format(parser: ArgumentParser) -> None:
 
 
 def say(line: str | None) -> None:
-    """A line beside the results; nothing if there is none."""
+    """Prints a line on stderr; None prints nothing."""
     if line is not None:
         print(line, file=sys.stderr)
 
@@ -78,7 +78,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(table: Table) -> None:
-    # A pipe has no width of its own: give cells the room they need instead of cutting them.
+    # a pipe has no width of its own: cells get the room they need instead of being cut
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -86,7 +86,7 @@ def print_table(table: Table) -> None:
 
 
 def size_text(count: float) -> str:
-    """`1234567` -> `1.23 MB`."""
+    """Returns a number of bytes as text: `1234567` -> `1.23 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
@@ -95,7 +95,7 @@ def size_text(count: float) -> str:
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """An argument type: a whole number that is at least `least`."""
+    """Returns an argument type: whole numbers that are at least `least`."""
 
     def parse(text: str) -> int:
         try:

@@ -1,4 +1,4 @@
-"""What `omnijet inspect` shows of a bundle's engines."""
+"""Describes a bundle's engines for `omnijet inspect`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.errors import OmnijetError
 
-SHOWN = 6  # kinds of layers; all are in the JSON
+SHOWN = 6  # kinds of layers in the table; the JSON has all
 
 
 def engine_facts(
     folder: Path, manifest: Manifest, graphs: Iterable[str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Target -> graph -> its entry, and `layers`: kinds and numbers of the network it was built
-    from, or of the engine where its GPU could be asked.
+    """Returns the engines by target and graph: their manifest entries, with `layer_kinds`.
 
-    Without its files a bundle is whole: nothing is known of them then.
+    `layer_kinds` has kinds and dtypes of the layers of the engine, or of the network that it was
+    built from if no GPU could report them. Engine files may be missing; their kinds are unknown
+    then.
 
     Raises:
         OmnijetError: a file beside an engine is damaged.

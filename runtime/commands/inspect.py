@@ -1,4 +1,4 @@
-"""`omnijet inspect PATH`: what a bundle, or one graph file of it, is made of."""
+"""`omnijet inspect PATH`: shows the contents of a bundle, or of one of its graph files."""
 
 from __future__ import annotations
 

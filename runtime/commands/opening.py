@@ -1,4 +1,4 @@
-"""How the verbs that run a model open its bundle: `--provider` and `--engines`."""
+"""Opens a bundle for the verbs that run a model: `--provider` and `--engines`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from omnijet.runtime.commands.console import say
 from omnijet.runtime.omni import Omni
 
 DRIVER_FILES = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
-"""What NVIDIA's drivers make: on workstations, on Jetsons, under WSL."""
+"""Devices that NVIDIA's drivers create on workstations, on Jetsons and under WSL."""
 
 
 def add_backend(parser: ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
-        "--provider", choices=PROVIDERS, help="of ONNX Runtime: where it runs; cpu by default"
+        "--provider", choices=PROVIDERS, help="provider of ONNX Runtime; cpu by default"
     )
     group.add_argument(
         "--engines", metavar="TARGET", help="run what `omnijet build` made for this target"
@@ -26,7 +26,7 @@ def add_backend(parser: ArgumentParser) -> None:
 
 
 def opened(args: Namespace, threads: int = 0) -> Omni:
-    """The bundle, with the backend that the options name. Raises `OmnijetError`."""
+    """Opens the bundle with the backend that the options name. Raises `OmnijetError`."""
     bundle = Bundle.open(args.bundle)
     if args.provider is None and args.engines is None:
         say(hint(bundle))
@@ -34,13 +34,15 @@ def opened(args: Namespace, threads: int = 0) -> Omni:
 
 
 def has_driver(root: Path = Path("/")) -> bool:
-    """Whether there seems to be a GPU; nothing is loaded to find out."""
+    """Returns whether there seems to be a GPU, without loading a library."""
     return any((root / file).exists() for file in DRIVER_FILES)
 
 
 def hint(bundle: Bundle, root: Path = Path("/")) -> str | None:
-    """What to say if there is a GPU that nothing was asked of. Where the processor cannot do the
-    work it is refused, and what refuses it says what can."""
+    """Returns a hint if there is a GPU that the options do not use.
+
+    There is no hint where the CPU cannot run the bundle: the error names the alternatives then.
+    """
     if not has_driver(root) or bundle.manifest.precision not in OrtBackend.precisions:
         return None
     ways = [f"--engines {target}" for target in bundle.manifest.engines] or ["--provider cuda"]

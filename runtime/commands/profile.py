@@ -1,4 +1,4 @@
-"""`omnijet profile BUNDLE`: latency by scenario, stage and step; `--compare A B`."""
+"""`omnijet profile BUNDLE`: measures latency by scenario, stage and step, or compares profiles."""
 
 from __future__ import annotations
 
@@ -39,19 +39,21 @@ TOLERANCE = 0.1
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder of the bundle to measure"
+    )
     parser.add_argument(
         "--scenario", action="append", metavar="NAME",
-        help="may repeat; all by default: " + ", ".join(SCENARIOS),
+        help="what is asked; may repeat; all by default: " + ", ".join(SCENARIOS),
     )  # fmt: skip
-    parser.add_argument("--runs", type=whole_number(1), default=5, metavar="N", help="counted")
+    parser.add_argument("--runs", type=whole_number(1), default=5, metavar="N", help="counted runs")
     parser.add_argument(
-        "--warmup", type=whole_number(0), default=1, metavar="N", help="uncounted, before them"
+        "--warmup", type=whole_number(0), default=1, metavar="N", help="uncounted runs before them"
     )
     parser.add_argument(
-        "--threads", type=whole_number(0), default=0, metavar="N", help="0: one per core"
+        "--threads", type=whole_number(0), default=0, metavar="N", help="threads; 0: one per core"
     )
-    parser.add_argument("--preset", choices=PRESETS, default="exact", help="how the speech is made")
+    parser.add_argument("--preset", choices=PRESETS, default="exact", help="quality of the speech")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help=f"write {FILE_NAME}, {TRACE} and {REPORT} there"
     )
@@ -60,17 +62,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="instead of measuring: what changed from A to B; exit code 1 if it got worse",
     )  # fmt: skip
     parser.add_argument(
-        "--tolerance", type=_share, default=TOLERANCE, metavar="X", help="0.1 is 10 percent"
+        "--tolerance", type=_share, default=TOLERANCE, metavar="X", help="relative; 0.1 is 10 percent"
     )
     add_backend(parser)
     add_format(parser)
 
 
 def run(args: Namespace) -> int:
-    """Prints tables or one JSON object. Exit code 1 if a comparison finds a regression."""
+    """Prints tables or one JSON object. The exit code is 1 if a comparison finds a regression."""
     if (args.bundle is None) == (args.compare is None):
         raise OmnijetError(
-            "there is nothing to profile" if args.bundle is None else "these exclude each other",
+            "there is nothing to profile" if args.bundle is None else "a bundle and --compare exclude each other",
             expected="a bundle to measure, or --compare A.json B.json",
             fix="omnijet profile BUNDLE --out FOLDER",
         )
@@ -116,7 +118,7 @@ def _share(text: str) -> float:
 
 
 def _check_folder(folder: Path) -> None:
-    """Before minutes of work: its files can be written."""
+    """Checks before minutes of work that the files can be written."""
     if folder.is_dir():
         for name in (FILE_NAME, TRACE, REPORT):
             check_writable(folder / name)
@@ -142,7 +144,7 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
             tracks += [
                 run.track(f"{scenario.name}, run {number}") for number, run in enumerate(runs, 1)
             ]
-    machine = Machine.read()  # now, so that the clocks are those of a device at work
+    machine = Machine.read()  # read now, so that the clocks are those of a busy device
     limits = {
         name: floors(manifest, result, rates, args.preset) for name, result in results.items()
     }

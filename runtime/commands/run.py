@@ -1,4 +1,4 @@
-"""`omnijet run BUNDLE`: one user message in, text and speech out."""
+"""`omnijet run BUNDLE`: answers one user message with text and speech."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Part(Action):
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
     message = parser.add_argument_group("the user's message, in the order given")
     for kind, metavar in (("text", "T"), ("image", "P"), ("audio", "P"), ("video", "P")):
         message.add_argument(
@@ -43,34 +43,38 @@ def add_arguments(parser: ArgumentParser) -> None:
         )
     parser.set_defaults(parts=None)
     parser.add_argument(
-        "--no-audio-in-video", action="store_true", help="look at clips without hearing them"
+        "--no-audio-in-video", action="store_true", help="ignore the sound of videos"
     )
     parser.add_argument("--system", default=SPEECH_SYSTEM_PROMPT, metavar="S", help="system prompt")
     parser.add_argument("--voice", metavar="NAME", help="speaker; Chelsie by default")
     parser.add_argument("--no-speech", action="store_true", help="text only")
     parser.add_argument("--greedy", action="store_true", help="no sampling in Thinker and Talker")
     parser.add_argument(
-        "--seed", type=whole_number(0), metavar="N", help="of sampling and of the DiT's noise"
+        "--seed", type=whole_number(0), metavar="N", help="seed of sampling and of the DiT's noise"
     )
     parser.add_argument(
-        "--max-text-tokens", type=whole_number(1), default=MAX_TEXT_TOKENS, metavar="N"
-    )
-    parser.add_argument("--max-codes", type=whole_number(1), default=MAX_CODES, metavar="N")
-    parser.add_argument("--out", type=Path, metavar="reply.wav", help="where to write the speech")
-    parser.add_argument("--stream", action="store_true", help="text and speech as they come")
-    parser.add_argument(
-        "--pcm", metavar="FILE",
-        help="with --stream: 16-bit samples, 24 kHz mono, as they come; - is stdout, for a player",
+        "--max-text-tokens", type=whole_number(1), default=MAX_TEXT_TOKENS, metavar="N",
+        help="longest text",
     )  # fmt: skip
     parser.add_argument(
-        "--preset", choices=PRESETS, help="with --stream: how the speech is made; exact by default"
+        "--max-codes", type=whole_number(1), default=MAX_CODES, metavar="N",
+        help="longest speech, in codec tokens of 20 ms",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="reply.wav", help="where to write the speech")
+    parser.add_argument("--stream", action="store_true", help="text and speech as they arrive")
+    parser.add_argument(
+        "--pcm", metavar="FILE",
+        help="with --stream: where 16-bit mono samples at 24 kHz go as they arrive; - is stdout",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="with --stream: quality of the speech; exact by default"
     )
     parser.add_argument("--json", action="store_true", help="print one object instead of text")
     add_backend(parser)
 
 
 def run(args: Namespace) -> int:
-    """Prints the reply; writes the speech if asked."""
+    """Prints the reply, and writes the speech if `--out` names a file."""
     _check(args)
     messages = [
         {"role": "system", "content": [{"type": "text", "text": args.system}]},
@@ -86,7 +90,7 @@ def run(args: Namespace) -> int:
         "max_text_tokens": args.max_text_tokens,
         "max_codes": args.max_codes,
     }
-    # what is read by a program or a player goes to stdout alone
+    # stdout belongs to the program or player that reads it
     words = sys.stderr if args.json or args.pcm == "-" else sys.stdout
     if args.stream:
         with _samples_out(args.pcm) as pcm:
@@ -109,7 +113,7 @@ def run(args: Namespace) -> int:
 
 
 def _check(args: Namespace) -> None:
-    """What can be told before any work. Raises `OmnijetError`."""
+    """Raises `OmnijetError` for faults that are known before any work."""
     if not args.parts:
         raise OmnijetError(
             "there is nothing to answer",
@@ -126,7 +130,7 @@ def _check(args: Namespace) -> None:
 
 
 def _print_stream(stream: Stream, words: TextIO, pcm: BinaryIO | None) -> Reply:
-    """Hands on text and samples as they come."""
+    """Prints text and writes samples as they arrive; returns the reply."""
     with stream:
         for event in stream:
             if isinstance(event, TextDelta):
@@ -148,7 +152,7 @@ def _samples_out(path: str | None) -> Iterator[BinaryIO | None]:
 
 
 def reply_facts(reply: Reply) -> dict[str, Any]:
-    """The object that `--json` prints."""
+    """Returns the object that `--json` prints."""
     return {
         "text": reply.text,
         "text_ids": reply.text_ids,
