@@ -1,4 +1,6 @@
-"""The options of `omnijet export`, apart from the work: `optimum-cli` reads them at every start."""
+"""The options of `omnijet export`, in a module without heavy imports: `optimum-cli` reads them at
+every start.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--dtype",
         choices=get_args(Precision),
         default="f32",
-        help="of Thinker, Talker and encoders (speech synthesis stays f32); default f32; bf16 runs "
-        "on GPUs only",
+        help="dtype of Thinker, Talker and encoders (speech synthesis stays f32); default f32; "
+        "bf16 runs on GPUs only",
     )
     parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")

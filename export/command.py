@@ -1,4 +1,4 @@
-"""`omnijet export CHECKPOINT BUNDLE`."""
+"""The command `omnijet export CHECKPOINT BUNDLE`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["add_arguments", "run"]
 
 
 def run(args: Namespace) -> int:
-    """Exports and says what was written."""
+    """Exports the checkpoint and prints a summary of the bundle."""
     source = resolve(args.checkpoint)
     with byte_progress() as progress:
         task = progress.add_task("reading", total=None)

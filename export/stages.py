@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle: read, verify, then every file in turn."""
+"""The steps from a checkpoint to a bundle: read, verify, then write file after file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from omnijet.runtime.bundle.manifest import (
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 
 Progress = Callable[[str, int, int], None]
-"""Told (what, bytes done, bytes in all)."""
+"""Receives (current step, bytes done, total bytes)."""
 
 
 def export_bundle(
@@ -49,15 +49,21 @@ def export_bundle(
 ) -> Manifest:
     """Exports the checkpoint in folder `source` to the bundle `target`.
 
-    Everything is checked before any work: configuration, names, shapes and dtypes of all
-    weights, voices, tokenizer. Memory does not grow with the checkpoint.
+    The configuration, the voices and the names, shapes and dtypes of all weights are
+    checked before anything is written. Memory use does not grow with the checkpoint.
 
     Args:
-        precision: of Thinker, Talker and encoders; speech synthesis stays f32.
-        replace: whether an existing bundle at `target` may be replaced, as the last step.
+        source: The checkpoint folder.
+        target: The bundle folder. It appears complete or not at all.
+        precision: The dtype of Thinker, Talker and encoders; speech synthesis stays f32.
+        replace: Whether an existing bundle at `target` may be replaced, as the last step.
+        progress: Receives the current step, the bytes done and the total bytes.
+
+    Returns:
+        The manifest of the bundle.
 
     Raises:
-        OmnijetError: the checkpoint is not usable, or the disk is full.
+        OmnijetError: The checkpoint cannot be used, or the disk lacks space.
     """
     if replace:
         require_bundle(target)
@@ -73,7 +79,7 @@ def export_bundle(
     packed = packed_plan(checkpoint, sources)
     sizes = {name: weight_bytes(module, packed[name]) for name, module in modules.items()}
     needed = sum(sizes.values()) + _table_bytes(dims, precision)
-    # the largest first: its weights are written while the others are traced
+    # the largest graph comes first: its weights are written while the others are traced
     order = sorted(modules, key=lambda name: -sizes[name])
     contracts = graph_contracts(dims, precision)
     with (
@@ -122,7 +128,7 @@ def export_bundle(
 def _write_tables(
     checkpoint: Checkpoint, dims: ModelDims, precision: Precision, folder: Path
 ) -> dict[str, TableEntry]:
-    """The two embedding tables: mapped by the runtime, in no graph."""
+    """Writes the two embedding tables, which are part of no graph: the runtime maps them."""
     thinker, talker = dims.thinker, dims.talker
     shapes = {
         "thinker": (thinker.vocab, thinker.embed_width),
@@ -141,7 +147,7 @@ def _write_tables(
 
 
 def _table_bytes(dims: ModelDims, precision: Precision) -> int:
-    """Bytes of the embedding tables."""
+    """Returns the size of both embedding tables in bytes."""
     values = sum(part.vocab * part.embed_width for part in (dims.thinker, dims.talker))
     return values * NUMPY_DTYPES[precision].itemsize
 
@@ -168,7 +174,7 @@ def _versions() -> dict[str, str]:
 
 
 def _quantization(packing: Packing | None, packed: Mapping[str, PackedPlan]) -> dict[str, Any]:
-    """What the checkpoint brought along; empty for floats."""
+    """Describes the packed weights of the checkpoint; empty for a float checkpoint."""
     layers = {name: len(plan) for name, plan in packed.items() if plan}
     if packing is None or not layers:
         return {}

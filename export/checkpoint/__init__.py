@@ -1,1 +1,1 @@
-"""A checkpoint as it lies on disk: configuration, tensors, texts, voices."""
+"""Readers for a checkpoint on disk: configuration, tensors, texts and voices."""

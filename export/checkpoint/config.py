@@ -1,9 +1,9 @@
-"""A checkpoint's `config.json`, read into the model's facts.
+"""Reads a checkpoint's `config.json` into the model's dimensions.
 
 Absent keys take the defaults of the upstream configuration classes
-(`configuration_qwen2_5_omni.py`), as the published files rely on that: their
-`dit_config` names neither block size nor the layers that look around. A value that would
-change the arithmetic beyond what the graphs implement is refused.
+(`configuration_qwen2_5_omni.py`). The published files rely on these defaults: their `dit_config`
+names neither the block size nor the layers that look back and ahead. Values that the graphs
+do not implement are refused.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _ENDOFTEXT, _IM_END = 151643, 151645
 def read_dims(
     config: dict[str, Any], generation_config: dict[str, Any] | None, where: str
 ) -> ModelDims:
-    """Reads every fact that a graph or the runtime depends on.
+    """Reads every dimension that a graph or the runtime depends on.
 
     Args:
-        config: `config.json`, parsed.
-        generation_config: `generation_config.json`, parsed; None if there is none.
-        where: the file's name, for messages.
+        config: The parsed `config.json`.
+        generation_config: The parsed `generation_config.json`; None if there is none.
+        where: The file's name for messages.
 
     Raises:
-        OmnijetError: lists every value that is foreign or does not fit another.
+        OmnijetError: Lists every value that is not supported or contradicts another.
     """
     faults: list[str] = []
     root = Section(config, "", faults)
@@ -67,10 +67,10 @@ def read_dims(
 
 
 def packing_of(config: dict[str, Any]) -> Packing | None:
-    """How the layers of a checkpoint are packed; None if they are float.
+    """Returns how the layers of a checkpoint are packed; None if they are float.
 
     Args:
-        config: a `config.json` in which `read_dims` found no fault.
+        config: A `config.json` in which `read_dims` found no fault.
     """
     root = Section(config, "", [])
     return read_packing(root, root.child("thinker_config"))
@@ -82,7 +82,7 @@ def _model(root: Section, generation: Section) -> ModelDims:
     text = thinker.child("text_config")
     audio, vision = thinker.child("audio_config"), thinker.child("vision_config")
     dit, vocoder = token2wav.child("dit_config"), token2wav.child("bigvgan_config")
-    read_packing(root, thinker)  # here for its faults alone
+    read_packing(root, thinker)  # records its faults; `packing_of` returns the packing
     for section in (talker, token2wav, text, audio, vision):
         if section.raw("quantization_config") is not None:
             section.fault("quantization_config", "none: full-precision weights", "one")
@@ -135,9 +135,9 @@ def _audio(section: Section) -> AudioEncoderDims:
         out=section.integer("output_dim", default=3584),
     )
     _heads_divide(section, "d_model", dims.hidden, dims.heads)
-    # sine and cosine halves of the position table
+    # the position table has a sine half and a cosine half
     section.require(dims.hidden % 2 == 0, "d_model", "an even number", dims.hidden)
-    # a chunk has n_window positions; pooled in pairs, none may straddle two chunks
+    # the n_window positions of a chunk are pooled in pairs, which must not cross chunks
     section.require(dims.n_window % 2 == 0, "n_window", "an even number", dims.n_window)
     most = f"at most max_source_positions {dims.max_positions}"
     section.require(dims.n_window <= dims.max_positions, "n_window", most, dims.n_window)
@@ -160,7 +160,7 @@ def _vision(section: Section) -> VisionEncoderDims:
         out=section.integer("out_hidden_size", default=3584),
     )
     _heads_divide(section, "hidden_size", dims.hidden, dims.heads)
-    # rows and columns take a quarter of a head each, twice
+    # row and column angles each cover a quarter of a head, twice
     head = f"{dims.heads} heads of a multiple of 4"
     section.require(dims.head_dim % 4 == 0, "hidden_size", head, dims.hidden)
     cell = dims.patch * dims.merge
@@ -214,7 +214,7 @@ def _decoder(
     layer_types = section.raw("layer_types") or []
     if any(kind != "full_attention" for kind in layer_types):
         section.fault("layer_types", "full_attention in every layer", layer_types)
-    # upstream: null means as many as heads, absent means 4
+    # upstream, null means as many as heads and an absent key means 4
     kv_default = heads if section.is_null("num_key_value_heads") else 4
     kv_heads = section.integer("num_key_value_heads", default=kv_default)
     fits = f"a multiple of num_key_value_heads {kv_heads}"
@@ -240,7 +240,7 @@ def _decoder(
 def _rope(
     section: Section, head_dim: int, default: tuple[int, int, int] | None
 ) -> tuple[float, tuple[int, int, int]]:
-    """Base and sections, from `rope_scaling` or, as newer files have it, `rope_parameters`."""
+    """Reads base and sections from `rope_scaling` or, in newer files, `rope_parameters`."""
     theta = section.number("rope_theta", 1e6)
     key = "rope_parameters" if section.raw("rope_parameters") is not None else "rope_scaling"
     section.raw("rope_scaling")
@@ -269,7 +269,7 @@ def _rope(
 
 def _tokens(thinker: Section, text: Section, talker: Section, generation: Section) -> TokenIds:
     def shared(default: int, *keys: str, least: int = 0) -> int:
-        """A value that Thinker and Talker both name, and must agree on."""
+        """Reads a value that Thinker and Talker both have and must agree on."""
         theirs = talker.integer(*keys, default=default, least=least)
         ours = thinker.integer(*keys, default=theirs, least=least)
         if talker.raw(*keys) is not None:
@@ -296,7 +296,7 @@ def _tokens(thinker: Section, text: Section, talker: Section, generation: Sectio
 
 
 def _eos(*sections: Section) -> tuple[int, ...]:
-    """Ids that end a reply: the first section that names any decides."""
+    """Returns the ids that end a reply, from the first section that names any."""
     for section in sections:
         value = section.raw("eos_token_id")
         if isinstance(value, list | tuple) and value:

@@ -1,4 +1,4 @@
-"""One section of a `config.json`, read key by key; faults are gathered, not raised."""
+"""Reads one section of a `config.json` key by key and collects faults instead of raising."""
 
 from __future__ import annotations
 
@@ -9,58 +9,61 @@ from typing import Any
 
 _log = logging.getLogger(__name__)
 
-_NEAR = 0.87  # similarity of two keys from which one is taken for a slip of the other
+_NEAR = 0.87  # two keys at least this similar suggest a misspelling
 
 
 class Section:
-    """A JSON object of the configuration, with its path in the file.
+    """A JSON object of the configuration and its path in the file.
 
-    Every reader records a fault on a foreign value and returns the default, so that one
-    pass finds all faults. JSON null counts as absent.
+    Every reader records a fault for an unsupported value and returns the default, so that
+    one pass finds all faults. JSON null counts as absent.
 
     Args:
-        data: the object as parsed; anything but a dict or None is a fault.
-        path: dotted path for messages, empty for the root.
-        faults: the list shared by all sections of a file.
+        data: The parsed object; anything but a dict or None is a fault.
+        path: The dotted path for messages, empty for the root.
+        faults: The list of faults that all sections of a file share.
+
+    Attributes:
+        valid: False once a value of this section was refused.
     """
 
     def __init__(self, data: Any, path: str, faults: list[str]) -> None:
         self.path = path
         self._faults = faults
-        self._read: set[tuple[str, ...]] = set()  # the names of a value, as they were asked for
+        self._read: set[tuple[str, ...]] = set()  # the alternative names of each value read
         self._children: list[Section] = []
-        self.valid = True  # False once a value of this section was refused
+        self.valid = True
         self._data: dict[str, Any] = data if isinstance(data, dict) else {}
         if data is not None and not isinstance(data, dict):
             self.fault("", "an object", data)
 
     def child(self, key: str) -> Section:
-        """The section below `key`; an absent one is empty."""
+        """Returns the section below `key`; an absent section is empty."""
         section = Section(self.raw(key), self._name(key), self._faults)
         self._children.append(section)
         return section
 
     def raw(self, *keys: str) -> Any:
-        """The value of the first of `keys` that is set, else None."""
+        """Returns the value of the first of `keys` that is set, else None."""
         self._read.add(keys)
         return next((self._data[key] for key in keys if self._data.get(key) is not None), None)
 
     def is_null(self, key: str) -> bool:
-        """Whether `key` is written down as null."""
+        """Whether `key` is present with the value null."""
         return key in self._data and self._data[key] is None
 
     def fault(self, key: str, expected: object, got: object) -> None:
-        """Records that `key` has a value that cannot be used."""
+        """Records that the value of `key` cannot be used."""
         self.valid = False
         self._faults.append(f"{self._name(key) or 'the file'}: expected {expected}, got {got!r}")
 
     def require(self, condition: bool, key: str, expected: object, got: object) -> None:
-        """Records a fault unless `condition` holds; silent where a value was refused already."""
+        """Records a fault unless `condition` holds; does nothing after an earlier fault."""
         if self.valid and not condition:
             self.fault(key, expected, got)
 
     def integer(self, *keys: str, default: int, least: int = 1) -> int:
-        """A whole number of at least `least`; `keys` are its names, the usual one first."""
+        """Reads a whole number of at least `least`; `keys` are its names, the usual one first."""
         value = self.raw(*keys)
         if value is None:
             return default
@@ -70,7 +73,7 @@ class Section:
         return int(value)
 
     def number(self, key: str, default: float) -> float:
-        """A positive finite number."""
+        """Reads a positive finite number."""
         value = self.raw(key)
         if value is None:
             return default
@@ -80,7 +83,7 @@ class Section:
         return float(value)
 
     def integers(self, key: str, default: Sequence[int], least: int = 1) -> tuple[int, ...]:
-        """A list of whole numbers of at least `least`."""
+        """Reads a list of whole numbers of at least `least`."""
         value = self.raw(key)
         if value is None:
             return tuple(default)
@@ -90,13 +93,13 @@ class Section:
         return tuple(int(v) for v in value)
 
     def only(self, key: str, allowed: Iterable[Any]) -> None:
-        """Refuses a value of `key`, if it has one, other than those the graphs implement."""
+        """Records a fault if `key` has a value that the graphs do not implement."""
         value, known = self.raw(key), list(allowed)
         if value is not None and value not in known:
             self.fault(key, " or ".join(repr(item) for item in known), value)
 
     def warn_near_misses(self) -> None:
-        """Names unread keys that resemble a key which was looked for and is absent."""
+        """Logs a warning for each unread key that resembles an absent one."""
         known = {key for keys in self._read for key in keys}
         absent = [key for keys in self._read if not self._data.keys() & keys for key in keys]
         for key in sorted(self._data.keys() - known):

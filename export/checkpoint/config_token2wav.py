@@ -1,6 +1,6 @@
-"""token2wav of a checkpoint's configuration: DiT, speaker encoder and vocoder.
+"""Reads the token2wav part of a configuration: DiT, speaker encoder and vocoder.
 
-Keys and defaults: `Qwen2_5OmniDiTConfig` and `Qwen2_5OmniBigVGANConfig` upstream.
+Keys and defaults are those of `Qwen2_5OmniDiTConfig` and `Qwen2_5OmniBigVGANConfig` upstream.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_dit(section: Section) -> DitDims:
-    """The flow-matching transformer."""
+    """Reads the dimensions of the flow-matching transformer."""
     dims = DitDims(
         hidden=section.integer("hidden_size", default=1024),
         layers=section.integer("num_hidden_layers", default=22),
@@ -34,7 +34,7 @@ def read_dit(section: Section) -> DitDims:
     section.require(dims.head_dim % 2 == 0, "head_dim", "an even number", dims.head_dim)
     fits = f"a multiple of repeats {dims.repeats}"
     section.require(dims.block % dims.repeats == 0, "block_size", fits, dims.block)
-    # the reference ignores these older names: only their disagreement is worth a word
+    # the reference ignores these older names, so only a contradiction is worth a warning
     for legacy, value in (("dim", dims.hidden), ("depth", dims.layers), ("heads", dims.heads)):
         if section.raw(legacy) not in (None, value):
             _log.warning("%s.%s is not used; the model has %d", section.path, legacy, value)
@@ -42,7 +42,7 @@ def read_dit(section: Section) -> DitDims:
 
 
 def read_ecapa(section: Section) -> EcapaDims:
-    """The speaker encoder inside the DiT's input."""
+    """Reads the dimensions of the speaker encoder, which is part of the DiT's input."""
     dims = EcapaDims(
         mel=section.integer("mel_dim", default=80),
         channels=section.integers("enc_channels", (256, 256, 256, 256, 768)),
@@ -61,7 +61,7 @@ def read_ecapa(section: Section) -> EcapaDims:
         lengths,
     )
     *blocks, joined = dims.channels or (0,)
-    # each block adds its input to its output; all but the first are joined
+    # each block adds its input to its output, and the outputs of all but the first are joined
     section.require(len(set(blocks)) == 1, "enc_channels", "equal widths before the last", blocks)
     total = sum(blocks[1:])
     section.require(joined == total, "enc_channels", f"a last width of {total}", joined)
@@ -73,7 +73,7 @@ def read_ecapa(section: Section) -> EcapaDims:
 
 
 def read_vocoder(section: Section) -> VocoderDims:
-    """BigVGAN."""
+    """Reads the dimensions of the vocoder, a BigVGAN."""
     dilations = section.raw("resblock_dilation_sizes")
     if dilations is None:
         dilations = [[1, 3, 5]] * 3
@@ -98,7 +98,7 @@ def read_vocoder(section: Section) -> VocoderDims:
     )
     fits = f"3 dilations for each of {len(kernels)} resblock_kernel_sizes"
     section.require(threes, "resblock_dilation_sizes", fits, dilations)
-    # a stage must lengthen its input by exactly its rate
+    # a stage must multiply the length of its input by exactly its rate
     exact = len(dims.kernels) == len(dims.rates) > 0 and all(
         kernel >= rate and (kernel - rate) % 2 == 0
         for kernel, rate in zip(dims.kernels, dims.rates, strict=True)

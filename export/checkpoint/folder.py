@@ -1,4 +1,4 @@
-"""A Qwen2.5-Omni checkpoint on disk: configuration, and tensors read when asked for."""
+"""A Qwen2.5-Omni checkpoint on disk: its configuration, and tensors read on demand."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ NEEDED = ("preprocessor_config.json", "spk_dict.pt", "tokenizer.json")
 CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 _NAMED = 8  # names in a message before "and n more"
-# recomputed from dimensions by every release that stores them
+# every release that stores these buffers also computes them from the dimensions
 _DERIVED = (".inv_freq", ".filter", ".positional_embedding")
 
 
 class Checkpoint:
-    """A checkpoint folder. Memory does not grow with its weights: nothing is mapped or kept.
+    """A checkpoint folder; its weights are neither mapped nor kept in memory.
 
     Attributes:
-        folder: where it lies.
-        dims: the model's facts.
-        packing: how quantized layers are packed; None if the configuration names none.
+        folder: The folder on disk.
+        dims: The model's dimensions.
+        packing: How quantized layers are packed; None for a float checkpoint.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Checkpoint:
         self.dims = dims
         self.packing = packing
         self._entries = entries
-        self._faults = tuple(faults)  # of files, found while opening
-        self._lost = lost  # keys of weight files that cannot be read, with the file's name
+        self._faults = tuple(faults)  # faults of files found while opening
+        self._lost = lost  # unreadable weights: key -> name of the file that should hold it
 
     @staticmethod
     def open(path: str | Path) -> Checkpoint:
         """Reads the configuration and the headers of all weight files.
 
-        Faults of weight files are kept for `verify`, which lists them all.
+        Faults of weight files are kept for `verify`, which reports all of them.
 
         Raises:
-            OmnijetError: `path` is no checkpoint folder, or its configuration is foreign.
+            OmnijetError: `path` is no checkpoint folder, or its configuration is not supported.
         """
         folder = Path(path)
         if not folder.is_dir():
@@ -91,7 +91,7 @@ class Checkpoint:
             try:
                 found = read_header(folder / name)
             except OmnijetError as error:
-                if (folder / name).exists():  # else `missing_files` names it
+                if (folder / name).exists():  # otherwise `missing_files` names the file
                     faults.append(_one_line(name, error))
                 lost.update(dict.fromkeys(keys, name))
                 continue
@@ -105,22 +105,22 @@ class Checkpoint:
         return Checkpoint(folder, dims, packing_of(config), entries, faults, lost)
 
     def json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder.
+        """Reads a JSON file of the folder.
 
         Raises:
-            OmnijetError: it is missing or damaged.
+            OmnijetError: The file is missing or damaged.
         """
         return read_json(self.folder / name)
 
     def keys(self) -> KeysView[str]:
-        """All tensors that can be read."""
+        """Returns the keys of all readable tensors."""
         return self._entries.keys()
 
     def entry(self, key: str) -> Entry:
-        """Shape, dtype and place of a tensor.
+        """Returns shape, dtype and position of a tensor.
 
         Raises:
-            OmnijetError: there is no such tensor.
+            OmnijetError: There is no such tensor.
         """
         entry = self._entries.get(key)
         if entry is None:
@@ -133,19 +133,19 @@ class Checkpoint:
         return entry
 
     def tensor(self, key: str) -> Tensor:
-        """A whole tensor in its stored dtype."""
+        """Reads a tensor in its stored dtype."""
         return read_tensor(self._readable(key))
 
     def rows(self, key: str, start: int, stop: int) -> Tensor:
-        """Rows `start` to `stop` of a tensor (axis 0); only they are read."""
+        """Reads only the rows `start` to `stop` (axis 0) of a tensor."""
         return read_tensor(self._readable(key), start, stop)
 
     def verify(self, dims: ModelDims) -> None:
-        """Compares files and headers with the layout that `dims` ask for. Reads no values.
+        """Compares files and headers with the layout that `dims` require; reads no values.
 
         Raises:
-            OmnijetError: lists every missing file, damaged file, missing weight, wrong
-                shape, wrong dtype, and weight that nothing reads.
+            OmnijetError: Lists every missing file, damaged file, missing weight, wrong shape,
+                wrong dtype, and weight that no part of the model reads.
         """
         layout = checkpoint_layout(dims)
         unfit: list[str] = []
@@ -210,10 +210,10 @@ class Checkpoint:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file that holds one JSON object.
+    """Reads a file that holds one JSON object.
 
     Raises:
-        OmnijetError: it is missing, unreadable, or holds something else.
+        OmnijetError: The file is missing, unreadable, or holds something else.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -240,10 +240,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Files without which a folder is no whole checkpoint, by name alone.
+    """Lists the files, by name, that a folder lacks to be a complete checkpoint.
 
     Raises:
-        OmnijetError: the index of the weight files is damaged.
+        OmnijetError: The index of the weight files is damaged.
     """
     if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
         weights = [f"{SINGLE} or {INDEX}"]
@@ -256,7 +256,7 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def _weight_files(folder: Path) -> dict[str, set[str]]:
-    """Weight files by name, each with the keys that the index expects in it."""
+    """Returns the weight files by name, each with the keys that the index expects in it."""
     if (folder / SINGLE).is_file():
         return {SINGLE: set()}
     if not (folder / INDEX).is_file():

@@ -1,4 +1,4 @@
-"""Where a checkpoint is: a folder on this machine, or a repository of the model hub."""
+"""Finds a checkpoint: a folder on this machine, or a repository of the model hub."""
 
 from __future__ import annotations
 
@@ -33,21 +33,23 @@ _PATTERNS = (
     "spk_dict.pt",
 )
 _ATTEMPTS = 4
-_PAUSE_S = 2.0  # before the first further attempt; doubled each time
+_PAUSE_S = 2.0  # seconds before the second attempt; doubled before each further one
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NETWORK_PACKAGES = {"requests", "urllib3", "httpx", "httpcore"}
 
 
 def resolve(checkpoint: str) -> Path:
-    """The folder of a checkpoint, downloaded into the hub's cache if it must be.
+    """Returns the folder of a checkpoint, after a download into the hub's cache if necessary.
+
+    Files in the cache are not downloaded again, and an interrupted download continues where
+    it stopped.
 
     Args:
-        checkpoint: an existing folder, or `org/name[@revision]` on the hub (`HF_ENDPOINT`,
-            `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` have their usual meaning). Files that
-            are there are not fetched again; a broken download goes on where it stopped.
+        checkpoint: An existing folder, or `org/name[@revision]` on the hub. `HF_ENDPOINT`,
+            `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` have their usual meaning.
 
     Raises:
-        OmnijetError: neither a folder nor a repository that can be fetched whole.
+        OmnijetError: It is neither a folder nor a repository that can be downloaded completely.
     """
     path = Path(checkpoint).expanduser()
     if path.is_dir():
@@ -62,14 +64,14 @@ def resolve(checkpoint: str) -> Path:
             fix=f"pass its folder: {path.parent}" if is_file else _suggestion(path),
         )
     repo, revision = match["id"], match["revision"]
-    # a foreign model is refused before its gigabytes
+    # the configuration comes first: another model is refused before gigabytes are downloaded
     folder = _download(repo, revision, _CONFIGS, checkpoint)
     if not (folder / CONFIG).is_file():
         raise OmnijetError(
             "the repository holds no model", where=checkpoint, expected=CONFIG, got="none"
         )
     read_dims(read_json(folder / CONFIG), None, f"{checkpoint}: {CONFIG}")
-    # the commit just seen: a branch may move between the two downloads
+    # a branch may move between the two downloads, so the second names the first one's commit
     folder = _download(repo, folder.name, _PATTERNS, checkpoint)
     missing = missing_files(folder)
     if missing:
@@ -101,7 +103,7 @@ def _download(repo: str, revision: str | None, patterns: Sequence[str], where: s
 
 
 def _explain(error: Exception, where: str) -> OmnijetError | None:
-    """The fault behind an exception of `huggingface_hub`; None if it is a bug, not a fault."""
+    """Translates an exception of `huggingface_hub`; returns None for one that is a bug."""
     from huggingface_hub import errors
 
     def fault(what: str, fix: str, got: object = error) -> OmnijetError:
@@ -147,7 +149,7 @@ def _explain(error: Exception, where: str) -> OmnijetError | None:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An exception and what caused it, outermost first."""
+    """Returns an exception and its causes, outermost first."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
@@ -161,7 +163,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _is_interruption(error: BaseException) -> bool:
-    """Whether another attempt may go further: a broken connection, a failing server."""
+    """Whether another attempt may succeed: the connection broke or the server failed."""
     status = _status(error)
     if status is not None:
         return status >= 500
@@ -170,7 +172,7 @@ def _is_interruption(error: BaseException) -> bool:
 
 
 def _suggestion(path: Path) -> str:
-    """What to type instead: folders beside the one that does not exist."""
+    """Suggests an existing folder with a similar name."""
     parent = path.absolute().parent
     if not parent.is_dir():
         return f"check the path: there is no folder {parent} either"

@@ -1,22 +1,22 @@
-"""How a quantized checkpoint packs its layers: what `quantization_config` says of it, and the
-tensors that follow.
+"""Reads how a quantized checkpoint packs its layers, and derives the tensors that it stores.
 
-For checkpoints such as Qwen2.5-Omni-7B-AWQ and -GPTQ-Int4, where the Linear layers of the
-Thinker's decoder are packed and all else is float; the Talker's may be, too. A layer [inputs,
-outputs] becomes 32-bit words of 4-bit numbers, the first in the lowest bits, and a float scale
-and a zero point for each group of input features: weight = (number - zero point) * scale.
+This covers checkpoints such as Qwen2.5-Omni-7B-AWQ and -GPTQ-Int4, where the Linear layers of
+the Thinker's decoder, and possibly of the Talker's, are packed and everything else is float. A
+layer [inputs, outputs] becomes 32-bit words of 4-bit numbers, the first in the lowest bits, and
+a float scale and a zero point for each group of input features:
+weight = (number - zero point) * scale.
 
 AWQ, version "gemm" (AutoAWQ, `awq/modules/linear/gemm.py`, `awq/utils/packing_utils.py`):
   qweight i32[inputs, outputs / 8], qzeros i32[groups, outputs / 8], scales f16[groups, outputs];
-  the outputs of a word lie in it in the order 0, 2, 4, 6, 1, 3, 5, 7.
-  Which layers: `awq/models/qwen2_5_omni.py` (pull request 759); the configuration:
+  a word holds its outputs in the order 0, 2, 4, 6, 1, 3, 5, 7.
+  The packed layers: `awq/models/qwen2_5_omni.py` (pull request 759); the configuration:
   `awq/models/_config.py`.
 GPTQ (AutoGPTQ and GPTQModel, `qlinear_torch.py`: `pack` and `forward`):
   qweight i32[inputs / 8, outputs], packed along the inputs; qzeros i32[groups, outputs / 8] in
   plain order; scales; g_idx i32[inputs], the group of each input feature. The format "gptq"
   stores zero points less one, "gptq_v2" stores them as they are (GPTQModel, `utils/model.py`:
   `convert_gptq_v1_to_v2_format_module`). Some packers write all-zero biases for layers that have
-  none (vLLM skips them as "extra bias for GPTQ models"). Which layers, for Qwen2.5-Omni:
+  none (vLLM skips them as "extra bias for GPTQ models"). The packed layers of Qwen2.5-Omni:
   `gptqmodel/models/definitions/base_qwen2_5_omni.py`.
 """
 
@@ -37,14 +37,15 @@ _PARTS = ("qweight", "qzeros", "scales")
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """One way of packing, for all packed layers of a checkpoint.
+    """The format of all packed layers of a checkpoint.
 
     Attributes:
-        bits: of a number.
-        group: input features that share a scale.
-        zeros_less_one: whether zero points are stored less one.
-        borrows: whether that one was taken from whole words, so that a zero point of 0
-            borrowed from its neighbour: what GPTQModel writes.
+        method: The family of the format.
+        bits: The width of a number.
+        group: The number of input features that share a scale.
+        zeros_less_one: Whether zero points are stored less one.
+        borrows: Whether the one was subtracted from whole words, as GPTQModel does, so that
+            a zero point of 0 borrowed from its neighbour.
     """
 
     method: Literal["awq", "gptq"]
@@ -55,11 +56,11 @@ class Packing:
 
     @property
     def per_word(self) -> int:
-        """Numbers in a word."""
+        """Returns how many numbers a word holds."""
         return _WORD_BITS // self.bits
 
     def tensors(self, inputs: int, outputs: int) -> dict[str, TensorLayout]:
-        """What must be stored of a layer, by the last part of the name."""
+        """Returns the tensors that a layer must store, by the last part of their names."""
         groups, words = inputs // self.group, outputs // self.per_word
         along_inputs = (inputs // self.per_word, outputs)
         weight = along_inputs if self.method == "gptq" else (inputs, words)
@@ -70,15 +71,15 @@ class Packing:
         }
 
     def divides(self, inputs: int, outputs: int) -> bool:
-        """Whether a layer falls into whole groups and words."""
-        whole = inputs % self.group == 0 and outputs % self.per_word == 0
-        return whole and (self.method == "awq" or inputs % self.per_word == 0)
+        """Whether groups and words divide the layer without a remainder."""
+        even = inputs % self.group == 0 and outputs % self.per_word == 0
+        return even and (self.method == "awq" or inputs % self.per_word == 0)
 
 
 def read_packing(*sections: Section) -> Packing | None:
-    """The packing that the `quantization_config` of any section describes; None if none has one.
+    """Reads the `quantization_config` of the first section that has one; None if none has one.
 
-    Faults are recorded.
+    Faults are recorded in the sections, and so are sections that contradict each other.
     """
     found: Packing | None = None
     for section in sections:
@@ -114,7 +115,7 @@ def _read(own: Section) -> Packing | None:
 
 
 def packed_layers(keys: Collection[str], layout: Mapping[str, TensorLayout]) -> list[str]:
-    """Names of the layers of `layout` of which `keys` have parts, without ".weight"."""
+    """Names the layers of `layout` that `keys` hold packed tensors for, without ".weight"."""
     names = (match[1] for key in layout if (match := _PACKABLE.fullmatch(key)))
     return [name for name in names if any(f"{name}.{part}" in keys for part in _PARTS)]
 
@@ -122,10 +123,15 @@ def packed_layers(keys: Collection[str], layout: Mapping[str, TensorLayout]) -> 
 def packed_layout(
     layout: Mapping[str, TensorLayout], keys: Collection[str], packing: Packing
 ) -> tuple[dict[str, TensorLayout], list[str]]:
-    """The layout of a checkpoint in which the layers that `keys` have parts of are packed.
+    """Replaces the layers that `keys` hold packed tensors for by their packed layout.
+
+    Args:
+        layout: The layout of the float checkpoint.
+        keys: The keys that the checkpoint stores.
+        packing: How its layers are packed.
 
     Returns:
-        The layout, and the layers that this packing cannot hold.
+        The layout, and the layers whose shape does not fit the packing.
     """
     result = dict(layout)
     unfit = []

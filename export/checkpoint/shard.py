@@ -1,6 +1,6 @@
-"""A safetensors file, read without mapping it: its header, then bytes on demand.
+"""Reads a safetensors file without mapping it: its header, then bytes on demand.
 
-Format: 8 bytes of header length, little endian; a JSON object of tensors with dtype,
+The format: 8 bytes of header length, little endian; a JSON object of tensors with dtype,
 shape and `data_offsets` from the end of the header; the tensors' bytes.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from omnijet.runtime.errors import OmnijetError
 
-_LONGEST_HEADER = 100_000_000  # bytes; the limit of the format's own library
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _LFS_POINTER = b"version https://git-lfs"
 _DOWNLOAD_AGAIN = "download the checkpoint again"
 
@@ -27,25 +27,25 @@ FLOAT_DTYPES: dict[str, torch.dtype] = {
     "f32": torch.float32,
 }
 TORCH_DTYPES = {**FLOAT_DTYPES, "i32": torch.int32}
-"""Whole numbers are packed weights."""
+"""The readable dtypes; i32 holds packed weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stored tensor: what it is and where its bytes lie."""
+    """The shape, dtype and position of one stored tensor."""
 
     shape: tuple[int, ...]
-    dtype: str  # as the header has it, in small letters: bf16, f16, f32, i8, ...
+    dtype: str  # the header's dtype in lower case: bf16, f16, f32, i8, ...
     path: Path
-    offset: int  # of the first byte, in the file
+    offset: int  # first byte in the file
     nbytes: int
 
 
 def read_header(path: Path) -> dict[str, Entry]:
-    """All tensors of a file.
+    """Reads the entries of all tensors of a file.
 
     Raises:
-        OmnijetError: the file is damaged, cut short, or no safetensors file.
+        OmnijetError: The file is damaged, truncated, or no safetensors file.
     """
     try:
         size = path.stat().st_size
@@ -83,10 +83,10 @@ def read_header(path: Path) -> dict[str, Entry]:
 
 
 def read_tensor(entry: Entry, start: int | None = None, stop: int | None = None) -> Tensor:
-    """A tensor in its stored dtype, or rows `start` to `stop` of it; nothing else is read.
+    """Reads a tensor in its stored dtype, or only its rows `start` to `stop`.
 
     Raises:
-        OmnijetError: the file vanished or shrank since its header was read.
+        OmnijetError: The file disappeared or shrank after its header was read.
     """
     dtype = TORCH_DTYPES[entry.dtype]
     offset, nbytes, shape = entry.offset, entry.nbytes, entry.shape

@@ -1,7 +1,7 @@
-"""Every tensor of a checkpoint: its key, shape and dtype, from the dimensions alone.
+"""Derives key, shape and dtype of every tensor of a checkpoint from its dimensions.
 
-The published files hold 2448 (7B) tensors; names and shapes are those of
-`Qwen2_5OmniForConditionalGeneration.state_dict()` in transformers 4.57.6.
+Names and shapes are those of `Qwen2_5OmniForConditionalGeneration.state_dict()` in
+transformers 4.57.6; the published 7B files hold 2448 tensors.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _UNUSED = frozenset({f"{AUDIO}.audio_bos_eos_token.weight"})
 
 @dataclass(frozen=True, slots=True)
 class TensorLayout:
-    """What a checkpoint must hold under one key."""
+    """The tensor that a checkpoint must hold under one key."""
 
     shape: tuple[int, ...]
-    dtype: StoredDType  # as published; a checkpoint may store another float
+    dtype: StoredDType  # the published dtype; a checkpoint may store another float dtype
     used: bool = True  # whether inference reads it
-    buffer: bool = False  # no parameter: left out of parameter counts
+    buffer: bool = False  # a buffer is no parameter and is not counted as one
 
     @property
     def numel(self) -> int:
@@ -48,7 +48,7 @@ class TensorLayout:
 
 
 def checkpoint_layout(dims: ModelDims) -> dict[str, TensorLayout]:
-    """All tensors by key, in the order of the model's modules."""
+    """Returns all tensors by key, in the order of the model's modules."""
     layout: dict[str, TensorLayout] = {}
 
     def add(named: Iterable[Named], dtype: StoredDType) -> None:

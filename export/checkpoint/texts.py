@@ -1,4 +1,4 @@
-"""The bundle's text files: tokenizer and chat template."""
+"""Copies a checkpoint's text files into a bundle: tokenizer and chat template."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from omnijet.runtime.errors import OmnijetError
 
 
 def write_texts(source: Path, folder: Path) -> None:
-    """Copies the tokenizer and the chat template of checkpoint folder `source`.
+    """Copies the tokenizer and the chat template of checkpoint folder `source` into `folder`.
 
     Raises:
-        OmnijetError: one of them is missing or cannot be read.
+        OmnijetError: One of the files is missing or cannot be read.
     """
     template = read_chat_template(source)
     tokenizer = source / TOKENIZER
@@ -30,8 +30,14 @@ def write_texts(source: Path, folder: Path) -> None:
 
 
 def read_chat_template(source: Path) -> str:
-    """The chat template from wherever transformers keeps it: `chat_template.jinja`,
-    `chat_template.json`, or the tokenizer's configuration."""
+    """Reads the chat template from the first file that has one.
+
+    transformers keeps it in `chat_template.jinja`, `chat_template.json` or
+    `tokenizer_config.json`.
+
+    Raises:
+        OmnijetError: A file is damaged, or none has a chat template.
+    """
     plain = source / "chat_template.jinja"
     if plain.is_file():
         return plain.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The speakers of a checkpoint: `spk_dict.pt`."""
+"""Reads the speakers of a checkpoint from `spk_dict.pt`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Voice:
     """One speaker.
 
     Attributes:
-        bos_token: the text id that opens its replies.
-        cond: f32[1, 192], speaker condition of the DiT.
-        ref_mel: f32[1, frames, 80], reference mel; the ECAPA encoder reads it.
+        name: The speaker's name.
+        bos_token: The text id that opens replies in this voice.
+        cond: f32[1, 192], the speaker condition of the DiT.
+        ref_mel: f32[1, frames, 80], the reference mel that the ECAPA encoder reads.
     """
 
     name: str
@@ -34,8 +35,8 @@ def load_voices(path: Path, dims: ModelDims) -> dict[str, Voice]:
     """Reads all speakers.
 
     Raises:
-        OmnijetError: the file is missing or damaged, or a speaker does not fit the model;
-            lists every fault.
+        OmnijetError: The file is missing or damaged, or a speaker does not fit the model.
+            The error lists every fault.
     """
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
@@ -81,7 +82,7 @@ def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
         dilation * (kernel - 1) // 2
         for kernel, dilation in zip(dims.ecapa.kernels, dims.ecapa.dilations, strict=True)
     )
-    # the speaker encoder reflects at the ends, so it needs one frame more than it reaches
+    # the encoder reflects its input at the ends, so it needs one frame more than its reach
     for key, expected, least in (
         ("cond", f"[1, {dims.dit.speaker_cond}]", (1, dims.dit.speaker_cond)),
         ("ref_mel", f"[1, {reach + 1} or more, {dims.dit.mel}]", (1, reach + 1, dims.dit.mel)),
@@ -95,7 +96,7 @@ def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
 
 
 def _fits(shape: tuple[int, ...], least: tuple[int, ...]) -> bool:
-    """Whether the ends are equal and what is between is long enough."""
+    """Whether the first and last axes are equal and the axes between are long enough."""
     if len(shape) != len(least) or (shape[0], shape[-1]) != (least[0], least[-1]):
         return False
     return all(found >= minimum for found, minimum in zip(shape, least, strict=True))

@@ -1,1 +1,4 @@
-"""Graph files, their weight files and passes over them. No torch here."""
+"""Graph files, their weight files and staged output folders: what every writer of bundles shares.
+
+This package imports neither torch nor the rest of `omnijet.export`.
+"""

@@ -1,4 +1,4 @@
-"""Constant nodes of a graph, read."""
+"""Values of the Constant nodes of a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dtypes of a graph's boundary in ONNX."""
+"""The dtypes of the contract as ONNX dtypes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A graph file with its weight file beside it: saved, checked against its contract, described.
-No torch here: whatever writes graphs ends with this."""
+"""Saves a graph beside its weight file, checks it against its contract and describes it."""
 
 from __future__ import annotations
 
@@ -25,14 +24,20 @@ def save_graph(
     parameters: int,
     domains: Collection[str] = (),
 ) -> GraphEntry:
-    """Writes `graphs/NAME.onnx`; `graphs/NAME.weights` is there, whole, and the model points
-    into it. What the entry names is relative to the folder that `graphs` is in.
+    """Writes `graphs/NAME.onnx` and describes it for the manifest.
 
     Args:
-        domains: of operators beyond the standard ones that this graph may have.
+        model: The graph. Its weights point into `graphs/NAME.weights`, which is complete.
+        contract: The contract that the saved file must keep.
+        graphs: The folder `graphs` of a bundle.
+        parameters: The number of parameters.
+        domains: Operator domains that this graph may use besides the standard one.
+
+    Returns:
+        The manifest's entry; its paths are relative to the bundle.
 
     Raises:
-        ContractError: the boundary differs.
+        ContractError: The inputs or outputs differ from the contract.
     """
     path = graphs / f"{contract.name}.onnx"
     weights = graphs / f"{contract.name}.weights"
@@ -51,11 +56,12 @@ def save_graph(
 
 
 def check_graph(path: Path, contract: GraphContract, domains: Collection[str] = ()) -> None:
-    """The saved file passes the ONNX checker, has only standard operators and those of
-    `domains`, and keeps its contract. Weights are not read.
+    """Checks a saved graph with the ONNX checker and against its contract.
+
+    Only standard operators and those of `domains` are allowed. Weights are not read.
 
     Raises:
-        ContractError: the boundary differs.
+        ContractError: The inputs or outputs differ from the contract.
     """
     model = onnx.load(path, load_external_data=False)
     found = {opset.domain for opset in model.opset_import}

@@ -1,4 +1,4 @@
-"""Write beside, then rename: an output folder appears whole or not at all."""
+"""Output folders that appear complete or not at all: written beside their place, then renamed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iterator[Path]:
-    """Yields a folder beside `target`, renamed to it when the block succeeds.
+    """Yields a folder beside `target` and renames it to `target` when the block succeeds.
 
     On any exception, Ctrl-C included, the folder is removed and `target` is untouched.
+
+    Args:
+        target: The output folder.
+        replace: Whether an existing `target` may be replaced.
+        needed_bytes: The disk space that the block needs.
 
     Raises:
         OmnijetError: `target` exists and `replace` is false, its parent cannot be written,
@@ -46,14 +51,18 @@ def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iter
         engines = _engines_in(target)
         _swap(staging, target)
         if engines:
-            _log.warning("%d engines went with the bundle that was replaced: %s", engines, target)
+            _log.warning("%d engines were deleted with the replaced bundle: %s", engines, target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
 
 
 def require_disk_space(folder: Path, needed_bytes: int) -> None:
-    """On the disk of a folder. Raises `OmnijetError`."""
+    """Checks the free space on the disk of a folder.
+
+    Raises:
+        OmnijetError: The disk has fewer than `needed_bytes` free.
+    """
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise OmnijetError(
@@ -66,7 +75,7 @@ def require_disk_space(folder: Path, needed_bytes: int) -> None:
 
 
 def _engines_in(target: Path) -> int:
-    """How many a bundle has that may be damaged, or not there."""
+    """Counts the engines of the bundle at `target`; a missing or damaged bundle has none."""
     try:
         return sum(map(len, Manifest.read(target).engines.values()))
     except OmnijetError:
@@ -89,7 +98,11 @@ def _swap(staging: Path, target: Path) -> None:
 
 
 def require_absent(target: Path) -> None:
-    """Nothing is overwritten unasked."""
+    """Refuses to overwrite an existing output.
+
+    Raises:
+        OmnijetError: `target` exists.
+    """
     if target.exists():
         raise OmnijetError(
             "the output folder exists already",
@@ -100,7 +113,11 @@ def require_absent(target: Path) -> None:
 
 
 def require_bundle(target: Path) -> None:
-    """Only a bundle is ever replaced: a mistyped path must not cost a folder of photos."""
+    """Refuses to replace anything but a bundle, so that a mistyped path costs no other folder.
+
+    Raises:
+        OmnijetError: `target` exists and is not a bundle.
+    """
     if target.exists() and not (target / FILE_NAME).is_file():
         raise OmnijetError(
             "what would be replaced is not a bundle",

@@ -1,5 +1,4 @@
-"""A graph's weight file while it is written: one tensor after the other, each on its own
-page. No torch here: whatever writes graphs writes them with this."""
+"""The weight file of a graph while it is written: each tensor starts on a page of its own."""
 
 from __future__ import annotations
 
@@ -13,13 +12,13 @@ import onnx_ir as ir
 
 from omnijet.runtime.errors import OmnijetError
 
-PAGE = 4096  # so that a runtime can map each tensor
-INLINE_BYTES = 1024  # smaller tensors stay in the graph file
+PAGE = 4096  # bytes; page-aligned tensors can be mapped
+INLINE_BYTES = 1024  # tensors of at most this size stay in the graph file
 COPY_BYTES = 16 << 20
 
 
 class WeightPages:
-    """Tensors as they come, none of them kept in memory. A context manager."""
+    """A context manager that appends tensors to a weight file and keeps none of them in memory."""
 
     def __init__(self, folder: Path, file_name: str) -> None:
         self._folder = folder
@@ -34,7 +33,7 @@ class WeightPages:
         self.close()
 
     def close(self) -> None:
-        """Fills the last page. Nothing can be added after."""
+        """Fills the last page and closes the file; nothing can be added afterwards."""
         if not self._file.closed:
             self._file.truncate(max(self._offset, PAGE))
             self._file.close()
@@ -42,10 +41,15 @@ class WeightPages:
     def add(
         self, name: str, values: npt.NDArray[Any], dtype: ir.DataType | None = None
     ) -> ir.TensorProtocol:
-        """The tensor as a graph holds it: a place in the file, or itself if it is small.
+        """Writes a tensor and returns what the graph refers to.
 
         Args:
-            dtype: INT4 or UINT4 if the bytes of `values` stand for one number of 4 bits each.
+            name: The tensor's name.
+            values: The values. For INT4 and UINT4 each byte holds one 4-bit number.
+            dtype: The tensor's dtype; by default that of `values`.
+
+        Returns:
+            A reference into the file, or the tensor itself if it has at most INLINE_BYTES.
         """
         dtype = ir.DataType.from_numpy(values.dtype) if dtype is None else dtype
         shape = ir.Shape(values.shape)
@@ -56,11 +60,15 @@ class WeightPages:
             return self._place(name, offset, stored.nbytes, dtype, shape)
         if dtype.bitwidth == 4:
             return ir.PackedTensor(stored, dtype, shape=shape, name=name)
-        # a number alone was made a vector of one by `ascontiguousarray`
+        # `ascontiguousarray` turned a scalar into a vector of one
         return ir.tensor(stored.reshape(values.shape).copy(), dtype=dtype, name=name)
 
     def copy(self, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        """The same tensor in this file, copied in blocks; one in the graph file stays there."""
+        """Copies an external tensor into this file, block by block; returns others unchanged.
+
+        Raises:
+            OmnijetError: The tensor's file is shorter than the graph says.
+        """
         if not isinstance(tensor, ir.ExternalTensor):
             return tensor
         size = int(tensor.nbytes)
@@ -94,9 +102,10 @@ class WeightPages:
 
 
 def pack_int4(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Numbers of 4 bits, one in each byte -> two in each, the first in the low half, u8[n / 2].
+    """Packs 4-bit numbers, one per byte, into two per byte: u8[n / 2].
 
-    As ONNX stores INT4 and UINT4: along the last axis, rows without padding between.
+    This is the layout of INT4 and UINT4 in ONNX: the first number is in the low half, and
+    rows follow each other without padding.
     """
     flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     flat = flat & np.uint8(0x0F)
@@ -107,7 +116,7 @@ def pack_int4(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def pwrite(descriptor: int, data: npt.NDArray[Any], offset: int) -> None:
-    """All of it: one call may write less, a nearly full disk for example."""
+    """Writes all bytes of `data`; one system call may write fewer, on a nearly full disk say."""
     view = data.reshape(-1).view(np.uint8).data
     done = os.pwrite(descriptor, view, offset)
     while done < len(view):

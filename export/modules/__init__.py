@@ -1,1 +1,1 @@
-"""The graphs as torch modules."""
+"""The model's parts as torch modules: one module per graph, and the speaker encoder."""

@@ -1,4 +1,4 @@
-"""Graph `audio_encoder`: Whisper-like layers over independent chunks of 2 s.
+"""The graph `audio_encoder`: Whisper-like layers over independent chunks of 2 s.
 
 Source: `Qwen2_5OmniAudioEncoder` of transformers 4.57.6.
 """
@@ -23,7 +23,7 @@ MAX_TIMESCALE = 10_000
 
 
 class Conv(Sourced):
-    """A convolution of 3 mel frames, in f32 whatever its weights are stored in."""
+    """A convolution over 3 mel frames, computed in f32 for every dtype of its weights."""
 
     weight: Tensor
     bias: Tensor
@@ -42,7 +42,7 @@ class Conv(Sourced):
 
 
 class Positions(Sourced):
-    """Sinusoids, restarting in every chunk; computed, not stored in the checkpoint."""
+    """Sinusoidal positions that restart in every chunk; the checkpoint does not store them."""
 
     table: Tensor
 
@@ -62,7 +62,7 @@ class Positions(Sourced):
 
 
 class Layer(nn.Module):
-    """Pre-norm attention inside a chunk, then a GELU MLP."""
+    """One encoder layer: pre-norm attention inside a chunk, then a GELU MLP."""
 
     def __init__(self, key: str, dims: AudioEncoderDims, precision: Precision) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Layer(nn.Module):
 
 
 class AudioEncoder(nn.Module):
-    """mel f32[chunks, n_mels, 200] -> features f32[tokens, out]."""
+    """The audio encoder: mel f32[chunks, n_mels, 200] -> features f32[tokens, out]."""
 
     def __init__(self, dims: AudioEncoderDims, precision: Precision) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""What every graph module is made of: parameters that know where their values come from.
+"""Base classes of graph modules, whose parameters know their source in the checkpoint.
 
-A graph module is built on the meta device: it holds shapes, never values. Each
-parameter names its `Source` in the checkpoint; the exporter streams the values from
-there into the graph's weight file, and `materialize` loads them for running in torch.
+A graph module is built on the meta device: it holds shapes, never values. Each parameter
+names its `Source` in the checkpoint; the exporter streams the values from there into the
+graph's weight file, and `materialize` loads them to run the module in torch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ TORCH_DTYPES: dict[Precision, torch.dtype] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a parameter's value comes from.
+    """The source of a parameter's value in the checkpoint.
 
-    `keys` are checkpoint tensors, joined along axis 0, then transposed if `transpose`, then
-    read in the parameter's own shape.
-    With `fold`, the value is `fold(tensors)` in float32 instead: for small tensors only,
-    since it is computed in memory. `shape` is what each key must have in the checkpoint.
+    Attributes:
+        keys: The checkpoint's tensors, joined along axis 0.
+        shapes: The shape of each tensor in the checkpoint.
+        transpose: Whether the joined tensor is transposed. The result is then reshaped to
+            the parameter's shape.
+        fold: Computes the value from the float32 tensors instead. Only for small tensors,
+            since the value is computed in memory.
     """
 
     keys: tuple[str, ...]
@@ -41,13 +44,13 @@ class Source:
 
 
 class TensorReader(Protocol):
-    """A checkpoint as the modules see it: tensors by key, read when asked for."""
+    """A checkpoint as the modules see it: tensors by key, read on demand."""
 
     def tensor(self, key: str) -> Tensor: ...
 
 
 class Sourced(nn.Module):
-    """A module whose own parameters have sources, by parameter name."""
+    """A module that keeps the source of each of its own parameters by name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,18 +63,19 @@ class Sourced(nn.Module):
         source: Source,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Declares parameter `name` (graph shape `shape`) with its source."""
+        """Declares a parameter with its shape in the graph, its source and its dtype."""
         value = torch.empty(tuple(shape), dtype=dtype, device="meta")
         self.register_parameter(name, nn.Parameter(value, requires_grad=False))
         self.sources[name] = source
 
 
 class Linear(Sourced):
-    """y = x W + b with W stored as [in, out], several projections side by side.
+    """y = x W + b with W stored as [in, out] and several projections side by side.
 
-    f32 in, f32 out; with weights of 16 bits the product itself runs in them. `shift` guards a
-    product whose operands may leave the range of f16: x is scaled by 2**-shift before
-    and the result by 2**shift after (exact; skipped in f32 and bf16, which reach as far as any).
+    Input and output are f32; with 16-bit weights the product itself runs in 16 bits. `shift`
+    guards a product whose operands may leave the range of f16: x is scaled by 2**-shift
+    before and the result by 2**shift after the product. This is exact, and f32 and bf16 do
+    without it, because their range suffices.
     """
 
     weight: Tensor
@@ -121,7 +125,7 @@ class Linear(Sourced):
 
 
 def weight_sources(module: nn.Module) -> dict[str, Source]:
-    """Every parameter of a graph module by its full name, with its source."""
+    """Returns the source of every parameter of a graph module by the parameter's full name."""
     found: dict[str, Source] = {}
     for path, child in module.named_modules():
         if isinstance(child, Sourced):
@@ -131,7 +135,7 @@ def weight_sources(module: nn.Module) -> dict[str, Source]:
 
 
 def load_source(source: Source, weights: TensorReader) -> Tensor:
-    """The value of one source, whole in memory, in the checkpoint's dtype (f32 if folded)."""
+    """Loads the value of a source into memory, in the checkpoint's dtype (f32 if folded)."""
     tensors = [weights.tensor(key) for key in source.keys]
     if source.fold is not None:
         return source.fold([t.float() for t in tensors])
@@ -140,14 +144,14 @@ def load_source(source: Source, weights: TensorReader) -> Tensor:
 
 
 def shaped(value: Tensor, shape: Sequence[int], name: str) -> Tensor:
-    """The value in its parameter's shape, which may only have more axes of one."""
+    """Reshapes a value to its parameter's shape, which may only differ in axes of length 1."""
     own, wanted = ([size for size in sizes if size > 1] for sizes in (value.shape, shape))
     assert own == wanted, (name, value.shape, shape)
     return value.reshape(tuple(shape))
 
 
 def materialize(module: nn.Module, weights: TensorReader) -> nn.Module:
-    """Loads every parameter of a meta-device graph module: for parity in torch."""
+    """Loads every parameter of a meta-device graph module, so that it runs in torch."""
     for name, source in weight_sources(module).items():
         path, _, leaf = name.rpartition(".")
         parameter = module.get_parameter(name)

@@ -1,4 +1,4 @@
-"""The step graphs: a Qwen2-style decoder over caches that are written in place.
+"""The step graphs: a Qwen2-style decoder over KV caches that are written in place.
 
 Source: `Qwen2_5OmniThinkerTextModel` and `Qwen2_5OmniTalkerForConditionalGeneration` of
 transformers 4.57.6. One graph serves prefill (many rows) and decode (one row).
@@ -15,13 +15,13 @@ from omnijet.export.modules.layers import RMSNorm, merge_heads, split_heads
 from omnijet.runtime.bundle.contract import Precision
 from omnijet.runtime.bundle.dims import DecoderDims
 
-# The SwiGLU product of Qwen2-class models exceeds f16 (65504) on massive activations;
-# 2**-6 leaves room for four million, and rounds nothing that matters below 1e-5.
+# The SwiGLU product of Qwen2-class models exceeds the range of f16 (65504) on massive activations.
+# A factor of 2**-6 extends the range to four million; its rounding stays below 1e-5.
 DOWN_SHIFT = 6
 
 
 class Layer(nn.Module):
-    """Pre-norm attention and SwiGLU; the residual stream stays f32."""
+    """One decoder layer: pre-norm attention and SwiGLU; the residual stream stays f32."""
 
     def __init__(self, key: str, dims: DecoderDims, precision: Precision) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Layer(nn.Module):
         keys: Tensor,
         values: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """x f32[1, rows, hidden] -> the same, with the caches updated."""
+        """Maps x f32[1, rows, hidden] to the same shape and returns the updated caches."""
         dims = self.dims
         q, k, v = self.qkv(self.input_norm(x)).split(
             [self.q_width, self.kv_width, self.kv_width], dim=-1
@@ -84,7 +84,7 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Layers and the final norm, without embedding and head."""
+    """The decoder's layers and final norm, without embedding and head."""
 
     def __init__(self, key: str, dims: DecoderDims, precision: Precision) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Decoder(nn.Module):
         write_index: Tensor,
         caches: tuple[Tensor, ...],
     ) -> tuple[Tensor, list[Tensor]]:
-        """Hidden states after the norm, f32[1, rows, hidden], and the new caches."""
+        """Returns hidden states after the norm, f32[1, rows, hidden], and the updated caches."""
         updated: list[Tensor] = []
         for index, layer in enumerate(self.layers):
             keys, values = caches[2 * index : 2 * index + 2]
@@ -112,7 +112,7 @@ class Decoder(nn.Module):
 
 
 class ThinkerStep(nn.Module):
-    """Graph `thinker_step`."""
+    """The graph `thinker_step`."""
 
     def __init__(self, dims: DecoderDims, precision: Precision) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class ThinkerStep(nn.Module):
 
 
 class TalkerStep(nn.Module):
-    """Graph `talker_step`: projects the Thinker's width first."""
+    """The graph `talker_step`, which first projects the Thinker's width to its own."""
 
     def __init__(self, dims: DecoderDims, precision: Precision) -> None:
         super().__init__()

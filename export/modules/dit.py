@@ -1,5 +1,4 @@
-"""Graph `dit_step`: one evaluation of the flow-matching velocity, everything constant
-folded out.
+"""The graph `dit_step`: one evaluation of the flow-matching velocity without its constant parts.
 
 Source: `Qwen2_5OmniToken2WavDiTModel` of transformers 4.57.6. Attention runs in blocks of
 24 mel frames, so that cost and memory are linear in the length of the speech.
@@ -24,9 +23,9 @@ EPS = 1e-6
 
 
 class Step(NamedTuple):
-    """What every block of one evaluation reads (contract `dit_step`)."""
+    """The inputs that every block reads in one evaluation (contract `dit_step`)."""
 
-    modulation: Sequence[Tensor]  # shift, scale, gate of attention, then of the MLP
+    modulation: Sequence[Tensor]  # shift, scale and gate of the attention, then of the MLP
     cos: Tensor
     sin: Tensor
     commit: Tensor
@@ -36,8 +35,10 @@ class Step(NamedTuple):
 
 
 class MelProjection(Sourced):
-    """The columns of the input projection that read the noisy mel; the rest of the
-    projection is constant in time and comes in as `static`."""
+    """The columns of the input projection that read the noisy mel.
+
+    The rest of the projection does not depend on time and is the input `static`.
+    """
 
     weight: Tensor
 
@@ -58,8 +59,11 @@ class MelProjection(Sourced):
 
 
 class Block(nn.Module):
-    """Attention over its own block and perhaps a neighbour, then a GELU MLP, both under
-    AdaLN vectors that are inputs."""
+    """One transformer block: attention over a block of frames, then a GELU MLP.
+
+    Some layers also attend to the previous or the next block. The AdaLN vectors of both
+    halves are inputs.
+    """
 
     def __init__(self, index: int, dims: DitDims) -> None:
         super().__init__()
@@ -83,10 +87,11 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, step: Step, past: Sequence[Tensor]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """x f32[blocks, branches, 24, hidden] -> the same, and what the layer commits.
+        """Maps x f32[blocks, branches, 24, hidden] to the same shape.
 
-        A layer that looks back takes its key and its value of the block before the first,
-        each f32[1, branches * heads, 24, head_dim], and commits one block's; others neither.
+        A layer that looks back reads `past`, key and value of the block before the first one,
+        each f32[1, branches * heads, 24, head_dim], and returns key and value of the block
+        `step.commit`. For other layers both are empty.
         """
         dims = self.dims
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = step.modulation
@@ -100,10 +105,10 @@ class Block(nn.Module):
     def _attend(
         self, qkv: Tensor, step: Step, past: Sequence[Tensor]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """[blocks, branches, 24, 3 * inner] -> [blocks, branches, 24, inner].
+        """Maps [blocks, branches, 24, 3 * inner] to [blocks, branches, 24, inner].
 
-        Blocks are the batch of the attention and branches join its heads, so that one
-        mask per block serves every branch.
+        Blocks are the batch of the attention, and branches are joined with the heads, so that
+        one mask per block serves every branch.
         """
         inner = self.dims.heads * self.dims.head_dim
         q, k, v = torch.split(qkv, [inner] * 3, dim=-1)
@@ -123,14 +128,14 @@ class Block(nn.Module):
         return merged, committed
 
     def _rotate(self, x: Tensor, step: Step) -> Tensor:
-        """Only head 0 carries positions: a quirk of the training code, kept upstream."""
+        """Rotates head 0 only, as `DiTAttention` of the reference does: it was trained so."""
         head_dim = self.dims.head_dim
         first, rest = torch.split(x, [head_dim, x.shape[-1] - head_dim], dim=-1)
         return torch.cat([ops.rotary(first, step.cos, step.sin, True), rest], dim=-1)
 
 
 class DitStep(nn.Module):
-    """Graph `dit_step`."""
+    """The graph `dit_step`."""
 
     def __init__(self, dims: DitDims) -> None:
         super().__init__()
@@ -171,17 +176,19 @@ class DitStep(nn.Module):
         return self.output(y).transpose(0, 1).flatten(1, 2), torch.cat(committed)
 
     def _to_blocks(self, x: Tensor) -> Tensor:
-        """[branches, frames, hidden] -> [blocks, branches, 24, hidden]."""
+        """Maps [branches, frames, hidden] to [blocks, branches, 24, hidden]."""
         dims = self.dims
         return x.reshape(x.shape[0], -1, dims.block, dims.hidden).transpose(0, 1)
 
 
 def _with_previous(x: Tensor, before: Tensor) -> Tensor:
-    """The keys of the block before in front of each block's own, `before` in front of the
-    first: [blocks, heads, 24, head_dim] -> [blocks, heads, 48, head_dim]."""
+    """Puts the previous block's keys before each block's own; `before` precedes the first block.
+
+    Maps [blocks, heads, 24, head_dim] to [blocks, heads, 48, head_dim].
+    """
     return torch.cat([torch.cat([before, x])[:-1], x], dim=2)
 
 
 def _with_next(x: Tensor) -> Tensor:
-    """The keys of the block after behind each block's own."""
+    """Puts the next block's keys after each block's own; zeros follow the last block."""
     return torch.cat([x, pad(x, (0, 0, 0, 0, 0, 0, 0, 1))[1:]], dim=2)

@@ -1,6 +1,6 @@
-"""The ECAPA-TDNN speaker encoder: a reference mel to one vector.
+"""The ECAPA-TDNN speaker encoder, which maps a reference mel to one vector.
 
-It runs in torch at export, once per voice and once for silence, and is in no graph.
+It runs in torch at export, once per voice and once for silence, and is part of no graph.
 Source: `ECAPA_TimeDelayNet` of transformers 4.57.6 (arXiv 2005.07143).
 """
 
@@ -18,9 +18,11 @@ VARIANCE_FLOOR = 1e-12
 
 
 class Ecapa:
-    """Args:
-    dims: its facts.
-    weights: the checkpoint; all of it is read (about 5 MB at the real size).
+    """The speaker encoder, with weights read from the checkpoint in every call.
+
+    Args:
+        dims: The encoder's dimensions.
+        weights: The checkpoint, which holds about 5 MB of encoder weights at full size.
     """
 
     def __init__(self, dims: EcapaDims, weights: TensorReader) -> None:
@@ -28,7 +30,7 @@ class Ecapa:
         self._weights = weights
 
     def __call__(self, mel: Tensor) -> Tensor:
-        """mel f32[1, frames, 80] -> f32[1, 128]."""
+        """Maps mel f32[1, frames, 80] to f32[1, 128]."""
         dims = self.dims
         x = self._tdnn("blocks.0", mel.transpose(1, 2), dims.kernels[0], dims.dilations[0])
         stages = []
@@ -39,7 +41,7 @@ class Ecapa:
         return self._conv("fc", self._statistics("asp", x), 1, 1).squeeze(-1)
 
     def _conv(self, name: str, x: Tensor, kernel: int, dilation: int) -> Tensor:
-        """Same length out as in, reflecting at the ends."""
+        """Convolves and keeps the length: the input is reflected at both ends."""
         side = dilation * (kernel - 1) // 2
         weight = self._weights.tensor(f"{KEY}.{name}.weight").float()
         bias = self._weights.tensor(f"{KEY}.{name}.bias").float()
@@ -65,7 +67,10 @@ class Ecapa:
         return y * torch.sigmoid(self._conv(f"{name}.se_block.conv2", squeezed, 1, 1)) + x
 
     def _statistics(self, name: str, x: Tensor) -> Tensor:
-        """Attentive mean and deviation over time: [1, channels, frames] -> [1, 2 channels, 1]."""
+        """Pools mean and deviation over time with attention.
+
+        Maps [1, channels, frames] to [1, 2 * channels, 1].
+        """
         even = torch.full_like(x[:, :1], 1 / x.shape[2])
         mean, deviation = _moments(x, even)
         wide = torch.cat([x, mean.expand_as(x), deviation.expand_as(x)], dim=1)
@@ -75,7 +80,7 @@ class Ecapa:
 
 
 def _moments(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and population deviation over time, [1, channels, 1] each."""
+    """Computes weighted mean and population deviation over time, [1, channels, 1] each."""
     mean = (weight * x).sum(dim=2, keepdim=True)
     variance = (weight * (x - mean).pow(2)).sum(dim=2, keepdim=True)
     return mean, variance.clamp(VARIANCE_FLOOR).sqrt()

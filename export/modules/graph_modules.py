@@ -1,4 +1,4 @@
-"""Which module makes which graph."""
+"""The table of graphs and the modules that define them."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ GRAPH_MODULES: dict[str, Callable[[ModelDims, Precision], nn.Module]] = {
 
 
 def graph_modules(dims: ModelDims, precision: Precision) -> dict[str, nn.Module]:
-    """All graph modules, on the meta device: shapes without values."""
+    """Builds all graph modules on the meta device: shapes without values."""
     return {name: make(dims, precision) for name, make in GRAPH_MODULES.items()}

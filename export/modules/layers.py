@@ -42,19 +42,19 @@ class LayerNorm(Sourced):
 
 
 def split_heads(x: Tensor, heads: int, head_dim: int) -> Tensor:
-    """[batch, rows, heads * head_dim] -> [batch, heads, rows, head_dim]."""
+    """Maps [batch, rows, heads * head_dim] to [batch, heads, rows, head_dim]."""
     return x.reshape(x.shape[0], x.shape[1], heads, head_dim).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """[batch, heads, rows, head_dim] -> [batch, rows, heads * head_dim]."""
+    """Maps [batch, heads, rows, head_dim] to [batch, rows, heads * head_dim]."""
     return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], x.shape[1] * x.shape[3])
 
 
 def for_every_query(key_mask: Tensor, rows: int) -> Tensor:
-    """bool[batch, 1, 1, keys] -> [batch, 1, rows, keys].
+    """Expands a mask bool[batch, 1, 1, keys] to [batch, 1, rows, keys].
 
-    ONNX lets a mask broadcast over queries; ONNX Runtime's Attention on the CPU refuses
-    any that does not spell them out (it broadcasts batch and heads).
+    ONNX lets a mask broadcast over queries, but the CPU Attention of ONNX Runtime broadcasts
+    only batch and heads.
     """
     return key_mask.expand(-1, -1, rows, -1)

@@ -1,9 +1,8 @@
-"""The fused operators of the canonical graph, runnable in torch and exported as standard
-ONNX nodes (opset 24).
+"""Fused operators that run in torch and are exported as standard ONNX nodes (opset 24).
 
-`torch.nn.functional` has no cache write, and what the exporter makes of its attention or
-of hand-written rotary code depends on the torch version. Declaring the operators here
-fixes the graph's form: Attention, RotaryEmbedding, RMSNormalization, TensorScatter.
+`torch.nn.functional` has no cache write, and the nodes that torch's exporter writes for its
+attention or for hand-written rotary code depend on the torch version. Operators declared
+here fix the form of the graph: Attention, RotaryEmbedding, RMSNormalization, TensorScatter.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ OPSET = 24
 
 @torch.library.custom_op("omnijet::attention", mutates_args=())
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Scaled dot-product attention with grouped queries.
+    """Computes scaled dot-product attention with grouped queries.
 
     Args:
         q: [batch, heads, rows, head_dim].
-        k, v: [batch, kv_heads, keys, head_dim]; heads is a multiple of kv_heads.
-        mask: bool, broadcastable to [batch, heads, rows, keys]; true where a key is seen.
+        k: [batch, kv_heads, keys, head_dim]; heads is a multiple of kv_heads.
+        v: The same shape as k.
+        mask: Bool, broadcastable to [batch, heads, rows, keys]; true where a query attends.
     """
     groups = q.shape[1] // k.shape[1]
     return torch.nn.functional.scaled_dot_product_attention(
@@ -41,12 +41,14 @@ def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 @torch.library.custom_op("omnijet::block_attention", mutates_args=())
 def block_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Every query sees every key, one block of queries after the other, so that the scores
-    in memory at a time are [heads, rows, keys] however many blocks there are.
+    """Computes attention of every query to every key, one block of queries after the other.
+
+    The scores in memory are [heads, rows, keys] for any number of blocks.
 
     Args:
         q: [blocks, heads, rows, head_dim].
-        k, v: [1, heads, keys, head_dim].
+        k: [1, heads, keys, head_dim].
+        v: The same shape as k.
     """
     blocks = torch.split(q, 1)
     seen = [torch.nn.functional.scaled_dot_product_attention(part, k, v) for part in blocks]
@@ -60,12 +62,13 @@ def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @torch.library.custom_op("omnijet::rotary", mutates_args=())
 def rotary(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
-    """Rotary position embedding.
+    """Applies rotary position embedding.
 
     Args:
         x: [batch, heads, rows, head_dim].
-        cos, sin: [1 or batch, rows, head_dim / 2], same dtype as x.
-        interleaved: rotate adjacent pairs instead of the two halves.
+        cos: [1 or batch, rows, head_dim / 2], of the same dtype as x.
+        sin: The same shape and dtype as cos.
+        interleaved: Whether adjacent pairs are rotated instead of the two halves.
     """
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
     if interleaved:
@@ -82,7 +85,7 @@ def _(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
 
 @torch.library.custom_op("omnijet::rms_norm", mutates_args=())
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
+    """Computes x / sqrt(mean(x^2) + eps) * weight over the last axis."""
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
 
 
@@ -93,12 +96,12 @@ def _(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 @torch.library.custom_op("omnijet::cache_update", mutates_args=())
 def cache_update(cache: Tensor, update: Tensor, write_index: Tensor) -> Tensor:
-    """The cache with `update` written at `write_index`; a backend does it in place.
+    """Returns the cache with `update` written at `write_index`; a backend writes in place.
 
     Args:
         cache: [1, kv_heads, capacity, head_dim].
-        update: [1, kv_heads, rows, head_dim], same dtype.
-        write_index: i64 [1], first row to write; write_index + rows <= capacity.
+        update: [1, kv_heads, rows, head_dim], of the same dtype.
+        write_index: i64[1], the first row to write; write_index + rows <= capacity.
     """
     start = int(write_index.item())
     result = cache.clone()
@@ -113,9 +116,10 @@ def _(cache: Tensor, update: Tensor, write_index: Tensor) -> Tensor:
 
 @torch.library.custom_op("omnijet::matmul", mutates_args=())
 def matmul(x: Tensor, weight: Tensor) -> Tensor:
-    """[..., in] x [in, out] -> [..., out].
+    """Multiplies [..., in] by [in, out].
 
-    torch folds leading axes into one and back, which traces slowly over several symbols.
+    It is an operator because torch folds leading axes into one and back, which traces slowly
+    with several symbols.
     """
     return torch.matmul(x, weight)
 
@@ -127,11 +131,11 @@ def _(x: Tensor, weight: Tensor) -> Tensor:
 
 @torch.library.custom_op("omnijet::fold_heads", mutates_args=())
 def fold_heads(x: Tensor, heads: int) -> Tensor:
-    """Heads join the second axis: [blocks, branches, rows, heads * head_dim] ->
-    [blocks, branches * heads, rows, head_dim].
+    """Moves heads to the second axis.
 
-    One operator because tracing a reshape over two symbols costs seconds a layer, and
-    leaves shape arithmetic in the graph where Reshape needs none.
+    Maps [blocks, branches, rows, heads * head_dim] to [blocks, branches * heads, rows, head_dim].
+    It is an operator because tracing a reshape over two symbols takes seconds per layer and
+    leaves shape arithmetic in the graph that Reshape does not need.
     """
     blocks, branches, rows, width = x.shape
     split = x.reshape(blocks, branches, rows, heads, width // heads).transpose(2, 3)
@@ -146,7 +150,7 @@ def _(x: Tensor, heads: int) -> Tensor:
 
 @torch.library.custom_op("omnijet::unfold_heads", mutates_args=())
 def unfold_heads(x: Tensor, like: Tensor, heads: int) -> Tensor:
-    """The inverse of `fold_heads`; `like` has the shape of the result."""
+    """Inverts `fold_heads`; `like` has the shape of the result."""
     blocks, branches, rows, width = like.shape
     split = x.reshape(blocks, branches, heads, rows, width // heads).transpose(2, 3)
     return split.reshape(blocks, branches, rows, width).contiguous()
@@ -161,15 +165,17 @@ def _(x: Tensor, like: Tensor, heads: int) -> Tensor:
 def upsampled_snake(
     x: Tensor, alpha: Tensor, reciprocal_beta: Tensor, up: Tensor, down: Tensor
 ) -> Tensor:
-    """x + sin^2(alpha x) / beta at twice the sample rate, [1, channels, 1, samples] -> the same.
+    """Computes x + sin^2(alpha x) / beta at twice the sample rate.
 
-    Channels become the batch, and the doubled signal is kept as its even and odd samples,
-    [channels, 2, samples]. So each direction is one convolution over seven taps instead of
-    a strided depthwise one over twelve, half of them on zeros: three to four times as fast
-    in ONNX Runtime. One operator because a vocoder has over a hundred.
+    Channels become the batch, and the doubled signal is stored as its even and odd samples,
+    [channels, 2, samples]. Each direction is then one convolution over 7 taps instead of a
+    strided depthwise convolution over 12 taps, half of them on zeros: three to four times as
+    fast in ONNX Runtime. It is an operator because a vocoder has over a hundred of them.
 
     Args:
-        alpha, reciprocal_beta: [channels, 1, 1].
+        x: [1, channels, 1, samples], the shape of the result.
+        alpha: [channels, 1, 1].
+        reciprocal_beta: [channels, 1, 1].
         up: [2, 1, taps], the even and the odd phase of the interpolation filter.
         down: [1, 2, taps], the decimation filter by phase.
     """
@@ -177,7 +183,7 @@ def upsampled_snake(
     doubled = conv1d(pad(x[0], (side, side), mode="replicate"), up)
     wave = torch.sin(doubled * alpha)
     bent = doubled + wave * wave * reciprocal_beta
-    # the doubled signal goes on with its first sample, an even one, and its last, an odd one
+    # the doubled signal is extended with its first sample (even) and its last sample (odd)
     first, last = bent[:, :1, :1], bent[:, 1:, -1:]
     bent = torch.cat([first.expand(-1, 2, side), bent, last.expand(-1, 2, side)], dim=2)
     return conv1d(bent, down)[None]
@@ -189,15 +195,14 @@ def _(x: Tensor, alpha: Tensor, reciprocal_beta: Tensor, up: Tensor, down: Tenso
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """torch operator -> the function that writes its ONNX node."""
-
+    """Returns the function that writes the ONNX nodes of each torch operator."""
     opset = values.Opset("", OPSET)
 
     def onnx_attention(q: Any, k: Any, v: Any, mask: Any = None) -> Any:
         return opset.Attention(q, k, v, mask)[0]
 
     def onnx_block_attention(q: Any, k: Any, v: Any) -> Any:
-        return opset.Attention(q, k, v)[0]  # of unequal batches: `passes.ScanBlocks` makes it real
+        return opset.Attention(q, k, v)[0]  # batches differ until `trace.passes.ScanBlocks` runs
 
     def onnx_rotary(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
         return opset.RotaryEmbedding(x, cos, sin, interleaved=int(interleaved))

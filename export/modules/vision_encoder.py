@@ -1,7 +1,7 @@
-"""Graph `vision_encoder`: one frame, window attention but for a few full layers.
+"""The graph `vision_encoder`: one frame, with window attention in all but a few layers.
 
-Source: `Qwen2_5OmniVisionEncoder` of transformers 4.57.6. Patches come in window order;
-which patches share a window is an input.
+Source: `Qwen2_5OmniVisionEncoder` of transformers 4.57.6. Patches arrive in window order,
+and the inputs say which patches share a window.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from omnijet.runtime.bundle.dims import VisionEncoderDims
 
 KEY = "thinker.visual"
 EPS = 1e-6
-# The vision MLPs overflow f16 on real pictures, like the decoder's.
+# the vision MLPs overflow f16 on real pictures, like the decoder's
 DOWN_SHIFT = 6
 
 
@@ -32,7 +32,7 @@ class Rotary(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """How patches fall into windows (contract `vision_encoder`)."""
+    """The assignment of patches to windows (contract `vision_encoder`)."""
 
     rows: Tensor
     mask: Tensor
@@ -41,7 +41,7 @@ class Windows(NamedTuple):
 
 
 class PatchEmbed(Sourced):
-    """The patch convolution as one product: every patch is one position of it."""
+    """The patch convolution as one product: every patch is one position of the convolution."""
 
     weight: Tensor
 
@@ -58,7 +58,7 @@ class PatchEmbed(Sourced):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and SwiGLU over the patches of one frame."""
+    """One block: pre-norm attention and SwiGLU over the patches of one frame."""
 
     def __init__(self, index: int, dims: VisionEncoderDims, precision: Precision) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, frame: Rotary, windows: Windows) -> Tensor:
-        """x f32[1, patches, hidden] -> the same."""
+        """Maps x f32[1, patches, hidden] to the same shape."""
         qkv = self.qkv(self.attention_norm(x))
         if self.full:
             seen = self._everywhere(qkv, frame, windows)
@@ -106,16 +106,19 @@ class Block(nn.Module):
         return y
 
     def _everywhere(self, qkv: Tensor, frame: Rotary, windows: Windows) -> Tensor:
-        """All patches see each other. Queries go by windows here too, so that a runtime which
-        materialises scores holds those of one window: all would be 7.4 GB for a picture of
-        1920 x 1080, and 275 GB for the largest that is not reduced."""
+        """Attends from every patch to every patch.
+
+        Queries are processed window by window, so that a runtime that materialises scores
+        holds those of one window. All scores would take 7.4 GB for a picture of 1920 x 1080,
+        and 275 GB for the largest picture that is not scaled down.
+        """
         q, k, v = torch.split(qkv, [self.dims.hidden] * 3, dim=-1)
         queries = self._heads(embedding(windows.rows, q[0]), windows.rotary)
         seen = ops.block_attention(queries, self._heads(k, frame), self._heads(v))
         return self._from_windows(seen, windows)
 
     def _in_windows(self, qkv: Tensor, windows: Windows) -> Tensor:
-        """Patches see their own window."""
+        """Attends from every patch to the patches of its window."""
         rows = embedding(windows.rows, qkv[0])
         q, k, v = torch.split(rows, [self.dims.hidden] * 3, dim=-1)
         queries, keys = self._heads(q, windows.rotary), self._heads(k, windows.rotary)
@@ -123,21 +126,26 @@ class Block(nn.Module):
         return self._from_windows(seen, windows)
 
     def _heads(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """[batch, rows, hidden] -> [batch, heads, rows, head_dim], rotated."""
+        """Maps [batch, rows, hidden] to [batch, heads, rows, head_dim], rotated by `rotary`."""
         heads = split_heads(x, self.dims.heads, self.dims.head_dim)
         if rotary is not None:
             heads = ops.rotary(heads, *rotary)
         return heads.to(self.dtype)
 
     def _from_windows(self, seen: Tensor, windows: Windows) -> Tensor:
-        """[windows, heads, window_patches, head_dim] -> [1, patches, hidden]: each patch from
-        its slot."""
+        """Reads each patch from its slot.
+
+        Maps [windows, heads, window_patches, head_dim] to [1, patches, hidden].
+        """
         rows = merge_heads(seen).reshape(-1, self.dims.hidden)
         return embedding(windows.slots, rows).unsqueeze(0)
 
 
 class VisionEncoder(nn.Module):
-    """patches f32[patches, 1176] -> features f32[patches / 4, out], in window order."""
+    """The vision encoder: patches f32[patches, 1176] -> features f32[patches / 4, out].
+
+    Both are in window order.
+    """
 
     def __init__(self, dims: VisionEncoderDims, precision: Precision) -> None:
         super().__init__()

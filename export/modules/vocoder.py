@@ -1,9 +1,9 @@
-"""Graph `vocoder`: BigVGAN, log-mel to a 24 kHz waveform.
+"""The graph `vocoder`: BigVGAN, which turns log-mel into a 24 kHz waveform.
 
-Source: `Qwen2_5OmniToken2WavBigVGANModel` of transformers 4.57.6. The anti-aliased
-activations dominate a straightforward export; here each is two small convolutions.
-Signals are [1, channels, 1, samples]: ONNX Runtime's blocked kernels, which need no
-im2col, exist for two dimensions only, and TensorRT makes two of one by itself.
+Source: `Qwen2_5OmniToken2WavBigVGANModel` of transformers 4.57.6. Anti-aliased activations
+dominate a straightforward export; here each is two small convolutions. Signals are
+[1, channels, 1, samples]: ONNX Runtime has its blocked kernels, which need no im2col, for two
+dimensions only, and TensorRT turns one dimension into two by itself.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from omnijet.runtime.bundle.dims import VocoderDims
 
 KEY = "token2wav.code2wav_bigvgan_model"
 
-# Of the resampling filter: a Kaiser-windowed sinc over 12 taps.
+# the resampling filter: a Kaiser-windowed sinc over 12 taps
 TAPS = 12
 CUTOFF = 0.25
 HALF_WIDTH = 0.3
 
-# Of the mel normalisation: decibels over a floor, brought to [-1, 1].
+# the mel normalisation: decibels above a floor, scaled to [-1, 1]
 FLOOR_DB = -115.0
 REFERENCE_DB = 20.0
 
 
 def resampling_filter() -> Tensor:
-    """The 12 taps, f32: the same up and down, not stored in the checkpoint."""
+    """Computes the 12 taps, f32, for both directions; the checkpoint does not store them."""
     attenuation = 2.285 * (TAPS // 2 - 1) * math.pi * 4 * HALF_WIDTH + 7.95
     beta = 0.5842 * (attenuation - 21.0) ** 0.4 + 0.07886 * (attenuation - 21.0)
     window = np.kaiser(TAPS, beta if attenuation <= 50 else 0.1102 * (attenuation - 8.7))
@@ -43,7 +43,7 @@ def resampling_filter() -> Tensor:
 
 
 class Resampler(Sourced):
-    """The filters that double and halve the sample rate, by phase: one set for all channels."""
+    """The filters, by phase, that double and halve the sample rate of all channels."""
 
     up: Tensor
     down: Tensor
@@ -90,7 +90,7 @@ class Activation(Sourced):
         )
 
     def forward(self, x: Tensor, resampler: Resampler) -> Tensor:
-        """[1, channels, 1, samples] -> the same."""
+        """Maps [1, channels, 1, samples] to the same shape."""
         y: Tensor = ops.upsampled_snake(
             x, self.alpha, self.reciprocal_beta, resampler.up, resampler.down
         )
@@ -140,7 +140,7 @@ class Upsample(Sourced):
 
 
 class AmpBlock(nn.Module):
-    """Anti-aliased multi-periodicity: pairs of activated convolutions on a residual."""
+    """A residual block of pairs of convolutions, each behind an anti-aliased activation."""
 
     def __init__(self, key: str, channels: int, kernel: int, dilations: Sequence[int]) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class AmpBlock(nn.Module):
 
 
 class Vocoder(nn.Module):
-    """Graph `vocoder`."""
+    """The graph `vocoder`."""
 
     def __init__(self, dims: VocoderDims) -> None:
         super().__init__()
@@ -201,9 +201,10 @@ class Vocoder(nn.Module):
 
 
 def normalise(mel: Tensor) -> Tensor:
-    """Natural-log mel to decibels over a floor of -115 dB, in [-1, 1].
+    """Converts natural-log mel to decibels above a floor of -115 dB, scaled to [-1, 1].
 
-    One multiply-add and a clamp: the reference's own floor lies where the clamp is -1.
+    One multiply-add and a clamp suffice, because the reference's floor is where the clamp
+    gives -1.
     """
     decibels = 20 / math.log(10)
     scale = 2 * decibels / -FLOOR_DB

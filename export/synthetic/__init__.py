@@ -1,1 +1,1 @@
-"""Seeded random checkpoints of any size."""
+"""Random checkpoints of any size, reproducible by seed."""

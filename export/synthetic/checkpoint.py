@@ -1,5 +1,8 @@
-"""Synthetic checkpoints of any dimensions: real names, shapes, dtypes and files, seeded
-random values with realistic statistics, written in a stream."""
+"""Writes synthetic checkpoints of any dimensions.
+
+Names, shapes, dtypes and files are those of a real checkpoint; values are random, with
+realistic statistics and reproducible by seed.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ from omnijet.export.synthetic.tokenizer import write_tokenizer
 from omnijet.export.synthetic.weight_rules import MEL_MEAN, dit_frequencies, outlier_channels, rule
 from omnijet.runtime.bundle.dims import ModelDims
 
-SHARD_BYTES = 5_000_000_000  # what the hub's files hold
+SHARD_BYTES = 5_000_000_000  # the size of published shards
 BLOCK_VALUES = 1 << 22
 STORED = {"bf16": ("BF16", torch.bfloat16), "f32": ("F32", torch.float32)}
 REF_MEL_FRAMES = 400
-VOICES = {"Ethan": 0, "Chelsie": 2}  # name -> offset of its opening id, as in the real files
+VOICES = {"Ethan": 0, "Chelsie": 2}  # name -> offset of its opening id, as published
 REAL_VOICE_IDS = 151870
-VOICE_OFFSET = 20  # in a tiny vocabulary, from its first special id
+VOICE_OFFSET = 20  # from the first special id of a tiny vocabulary
 
 Progress = Callable[[int, int], None]
-"""Told (bytes done, bytes in all)."""
+"""Receives (bytes done, total bytes)."""
 
 
 def write_checkpoint(
@@ -39,13 +42,20 @@ def write_checkpoint(
     shard_bytes: int = SHARD_BYTES,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Writes a checkpoint; memory stays small at any size.
+    """Writes a checkpoint with little memory at any size.
 
     Args:
-        folder: must not exist.
-        config: a `config.json`, for example from `omnijet.export.synthetic.presets`.
-        seed: same seed, same bytes.
-        shard_bytes: most bytes of weights in one file.
+        folder: The folder to write, which must not exist.
+        config: A `config.json`, for example from `omnijet.export.synthetic.presets`.
+        seed: The seed; the same seed gives the same bytes.
+        shard_bytes: The largest number of weight bytes in one file.
+        progress: Receives the bytes done and the total bytes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OmnijetError: The folder exists, or the disk lacks space.
     """
     generation = {"eos_token_id": _eos(config), "pad_token_id": _pad(config)}
     dims = read_dims(config, generation, "synthetic")
@@ -113,7 +123,7 @@ def _write_shards(
 
 
 def _plan(layout: dict[str, TensorLayout], shard_bytes: int) -> list[list[str]]:
-    """Keys per shard, in order; a shard may exceed the limit by no tensor but its first."""
+    """Distributes keys to shards in order; only a tensor that is alone may exceed the limit."""
     shards: list[list[str]] = []
     room = 0
     for key, entry in layout.items():
@@ -126,7 +136,7 @@ def _plan(layout: dict[str, TensorLayout], shard_bytes: int) -> list[list[str]]:
 
 
 def _write_header(file: BinaryIO, layout: dict[str, TensorLayout]) -> None:
-    """The safetensors header: length, then JSON padded so that the data is aligned."""
+    """Writes the safetensors header: its length, then JSON with padding that aligns the data."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for key, entry in layout.items():
@@ -138,13 +148,13 @@ def _write_header(file: BinaryIO, layout: dict[str, TensorLayout]) -> None:
         }
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 64 + 56)  # 8 bytes of length in front
+    text += b" " * (-len(text) % 64 + 56)  # the 8 bytes of length precede the text
     file.write(len(text).to_bytes(8, "little"))
     file.write(text)
 
 
 def _values(key: str, entry: TensorLayout, dims: ModelDims, seed: int) -> Iterator[Tensor]:
-    """The flat values of one tensor, block by block, in the stored dtype."""
+    """Yields the flat values of one tensor, block by block, in the stored dtype."""
     stored = STORED[entry.dtype][1]
     if key.endswith("rotary_embed.inv_freq"):
         yield torch.tensor(dit_frequencies(dims)).bfloat16().to(stored)
@@ -170,15 +180,18 @@ def _values(key: str, entry: TensorLayout, dims: ModelDims, seed: int) -> Iterat
 
 
 def _never_drawn(dims: ModelDims) -> list[int]:
-    """Codec ids that are neither sound nor an end: a trained Talker never draws them, and
-    the reference fails on those that its codec table lacks."""
+    """Lists the codec ids that stand neither for sound nor for an end.
+
+    A trained Talker never draws them, and the reference fails on ids that its codec table
+    lacks.
+    """
     sounds = dims.dit.codec_rows - 2
     ends = (dims.codec.pad, dims.codec.eos)
     return [token for token in range(sounds, dims.talker.vocab) if token not in ends]
 
 
 def _voices(dims: ModelDims, seed: int) -> dict[str, dict[str, Any]]:
-    """Speakers as the real file holds them."""
+    """Draws random speakers in the format of `spk_dict.pt`."""
     generator = torch.Generator().manual_seed(zlib.crc32(b"spk_dict", seed))
     real = dims.tokens.audio > VOICE_OFFSET * 1000
     first = REAL_VOICE_IDS if real else dims.tokens.pad + VOICE_OFFSET

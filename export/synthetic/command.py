@@ -1,4 +1,4 @@
-"""`omnijet synthesize PRESET FOLDER`: a seeded random checkpoint with realistic statistics."""
+"""The command `omnijet synthesize PRESET FOLDER`, which writes a random checkpoint."""
 
 from __future__ import annotations
 

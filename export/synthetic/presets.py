@@ -1,5 +1,7 @@
-"""Configurations by name: `config.json` as published for 3B and 7B, legacy and missing keys
-included, two tiny ones that share their quirks, and one between."""
+"""Named configurations: 3B and 7B as published, and smaller ones that share their quirks.
+
+The published ones keep their legacy keys and leave out the keys that their files leave out.
+"""
 
 from __future__ import annotations
 
@@ -194,7 +196,7 @@ def _config(text: dict[str, Any], talker: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_nano() -> dict[str, Any]:
-    """The embedded checkpoint: the 3B's proportions at a thousandth of its size."""
+    """Returns a tiny configuration with the 3B's proportions, at a thousandth of its size."""
     config = config_3b()
     _shrink(config, hidden=64, vision_layers=4)
     thinker, talker = config["thinker_config"], config["talker_config"]
@@ -209,8 +211,11 @@ def config_nano() -> dict[str, Any]:
 
 
 def config_nano_7b() -> dict[str, Any]:
-    """As tiny, with the 7B's quirks: the Talker's heads are wider than its hidden size,
-    its frequency bands differ from the Thinker's, and queries share keys three to one."""
+    """Returns a tiny configuration with the 7B's quirks.
+
+    The Talker's heads together are wider than its hidden size, its frequency bands differ
+    from the Thinker's, and three query heads share one key head.
+    """
     config = config_7b()
     _shrink(config, hidden=96, vision_layers=5)
     thinker, talker = config["thinker_config"], config["talker_config"]
@@ -229,10 +234,12 @@ def config_nano_7b() -> dict[str, Any]:
 
 
 def config_middle() -> dict[str, Any]:
-    """A smaller sibling of the 3B, 0.4 G parameters: large enough that arithmetic and not the
-    host decides what a reply costs, small enough to be spoken by two implementations on two
-    cores. Widths are three eighths of the 3B's in every part, heads as wide as the real
-    ones; of the layers the Thinker, the encoders and the Talker keep half, the DiT all."""
+    """Returns a smaller 3B with 0.4 G parameters, for benchmarks on two cores.
+
+    It is large enough that arithmetic rather than the host determines the time of a reply.
+    Every part has three eighths of the 3B's width and heads of the same width. Thinker,
+    encoders and Talker have half of the layers, the DiT has all.
+    """
     config = config_3b()
     hidden = 768
     thinker, talker = config["thinker_config"], config["talker_config"]
@@ -253,7 +260,7 @@ def config_middle() -> dict[str, Any]:
         embedding_size=hidden, hidden_size=384, num_hidden_layers=12, num_attention_heads=6,
         intermediate_size=1824,
     )  # fmt: skip
-    # the layers that look around stay where the published files leave them: unnamed
+    # like the published files, this names no layers that look back or ahead
     config["token2wav_config"]["dit_config"].update(
         hidden_size=384, num_hidden_layers=22, num_attention_heads=6, dim=384, heads=6, emb_dim=192,
         enc_channels=[96, 96, 96, 96, 288], enc_dim=48, enc_attention_channels=24,
@@ -273,12 +280,12 @@ PRESETS = {
 
 
 def preset(name: str) -> dict[str, Any]:
-    """A fresh `config.json` by name."""
+    """Returns a new `config.json` by name."""
     return PRESETS[name]()
 
 
 TINY_IDS = 1000
-"""Ids of the tiny vocabulary: special ones follow the text's, in the order of the real one."""
+"""The number of text ids in the tiny vocabulary; special ids follow in the published order."""
 
 _REAL_IDS = 151643
 _TINY_VOCAB = 1024
@@ -289,7 +296,7 @@ _TINY_USER = 117
 
 
 def _shrink(config: dict[str, Any], hidden: int, vision_layers: int) -> None:
-    """Everything the two tiny configurations share, in place."""
+    """Applies the changes that both tiny configurations share, in place."""
     thinker, talker = config["thinker_config"], config["talker_config"]
     _renumber(config, first=TINY_IDS, vocab=_TINY_VOCAB)
     talker.update(embedding_size=hidden)
@@ -312,8 +319,11 @@ def _shrink(config: dict[str, Any], hidden: int, vision_layers: int) -> None:
 
 
 def _renumber(config: dict[str, Any], *, first: int, vocab: int) -> None:
-    """A smaller text vocabulary, in place: special ids from `first`, the Talker's text marks
-    behind them, in the order of the real one."""
+    """Makes the text vocabulary smaller, in place.
+
+    Special ids start at `first`, and the Talker's text ids follow; both keep the published
+    order.
+    """
     thinker, talker = config["thinker_config"], config["talker_config"]
     for section in (thinker, talker):
         for key, value in section.items():

@@ -1,7 +1,7 @@
-"""Tokenizer files for synthetic checkpoints: a small byte-level BPE, trained in process.
+"""Writes tokenizer files for synthetic checkpoints: a small byte-level BPE, trained on the spot.
 
-Its pre-tokenizer and special tokens are Qwen2.5-Omni's, and special tokens sit at the ids
-the configuration names; ids in between stay unused.
+Its pre-tokenizer and special tokens are those of Qwen2.5-Omni. Special tokens have the ids
+that the configuration names; the ids before them that the text does not need stay unused.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from omnijet.export.synthetic.presets import TINY_IDS
 from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.prompt.chat import DEFAULT_CHAT_TEMPLATE
 
-# Of Qwen2's tokenizer.json.
+# the pattern of Qwen2's tokenizer.json
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# In the order of their ids.
+# in the order of their ids
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>",
     "<|audio_eos|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_bos|>",
@@ -69,10 +69,13 @@ My brother plays the piano while my sister sings, and everybody in the house lis
 def write_tokenizer(
     folder: Path, dims: ModelDims, lines: Sequence[str] = tuple(TEXT.splitlines())
 ) -> None:
-    """Writes tokenizer.json, vocab.json, merges.txt, tokenizer_config.json and
-    chat_template.json into `folder`; `lines` are what it is trained on."""
+    """Trains a tokenizer on `lines` and writes its files into `folder`.
+
+    The files are tokenizer.json, vocab.json, merges.txt, tokenizer_config.json and
+    chat_template.json.
+    """
     data = _train(lines)
-    first = dims.tokens.pad  # <|endoftext|> opens the block of special ids
+    first = dims.tokens.pad  # <|endoftext|> is the first special id
     specials = [(first + offset, name) for offset, name in enumerate(SPECIAL)]
     data["added_tokens"] = [
         {
@@ -86,7 +89,7 @@ def write_tokenizer(
     _write(folder / "vocab.json", vocab)
     lines = [" ".join(pair) for pair in merges]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines]) + "\n", "utf-8")
-    # listed in the model too, so that the library keeps the ids instead of counting on
+    # the model lists special tokens too; otherwise the library would assign its own ids
     data["model"]["vocab"] = {**vocab, **{name: token for token, name in specials}}
     _write(folder / "tokenizer.json", data)
     _write(folder / "tokenizer_config.json", _config(specials))

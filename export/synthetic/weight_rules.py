@@ -1,10 +1,10 @@
-"""What random weights must look like for a model to behave like a trained one.
+"""Rules for random weights with which a model behaves like a trained one.
 
-A rule per kind of tensor: a gain over 1 / sqrt(fan in), a mean, an own spread. They keep
-activations alive and finite through all layers at any depth and width, give logits that
-choose, attention that picks, gates that let through, mel in the range of log-mel, and a
-waveform of speaking loudness. Like real language models they put a few outlier channels
-into the residual stream: that is what breaks careless 16-bit or quantized arithmetic.
+Each kind of tensor has a rule: a gain over 1 / sqrt(fan in), or a mean and a standard
+deviation of its own. At any depth and width, activations neither vanish nor overflow, logits
+and attention are selective, gates are open, mel has the range of log-mel, and the waveform is
+as loud as speech. A few outlier channels run through the residual stream, as in real language
+models: they break careless 16-bit or quantized arithmetic.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from dataclasses import dataclass
 from omnijet.runtime.bundle.dims import ModelDims
 
 OUTLIER_GAIN = 30.0
-OUTLIER_NORM = 0.2  # norms tone the outlier channels down, as trained ones do
+OUTLIER_NORM = 0.2  # norms attenuate the outlier channels, as trained norms do
 OUTLIER_EVERY = 512  # channels per outlier
-MEL_MEAN = -4.0  # of natural-log mel, spec section 0
+MEL_MEAN = -4.0  # a typical mean of natural-log mel of speech
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one tensor is drawn: mean + spread * normal.
+    """The distribution of the values of one tensor: mean + std * normal.
 
-    `outliers` multiplies the rows (axis 0) of the outlier channels, or for a vector its
-    entries.
+    Attributes:
+        std: The standard deviation.
+        mean: The mean.
+        outliers: A factor for the rows (axis 0), or the entries of a vector, of the outlier
+            channels.
     """
 
     std: float
@@ -34,9 +37,9 @@ class Rule:
     outliers: float = 1.0
 
 
-# (pattern, gain): the first match wins; the spread is gain / sqrt(fan in).
+# (pattern, gain): the first match decides; the standard deviation is gain / sqrt(fan in)
 GAINS: tuple[tuple[str, float], ...] = (
-    # decoders: q and k pick keys; branches add less than the stream holds
+    # decoders: q and k make attention selective; branches add less than the residual stream holds
     (r"self_attn\.[qk]_proj\.weight$", 1.5),
     (r"self_attn\.(o_proj|out_proj)\.weight$", 0.6),
     (r"mlp\.(gate|up)_proj\.weight$", 1.4),
@@ -64,7 +67,7 @@ GAINS: tuple[tuple[str, float], ...] = (
     (r"bigvgan_model\.conv_post\.weight$", 0.035),
 )
 
-# (pattern, mean, spread): tensors with a spread of their own.
+# (pattern, mean, standard deviation), independent of fan in
 FIXED: tuple[tuple[str, float, float], ...] = (
     (r"embed_tokens\.weight$", 0.0, 0.6),
     (r"codec_embed\.weight$", 0.0, 1.0),
@@ -84,7 +87,7 @@ _RESIDUAL_READERS = re.compile(r"thinker\.model\.(layers\.\d+\..*layernorm|norm)
 
 
 def rule(key: str, shape: tuple[int, ...]) -> Rule:
-    """The rule of one checkpoint tensor."""
+    """Returns the rule for one tensor of a checkpoint."""
     for pattern, mean, std in FIXED:
         if re.search(pattern, key):
             reads = _RESIDUAL_READERS.search(key)
@@ -95,19 +98,19 @@ def rule(key: str, shape: tuple[int, ...]) -> Rule:
 
 
 def outlier_channels(hidden: int) -> list[int]:
-    """Channels of the Thinker's residual stream that run far beyond the others."""
+    """Lists the channels of the Thinker's residual stream that are far larger than the others."""
     count = max(1, hidden // OUTLIER_EVERY)
     return [(2 * index + 1) * hidden // (2 * count) for index in range(count)]
 
 
 def _fan_in(key: str, shape: tuple[int, ...]) -> float:
-    if ".ups." in key:  # transposed convolution: [in, out, kernel], strided output
+    if ".ups." in key:  # a transposed convolution, [in, out, kernel], with a strided output
         stride = max(1, shape[2] // 2)
         return shape[0] * shape[2] / stride
     return math.prod(shape[1:])
 
 
 def dit_frequencies(dims: ModelDims) -> list[float]:
-    """The DiT's rotary frequencies by formula; the checkpoint holds them in bfloat16."""
+    """Computes the DiT's rotary frequencies, which a checkpoint holds rounded to bfloat16."""
     half = dims.dit.head_dim // 2
     return [10_000.0 ** (-index / half) for index in range(half)]

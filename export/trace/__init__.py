@@ -1,1 +1,1 @@
-"""From a torch module to a canonical graph without weights."""
+"""Tracing: a torch module becomes a canonical ONNX graph without weights."""

@@ -1,7 +1,7 @@
-"""Graph passes between the traced graph and the canonical one.
+"""Graph passes that turn a traced graph into the canonical one.
 
-Each pass is one class with one promise. None of them reads a weight: initializers are
-shapes without values while the passes run.
+Each pass is one class with one promise. No pass reads a weight: initializers are shapes
+without values while the passes run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from omnijet.export.graphfile.constants import const_ints
 
 
 def canonicalize(model: ir.Model) -> ir.Model:
-    """The traced model as the canonical graph: smaller, nothing else changed."""
+    """Returns the model with the canonical graph, which is smaller and computes the same."""
     passes = ir.passes.Sequential(
         common.InlinePass(),
         SplitNotSequence(),
@@ -32,7 +32,7 @@ def canonicalize(model: ir.Model) -> ir.Model:
 
 
 class SplitNotSequence(ir.passes.InPlacePass):
-    """Promise: no sequences; SplitToSequence read by SequenceAt becomes one Split."""
+    """Replaces SplitToSequence and its SequenceAt nodes by one Split: no sequences remain."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
@@ -66,10 +66,10 @@ class SplitNotSequence(ir.passes.InPlacePass):
 
 
 class StaticReshape(ir.passes.InPlacePass):
-    """Promise: a reshape with one unknown length says -1 instead of computing it.
+    """Writes -1 for the one unknown length of a Reshape instead of computing it.
 
-    It saves a chain of Shape, Squeeze and Concat nodes per reshape, which a decode step
-    would pay for at every token.
+    Each Reshape loses a chain of Shape, Squeeze and Concat nodes, which a decode step would
+    run for every token.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -101,10 +101,10 @@ class StaticReshape(ir.passes.InPlacePass):
 
 
 class ScanBlocks(ir.passes.InPlacePass):
-    """Promise: an Attention of many query blocks over one set of keys (`ops.block_attention`)
-    becomes a Scan over the blocks around an Attention of equal batches.
+    """Turns `ops.block_attention` into a Scan over the query blocks around a valid Attention.
 
-    Keys and values are read from outside the loop.
+    The traced Attention has many query blocks but one set of keys, which ONNX does not
+    allow. In the loop body both batches are 1; keys and values come from outside the loop.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -121,7 +121,7 @@ class ScanBlocks(ir.passes.InPlacePass):
                 "Attention", [batch.outputs[0], keys, values], name=f"{node.name}_attention"
             )
             out = ir.node("Squeeze", [seen.outputs[0], axes.outputs[0]], name=f"{node.name}_out")
-            for inner in (axes, batch, seen, out):  # names are unique across graph and body
+            for inner in (axes, batch, seen, out):  # names must be unique across graph and body
                 inner.outputs[0].name = inner.name
             for inner in (batch, seen):
                 inner.outputs[0].type = own.type
@@ -148,7 +148,7 @@ class ScanBlocks(ir.passes.InPlacePass):
 
 
 class TrimOptionalOutputs(ir.passes.InPlacePass):
-    """Promise: no node lists trailing outputs that nobody reads.
+    """Removes trailing outputs of Attention that no node reads.
 
     Engine builders refuse an Attention that declares present-cache outputs.
     """

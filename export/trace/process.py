@@ -1,7 +1,7 @@
-"""Tracing in a process of its own: graph after graph, while the exporter writes weights.
+"""Traces graph after graph in a second process while the exporter writes weights.
 
-Tracing is Python and keeps one core busy for minutes at full size; writing weights is
-mostly waiting and copying. Side by side they take little more than the longer of the two.
+Tracing a full-size model keeps one core busy with Python for minutes; writing weights
+mostly waits and copies. In parallel, both take little longer than the slower one.
 """
 
 from __future__ import annotations
@@ -27,20 +27,26 @@ NO_FILE = "weights-are-not-written-yet"
 def traced_graphs(
     names: Sequence[str], dims: ModelDims, precision: Precision, folder: Path
 ) -> Iterator[Iterator[tuple[str, ir.Model]]]:
-    """Yields an iterator of (name, model), each as soon as it is traced.
+    """Yields an iterator over (name, model), which returns each graph as soon as it is traced.
 
-    Weights of the models are names, shapes and dtypes only. Models pass through files in
-    `folder`, which its owner removes. The process ends with the block, whatever happens.
+    The models' weights are names, shapes and dtypes only. Models pass through files in
+    `folder`, which the caller removes. The process ends with the block in any case.
+
+    Args:
+        names: The graphs to trace, in this order.
+        dims: The model's dimensions.
+        precision: The dtype of Thinker, Talker and encoders.
+        folder: A folder for temporary files.
     """
     job = {"names": list(names), "precision": precision, "folder": str(folder)}
-    # not multiprocessing: its new processes run the caller's script again
+    # multiprocessing would run the caller's script again in the new process
     process = subprocess.Popen(
         [sys.executable, "-m", "omnijet.export.trace.process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,  # Ctrl-C reaches the exporter alone, which ends this one
+        start_new_session=True,  # Ctrl-C reaches only the exporter, which kills this process
     )
     assert process.stdin is not None and process.stdout is not None
     try:
@@ -62,8 +68,8 @@ def _arriving(count: int, folder: Path, lines: IO[str]) -> Iterator[tuple[str, i
 
 
 def main() -> None:
-    """The process: a job as JSON on stdin, a line per finished graph on stdout."""
-    # the tracer's libraries take seconds to load and are needed here alone
+    """Runs the process: reads a job as JSON from stdin, prints the name of each traced graph."""
+    # the tracer's libraries take seconds to load, and only this process needs them
     from omnijet.export.modules.base import weight_sources
     from omnijet.export.modules.graph_modules import GRAPH_MODULES
     from omnijet.export.trace.tracer import trace
@@ -80,7 +86,7 @@ def main() -> None:
 
 
 def _drop_weights(model: ir.Model, names: Iterable[str]) -> None:
-    """Weights become references to a file that is not there: they can be saved unread."""
+    """Replaces weights by references to a missing file, so that no values are saved."""
     for name in names:
         value = model.graph.initializers[name]
         tensor = value.const_value

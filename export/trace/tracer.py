@@ -1,4 +1,4 @@
-"""From a graph module on the meta device to a canonical ONNX model without weights."""
+"""Traces a graph module on the meta device into a canonical ONNX model without weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TORCH_DTYPES: dict[DType, torch.dtype] = {
     "bool": torch.bool,
 }
 
-# Distinct sizes, so that no two symbols are taken for one; capacity exceeds rows.
+# Distinct sizes keep torch from merging two symbols; capacity must exceed rows.
 TRACE_SIZES: dict[str, int] = {
     "chunks": 3,
     "tokens": 37,
@@ -40,10 +40,10 @@ TRACE_SIZES: dict[str, int] = {
 
 
 def trace(module: nn.Module, contract: GraphContract) -> ir.Model:
-    """Traces `module` over the contract's symbols.
+    """Traces `module` with the contract's symbols as dynamic dimensions.
 
-    Nothing is computed and no weight is read: parameters stay on the meta device, and
-    the model's initializers are names and shapes only.
+    Nothing is computed and no weight is read: parameters stay on the meta device, and the
+    model's initializers are names and shapes only.
     """
     feeds = tuple(_meta(spec) for spec in contract.inputs)
     with warnings.catch_warnings():
@@ -82,7 +82,7 @@ def _meta(spec: TensorSpec) -> Tensor:
 
 
 def _dynamic_shapes(module: nn.Module, contract: GraphContract) -> dict[str, Any]:
-    """The contract's symbols per argument of `forward`; a variadic one takes the rest."""
+    """Maps arguments of `forward` to dynamic axes; a variadic one takes the remaining inputs."""
     dims: dict[str, Any] = {symbol: torch.export.Dim(symbol, min=1) for symbol in contract.symbols}
     specs = [_dynamic_axes(spec, dims) for spec in contract.inputs]
     shapes: dict[str, Any] = {}
@@ -106,7 +106,7 @@ def _dynamic_axes(spec: TensorSpec, dims: Mapping[str, Any]) -> dict[int, Any]:
 
 
 def _declare(values: Any, specs: tuple[TensorSpec, ...]) -> None:
-    """Writes the contract's axis names over the tracer's, after checking what is static."""
+    """Replaces the tracer's axis names by the contract's, after checking the static axes."""
     assert len(values) == len(specs)
     for value, spec in zip(values, specs, strict=True):
         assert value.name == spec.name, (value.name, spec.name)

@@ -1,1 +1,1 @@
-"""A graph's weights and the bundle's tables, streamed from the checkpoint."""
+"""Weight files and tables of a bundle, streamed from the checkpoint."""

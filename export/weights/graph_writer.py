@@ -1,4 +1,4 @@
-"""One graph of a bundle: traced, filled with weights, saved, checked against its contract."""
+"""Fills a traced graph with weights, saves it and checks it against its contract."""
 
 from __future__ import annotations
 
@@ -26,13 +26,22 @@ def write_graph(
     progress: Callable[[int], None],
     packed: PackedPlan | None = None,
 ) -> GraphEntry:
-    """Writes `folder/graphs/NAME.onnx` and its weights beside it.
+    """Writes `folder/graphs/NAME.onnx` and its weight file beside it.
 
     Args:
-        model: traced, without weights.
-        sources: where each weight comes from.
-        progress: told the bytes written.
-        packed: weights that the checkpoint holds packed, carried as they are.
+        model: The traced graph, without weights.
+        sources: Weight name -> its source in the checkpoint.
+        contract: The contract of the graph.
+        reader: The checkpoint.
+        folder: The bundle.
+        progress: Receives the number of bytes of each written tensor.
+        packed: The weights that the checkpoint stores packed; their numbers are kept.
+
+    Returns:
+        The manifest's entry for the graph.
+
+    Raises:
+        OmnijetError: A weight does not fit f16, or the saved graph breaks its contract.
     """
     graphs = folder / "graphs"
     graphs.mkdir(exist_ok=True)
@@ -43,7 +52,7 @@ def write_graph(
 
 
 def weight_bytes(module: nn.Module, packed: PackedPlan | None = None) -> int:
-    """Bytes of a graph's weights; `packed` are those that are written packed."""
+    """Returns the size of a graph's weights in bytes; `packed` holds those written packed."""
     total = 0
     for name in weight_sources(module):
         value = module.get_parameter(name)

@@ -1,5 +1,4 @@
-"""Packed weights in a traced graph: an initializer of floats becomes DequantizeLinear over the
-checkpoint's numbers."""
+"""Replaces float weights of a traced graph by DequantizeLinear over the checkpoint's numbers."""
 
 from __future__ import annotations
 
@@ -10,14 +9,18 @@ from omnijet.export.weights.weight_file import ByteRuns
 
 
 def carry_packed(model: ir.Model, plan: PackedPlan) -> dict[str, ByteRuns]:
-    """Puts DequantizeLinear behind every planned weight, in place.
+    """Puts DequantizeLinear behind every packed weight, in place.
 
-    A weight keeps its name. Where the checkpoint sorts input features by group, the
-    activation is gathered in that order: exact, as a product does not ask for the order of its
-    terms. A weight whose projections sort differently becomes one product for each order.
+    A weight keeps its name. Where the checkpoint sorts input features by group, a Gather
+    sorts the activation in the same way; the product is unchanged, as only the order of its
+    terms differs. A weight whose projections sort differently becomes one product per order.
+
+    Args:
+        model: The traced graph.
+        plan: The packed weights by name.
 
     Returns:
-        Where the new initializers come from, by name.
+        New initializer -> the source of its values.
     """
     sources: dict[str, ByteRuns] = {}
     for name, parts in plan.items():
@@ -51,7 +54,7 @@ def _add(
     dtype: ir.DataType,
     activation: ir.Value,
 ) -> dict[str, ByteRuns]:
-    """Appends the nodes of one product; its initializers are named, their values are to come."""
+    """Appends the nodes of one product and registers its initializers, still without values."""
     scale, zero = f"{name}.scale", f"{name}.zero"
     sources: dict[str, ByteRuns] = {name: Numbers(part), scale: Scales(part, dtype)}
     blocks = (part.groups, part.outputs)

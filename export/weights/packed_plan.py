@@ -1,4 +1,4 @@
-"""Which weights of the graphs a checkpoint holds packed, found and checked before any work."""
+"""Finds the weights that a checkpoint stores packed and checks them before anything is written."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ _LISTED = 8
 def packed_plan(
     checkpoint: Checkpoint, sources: Mapping[str, Mapping[str, Source]]
 ) -> dict[str, PackedPlan]:
-    """The packed weights of each graph.
+    """Returns the packed weights of each graph.
+
+    Reads the zero points and group indices of all packed layers, about a thousandth of the
+    checkpoint.
 
     Args:
-        sources: graph -> weight -> where its value comes from.
-
-    Reads zero points and group indices of all of them, a thousandth of the checkpoint.
+        checkpoint: The checkpoint.
+        sources: Graph -> weight -> its source in the checkpoint.
 
     Raises:
-        OmnijetError: lists every layer whose values cannot be carried over exactly.
+        OmnijetError: Lists the layers whose values cannot be kept exactly.
     """
     if checkpoint.packing is None:
         return {graph: {} for graph in sources}
@@ -49,6 +51,8 @@ def packed_plan(
 
 
 class _Planner:
+    """Plans the packed weights of one graph after the other and collects faults."""
+
     def __init__(self, checkpoint: Checkpoint, packing: Packing) -> None:
         self.checkpoint = checkpoint
         self.packing = packing
@@ -69,7 +73,7 @@ class _Planner:
         return plan
 
     def parts(self, names: Sequence[str], source: Source) -> tuple[PackedWeight, ...]:
-        """The weight, in as few parts as have input features in one order."""
+        """Splits a weight into parts with one order of input features each, as few as possible."""
         inputs = source.shapes[0][1]
         symmetric = all([self._symmetric(name) for name in names])
         orders = [self._order(name, inputs) for name in names]
@@ -90,11 +94,12 @@ class _Planner:
         return tuple(parts)
 
     def _symmetric(self, name: str) -> bool:
-        """Whether all zero points are the middle; records a fault if one cannot be told."""
+        """Whether all zero points are the middle of the range; records a fault if some are lost."""
         packing = self.packing
         most = 2**packing.bits - 1
         if packing.zeros_less_one and not packing.borrows:
-            # AutoGPTQ wraps it to 0, its readers to 16, and the writer spoilt its neighbours
+            # a zero point of 0, stored less one, is lost: AutoGPTQ reads it as 0, other readers
+            # as 16, and its writer damaged the neighbouring numbers
             stored = unpack_columns(stored_zeros(self.checkpoint, name), packing.bits)
             if (stored == most).any():
                 count = int((stored == most).sum())
@@ -103,7 +108,7 @@ class _Planner:
         return bool((zeros == (most + 1) // 2).all())
 
     def _order(self, name: str, inputs: int) -> npt.NDArray[np.int32] | None:
-        """The input features sorted by group; None if they are sorted."""
+        """Returns the input features sorted by group, or None if they are stored in this order."""
         key = f"{name}.g_idx"
         if key not in self.stored:
             return None
@@ -115,7 +120,7 @@ class _Planner:
         return None if np.array_equal(group_of, wanted) else order
 
     def _check_spare_bias(self, name: str) -> None:
-        """A bias that the model does not have is written by some packers, as zeros."""
+        """Checks that a bias unknown to the model is zero: some packers write such biases."""
         key = f"{name}.bias"
         if key in self.stored and key not in self.layout:
             values = self.checkpoint.tensor(key)

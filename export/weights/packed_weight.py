@@ -1,5 +1,7 @@
-"""Weights that a checkpoint holds packed, read for the graph: their numbers, scales and zero
-points as they are, only laid out as ONNX wants them."""
+"""Packed weights of a checkpoint in the layout of ONNX.
+
+Numbers, scales and zero points keep their values; only their layout changes.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,22 @@ from omnijet.export.weights.packed_words import (
 from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw_bytes
 
 ByteRun = tuple[int, npt.NDArray[Any]]
-"""(offset in the tensor, bytes)."""
+"""One contiguous piece of a tensor: (offset in bytes, data)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedWeight:
-    """Packed projections of one activation, side by side: a weight [inputs, outputs].
+    """Packed projections that read one activation, side by side: a weight [inputs, outputs].
 
     Attributes:
-        names: of the projections in the checkpoint, without ".qweight".
-        symmetric: every zero point is the middle: the numbers become signed and need none.
-        order: i32[inputs], the input features sorted by group, in which the rows are written;
-            None if they are sorted as they are.
+        names: The projections' names in the checkpoint, without ".qweight".
+        widths: The output features of each projection.
+        inputs: The number of input features.
+        packing: How the checkpoint packs its layers.
+        symmetric: Whether every zero point is the middle of the range. The numbers become
+            signed then and need no zero points.
+        order: i32[inputs], the input features sorted by group: the order in which rows are
+            written; None if the checkpoint stores them in this order.
     """
 
     names: tuple[str, ...]
@@ -56,7 +62,7 @@ class PackedWeight:
 
     @property
     def dtype(self) -> ir.DataType:
-        """Of numbers and zero points."""
+        """Returns the dtype of numbers and zero points."""
         name = f"{'INT' if self.symmetric else 'UINT'}{self.packing.bits}"
         return ir.DataType[name]
 
@@ -64,19 +70,19 @@ class PackedWeight:
         return numbers * self.packing.bits // 8
 
     def nbytes(self, scale_bytes: int) -> int:
-        """Of all its tensors, about."""
+        """Returns the approximate size of all its tensors in bytes."""
         rows = self.inputs + (0 if self.symmetric else self.groups)
         return rows * self.row_bytes(self.outputs) + self.groups * self.outputs * scale_bytes
 
 
 PackedPlan = Mapping[str, tuple[PackedWeight, ...]]
-"""Packed weights of a graph by name. One has several parts if its projections sort their input
-features differently."""
+"""The packed weights of a graph by name. A weight has several parts if its projections sort their
+input features differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The numbers [inputs, outputs] of a weight, streamed row block by row block."""
+    """The numbers [inputs, outputs] of a weight, streamed in blocks of rows."""
 
     weight: PackedWeight
 
@@ -98,9 +104,9 @@ class Numbers:
             column += width
 
     def _blocks(self, reader: RowReader, name: str, width: int) -> Iterator[tuple[int, Bytes]]:
-        """(first input feature, bytes of the features' rows)."""
+        """Yields (first input feature, bytes of the features' rows)."""
         packing, bits = self.weight.packing, self.weight.packing.bits
-        features = packing.per_word if packing.method == "gptq" else 1  # of a stored row
+        features = packing.per_word if packing.method == "gptq" else 1  # per stored row
         rows = self.weight.inputs // features
         step = max(1, BLOCK_BYTES // (4 * width * features))
         for start in range(0, rows, step):
@@ -115,8 +121,10 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """The scales [groups, outputs] of a weight, in the activations' dtype: those of f16 lose three
-    bits in bf16, 0.2 % where rounding to 4 bits has cost 10."""
+    """The scales [groups, outputs] of a weight, in the activations' dtype.
+
+    f16 scales lose three bits in bf16: an error of 0.2 %, where rounding to 4 bits costs 10 %.
+    """
 
     weight: PackedWeight
     dtype: ir.DataType
@@ -142,17 +150,17 @@ class Zeros:
 
 
 def signed(data: Bytes, bits: int) -> Bytes:
-    """Packed numbers less the middle of their range, in two's complement."""
+    """Subtracts the middle of the range from packed numbers; the result is in two's complement."""
     return data ^ np.uint8(0x80 if bits == 8 else 0x88)
 
 
 def stored_zeros(reader: RowReader, name: str) -> Words:
-    """The zero points of a projection as stored."""
+    """Reads the zero points of a projection as stored."""
     return as_words(reader.tensor(f"{name}.qzeros"))
 
 
 def zero_points(reader: RowReader, name: str, packing: Packing) -> Bytes:
-    """u8[groups, outputs]."""
+    """Reads the zero points of a projection, u8[groups, outputs]."""
     words = stored_zeros(reader, name)
     if packing.method == "awq":
         words = plain_order(words)
@@ -162,5 +170,8 @@ def zero_points(reader: RowReader, name: str, packing: Packing) -> Bytes:
 
 
 def word_of_ones(packing: Packing) -> np.uint32:
-    """A word of ones. Adding it to a word undoes what taking it away did, borrows included."""
+    """Returns a word in which every number is 1.
+
+    Adding it to a word undoes its subtraction, borrows included.
+    """
     return np.uint32(0x01010101 if packing.bits == 8 else 0x11111111)

@@ -1,7 +1,7 @@
-"""What is constant in the DiT, computed once at export: tables the runtime maps.
+"""Computes the constant parts of the DiT at export, as tables that the runtime maps.
 
 Source: `Qwen2_5OmniToken2WavDiTModel` of transformers 4.57.6. The input projection reads
-[noisy mel | speaker embedding | code embedding | speaker condition]; only the first part
+[noisy mel | speaker embedding | code embedding | speaker condition]; only the noisy mel
 changes while the equation is solved.
 """
 
@@ -23,7 +23,7 @@ from omnijet.export.modules.ecapa import Ecapa
 from omnijet.runtime.bundle.dims import DitDims, ModelDims
 from omnijet.runtime.speech.solver import evaluation_times
 
-TIME_WIDTH = 256  # of the sinusoids that the time MLP reads
+TIME_WIDTH = 256  # width of the sinusoids that the time MLP reads
 TIME_SCALE = 1000.0
 MAX_PERIOD = 10_000.0
 
@@ -31,16 +31,23 @@ MAX_PERIOD = 10_000.0
 def speech_tables(
     dims: ModelDims, weights: TensorReader, voices: Mapping[str, Voice]
 ) -> dict[str, npt.NDArray[Any]]:
-    """All tables by name.
+    """Computes all speech tables.
+
+    Args:
+        dims: The model's dimensions.
+        weights: The checkpoint.
+        voices: The speakers by name.
 
     Returns:
-        dit_codec: f32[codec rows, hidden], the projection's share of each codec token.
-        voice_NAME, no_voice: f32[hidden], its share of a speaker (bias included); no_voice
-            is the unconditional branch of guidance.
-        dit_times: f32[points], the times the tables below are for.
-        dit_modulation: f32[points, layers, 6, hidden], AdaLN vectors of every layer.
-        dit_modulation_out: f32[points, 2, hidden], those of the last norm.
-        dit_inv_freq: f32[head_dim / 2], as the checkpoint has them.
+        The tables by name:
+
+        - dit_codec: f32[codec rows, hidden], each codec token's share of the projection.
+        - voice_NAME: f32[hidden], a speaker's share of the projection, bias included.
+        - no_voice: f32[hidden], the same for the unconditional branch of guidance.
+        - dit_times: f32[points], the times at which the solver evaluates the DiT.
+        - dit_modulation: f32[points, layers, 6, hidden], AdaLN vectors of every layer.
+        - dit_modulation_out: f32[points, 2, hidden], AdaLN vectors of the last norm.
+        - dit_inv_freq: f32[head_dim / 2], rotary frequencies as stored in the checkpoint.
     """
     dit = dims.dit
     projection = _Projection(dit, weights)
@@ -72,7 +79,7 @@ class _Projection:
         _, self.embed, self.codec, self.cond = torch.split(weight, widths, dim=1)
 
     def speaker(self, embed: Tensor, cond: Tensor) -> Tensor:
-        """embed f32[1, 128], cond f32[1, 192] -> f32[hidden]."""
+        """Projects embed f32[1, 128] and cond f32[1, 192] to f32[hidden]."""
         share = linear(embed, self.embed) + linear(cond, self.cond) + self.bias
         return share[0]
 
@@ -92,7 +99,7 @@ def _modulation(dims: DitDims, weights: TensorReader, times: Tensor) -> tuple[Te
 
 
 def _waves(times: Tensor) -> Tensor:
-    """Sinusoids of a time in [0, 1]: f32[points, 256]."""
+    """Computes the sinusoids of times in [0, 1]: f32[points, 256]."""
     half = TIME_WIDTH // 2
     step = math.log(MAX_PERIOD) / (half - 1)
     rates = torch.exp(torch.arange(half).float() * -step)
@@ -101,6 +108,8 @@ def _waves(times: Tensor) -> Tensor:
 
 
 def _inv_freq(weights: TensorReader) -> Tensor:
-    """Of the checkpoint, never of the formula: the published values are rounded to
-    bfloat16, and at frame 127 the two differ by 5e-2 in cos."""
+    """Reads the rotary frequencies, which are not recomputed by formula.
+
+    The published values are rounded to bfloat16; at frame 127 the difference is 5e-2 in cos.
+    """
     return weights.tensor(f"{KEY}.rotary_embed.inv_freq").float()

@@ -1,4 +1,4 @@
-"""Tables of a bundle: `.npy` files that the runtime maps instead of loading."""
+"""Writes the tables of a bundle: `.npy` files that the runtime maps instead of loading."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from omnijet.runtime.bundle.manifest import TableEntry
 def write_embedding(
     reader: RowReader, key: str, shape: tuple[int, int], precision: Precision, path: Path
 ) -> TableEntry:
-    """Streams an embedding table into `path`, row block by row block; one of bf16 as its bits."""
+    """Streams an embedding table into `path` in blocks of rows; bf16 is stored as its bits."""
     dtype = NUMPY_DTYPES[precision]
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     block = max(1, BLOCK_BYTES // (4 * shape[1]))

@@ -1,7 +1,7 @@
-"""A graph's weight file, streamed from the checkpoint.
+"""Streams a graph's weights from the checkpoint into its weight file.
 
-Memory does not grow with the checkpoint: a tensor is read in row blocks, converted,
-transposed if its graph wants [in, out], and written in place with `pwrite`.
+Memory use does not grow with the checkpoint: a tensor is read in blocks of rows, converted,
+transposed if the graph needs [in, out], and written in place with `pwrite`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class RowReader(Protocol):
 
 
 class ByteRuns(Protocol):
-    """A tensor that comes as runs of bytes, in any order."""
+    """A tensor whose bytes arrive as contiguous pieces, in any order."""
 
     @property
     def parameters(self) -> int: ...
 
     def runs(self, reader: RowReader) -> Iterator[tuple[int, Array]]:
-        """Yields (offset in the tensor, data)."""
+        """Yields (offset in the tensor in bytes, data)."""
 
 
 def write_weights(
@@ -57,14 +57,22 @@ def write_weights(
     file_name: str,
     progress: Callable[[int], None],
 ) -> int:
-    """Fills the model's initializers: writes `folder/file_name` and points the graph at it.
+    """Writes `folder/file_name` and makes the model's initializers refer to it.
 
     Args:
-        sources: initializer name -> where its value comes from.
-        progress: told the bytes written.
+        model: The graph; its initializers have names, shapes and dtypes.
+        sources: Initializer name -> the source of its value. Initializers without a source
+            are constants of the trace.
+        reader: The checkpoint.
+        folder: The folder of the graph.
+        file_name: The name of the weight file.
+        progress: Receives the number of bytes of each written tensor.
 
     Returns:
         The number of parameters.
+
+    Raises:
+        OmnijetError: A finite value does not fit f16.
     """
     parameters = 0
     offset = 0
@@ -129,7 +137,7 @@ def _write_source(
             elif stop - start == shape[1]:
                 _write(descriptor, offset, part.t().contiguous())
             else:
-                # A column band of [in, out]: one short run per input feature.
+                # a band of columns of [in, out]: one short write per input feature
                 band = raw_bytes(part.t()).reshape(width, -1)
                 for row in range(width):
                     pwrite(descriptor, band[row], offset + (row * shape[1] + at) * itemsize)
@@ -141,22 +149,22 @@ def _write(descriptor: int, offset: int, value: Tensor) -> None:
 
 
 def raw_bytes(value: Tensor) -> Array:
-    """The bytes, u8[...]: numpy knows no bf16."""
+    """Returns the bytes of a tensor as u8[...], because numpy has no bf16."""
     result: Array = value.contiguous().reshape(-1).view(torch.uint8).numpy()
     return result
 
 
 def convert(value: Tensor, dtype: ir.DataType, name: str) -> Tensor:
-    """The value in a graph's dtype, rounded to nearest, ties to even.
+    """Converts a value to a graph's dtype, rounding to nearest, ties to even.
 
     Raises:
-        OmnijetError: a finite value does not fit f16.
+        OmnijetError: A finite value does not fit f16.
     """
     wanted = TORCH_OF_IR[dtype]
     if value.dtype == wanted:
         return value
     result = value.to(wanted)
-    # One reduction instead of isfinite over every value; NaN fails the comparison too.
+    # one reduction is cheaper than isfinite over every value; NaN fails the comparison too
     if wanted is torch.float16 and not bool(result.abs().max() <= F16_MAX):
         raise OmnijetError(
             "a weight does not fit f16",

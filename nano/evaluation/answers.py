@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from omnijet.nano.evaluation.heldout import HeldOutItem
 from omnijet.nano.evaluation.scores import Score, exact_match
-from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
+from omnijet.runtime.prompt.messages import Message
+from omnijet.runtime.talk.model import Model
 
 Progress = Callable[[str, int, int], None]
 """Told (what, items done, items in all)."""
@@ -31,22 +32,30 @@ class Failure:
     got: str
 
 
-class ShuffledTime(Omni):
-    """The same model with the time ids of a clip's rows dealt out at random: what it then
-    still knows of a clip, it does not know from TMRoPE."""
+class ShuffledTime(Model):
+    """The same model with the time ids of a clip's rows dealt out at random.
 
-    def positions(self, prompt: Prompt, ids: Array) -> tuple[Array, int]:
-        positions, delta = super().positions(prompt, ids)
-        tokens = self.dims.tokens
+    What it still knows of a clip then, it does not know from TMRoPE.
+    """
+
+    def prompt(self, messages: Sequence[Message], *, use_audio_in_video: bool = True) -> Prompt:
+        """Lays a conversation out and shuffles its clips."""
+        prompt = super().prompt(messages, use_audio_in_video=use_audio_in_video)
+        tokens, ids, positions = self.dims.tokens, prompt.input_ids, prompt.positions
         # a question said beside the clip keeps its place
         inside = np.cumsum(ids == tokens.vision_bos) > np.cumsum(ids == tokens.vision_eos)
         rows = np.flatnonzero(inside & np.isin(ids, (tokens.audio, tokens.video)))
         # an order of its own for every clip: under a common one, clips of the same length
         # would stand and fall together, and the interval would say too little
-        seed = zlib.crc32(b"".join(clip.patches.tobytes() for clip in prompt.videos))
+        patches = [clip.content for clip in prompt.videos if clip.content is not None]
+        seed = zlib.crc32(b"".join(content.tobytes() for content in patches))
         shuffled = positions.copy()
         shuffled[0, rows] = positions[0, np.random.default_rng(seed).permutation(rows)]
-        return shuffled, delta
+        segments = tuple(
+            replace(segment, positions=shuffled[:, segment.row : segment.row + segment.ids.size])
+            for segment in prompt.segments
+        )
+        return replace(prompt, segments=segments)
 
 
 def answer_scores(
@@ -90,6 +99,7 @@ def right_answers(
                 if those:
                     rows[f"hear, {name} manners"] = those
         if skill == "watch":
-            shuffled = ShuffledTime(omni.bundle, omni.backend, omni.context_limit)
+            model = omni.model
+            shuffled = Omni(ShuffledTime(model.bundle, model.backend, model.context_limit))
             rows[SHUFFLED] = ask(SHUFFLED, shuffled, asked)
     return rows, [failure for failure in failures if failure.row != SHUFFLED]

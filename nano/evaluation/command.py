@@ -73,7 +73,7 @@ def run(args: Namespace) -> int:
 
 def _warn_if_not_nano(omni: Omni) -> None:
     """A checkpoint that was trained on this world has a token for each of its words."""
-    split = [word for word in WORDS if len(omni.tokenizer.encode(f" {word}")) > 1]
+    split = [word for word in WORDS if len(omni.model.tokenizer.encode(f" {word}")) > 1]
     if split:
         print(
             f"omnijet: this bundle is no Omnijet-nano: its tokenizer splits {len(split)} of the "

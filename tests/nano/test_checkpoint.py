@@ -74,8 +74,8 @@ def test_the_same_right_answer_here_and_in_transformers(
 ) -> None:
     messages = messages_of(question)
     prompt = build_prompt(
-        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
-        use_audio_in_video=True, chat_template=omni.chat_template,
+        parse_messages(messages), omni.model.tokenizer, omni.model.dims.tokens, omni.model.preprocessing,
+        use_audio_in_video=True, chat_template=omni.model.chat_template,
     )  # fmt: skip
     ours = omni.generate(messages, voice=question.voice, greedy=True, seed=3, max_codes=300)
     theirs = reference_reply(

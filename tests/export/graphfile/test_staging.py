@@ -46,7 +46,7 @@ def test_engines_that_go_are_told(
     assert not caplog.messages
     with staged_folder(target, replace=True) as folder:
         (folder / "new").write_text("new")
-    assert [message.split(" went")[0] for message in caplog.messages] == ["2 engines"] * (built > 0)
+    assert [message.split(" were")[0] for message in caplog.messages] == ["2 engines"] * (built > 0)
 
 
 def test_an_existing_target_survives_unless_replaced(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
-from omnijet.runtime.prompt.media_rows import media_rows
 from omnijet.runtime.prompt.messages import parse_messages
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.options import Options
+from omnijet.runtime.talk.turn import Turn
 from tests.export.packer import Recipe, pack_checkpoint
 from tests.prompts import Messages, picture, sound, text, user
 from tests.reference import load_reference, model_inputs, reference_reply
@@ -90,17 +90,16 @@ def trace_from(bundle: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def prompt_of(omni: Omni, messages: Messages) -> Prompt:
-    return omni.prompt(parse_messages(messages))
+    return omni.model.prompt(parse_messages(messages))
 
 
 def logits_of(omni: Omni, prompt: Prompt) -> Array:
     ids = prompt.input_ids
-    embeds = omni.turn(Options.of(), Clock())._embed(
-        ids, media_rows(prompt, omni.dims), 0, ids.size
-    )
-    positions, delta = omni.positions(prompt, ids)
-    context = omni.thinker.decoder.start(ids.size)
-    logits: Array = omni.thinker.prefill(context, embeds, positions, delta).logits
+    embeds = omni.model.embed(prompt, 0, ids.size, Clock())
+    context = omni.model.thinker.decoder.start(ids.size)
+    logits: Array = omni.model.thinker.prefill(
+        context, embeds, prompt.positions, prompt.delta
+    ).logits
     return logits
 
 

@@ -142,14 +142,14 @@ def test_a_right_answer_counts(
 
 def laid_out(omni: Omni, messages: Any) -> Prompt:
     return build_prompt(
-        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
-        use_audio_in_video=True, chat_template=omni.chat_template,
+        parse_messages(messages), omni.model.tokenizer, omni.model.dims.tokens, omni.model.preprocessing,
+        use_audio_in_video=True, chat_template=omni.model.chat_template,
     )  # fmt: skip
 
 
 def test_only_a_clips_time_ids_are_shuffled(omni: Omni, small: Path, tmp_path: Path) -> None:
-    shuffled = ShuffledTime(omni.bundle, omni.backend)
-    tokens = omni.dims.tokens
+    shuffled = ShuffledTime(omni.bundle, omni.model.backend)
+    tokens = omni.model.dims.tokens
     with open_set(small) as asked:
         watch = next(item for item in asked if item.skill == "watch")
         prompt = laid_out(omni, watch.messages)
