@@ -1,4 +1,4 @@
-"""Bad input: a clear error, exit code 2, and nothing lost."""
+"""Bad input gives a clear error and exit code 2, and destroys nothing."""
 
 from __future__ import annotations
 

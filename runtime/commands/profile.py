@@ -62,7 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="instead of measuring: what changed from A to B; exit code 1 if it got worse",
     )  # fmt: skip
     parser.add_argument(
-        "--tolerance", type=_share, default=TOLERANCE, metavar="X", help="relative; 0.1 is 10 percent"
+        "--tolerance", type=_share, default=TOLERANCE, metavar="X", help="0.1 is 10 percent"
     )
     add_backend(parser)
     add_format(parser)
@@ -72,7 +72,9 @@ def run(args: Namespace) -> int:
     """Prints tables or one JSON object. The exit code is 1 if a comparison finds a regression."""
     if (args.bundle is None) == (args.compare is None):
         raise OmnijetError(
-            "there is nothing to profile" if args.bundle is None else "a bundle and --compare exclude each other",
+            "there is nothing to profile"
+            if args.bundle is None
+            else "a bundle and --compare exclude each other",
             expected="a bundle to measure, or --compare A.json B.json",
             fix="omnijet profile BUNDLE --out FOLDER",
         )

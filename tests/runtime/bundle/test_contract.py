@@ -1,4 +1,4 @@
-"""The contract: derived facts, and a drifted graph file refused."""
+"""The contract: what is derived from it, and graph files that differ from it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_undeclared_axis_is_refused() -> None:
 
 
 def small_graph(path: Path, outputs: list[onnx.ValueInfoProto]) -> None:
-    """mel [1, 80, frames] -> wave, by a graph that only has the right boundary."""
+    """Returns a graph from mel [1, 80, frames] to wave that has the right boundary alone."""
     mel = helper.make_tensor_value_info("mel", TensorProto.FLOAT, [1, 80, "frames"])
     nodes = [helper.make_node("Identity", ["mel"], [outputs[0].name])]
     graph = helper.make_graph(nodes, "vocoder", [mel], outputs)

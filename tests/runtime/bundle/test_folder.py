@@ -1,4 +1,4 @@
-"""A bundle's manifest: round trip, and every way it can be damaged."""
+"""A bundle's manifest: the round trip, and every way to damage it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PREPROCESSOR = Preprocessing.from_preprocessor_config(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A bundle of toy files: everything about it is real but the graphs."""
+    """A bundle of toy files: everything in it is real but the graphs."""
     folder = tmp_path / "bundle"
     (folder / "graphs").mkdir(parents=True)
     (folder / "tables").mkdir()
@@ -119,7 +119,7 @@ def test_a_foreign_manifest_is_refused(folder: Path, changes: dict, said: str) -
 
 
 def damage(folder: Path, path: str, value: object) -> None:
-    """Sets one place of the manifest, `a/b/c`; None of an entry's own removes it."""
+    """Sets the place `a|b|c` of the manifest; the value `...` removes it."""
     data = json.loads((folder / FILE_NAME).read_text())
     *way, last = path.split("|")
     place = data

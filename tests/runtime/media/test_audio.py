@@ -23,7 +23,7 @@ PREPROCESSING = Preprocessing.from_preprocessor_config(
 
 
 def speech_like(samples: int, rate: int = 16_000) -> Array:
-    """Harmonics under a slow envelope, over noise."""
+    """Returns harmonics with a slow envelope and noise."""
     rng = np.random.default_rng(samples)
     seconds = np.arange(samples) / rate
     tones = sum(np.sin(2 * np.pi * 140 * k * seconds + k) / k for k in range(1, 20))
@@ -33,7 +33,7 @@ def speech_like(samples: int, rate: int = 16_000) -> Array:
 
 
 def reference(samples: Array, seconds: int) -> Array:
-    """The frames that the reference keeps, of a sound padded to so many seconds."""
+    """Returns the frames that the reference keeps of a sound padded to `seconds`."""
     extractor = WhisperFeatureExtractor(feature_size=128, chunk_length=seconds)
     made = extractor(samples, sampling_rate=16_000, return_attention_mask=True, return_tensors="np")
     kept: Array = made["input_features"][0][:, made["attention_mask"][0] == 1]

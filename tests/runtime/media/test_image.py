@@ -24,7 +24,7 @@ SIZES = json.loads((GOLDEN / "misc.json").read_text())["smart_resize"]
 
 
 def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Gradients with noise: nothing flat, nothing symmetric."""
+    """Returns gradients with noise: nothing is flat and nothing is symmetric."""
     rng = np.random.default_rng(width * height)
     ramp = np.add.outer(np.arange(height) * 3, np.arange(width) * 2)[..., None] % 256
     pixels = (ramp * [0.8, 0.5, 0.3, 1.0] + rng.integers(0, 60, (height, width, 4))) % 256

@@ -29,7 +29,7 @@ PREPROCESSING = Preprocessing.from_preprocessor_config(
 
 
 def shown(frames: npt.NDArray[np.uint8]) -> list[int]:
-    """Which frames of `write_clip` these are."""
+    """Returns the numbers that these frames have in `write_clip`."""
     corner = frames[:, 3 * frames.shape[1] // 4, 3 * frames.shape[2] // 4]
     return [round(float(value)) for value in corner.mean(axis=1) / 5]
 

@@ -1,4 +1,4 @@
-"""Speech on disk."""
+"""Speech is written completely or not at all."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def random_mels(lengths: list[int]) -> list[Array]:
 
 
 def encode(feeds: dict[str, Array]) -> Array:
-    """A stand-in for the graph that keeps track of rows: features f32[tokens, n_mels].
+    """Stands in for the graph and keeps track of rows: features f32[tokens, n_mels].
 
     Each position averages its two mel frames (real ones only), each token its positions.
     """
@@ -62,7 +62,7 @@ def test_golden_lengths(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_pooling_matches_the_reference(seed: int) -> None:
-    """Chunking, masks and per-sound pooling of the reference encoder, layers left out."""
+    """Chunks, masks and pooling equal those of the reference encoder without its layers."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(seed)
     lengths = rng.integers(3, 900, size=rng.integers(1, 5)).tolist()

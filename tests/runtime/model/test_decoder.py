@@ -14,7 +14,7 @@ from omnijet.runtime.omni import Omni
 
 @pytest.fixture
 def make(omni: Omni, monkeypatch: pytest.MonkeyPatch):
-    """Decoders over the nano Thinker with chosen chunk, bucket and limit."""
+    """Makes decoders over the nano Thinker with given chunk, bucket and limit."""
 
     def made(chunk: int = 512, bucket: int = 256, limit: int = 1000) -> Decoder:
         monkeypatch.setattr(module, "PREFILL_ROWS", chunk)
@@ -34,7 +34,7 @@ def positions(rows: int) -> Array:
 
 
 def run(decoder: Decoder, prompt: int, steps: int) -> tuple[list[Array], Context]:
-    """Logits after the prefill and after each step."""
+    """Returns the logits after the prefill and after each step."""
     rows = embeds(decoder, prompt + steps)
     context = decoder.start(prompt)
     logits = [decoder.prefill(context, rows[:prompt], positions(prompt)).logits.copy()]
@@ -64,7 +64,7 @@ def test_hidden_states_come_for_every_prompt_row(make) -> None:
 
 
 def test_a_step_allocates_no_cache(make) -> None:
-    """The arrays that the graph reads are those that it wrote."""
+    """The graph reads the arrays that it wrote."""
     decoder = make()
     context = decoder.start(10)
     before = {name: array.ctypes.data for name, array in context.state.arrays.items()}
@@ -78,7 +78,7 @@ def test_a_step_allocates_no_cache(make) -> None:
 
 
 def test_steps_after_a_rewind_see_nothing_of_what_was_forgotten(make) -> None:
-    """In the buffers of the steps before it."""
+    """The step reuses the buffers of the steps before it."""
     decoder = make()
     rows = embeds(decoder, 40)
     _, context = run(decoder, 20, 10)

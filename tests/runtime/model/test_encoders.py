@@ -44,7 +44,7 @@ def test_a_large_picture_needs_no_quadratic_memory(nano: tuple[Path, Path]) -> N
 
 
 def test_a_long_sound_goes_in_batches(omni: Omni, monkeypatch) -> None:
-    """Blocks of two seconds never see each other, so how many go at once changes nothing."""
+    """Chunks of two seconds are independent, so the number per call changes nothing."""
     rng = np.random.default_rng(0)
     bands = omni.dims.audio.n_mels
     sounds = [rng.standard_normal((bands, frames), dtype=np.float32) for frames in (730, 31, 2000)]

@@ -1,4 +1,4 @@
-"""The sampler against transformers' logits processors, over random steps."""
+"""The sampler equals transformers' logits processors over random steps."""
 
 from __future__ import annotations
 

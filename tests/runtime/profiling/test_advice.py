@@ -1,4 +1,4 @@
-"""Each rule speaks with numbers that call for it, and is silent otherwise."""
+"""Each rule gives advice for numbers that call for it, and none otherwise."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def stages(**ms: float) -> Result:
 
 
 def waits(**ms: float) -> Result:
-    """The first sample waits so long for each; the stages take as long."""
+    """Returns a result whose stages take this long; the first sample waits for each of them."""
     return replace(stages(**ms), until_pcm_ms=ms)
 
 

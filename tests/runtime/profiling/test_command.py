@@ -1,4 +1,4 @@
-"""The verb on a random bundle."""
+"""`omnijet profile` on a random bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as a change between two profiles."""
+"""Which differences between two profiles count as changes."""
 
 from __future__ import annotations
 

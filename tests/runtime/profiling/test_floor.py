@@ -15,7 +15,7 @@ from tests.runtime.profiling.profiles import FLOORS, flat, result
 
 
 class Fixed(Rates):
-    """A machine that reads 10 GB/s of anything."""
+    """Rates of a machine that reads 10 GB/s from any working set."""
 
     def read_per_s(self, size: float) -> float:
         return 1e10

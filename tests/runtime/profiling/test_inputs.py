@@ -1,4 +1,4 @@
-"""What is fed, in words."""
+"""The inputs of a scenario in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text as JetPack's tools print it, from Nano to Thor."""
+"""The output of JetPack's tools, from Nano to Thor, is read."""
 
 from __future__ import annotations
 

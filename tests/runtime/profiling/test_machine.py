@@ -1,4 +1,4 @@
-"""What the profile says it was measured on."""
+"""The machine that a profile describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A streamed reply is timed where its reader stands."""
+"""A streamed reply is timed at its reader."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_shares_add_up(spans: list[tuple[str, float, float]], end: float) -> Non
 def test_a_reply_is_as_long_as_asked_of_a_model_that_would_end_it(
     trained: tuple[Path, Path],
 ) -> None:
-    """Its own reply to these words has a handful of tokens."""
+    """The scenario's length counts: the model's own reply would be a handful of tokens."""
     omni = Omni.open(trained[1], backend=OrtBackend(threads=1))
     short = Scenario("short", "text", 24, 51)
     found, runs = measure(omni, short, 2, 1, "fast")

@@ -1,4 +1,4 @@
-"""Made media are what they say, and the same each time."""
+"""Generated media have the right content and are always the same."""
 
 from __future__ import annotations
 

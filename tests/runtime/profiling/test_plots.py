@@ -15,7 +15,7 @@ from tests.runtime.profiling.profiles import FLOORS, flat, result
 
 
 def bars(svg: str) -> dict[str, list[float]]:
-    """Widths by title."""
+    """Returns the widths of the bars by title."""
     found: dict[str, list[float]] = {}
     for node in ElementTree.fromstring(svg).iter("rect"):
         title = node.find("title")

@@ -1,4 +1,4 @@
-"""A profile comes back from its file, or is refused."""
+"""A profile is read back from its file, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page stands alone and says what matters."""
+"""The page loads nothing and shows the important figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.runtime.profiling.profiles import TRACK, flat, profile, result
 
 
 class Tags(HTMLParser):
-    """Which tags are opened, and that each is closed in its turn."""
+    """Collects the tags and checks that each is closed in order."""
 
     ALONE = frozenset({"meta"})
 

@@ -1,4 +1,4 @@
-"""Memory around a piece of work."""
+"""Resident memory before, during and after a block of code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fake(root: Path, now_kb: int, peak_kb: int) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_a_peak_belongs_to_its_scenario() -> None:
-    """What was held and given back before does not count, what is during it does."""
+    """Memory that was freed before does not count; memory that is held meanwhile does."""
     large = np.ones(64 << 20, np.uint8)
     del large
     end = Resident.watch()

@@ -1,4 +1,4 @@
-"""What is asked."""
+"""The scenarios and their messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_unknown_scenario_names_its_neighbour() -> None:
 def test_what_reaches_the_encoders(
     omni: Omni, tmp_path: Path, name: str, sounds: int, grids: int
 ) -> None:
-    """A clip is one file whose sound is heard inside it: no sound beside."""
+    """A clip is one file that contains its sound; there is no second part for it."""
     messages = SCENARIOS[name].messages(tmp_path)
     parse_messages(messages)
     found = Inputs.of(omni, messages)

@@ -1,4 +1,4 @@
-"""Axes have round ticks, numbers three digits."""
+"""Axes have round ticks, and numbers have three digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lanes, marks and labels of a run."""
+"""The timeline draws lanes, marks and labels of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One schema, written and read by one module."""
+"""Traces are read back as they were written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_trace_comes_back(tracks: list[trace.Track]) -> None:
 
 
 def test_events_are_those_that_perfetto_reads() -> None:
-    """Microseconds; complete events, instants, and names of processes and threads."""
+    """Times are in microseconds; events are complete events, instants and names."""
     events = json.loads(trace.write([TRACK]))["traceEvents"]
     dit = next(e for e in events if e["name"] == "dit")
     assert (dit["ph"], dit["ts"], dit["dur"]) == ("X", 40_000.0, 40_000.0)

@@ -1,4 +1,4 @@
-"""Counted work is what the graphs' own products add up to."""
+"""Counted costs equal the sum of the graphs' own products."""
 
 from __future__ import annotations
 

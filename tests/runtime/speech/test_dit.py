@@ -1,4 +1,4 @@
-"""The DiT against transformers 4.57.6, and in windows, on realistic random weights."""
+"""The DiT against transformers 4.57.6, and windows against the whole, on random weights."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def reference_velocity(case: Case, codes: Array, time: float, state: Array) -> A
 
 
 def evaluate(bound: Bound, tables: dit.DitTables, time: np.float32, state: Array) -> Array:
-    """The guided velocity f32[frames, 80] at one of the tables' times."""
+    """Returns the guided velocity f32[frames, 80] at one of the tables' times."""
     branches = dit.run_branches(bound, tables, time, state)
     guided: Array = branches[dit.CONDITIONED] + dit.guidance(branches)
     return guided
@@ -240,7 +240,7 @@ WINDOWS = Windows("small", chunks=(1, 2), ahead=1)
 def in_windows(
     case: Case, codes: Array, noise: Array, scheme: Windows, solver: Solver = EXACT
 ) -> Array:
-    """f32[frames, 80], window after window with committed state."""
+    """Solves window after window with committed state: f32[frames, 80]."""
     dims = case.tables.dims
     frames, begin, past, mel = codes.size * dims.repeats, 0, Past(), []
     for number in itertools.count():
@@ -261,7 +261,7 @@ def in_windows(
 
 
 def speech_of(case: Case, blocks: float) -> tuple[Array, Array]:
-    """Codes and noise of an utterance of so many blocks."""
+    """Returns codes and noise of an utterance of `blocks` blocks."""
     codes = codes_of(int(blocks * case.tables.dims.block / 2))
     noise = np.random.default_rng(6).standard_normal((2 * codes.size, 80), np.float32)
     return codes, noise
@@ -276,7 +276,7 @@ def test_one_window_is_the_whole_bit_for_bit(case: Case, blocks: float) -> None:
 
 
 def blind(case: Case) -> Case:
-    """The same weights, but no layer looks ahead."""
+    """Returns the same weights in a model whose layers never look ahead."""
     dims = replace(case.tables.dims, look_ahead_layers=())
     module = load(DitStep(dims), case.weights)
     graph = TorchGraph(module, case.graph.contract)
@@ -285,7 +285,7 @@ def blind(case: Case) -> Case:
 
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_the_past_is_exact(case: Case, ahead: int) -> None:
-    """Without layers that look ahead, windows with committed state change nothing."""
+    """Windows with committed state change nothing if no layer looks ahead."""
     case = blind(case)
     codes, noise = speech_of(case, 6.4)
     whole = dit.synthesize(case.graph, case.tables, codes, case.voice_table, noise)[0].T
@@ -339,7 +339,7 @@ def test_an_evaluation_without_guidance_runs_one_branch(case: Case) -> None:
 
 
 def test_held_guidance_is_the_difference_found_last(case: Case) -> None:
-    """Euler by hand, with the branches of the evaluation before where only one runs."""
+    """Euler by hand: where one branch runs, the last difference of branches is reused."""
     codes, noise = speech_of(case, 1.5)
     solver = Solver("held", "euler", every=2)
     bound = case.graph.bind({"branches": 2, "blocks": 2})

@@ -1,4 +1,4 @@
-"""Time points against transformers', solvers against what their order promises."""
+"""Time points against those of transformers, and solvers against their order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_28_distinct_times_serve_36_evaluations() -> None:
     ("method", "order"), [("euler", 1), ("heun", 2), ("adams2", 2), ("adams3", 3), ("rk4", 4)]
 )
 def test_a_method_has_its_order(method: Method, order: int) -> None:
-    """dy/dt = y on [0, 1] in uneven steps: the error falls with that power of the step.
+    """Solves dy/dt = y on [0, 1] in uneven steps: the error falls with that power of the step.
 
     Steps grow smoothly, as the flow's do, and are few enough for f32 times.
     """
@@ -105,7 +105,7 @@ def test_a_solver_that_needs_times_without_tables_is_refused() -> None:
 
 
 def test_dpm_solver_arrives_at_once_where_every_velocity_points() -> None:
-    """On a path to one point every step already knows it; Euler's last step does too."""
+    """A path to one point: every step knows the point, and so does Euler's last step."""
     goal = np.float32([3.0, -1.0])
     start = np.zeros(2, np.float32)
 
@@ -117,8 +117,7 @@ def test_dpm_solver_arrives_at_once_where_every_velocity_points() -> None:
 
 
 def test_dpm_solver_beats_euler_with_twice_its_steps() -> None:
-    """Noise N(0, 1) to data N(m, s^2) on straight paths: the velocity and where it ends are
-    known in closed form."""
+    """Noise N(0, 1) to data N(m, s^2) on straight paths: velocity and end have closed forms."""
     mean, spread = 1.5, 0.3
 
     def velocity(time: float, state: np.ndarray) -> np.ndarray:

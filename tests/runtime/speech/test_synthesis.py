@@ -1,4 +1,4 @@
-"""Speech while the codes come, against the same utterance in one piece."""
+"""Speech made while codes arrive, against the same utterance in one piece."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def codes_of(count: int) -> list[int]:
 def spoken(
     graphs: SpeechGraphs, voice: Array, preset: SpeechPreset, codes: list[int], step: int
 ) -> list[Array]:
-    """Chunks of one utterance whose codes come `step` at a time; `last` comes alone."""
+    """Returns the chunks of an utterance whose codes arrive `step` at a time; `last` is alone."""
     synthesis = Synthesis(graphs, voice, SEED, preset)
     chunks: list[Array] = []
     for begin in range(0, len(codes), step):
@@ -106,7 +106,7 @@ def test_without_a_guess_frames_wait_for_their_context(graphs: SpeechGraphs, voi
 def test_a_guessed_context_is_nearer_than_none(
     omni: Omni, graphs: SpeechGraphs, voice: Array
 ) -> None:
-    """Before its truth is there: against chunks that end in silence."""
+    """A guess at the next frames is nearer to the truth than silence is."""
     codes = codes_of(60)
     whole = omni.wave_of(omni.mel_of(codes, voice="Chelsie", seed=SEED))
 
@@ -121,7 +121,7 @@ def test_a_guessed_context_is_nearer_than_none(
 def test_a_window_that_leaves_nothing_behind_it_still_ends(
     graphs: SpeechGraphs, voice: Array
 ) -> None:
-    """Without look-ahead the last code may be committed before anyone says it is the last."""
+    """The last code may be committed before it is known to be the last, without look-ahead."""
     preset = replace(BALANCED, windows=Windows("blind", chunks=(1,), ahead=0))
     wave = np.concatenate(spoken(graphs, voice, preset, codes_of(24), step=12))
     assert wave.shape == (SAMPLES * 24,)

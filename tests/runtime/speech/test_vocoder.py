@@ -1,4 +1,4 @@
-"""Sound in pieces equals sound in one, at odd sizes."""
+"""Sound in pieces equals sound in one piece, at odd sizes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_pieces_join_to_the_whole(
 
 
 def test_a_shorter_context_is_heard(omni: Omni, vocoder: Bindings) -> None:
-    """What the tolerance above can tell: a context of four frames fails it."""
+    """The tolerance above is tight: a context of four frames fails it."""
     mel = mel_of(120)
     whole = omni.wave_of(mel)
     joined = np.concatenate(in_pieces(vocoder, mel, [40, 80], 4))
@@ -78,7 +78,7 @@ def test_sizes_that_return_are_bound_once(omni: Omni) -> None:
 
 
 def test_a_wrong_guess_gives_way_over_one_frame(omni: Omni, vocoder: Bindings) -> None:
-    """From what it would have gone on with to the truth, so that the join does not click."""
+    """Guessed sound fades into the real one, so that the join does not click."""
     mel, wrong = mel_of(96), mel_of(24) - 1
     whole = omni.wave_of(mel)
     guessed = omni.wave_of(np.concatenate([mel[:, :48], wrong[:, : SHORT_CONTEXT - HELD]], axis=1))

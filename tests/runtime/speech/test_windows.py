@@ -10,7 +10,7 @@ BLOCK = 24
 
 
 def schedule(scheme: Windows, frames: int, step: int) -> list[Window]:
-    """All windows of an utterance whose codes come `step` frames at a time."""
+    """Returns all windows of an utterance whose codes arrive `step` frames at a time."""
     done: list[Window] = []
     known = 0
     while True:
