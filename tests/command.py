@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,23 @@ import pytest
 from omnijet import cli
 
 Capture = pytest.CaptureFixture[str]
+TERMINATION = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def heed_signals() -> None:
+    """Undoes what this process ignores; for a child process, before its program starts.
+
+    `nohup` ignores SIGHUP and a script's `&` SIGINT. A program inherits that, and Python then
+    raises no KeyboardInterrupt.
+    """
+    for number in TERMINATION:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def ignore_signals() -> None:
+    """Ignores what `heed_signals` undoes, as `nohup` and a script's `&` do."""
+    for number in TERMINATION:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def refused(capsys: Capture, *command: str | Path) -> str:

@@ -35,7 +35,7 @@ class Room:
 # or a later one. A module belongs to the room with the longest name that its own name starts with.
 ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.runtime.errors"),),
-    (Room("omnijet.runtime.files"),),
+    (Room("omnijet.runtime.files"), Room("omnijet.runtime.cancel")),
     (Room("omnijet.runtime.bundle"),),
     (Room("omnijet.runtime.media", "PIL av soundfile soxr"),),
     (Room("omnijet.runtime.backends", "onnxruntime"),),
@@ -67,7 +67,8 @@ ORDER: tuple[tuple[Room, ...], ...] = (
             "PIL huggingface_hub onnx onnx_ir rich safetensors soundfile torch transformers",
         ),
     ),
-    (Room("omnijet.quantization.schemes"), Room("omnijet.quantization.weights")),
+    (Room("omnijet.quantization.schemes"),),
+    (Room("omnijet.quantization.weights"),),
     (Room("omnijet.quantization.layers", "onnx_ir"),),
     (Room("omnijet.quantization.recipes", "onnx_ir"),),
     (Room("omnijet.quantization.numerics", "ml_dtypes"),),

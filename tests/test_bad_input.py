@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from omnijet import cli
 from omnijet.runtime.bundle.manifest import FILE_NAME
-from tests.command import Capture, answer, refused
+from tests.command import TERMINATION, Capture, answer, heed_signals, ignore_signals, refused
 
 ROOT = Path(__file__).parent.parent
 
@@ -193,15 +193,45 @@ def test_too_little_room_is_seen_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+INTERRUPTED_VERB = """
+import os, sys, types
+from omnijet import cli
+
+def run(args):
+    os.kill(os.getpid(), int(args.number))
+    return 0
+
+verb = types.ModuleType("interrupted_verb")
+verb.add_arguments, verb.run = lambda parser: parser.add_argument("number"), run
+sys.modules[verb.__name__] = verb
+cli.VERBS[verb.__name__] = cli.Verb(verb.__name__, "sends itself a signal")
+sys.exit(cli.main([verb.__name__, sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("number", TERMINATION)
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_signal_interrupts_unless_the_parent_ignores_it(
+    number: signal.Signals, ignored: bool
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_VERB, str(int(number))],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        preexec_fn=ignore_signals if ignored else heed_signals,
+    )  # fmt: skip
+    assert done.returncode == (0 if ignored else 130), done.stderr
+    assert ("interrupted" in done.stderr) is not ignored and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_export_leaves_nothing(
     nano: tuple[Path, Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "omnijet", "export", nano[0], tmp_path / "bundle"],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(tmp_path.rglob("*.onnx")):  # the first graph is written, others are not
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
