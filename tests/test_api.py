@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mypy import api as mypy
 
 import omnijet
+from tests.strict_types import check_types
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,12 +73,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def checked(source: str, folder: Path) -> tuple[str, int]:
-    """What `mypy --strict` says of a user's file, and its exit code."""
     path = folder / "user.py"
     path.write_text(source, encoding="utf-8")
-    config = ("--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(folder / "cache"))
-    out, fault, code = mypy.run([*config, "--strict", "--follow-imports", "silent", str(path)])
-    return out + fault, code
+    return check_types([path], folder)
 
 
 def test_users_see_the_types(tmp_path: Path) -> None:
