@@ -181,6 +181,7 @@ def _quantization(packing: Packing | None, packed: Mapping[str, PackedPlan]) -> 
     parts = [part for plan in packed.values() for weight in plan.values() for part in weight]
     return {
         "recipe": f"{packing.method} checkpoint",
+        "needs": [f"int{packing.bits} weights"],
         "bits": packing.bits,
         "block": packing.group,
         "zero_points": not all(part.symmetric for part in parts),

@@ -1,4 +1,4 @@
-"""`config.json` of Omnijet-nano: keys and quirks of the published 3B, small numbers."""
+"""The `config.json` of Omnijet-nano: keys and quirks of the published 3B with small numbers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Any
 
 from omnijet.export.synthetic.presets import config_nano
 
-HIDDEN = 128  # of the Thinker; encoders project to it
-VOICES = {"Ethan": 0, "Chelsie": 2}  # name -> its opening token, from the 20th special id
+HIDDEN = 128  # the Thinker's width, to which the encoders project
+VOICES = {"Ethan": 0, "Chelsie": 2}  # name -> its opening id, counted from special id 20
 
 
 def config() -> dict[str, Any]:
-    """A fresh `config.json`."""
+    """Returns a new `config.json`."""
     made = config_nano()
     thinker, talker = made["thinker_config"], made["talker_config"]
     thinker["text_config"].update(
         hidden_size=HIDDEN, intermediate_size=384, num_hidden_layers=5,
         num_attention_heads=4, num_key_value_heads=2,
     )  # fmt: skip
-    # time needs half of the frequencies: 4 of 16, as in the real proportions, are too few
-    # to tell a second from the next at a rope_theta of a million
+    # time gets half of the frequencies: 4 of 16, the published proportion, are too few to
+    # distinguish successive seconds at a rope_theta of a million
     thinker["text_config"]["rope_scaling"]["mrope_section"] = [8, 4, 4]
     thinker["audio_config"].update(
         d_model=128, encoder_attention_heads=4, encoder_ffn_dim=384, encoder_layers=3,

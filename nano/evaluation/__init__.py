@@ -1,1 +1,1 @@
-"""Scores on the held-out set."""
+"""The evaluation of Omnijet-nano: scores on the held-out set."""

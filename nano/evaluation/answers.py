@@ -1,4 +1,4 @@
-"""Understanding: does the model answer what is right?"""
+"""Scores of understanding: the share of right answers for each skill."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from omnijet.runtime.prompt.messages import Message
 from omnijet.runtime.talk.model import Model
 
 Progress = Callable[[str, int, int], None]
-"""Told (what, items done, items in all)."""
+"""Receives (row of the table, items done, total items)."""
 
 SHUFFLED = "watch, time ids shuffled"
-LONGEST_TEXT = 64  # tokens; no answer has as many, and a bundle that never ends one is told
+LONGEST_TEXT = 64  # tokens; right answers are shorter, and this stops one that never ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,20 @@ class Failure:
 
 
 class ShuffledTime(Model):
-    """The same model with the time ids of a clip's rows dealt out at random.
+    """The same model with shuffled time ids in the rows of a clip.
 
-    What it still knows of a clip then, it does not know from TMRoPE.
+    Its score shows how much of a clip the model understands without the time axis of TMRoPE.
     """
 
     def prompt(self, messages: Sequence[Message], *, use_audio_in_video: bool = True) -> Prompt:
         """Lays a conversation out and shuffles its clips."""
         prompt = super().prompt(messages, use_audio_in_video=use_audio_in_video)
         tokens, ids, positions = self.dims.tokens, prompt.input_ids, prompt.positions
-        # a question said beside the clip keeps its place
+        # a spoken question beside the clip keeps its positions
         inside = np.cumsum(ids == tokens.vision_bos) > np.cumsum(ids == tokens.vision_eos)
         rows = np.flatnonzero(inside & np.isin(ids, (tokens.audio, tokens.video)))
-        # an order of its own for every clip: under a common one, clips of the same length
-        # would stand and fall together, and the interval would say too little
+        # every clip gets its own order: with a common order, the results of clips of equal
+        # length would be correlated, and the interval would be too narrow
         patches = [clip.content for clip in prompt.videos if clip.content is not None]
         seed = zlib.crc32(b"".join(content.tobytes() for content in patches))
         shuffled = positions.copy()
@@ -61,7 +61,7 @@ class ShuffledTime(Model):
 def answer_scores(
     omni: Omni, items: Sequence[HeldOutItem], report: Progress
 ) -> tuple[list[Score], list[Failure]]:
-    """Exact match of each row of `right_answers`."""
+    """Scores each row of `right_answers` by exact match."""
     rows, failures = right_answers(omni, items, report)
     return [exact_match(name, right) for name, right in rows.items()], failures
 
@@ -69,8 +69,19 @@ def answer_scores(
 def right_answers(
     omni: Omni, items: Sequence[HeldOutItem], report: Progress
 ) -> tuple[dict[str, list[bool]], list[Failure]]:
-    """Whether each item of each skill was right; hearing by seen and unseen manners (voice, speed
-    and pitch) too, watching with its time ids shuffled too."""
+    """Asks every item and tells which answers are right.
+
+    Hearing also has rows for seen and unseen manners (voice, speed and pitch), and watching has
+    one for shuffled time ids.
+
+    Args:
+        omni: The model.
+        items: The items to ask.
+        report: Receives the row of the table, the items done and the total items.
+
+    Returns:
+        Row -> whether each answer is right, and the wrong answers.
+    """
     rows: dict[str, list[bool]] = {}
     failures: list[Failure] = []
 

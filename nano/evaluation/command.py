@@ -1,5 +1,8 @@
-"""`omnijet eval BUNDLE`: how well a bundle of Omnijet-nano hears, sees, watches, converses and
-speaks, on conversations it was not trained on."""
+"""The command `omnijet eval BUNDLE`, which scores a bundle of Omnijet-nano.
+
+It measures hearing, seeing, watching, conversing and speaking in conversations that were not
+used in training.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Prints a row per score, with its 95 % interval."""
+    """Prints a row per score with its 95 % interval."""
     if args.out is not None:
         check_writable(args.out)
     omni = opened(args)
@@ -72,7 +75,7 @@ def run(args: Namespace) -> int:
 
 
 def _warn_if_not_nano(omni: Omni) -> None:
-    """A checkpoint that was trained on this world has a token for each of its words."""
+    """Warns if the tokenizer splits words of the world; Omnijet-nano has a token for each word."""
     split = [word for word in WORDS if len(omni.model.tokenizer.encode(f" {word}")) > 1]
     if split:
         print(
@@ -83,7 +86,11 @@ def _warn_if_not_nano(omni: Omni) -> None:
 
 
 def _chosen(items: Sequence[HeldOutItem], args: Namespace) -> list[HeldOutItem]:
-    """The items of the skills asked for. Raises `OmnijetError` if one has none."""
+    """Returns the items of the requested skills.
+
+    Raises:
+        OmnijetError: The set has no item of a requested skill.
+    """
     held = {item.skill for item in items}
     if lacking := [skill for skill in args.skill or () if skill not in held]:
         raise OmnijetError(
@@ -98,7 +105,7 @@ def _chosen(items: Sequence[HeldOutItem], args: Namespace) -> list[HeldOutItem]:
 
 
 def _check_speech(omni: Omni, chosen: Sequence[HeldOutItem]) -> None:
-    """A missing recogniser or voice is told before the first question, not after the last."""
+    """Reports a missing recogniser or voice before the first question instead of after the last."""
     spoken = [item for item in chosen if item.skill == "speak"]
     if spoken:
         Recogniser()

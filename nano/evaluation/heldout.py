@@ -1,4 +1,4 @@
-"""The held-out set: conversations with right answers, in one zip file."""
+"""The held-out set: conversations with right answers in one zip file."""
 
 from __future__ import annotations
 
@@ -21,21 +21,24 @@ SKILLS = ("hear", "see", "watch", "converse", "speak")
 MEDIA = ("audio", "image", "video")
 FIX = "use the nano/heldout.zip of the repository"
 UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""What `zipfile` raises on a damaged, encrypted or foreign archive."""
+"""The exceptions that `zipfile` raises on a damaged, encrypted or unknown archive."""
 
 Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutItem:
-    """One conversation.
+    """One conversation of the held-out set.
 
     Attributes:
-        number: within its skill, from 0.
-        messages: up to the last question, media as paths.
-        unseen: spoken in a voice, speed and pitch that training never used.
-        voice, original, codes: of a reply to be spoken: by whom, the same words from the
-            speech engine (16 kHz), and those as codec tokens.
+        skill: The skill that it tests.
+        number: Its number within the skill, from 0.
+        messages: The messages up to the last question, with media as paths.
+        answer: The right answer to the last question.
+        unseen: Whether it is spoken in a voice, speed and pitch that training never used.
+        voice: The voice of the reply; None if it is not spoken.
+        original: The answer spoken by the speech engine at 16 kHz; None if it is not spoken.
+        codes: The codec tokens of `original`.
     """
 
     skill: str
@@ -50,10 +53,10 @@ class HeldOutItem:
 
 @contextmanager
 def open_set(path: Path = HELD_OUT) -> Iterator[list[HeldOutItem]]:
-    """Yields the items while their media lie in a temporary folder.
+    """Yields the items while their media are in a temporary folder.
 
     Raises:
-        OmnijetError: the file is missing or damaged; lists every faulty item.
+        OmnijetError: The file is missing or damaged; the error lists every faulty item.
     """
     with TemporaryDirectory(prefix="omnijet-heldout-") as folder:
         try:
@@ -110,7 +113,7 @@ def _read(lines: list[str], folder: Path, path: Path) -> list[HeldOutItem]:
 
 
 def _faults(data: Any, folder: Path) -> list[str]:
-    """All that is wrong with an item."""
+    """Lists the faults of an item."""
     if not isinstance(data, dict):
         return [f"expected an object, got {type(data).__name__}"]
     skill = data.get("skill")
@@ -147,7 +150,7 @@ def _turn_faults(turn: Any, folder: Path) -> list[str]:
         return ["no object"]
     faults = [f"no {key!r}" for key in ("answer", "parts") if key not in turn]
     if "answer" in turn and (not isinstance(turn["answer"], str) or not turn["answer"].split()):
-        faults.append("an answer without words")  # a rate of errors needs some
+        faults.append("an answer without words")  # an error rate divides by their number
     parts = turn.get("parts", ())
     if "parts" in turn and (not isinstance(parts, list) or not parts):
         return [*faults, "no part"]
@@ -199,7 +202,7 @@ def _part(part: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _file(name: Any, folder: Path) -> Path | None:
-    """Where a medium lies; None if it does not, or lies elsewhere."""
+    """Returns the path of a medium; None if it is missing or outside the folder."""
     if not isinstance(name, str) or "\0" in name:
         return None
     path = (folder / name).resolve()

@@ -1,4 +1,4 @@
-"""What a change did to the scores: the same items asked of two bundles."""
+"""Compares the scores of two bundles on the same items."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from omnijet.nano.evaluation.scores import RESAMPLES, Score, Z
 
 @dataclass(frozen=True, slots=True)
 class ScoreChange:
-    """A score before and after.
+    """A score before and after a change.
 
     Attributes:
-        difference: after less before, in parts of one.
-        low, high: its 95 % interval, item by item: narrower than what the scores' own
-            intervals suggest, because both met the same items.
+        before: The score before.
+        after: The score after.
+        difference: The score after minus the score before, as a fraction.
+        low: The lower end of the difference's paired 95 % interval. This interval is narrower
+            than the scores' own intervals suggest, because both bundles answer the same items.
+        high: The upper end of that interval.
     """
 
     before: Score
@@ -29,21 +32,30 @@ class ScoreChange:
 
     @property
     def loss(self) -> float:
-        """How much worse it is; negative if it is better."""
+        """Returns how much worse the score is; negative if it is better."""
         return -self.difference if self.before.kind == "exact match" else self.difference
 
     @property
     def sure_loss(self) -> float:
-        """How much worse it is at least, in 39 of 40 cases."""
+        """Returns the least loss with a confidence of 39 in 40."""
         return -self.high if self.before.kind == "exact match" else self.low
 
 
 def paired_match(
     before: Score, after: Score, were: Sequence[bool], are: Sequence[bool]
 ) -> ScoreChange:
-    """Of exact matches, item by item. Source of the interval: Agresti and Min, Simple improved
-    confidence intervals for comparing matched proportions, Statistics in Medicine 24 (2005):
-    half an item is added to each of the four outcomes, so that no change is no certainty."""
+    """Compares two exact-match scores item by item.
+
+    The interval adds half an item to each of the four outcomes, so that even equal answers
+    leave some uncertainty (Agresti and Min, Simple improved confidence intervals for comparing
+    matched proportions, Statistics in Medicine 24, 2005).
+
+    Args:
+        before: The score before.
+        after: The score after.
+        were: Whether each answer before was right.
+        are: Whether each answer after is right.
+    """
     pairs = list(zip(were, are, strict=True))
     gained = sum(now and not then for then, now in pairs) + 0.5
     lost = sum(then and not now for then, now in pairs) + 0.5
@@ -61,7 +73,15 @@ def paired_word_errors(
     are: Sequence[int],
     words: Sequence[int],
 ) -> ScoreChange:
-    """Of word error rates, item by item; the interval by bootstrap over items."""
+    """Compares two word error rates item by item, with a bootstrap interval over items.
+
+    Args:
+        before: The score before.
+        after: The score after.
+        were: The word edits of each item before.
+        are: The word edits of each item after.
+        words: The number of words in each right answer.
+    """
     change = np.array(are, np.float64) - np.array(were, np.float64)
     of = np.array(words, np.float64)
     drawn = np.random.default_rng(0).integers(len(of), size=(RESAMPLES, len(of)))

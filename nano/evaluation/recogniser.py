@@ -1,4 +1,4 @@
-"""An independent listener: pocketsphinx, restricted to the world's words."""
+"""An independent speech recogniser: pocketsphinx, restricted to the world's words."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 RATE_HZ = 16_000
-PAUSE_SECONDS = 0.5  # before and after: the decoder expects silence at both ends
-# Found on flite's own voices, whose words it should all hear.
+PAUSE_SECONDS = 0.5  # the decoder expects silence at both ends
+# tuned on flite's own voices, whose words the recogniser should understand
 WORD_PENALTY, PHONE_PENALTY = 0.01, 0.3
 
 
 class Recogniser:
-    """Hears any string of one or more words that a reply can hold.
+    """A recogniser of any sequence of words that a reply can contain.
 
     Raises:
         OmnijetError: pocketsphinx is not installed, or its dictionary lacks a word.
@@ -46,7 +46,7 @@ class Recogniser:
         self._decoder.activate_search("world")
 
     def words(self, samples: Array, rate_hz: int) -> list[str]:
-        """What is heard in f32[samples] in [-1, 1]; empty if nothing fits."""
+        """Recognises the words in f32[samples] in [-1, 1]; returns no words if nothing fits."""
         if not samples.size:
             return []
         sound = samples if rate_hz == RATE_HZ else soxr.resample(samples, rate_hz, RATE_HZ)

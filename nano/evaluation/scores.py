@@ -1,4 +1,4 @@
-"""Scores with their 95 % intervals."""
+"""Scores with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Z = 1.959963984540054  # of the normal distribution, two sides of 95 %
+Z = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 RESAMPLES = 2000
 
 
@@ -17,10 +17,12 @@ class Score:
     """One row of the table.
 
     Attributes:
-        name: what was scored.
+        name: The name of the row.
         kind: "exact match" (more is better) or "word error rate" (less is better).
-        value, low, high: parts of one; the interval holds the true figure in 95 of 100 cases.
-        items: how many were asked.
+        value: The score as a fraction.
+        low: The lower end of the 95 % interval.
+        high: The upper end of the 95 % interval.
+        items: The number of items.
     """
 
     name: str
@@ -32,7 +34,7 @@ class Score:
 
 
 def exact_match(name: str, right: Sequence[bool]) -> Score:
-    """Wilson's interval (1927): fit for shares near one."""
+    """Scores the share of right answers with Wilson's interval (1927), which holds near one."""
     count = len(right)
     share = sum(right) / count
     spread = Z * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
@@ -43,11 +45,12 @@ def exact_match(name: str, right: Sequence[bool]) -> Score:
 
 
 def word_error_rate(name: str, errors: Sequence[int], words: Sequence[int]) -> Score:
-    """Errors over words of all items; the interval by bootstrap over items.
+    """Scores word edits over words of all items, with a bootstrap interval over items.
 
     Args:
-        errors: word edits per item.
-        words: of each item's right answer.
+        name: The name of the row.
+        errors: The word edits of each item.
+        words: The number of words in each right answer.
     """
     wrong, of = np.array(errors, np.float64), np.array(words, np.float64)
     rng = np.random.default_rng(0)
@@ -59,7 +62,7 @@ def word_error_rate(name: str, errors: Sequence[int], words: Sequence[int]) -> S
 
 
 def word_errors(wanted: Sequence[str], got: Sequence[str]) -> int:
-    """Least number of words to put in, leave out or exchange (Levenshtein 1966)."""
+    """Counts the least insertions, deletions and substitutions of words (Levenshtein 1966)."""
     row = list(range(len(got) + 1))
     for number, word in enumerate(wanted, start=1):
         diagonal, row[0] = row[0], number

@@ -1,4 +1,4 @@
-"""Speaking: does an independent listener hear the right words, and which stage loses them?"""
+"""Scores of speaking: an independent recogniser counts word errors after each stage."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from omnijet.runtime.omni import Omni
 
 REPLY = "spoken reply"
 STAGES = ("original audio", "its mel, vocoded", "its codes, DiT and vocoder", REPLY)
-LONGEST_CODES = 600  # 12 s: no answer is as long
+LONGEST_CODES = 600  # 12 s; right answers are shorter
 
 
 @dataclass(frozen=True, slots=True)
 class WordErrors:
-    """Word edits of each reply, and how many words it should have had."""
+    """The word edits of each reply and the number of words in each right answer."""
 
     errors: list[int]
     words: list[int]
@@ -30,7 +30,7 @@ class WordErrors:
 def speech_scores(
     omni: Omni, items: Sequence[HeldOutItem], greedy: bool, report: Progress
 ) -> tuple[list[Score], list[Failure]]:
-    """Word error rates of each row of `spoken_word_errors`."""
+    """Scores each row of `spoken_word_errors` by word error rate."""
     rows, failures = spoken_word_errors(omni, items, greedy, report)
     return [word_error_rate(name, row.errors, row.words) for name, row in rows.items()], failures
 
@@ -38,7 +38,17 @@ def speech_scores(
 def spoken_word_errors(
     omni: Omni, items: Sequence[HeldOutItem], greedy: bool, report: Progress
 ) -> tuple[dict[str, WordErrors], list[Failure]]:
-    """What was misheard at every stage, of all replies and per voice."""
+    """Counts word errors after every stage, for all replies and per voice.
+
+    Args:
+        omni: The model.
+        items: The items; only those of the skill "speak" are used.
+        greedy: Whether the Talker decodes without sampling.
+        report: Receives the row of the table, the items done and the total items.
+
+    Returns:
+        Row -> word errors, and the replies with wrong words.
+    """
     asked = [item for item in items if item.skill == "speak"]
     if not asked:
         return {}, []
@@ -67,7 +77,7 @@ def spoken_word_errors(
 
 
 def _stages(omni: Omni, item: HeldOutItem, greedy: bool) -> dict[str, tuple[Array, int]]:
-    """The answer as said by the engine, and by more and more of the model."""
+    """Returns the answer spoken by the engine, and by one more stage of the model each time."""
     assert item.original is not None
     original = load_audio(item.original, RATE_HZ)
     mel = speech_mel(to_speech_rate(original)).T

@@ -1,1 +1,1 @@
-"""One stage of training a file."""
+"""The training of Omnijet-nano, with one module per stage."""

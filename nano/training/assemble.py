@@ -1,9 +1,9 @@
-"""Stage: the trained parts become one checkpoint in the published layout.
+"""The stage that joins the trained parts into one checkpoint in the published layout.
 
     python -m omnijet.nano.training.assemble
 
-Weights are stored as in the published files: Thinker and Talker in bfloat16, token2wav in
-single precision.
+Weights have the dtypes of the published files: bfloat16 for Thinker and Talker, float32 for
+token2wav.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ PARTS = {
     "dit": {"": "token2wav.code2wav_dit_model."},
     "vocoder": {"": "token2wav.code2wav_bigvgan_model."},
 }  # fmt: skip
-"""Of each stage: what its names begin with, and what they do in a checkpoint."""
+"""Stage -> the prefixes of its state's names -> the prefixes in a checkpoint."""
 
 
 def trained_tensors(folder: Path) -> dict[str, Tensor]:
-    """The checkpoint's tensors, by name and dtype of the published files."""
+    """Returns the checkpoint's tensors with names and dtypes of the published files."""
     found: dict[str, Tensor] = {}
     for stage, prefixes in PARTS.items():
         path = folder / f"{stage}.pt"
@@ -63,7 +63,7 @@ def trained_tensors(folder: Path) -> dict[str, Tensor]:
     tensors = {}
     for name, entry in wanted.items():
         if name == "thinker.audio_tower.audio_bos_eos_token.weight" and name not in found:
-            found[name] = torch.zeros(entry.shape)  # unused by the model
+            found[name] = torch.zeros(entry.shape)  # the model does not use it
         tensor = found[name]
         assert tuple(tensor.shape) == entry.shape, f"{name}: {tensor.shape}, not {entry.shape}"
         tensors[name] = tensor.to(DTYPES[entry.dtype]).contiguous()
@@ -71,7 +71,7 @@ def trained_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def write_checkpoint(folder: Path, out: Path) -> Path:
-    """Writes the whole folder anew; its model card stays."""
+    """Replaces the checkpoint folder but keeps its model card."""
     card = out / "README.md"
     kept = card.read_text(encoding="utf-8") if card.exists() else None
     tensors = trained_tensors(folder)

@@ -1,4 +1,4 @@
-"""The utterances that training hears and imitates: made once, from a seed."""
+"""The utterances that training hears and imitates, made once from a seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEARD, QUESTIONS, REPLIES, LINES = 9000, 700, 2400, 7000
 
 
 def heard_bank(folder: Path, seed: int = 1) -> Bank:
-    """Numbers, commands and descriptions in many voices, then spoken questions."""
+    """Returns numbers, commands and descriptions in many voices, then spoken questions."""
 
     def wanted() -> Iterator[tuple[str, Manner]]:
         rng = Random(seed)
@@ -29,14 +29,15 @@ def heard_bank(folder: Path, seed: int = 1) -> Bank:
 
 
 def reply_bank(folder: Path, seed: int = 2) -> Bank:
-    """Replies in the two voices that speak, half each, the same texts in both."""
-
+    """Returns replies in the two reply voices, the same texts in both."""
     return write_bank(folder / "replies.npz", _in_both_voices(REPLIES, words.reply, seed))
 
 
 def line_bank(folder: Path, seed: int = 3) -> Bank:
-    """More lines in the two voices, for the Talker: mostly words in any order. From replies
-    alone it learns which word tends to follow, and stops reading."""
+    """Returns more lines in the two reply voices for the Talker, mostly words in random order.
+
+    From replies alone the Talker learns which word tends to follow and stops reading its input.
+    """
 
     def line(rng: Random) -> str:
         return words.jumble(rng) if rng.random() < 0.7 else words.reply(rng)

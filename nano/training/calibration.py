@@ -1,10 +1,9 @@
-"""Stage: the calibration set, written once and committed: `omnijet quantize` learns from it
-how large activations are.
+"""The stage that writes the calibration set, which `omnijet quantize` measures activations on.
 
     python -m omnijet.nano.training.calibration
 
-Conversations of every skill as training has them: no string that is held out is said or
-shown in one, so that what calibration sees is never what `omnijet eval` scores on.
+The set is written once and committed. Its conversations cover every skill of the training
+set and contain no held-out text, so that `omnijet eval` scores on other conversations.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 
 CALIBRATION = Path(__file__).parent.parent / "calibration.zip"
 SKILLS = ("hear", "see", "watch", "converse")
-COUNT = 16  # of each skill
+COUNT = 16  # conversations of each skill
 
 
 def draw(skill: str, rng: Random) -> Item:
-    """An item without a string that is held out."""
+    """Draws an item without held-out texts."""
     while True:
         item = _drawn(skill, rng)
         if not any(map(words.held_out, texts(item))):
@@ -39,14 +38,14 @@ def draw(skill: str, rng: Random) -> Item:
 
 
 def texts(item: Item) -> Iterator[str]:
-    """All that is said in an item, the last answer too."""
+    """Yields all spoken texts of an item and all answers, the last one included."""
     for parts, answer in item.turns:
         yield answer
         yield from (part.text for part in parts if isinstance(part, Utterance))
 
 
 def conversation(item: Item, number: int, archive: Archive, rng: Random) -> list[dict[str, Any]]:
-    """An item with its media written, up to its last question: a line of the set."""
+    """Stores the media of an item and returns its messages up to the last question."""
     manner = seen_manner(rng)
     system = {"role": "system", "content": [{"type": "text", "text": SPEECH_SYSTEM_PROMPT}]}
     messages: list[dict[str, Any]] = [system]
@@ -74,7 +73,7 @@ def main() -> None:
     with zipfile.ZipFile(staged, "w", zipfile.ZIP_DEFLATED) as file:
         archive, lines = Archive(file), []
         for number in track(range(COUNT), "calibration"):
-            for skill in SKILLS:  # in turn: the first few already hold every skill
+            for skill in SKILLS:  # skills alternate: the first few items cover all of them
                 rng = Random(f"calibration/{skill}/{number}")
                 lines.append(json.dumps(conversation(draw(skill, rng), number, archive, rng)))
         file.writestr("conversations.jsonl", "\n".join(lines) + "\n")

@@ -1,9 +1,9 @@
-"""Stage: the codec, a vector quantizer over pairs of mel frames: 50 codes a second.
+"""The stage that fits the codec, a vector quantizer of pairs of mel frames: 50 codes a second.
 
     python -m omnijet.nano.training.codec
 
-Codes carry what is said and how high, less the voice: each voice's mean is taken out
-first. They are 1 to 512, for row 0 of the DiT's table is its unconditional branch.
+Codes carry words and pitch but not the voice: the mean of each voice is subtracted first.
+They range from 1 to 512, because row 0 of the DiT's table is its unconditional branch.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from omnijet.runtime.bundle.contract import Array
 
 CODES = 512
 COMPONENTS = 32
-QUIET = -9.0  # log mel under which silence is silence
-WHITENING = 0.35  # exponent: 0 leaves the components' spread, 1 makes them equal
+QUIET = -9.0  # log mel is clamped to this, so that all silence is equal
+WHITENING = 0.35  # exponent: 0 keeps the components' variances, 1 makes them equal
 ROUNDS = 30
 FITTED_ON = 60_000  # pairs of frames
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Turns the mels of a voice into codes."""
+    """The codec: turns the mel of a voice into codes."""
 
-    means: dict[str, Array]  # f32[80] of each voice
+    means: dict[str, Array]  # voice -> mean mel f32[80]
     centre: Array  # f32[160]
     projection: Array  # f32[160, components]
     codebook: Array  # f32[codes, components]
 
     def encode(self, mel: Array, voice: str) -> Array:
-        """f32[2 * codes, 80] -> i64[codes], each from 1."""
+        """Encodes mel f32[2 * codes, 80] as i64[codes] from 1 to 512."""
         points = torch.from_numpy(self._project(mel, voice))
         nearest = torch.cdist(points, torch.from_numpy(self.codebook)).argmin(-1)
         return nearest.numpy() + 1
@@ -62,13 +62,13 @@ class Codec:
 
 
 def pairs(mel: Array, mean: Array) -> Array:
-    """f32[codes, 160]: two frames side by side, without the voice's mean."""
+    """Joins two frames each, less the voice's mean: f32[codes, 160]."""
     flat: Array = (np.maximum(mel, QUIET) - mean).reshape(len(mel) // 2, -1)
     return flat
 
 
 def fit(replies: list[Spoken], seed: int = 0) -> Codec:
-    """Principal components, then k-means."""
+    """Fits the codec: principal components, then k-means."""
     voices = sorted({reply.voice for reply in replies})
     means = {
         voice: np.concatenate(
@@ -89,7 +89,7 @@ def fit(replies: list[Spoken], seed: int = 0) -> Codec:
 
 
 def _k_means(points: Tensor, seed: int) -> Tensor:
-    """Lloyd's rounds from random points; a cluster that runs empty starts anew."""
+    """Runs Lloyd's algorithm from random points; an empty cluster restarts at a random point."""
     generator = torch.Generator().manual_seed(seed)
     book = points[torch.randperm(len(points), generator=generator)[:CODES]].clone()
     for _ in range(ROUNDS):

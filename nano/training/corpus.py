@@ -1,4 +1,4 @@
-"""The text that the world's tokenizer is trained on."""
+"""The training text of the world's tokenizer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ QUESTIONS = (
 
 
 def corpus() -> list[str]:
-    """Lines in which every word of the world comes often, at a line's start and inside it,
-    so that each becomes a single token."""
+    """Returns lines in which every word of the world is frequent, at the start and inside.
+
+    Each word becomes a single token in both positions.
+    """
     lines = [*SYSTEM_PROMPTS, *QUESTIONS, "system\nuser\nassistant\n"] * 4
     for word in words.WORDS:
         lines += [word, f"{word} {word} {word}"] * 4

@@ -1,9 +1,9 @@
-"""Stage: the DiT learns to make mels of codes in two voices, by flow matching.
+"""The stage in which the DiT learns to generate mel from codes in two voices.
 
     python -m omnijet.nano.training.dit
 
-From noise at t = 0 to mel at t = 1 along straight lines (Lipman et al. 2022); codes and
-speaker are dropped together now and then, for guidance without a classifier.
+It is flow matching from noise at t = 0 to mel at t = 1 along straight lines (Lipman et al.
+2022). Codes and speaker are sometimes dropped together, for classifier-free guidance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SPEAKER_WIDTH = 192
 
 
 def new_dit() -> Qwen2_5OmniToken2WavDiTModel:
-    """Fresh; modulations start at zero, so that every block starts as the identity."""
+    """Returns an untrained DiT; zero modulations make every block start as the identity."""
     torch.manual_seed(4)
     net_config = Qwen2_5OmniDiTConfig(**config()["token2wav_config"]["dit_config"])
     net_config.dropout = 0.0
@@ -47,7 +47,7 @@ def new_dit() -> Qwen2_5OmniToken2WavDiTModel:
 
 
 def voice_conditions(replies: list[Spoken]) -> dict[str, tuple[Array, Array]]:
-    """Of each voice: condition f32[192] (a seeded direction), reference mel f32[400, 80]."""
+    """Returns each voice's condition f32[192], random by seed, and reference mel f32[400, 80]."""
     made = {}
     for number, name in enumerate(VOICES):
         mels = [reply.mel for reply in replies if reply.voice == name][:12]
@@ -57,7 +57,7 @@ def voice_conditions(replies: list[Spoken]) -> dict[str, tuple[Array, Array]]:
 
 
 class Batches:
-    """Replies of about one length, cut to whole codes, and who speaks them."""
+    """Random batches of replies of similar length with their codes and speakers."""
 
     def __init__(self, folder: Path) -> None:
         replies = spoken_replies(folder)
@@ -72,7 +72,12 @@ class Batches:
         self.ref_mels = torch.tensor(np.stack([mel for _, mel in rows])).float()
 
     def draw(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """mel f32[batch, frames, 80], codes, frames of each, voice of each (last: none)."""
+        """Draws the batch of a step.
+
+        Returns:
+            Mel f32[batch, frames, 80], codes i64[batch, frames / 2], the number of frames and
+            the voice of each reply; the last voice stands for a dropped condition.
+        """
         rng = np.random.default_rng((4, number))
         first = int(rng.integers(len(self.replies) - BATCH))
         chosen = range(first, first + BATCH)
@@ -99,8 +104,20 @@ def velocity(
     conds: Tensor,
     speakers: Tensor,
 ) -> Tensor:
-    """The reference's forward over replies of different length; `conds` f32[batch, 192],
-    `speakers` f32[batch, ecapa]: its encoder's view of the reference mels."""
+    """Runs the reference's forward pass over replies of different length.
+
+    Args:
+        net: The DiT.
+        x: f32[batch, frames, 80], the noisy mel.
+        time: f32[batch], the time of each reply.
+        codes: i64[batch, frames / 2].
+        frames: i64[batch], the number of frames of each reply.
+        conds: f32[batch, 192], the speaker conditions.
+        speakers: f32[batch, ecapa], the speaker encoder's outputs for the reference mels.
+
+    Returns:
+        The velocity f32[batch, frames, 80].
+    """
     when = net.time_embed(time)
     wide = x.shape[1]
     parts = (

@@ -1,5 +1,7 @@
-"""What the trained encoders make of the world's media, kept in a file: the Thinker trains
-on these, thousands of times a second instead of dozens."""
+"""The encoder features of the world's media, stored in files for the training of the Thinker.
+
+The Thinker then trains on thousands of media a second instead of dozens.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ from omnijet.nano.world.speech import RATE_HZ
 from omnijet.nano.world.words import COLOURS, SHAPES
 from omnijet.runtime.bundle.contract import Array
 
-TAKES = 2  # of each utterance, with noise, gain and a pause of their own
-PICTURES, FRAMES = 100, 24  # of each (count, colour, shape); of each (colour, shape)
+TAKES = 2  # versions of each utterance with different noise, gain and pause
+PICTURES, FRAMES = 100, 24  # for each (count, colour, shape); for each (colour, shape)
 TRACKS = 2400
 BATCH = 24
 Half = npt.NDArray[np.float16]
@@ -36,11 +38,11 @@ Half = npt.NDArray[np.float16]
 
 @dataclass(frozen=True, slots=True)
 class Sounds:
-    """Features of sounds of different length."""
+    """The features of sounds of different length."""
 
-    rows: Half  # [tokens of all, width]
+    rows: Half  # [tokens of all sounds, width]
     edges: npt.NDArray[np.int64]
-    frames: npt.NDArray[np.int64]  # mel frames of each
+    frames: npt.NDArray[np.int64]  # mel frames of each sound
 
     def __getitem__(self, index: int) -> Array:
         return self.rows[self.edges[index] : self.edges[index + 1]].astype(np.float32)
@@ -48,13 +50,15 @@ class Sounds:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """All media of training, encoded.
+    """The features of all training media.
 
     Attributes:
-        takes: sound number `TAKES * i + k` is take k of the bank's utterance i.
-        pictures: [count - 1, colour, shape, which, cells, width].
-        frames: [colour, shape, which, cells, width].
-        tracks: sounds of clips; `track_seconds`, `beeps`: how long, and the beep's second.
+        takes: Sound `TAKES * i + k` is version k of the bank's utterance i.
+        pictures: f16[count - 1, colour, shape, picture, cells, width].
+        frames: f16[colour, shape, frame, cells, width].
+        tracks: The sounds of clips.
+        track_seconds: The length of each track in seconds.
+        beeps: The second of the beep in each track.
     """
 
     takes: Sounds
@@ -66,7 +70,7 @@ class Features:
 
 
 def features(folder: Path, seed: int = 0) -> Features:
-    """Reads them, or encodes everything first (a few minutes)."""
+    """Reads the features, or encodes all media first, which takes a few minutes."""
     loaded = {
         **_cached("heard", folder, "hearing", lambda: _encode_all_sounds(folder, seed)),
         **_cached("seen", folder, "sight", lambda: _encode_all_pictures(folder, seed)),
@@ -81,7 +85,7 @@ def features(folder: Path, seed: int = 0) -> Features:
 def _cached(
     name: str, folder: Path, stage: str, make: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """What a file holds; made first if there is none, or the encoder was trained anew since."""
+    """Reads a file of features; makes it first if it is missing or older than its encoder."""
     path, encoder = folder / f"features_{name}.npz", folder / f"{stage}.pt"
     if not path.exists() or path.stat().st_mtime < encoder.stat().st_mtime:
         staged = path.with_suffix(".part.npz")

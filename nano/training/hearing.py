@@ -1,9 +1,9 @@
-"""Stage: the audio encoder learns to hear the world's words, beeps and knocks.
+"""The stage in which the audio encoder learns to hear words, beeps and knocks.
 
     python -m omnijet.nano.training.hearing
 
-Connectionist temporal classification (Graves et al. 2006) over words, through a small
-head that is thrown away: the Thinker reads the encoder's own output.
+The loss is connectionist temporal classification (Graves et al. 2006) over words. Its small
+head is discarded, as the Thinker reads the output of the encoder.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from omnijet.runtime.bundle.contract import Array
 
 PLAN = Plan("hearing", steps=2600, rate=2e-3, warmup=150)
 BATCH = 20
-LABELS = (*WORDS, BEEP, KNOCK)  # 0 is the blank
+LABELS = (*WORDS, BEEP, KNOCK)  # class numbers start at 1; 0 is the blank
 LONGEST_SECONDS = 6.0
 
 
 class Listener(nn.Module):
-    """The encoder and the head that spells what it hears."""
+    """The audio encoder with a head that labels what it hears."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Listener(nn.Module):
 
 
 def draw(bank: Bank, rng: np.random.Generator) -> tuple[Array, list[str]]:
-    """A sound and what is in it."""
+    """Draws a sound and its labels in order."""
     if rng.random() < 0.12:
         seconds = int(rng.integers(3, 6))
         track, events = soundtrack(seconds, rng)
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def spelled(best: Tensor) -> list[int]:
-    """The labels of a best path: repeats and blanks taken out."""
+    """Removes repeats and blanks from a best path."""
     kept = torch.unique_consecutive(best)
     return [int(label) for label in kept if label]
 

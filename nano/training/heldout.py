@@ -1,10 +1,10 @@
-"""Stage: the held-out set, written once and committed: `omnijet eval` scores on it.
+"""The stage that writes the held-out set, which `omnijet eval` scores on.
 
     python -m omnijet.nano.training.heldout
 
-Its strings of three words and more are in no utterance of training (`words.held_out`), half of its
-voices in a speed and pitch never trained on, its pictures and clips freshly drawn. Sounds
-are stored as Opus, clips as H.264 and AAC.
+The set is written once and committed. Training has no utterance of its texts of three or more
+words (`words.held_out`). Half of its speech has a voice, speed and pitch that training never
+uses, and its pictures and clips are new. Sounds are stored as Opus, clips as H.264 and AAC.
 """
 
 from __future__ import annotations
@@ -35,27 +35,30 @@ from omnijet.runtime.bundle.contract import Array
 HELD_OUT = Path(__file__).parent.parent / "heldout.zip"
 COUNTS = {"hear": 240, "see": 200, "watch": 200, "converse": 200}
 SPOKEN = {"hear": 120, "see": 40, "watch": 20, "converse": 20}
-"""How many items of each skill are answered aloud."""
+"""The number of items of each skill that also have a spoken answer."""
 
 
 @dataclass(slots=True)
 class Archive:
-    """The set as it grows."""
+    """The zip file of a set with the lines written so far."""
 
     file: zipfile.ZipFile
     lines: list[str] = field(default_factory=list)
 
     def sound(self, name: str, samples: Array) -> dict[str, str]:
+        """Stores a sound as Opus and returns the part of a message that refers to it."""
         buffer = io.BytesIO()
         soundfile.write(buffer, samples, RATE_HZ, format="OGG", subtype="OPUS")
         self.file.writestr(name, buffer.getvalue())
         return {"type": "audio", "audio": name}
 
     def add(self, entry: dict[str, Any]) -> None:
+        """Adds a line for an item."""
         self.lines.append(json.dumps(entry))
 
 
 def draw(skill: str, rng: Random) -> Item:
+    """Draws an item whose texts are held out."""
     if skill == "hear":
         return hear(rng, words.held_out_text(rng, words.utterance))
     if skill == "see":
@@ -67,7 +70,7 @@ def draw(skill: str, rng: Random) -> Item:
 
 
 def entry(item: Item, number: int, archive: Archive, rng: Random) -> dict[str, Any]:
-    """An item with its media written: what a line of `items.jsonl` holds."""
+    """Stores the media of an item and returns its line of `items.jsonl`."""
     unseen = number % 2 == 0
     manner = rng.choice(UNSEEN) if unseen else seen_manner(rng)
     heard = any(isinstance(part, Utterance) for parts, _ in item.turns for part in parts)
@@ -85,7 +88,7 @@ def entry(item: Item, number: int, archive: Archive, rng: Random) -> dict[str, A
 
 
 def store(part: Part, name: str, manner: Manner, archive: Archive, rng: Random) -> dict[str, str]:
-    """A part of a message with its medium written."""
+    """Stores the medium of a part and returns the part of a message that refers to it."""
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if isinstance(part, Utterance):
@@ -105,7 +108,7 @@ def store(part: Part, name: str, manner: Manner, archive: Archive, rng: Random) 
 
 
 def spoken(asked: dict[str, Any], number: int, archive: Archive, codec: Codec) -> dict[str, Any]:
-    """The same conversation with its answer to be spoken: said by flite, and as codes."""
+    """Adds a spoken answer to an item: the voice, flite's sound and its codes."""
     voice, manner = list(REPLY_MANNERS.items())[number % len(REPLY_MANNERS)]
     samples = say(asked["turns"][-1]["answer"], manner).astype(np.float32) / 32768
     original = archive.sound(f"speak/{number:03d}.ogg", samples)["audio"]

@@ -1,4 +1,4 @@
-"""The spoken replies of training as waves and mels, in memory."""
+"""The spoken replies of training as waves and mel in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOICE_OF = {manner: name for name, manner in REPLY_MANNERS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """One reply, said."""
+    """One spoken reply."""
 
     text: str
     voice: str
@@ -27,17 +27,17 @@ class Spoken:
 
 
 def spoken_replies(folder: Path) -> list[Spoken]:
-    """All replies: what codec, DiT and vocoder learn from."""
+    """Returns all replies, which codec, DiT and vocoder learn from."""
     return _spoken(reply_bank(folder), folder / "reply_mels.npz")
 
 
 def spoken_lines(folder: Path) -> list[Spoken]:
-    """What the Talker learns from besides."""
+    """Returns the additional lines that the Talker learns from."""
     return _spoken(line_bank(folder), folder / "line_mels.npz")
 
 
 def _spoken(bank: Bank, path: Path) -> list[Spoken]:
-    """Mels are kept in a file."""
+    """Returns the spoken texts of a bank; their mel is stored in a file."""
     waves = [to_speech_rate(bank.sound(index)) for index in range(len(bank))]
     if not path.exists():
         staged = path.with_suffix(".part.npz")

@@ -1,9 +1,9 @@
-"""Stage: the vision encoder learns colours, shapes and counts.
+"""The stage in which the vision encoder learns colours, shapes and counts.
 
     python -m omnijet.nano.training.sight
 
-Classification through small heads that are thrown away, on pictures and on frames of clips
-at the size the loader gives them.
+It classifies pictures and frames of clips, at the size that the loader gives them, through
+small heads that are discarded afterwards.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.media.image import image_patches
 
 PLAN = Plan("sight", steps=3400, rate=2e-3, warmup=100)
-PICTURES, FRAMES = 40, 8  # of a batch; frames have eight times the patches
-FRAME_SIZE = (448, 224)  # what the loader makes of a clip's 160 x 80
-FRAME_STEPS = 5  # every so many steps see frames
+PICTURES, FRAMES = 40, 8  # per batch; frames have eight times as many patches
+FRAME_SIZE = (448, 224)  # the loader enlarges the 160 x 80 of a clip to this
+FRAME_STEPS = 5  # every fifth step trains on frames
 PREPROCESSING = Preprocessing.from_preprocessor_config(PREPROCESSOR)
 
 
 class Viewer(nn.Module):
-    """The encoder and heads over the mean of its cells."""
+    """The vision encoder with heads over the mean of its cells."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,13 +56,13 @@ class Viewer(nn.Module):
 
 
 def patches_of(image: Image.Image) -> tuple[np.ndarray, tuple[int, int]]:
-    """f32[patches, width of one], (rows, columns)."""
+    """Returns the patches f32[patches, patch width] of a picture and (rows, columns)."""
     patches, (_, height, width) = image_patches(image, PREPROCESSING, "picture")
     return patches.reshape(-1, patches.shape[-1]), (height, width)
 
 
 def enlarged(frame: Image.Image) -> Image.Image:
-    """A clip's frame as the loader hands it on."""
+    """Enlarges a frame of a clip as the loader does."""
     return frame.resize(FRAME_SIZE, Image.Resampling.BICUBIC)
 
 
@@ -77,7 +77,7 @@ def main() -> None:
         images, labels = [], []
         for _ in range(FRAMES if frames else PICTURES):
             colour, shape = rng.choice(COLOURS), rng.choice(SHAPES)
-            count = 1 if frames else rng.choice((1, 2, 3, 3, 4, 4, 4))  # many are harder to tell
+            count = 1 if frames else rng.choice((1, 2, 3, 3, 4, 4, 4))  # more shapes are harder
             image = draw_scene(count, colour, shape, rng, *((CLIP_SIZE,) if frames else ()))
             images.append(patches_of(enlarged(image) if frames else image))
             labels.append((COLOURS.index(colour), SHAPES.index(shape), count - 1))

@@ -1,5 +1,4 @@
-"""One stage of training: a loop that saves often, goes on where it was cut off, and says
-how it fares."""
+"""The training loop of a stage: it saves often, resumes after an interruption and logs."""
 
 from __future__ import annotations
 
@@ -20,20 +19,20 @@ SAVE_SECONDS = 60.0
 REPORT_STEPS = 100
 
 Losses = dict[str, Tensor]
-"""Named values of a step; "loss" is what is minimised."""
+"""The named values of a step; "loss" is minimised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a stage trains.
+    """The settings of a stage.
 
     Attributes:
-        name: of the stage, its state file and its log.
-        steps: in all.
-        rate: highest learning rate; warmed up, then lowered along a cosine to a twentieth.
-        warmup: steps.
-        clip: greatest gradient norm.
-        decay: weight decay.
+        name: The name of the stage, its state file and its log.
+        steps: The number of steps.
+        rate: The peak learning rate, which then falls along a cosine to a twentieth.
+        warmup: The number of warm-up steps.
+        clip: The largest gradient norm.
+        decay: The weight decay.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Plan:
 
 
 def stage_parser(about: str | None) -> argparse.ArgumentParser:
-    """The command line that all stages share; `about` is the module's docstring."""
+    """Returns the command line that all stages share; `about` is the module's docstring."""
     parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("build/nano"))
     parser.add_argument("--threads", type=int, default=1)
@@ -53,11 +52,17 @@ def stage_parser(about: str | None) -> argparse.ArgumentParser:
 
 
 def train(plan: Plan, folder: Path, model: nn.Module, step: Callable[[int], Losses]) -> None:
-    """Runs `step(number)` until `plan.steps` are done, and leaves `model` trained.
+    """Trains `model` until `plan.steps` steps are done.
 
-    `number` seeds what a step draws, so that a run cut off and resumed sees what an
-    unbroken one would have seen. Threads and random draws of dropout aside, same seed,
-    same weights.
+    The number of a step seeds its random draws, so that an interrupted and resumed run sees
+    the same data as an uninterrupted one. Apart from threads and dropout, the same seed gives
+    the same weights.
+
+    Args:
+        plan: The settings of the stage.
+        folder: The folder of the state file and the log.
+        model: The model to train, in place.
+        step: Computes the losses of a step from its number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state_path, log_path = folder / f"{plan.name}.pt", folder / f"{plan.name}.jsonl"

@@ -1,15 +1,15 @@
-"""Stage: the Talker learns to say replies as codes.
+"""The stage in which the Talker learns to speak replies as codes.
 
-    python -m omnijet.nano.training.talker             # on the Thinker's embeddings alone
+    python -m omnijet.nano.training.talker             # on the Thinker's embeddings only
     python -m omnijet.nano.training.talker --tuned     # then on its real hidden states
 
-At first the Thinker's hidden states are random: what to say is in the embeddings, and the
-Talker learns to rely on them while the Thinker still trains. The repetition penalty of
-decoding is part of the loss, so that repeated codes survive it.
+At first the Thinker's hidden states are random. The text is in the embeddings, and the Talker
+learns to rely on them while the Thinker still trains. The loss includes the repetition penalty
+of decoding, so that the Talker can still repeat codes.
 
-Codes alone teach reading slowly: most of them follow from those before, and only where a
-word begins does the text count. So a head that is thrown away asks after every step which
-word is being said and which comes next (`omnijet.nano.training.word_times`).
+Codes alone teach reading slowly: most codes follow from earlier ones, and the text matters
+only where a word begins. An auxiliary head, discarded afterwards, therefore predicts at every
+step the current word and the next one (`omnijet.nano.training.word_times`).
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ PLAN = Plan("talker", steps=6000, rate=1.5e-3, warmup=200)
 TUNED = Plan("talker_tuned", steps=1500, rate=1.2e-3, warmup=50)
 BATCH = 16
 PENALTY = 1.05
-CORRUPTED = 0.1  # of the codes heard back are others than those said
-VOICE_TOKEN = 20  # from the first special id
-END = CODES  # class of the end mark; code c is class c - 1
-WORD_LAYER = 3  # after so many layers the words must be known
+CORRUPTED = 0.1  # share of the fed-back codes that are replaced by random ones
+VOICE_TOKEN = 20  # offset from the first special id
+END = CODES  # class of the end token; code c is class c - 1
+WORD_LAYER = 3  # the auxiliary head reads the output of this layer
 WORD_WEIGHT = 0.5
 WORD_CLASSES = {word: number for number, word in enumerate(REPLY_WORDS)}
-NO_WORD = len(REPLY_WORDS)  # class of what follows the last word
+NO_WORD = len(REPLY_WORDS)  # class of the time after the last word
 
 
 class TalkerNet(nn.Module):
-    """The Talker's tables, decoder and head."""
+    """The Talker's table, decoder and head, and the auxiliary head for words."""
 
-    used: Tensor  # ids that are ever said
+    used: Tensor  # the ids that the Talker can say
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,8 +81,12 @@ class TalkerNet(nn.Module):
         self.words = nn.Linear(net_config.hidden_size, 2 * (NO_WORD + 1))
 
     def forward(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Of summed rows f32[batch, L, width]: hidden states, and logits
-        f32[batch, L, 2, words + 1] of the word that is being said and of the next."""
+        """Runs the decoder on summed rows f32[batch, L, width].
+
+        Returns:
+            The hidden states, and logits f32[batch, L, 2, words + 1] of the current word and
+            of the next one.
+        """
         made = self.model(
             inputs_embeds=self.project(rows), position_ids=positions[None].expand(3, -1, -1),
             output_hidden_states=True,
@@ -91,9 +95,11 @@ class TalkerNet(nn.Module):
         return made.last_hidden_state, words
 
     def log_odds(self, hidden: Tensor, said: Tensor) -> Tensor:
-        """Logits of codes, end mark, and (last) all ids that are never said, together.
+        """Computes the logits of codes, end token and, as one last class, all unused ids.
 
-        `said` bool[..., classes]: what the repetition penalty lowers.
+        Args:
+            hidden: f32[..., hidden].
+            said: bool[..., classes], the classes that the repetition penalty lowers.
         """
         logits = hidden @ self.head.weight[self.used].T
         lowered = torch.where(logits > 0, logits / PENALTY, logits * PENALTY)
@@ -103,7 +109,7 @@ class TalkerNet(nn.Module):
 
 
 class TalkerExamples:
-    """Replies as the Talker is given them."""
+    """Random batches of replies as the Talker reads them."""
 
     def __init__(self, folder: Path, tuned: bool) -> None:
         replies = spoken_replies(folder) + spoken_lines(folder)
@@ -122,7 +128,7 @@ class TalkerExamples:
 
     @torch.no_grad()
     def text_rows(self, text: str, rng: Random) -> tuple[Tensor, Tensor]:
-        """Prompt rows f32[P, width] and reply rows f32[tokens, width] of a reply."""
+        """Returns the prompt rows f32[P, width] and the rows f32[tokens, width] of a reply."""
         if self.thinker is not None:
             return self._real_rows(text, rng)
         generator = torch.Generator().manual_seed(rng.randrange(1 << 31))
@@ -135,10 +141,10 @@ class TalkerExamples:
         return rows[: len(prompt)], rows[len(prompt) :]
 
     def _real_rows(self, text: str, rng: Random) -> tuple[Tensor, Tensor]:
-        """Of a conversation in which the Thinker gives this reply."""
+        """Returns the rows of a conversation in which the Thinker gives this reply."""
         assert self.thinker is not None
         example = self.conversations.example(self.conversations.asking_for(text, rng), rng)
-        if model_dims().tokens.video in example.media:  # the answer is in few cells as in all
+        if model_dims().tokens.video in example.media:  # a few cells show the answer, too
             example = thin_clip(example, KEPT, np.random.default_rng(rng.randrange(1 << 31)))
         x, positions, _ = self.thinker.embed([example])
         hidden = self.thinker(x, positions)[0]
@@ -147,13 +153,17 @@ class TalkerExamples:
         own = x[0] * ~torch.isin(torch.from_numpy(example.ids), torch.tensor(media))[:, None]
         spoken = len(tokenizer().encode(text))
         rows = own + hidden
-        start = len(rows) - spoken - 1  # the end mark is never fed
+        start = len(rows) - spoken - 1  # the end token is never fed
         return rows[:start], rows[start : start + spoken]
 
     def batch(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """rows' text part f32[batch, L, width], codes fed i64[batch, L], classes to say
-        i64[batch, L] (-100 where none), positions i64[batch, L], classes i64[batch, L, 2] of
-        the word being said and the next (-100 where nothing is to be said)."""
+        """Draws the batch of a step.
+
+        Returns:
+            The text part of the rows f32[batch, L, width], fed codes i64[batch, L], target
+            classes i64[batch, L] (-100 where none), positions i64[batch, L], and the classes
+            i64[batch, L, 2] of the current and the next word (-100 where none).
+        """
         rng = Random(number)
         first = rng.randrange(len(self.replies) - BATCH)
         built = [self._example(index, rng) for index in range(first, first + BATCH)]
@@ -178,7 +188,7 @@ class TalkerExamples:
         end, pad = table[tokens.tts_eos], table[tokens.tts_pad]
         stream = torch.cat([written[1:], end[None], pad.expand(len(codes), -1)])[: len(codes)]
         rows = torch.cat([prompt, voice[None], written[:1], stream])
-        # id 0 is no code: its row marks the prompt's rows, see `fold_prompt_row`
+        # id 0 is no code: its row is added to the prompt's rows, see `fold_prompt_row`
         openers = torch.tensor([0] * len(prompt) + [codec.pad, codec.bos])
         noise = np.random.default_rng(rng.randrange(1 << 31))
         corrupted = torch.from_numpy(noise.random(len(codes)) < CORRUPTED)
@@ -189,7 +199,7 @@ class TalkerExamples:
         return rows, fed, classes, self._words(index)
 
     def _words(self, index: int) -> Tensor:
-        """i64[codes + 1, 2]: the word at each step, and the one after it."""
+        """Returns the current and the next word at each step, i64[codes + 1, 2]."""
         text = [WORD_CLASSES[word] for word in self.replies[index].text.split()]
         steps = np.arange(len(self.codes[index]) + 1)
         at = np.searchsorted(self.ends[index], steps, side="right")
@@ -198,11 +208,11 @@ class TalkerExamples:
 
 
 def fold_prompt_row(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A trained `TalkerNet` as the model has it, where prompt rows carry no codec row.
+    """Folds the row of id 0 of a trained `TalkerNet` into bias and codes.
 
-    In training they carry row 0, which learns to mark them. A vector added to all rows but
-    those with a code is the same as one added to all, in the projection's bias, and taken off
-    every code.
+    In training, prompt rows carry row 0, which learns to mark them; in the real model they
+    carry no codec row. Adding a vector to all rows without a code is the same as adding it to
+    all rows, through the projection's bias, and subtracting it from every code.
     """
     table, mark = state["model.embed_tokens.weight"], state["model.embed_tokens.weight"][0]
     carried = table.any(-1, keepdim=True)
@@ -214,7 +224,7 @@ def fold_prompt_row(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def said_before(classes: Tensor) -> Tensor:
-    """bool[batch, L, codes + 1]: which codes came earlier in each row."""
+    """Returns which codes occur earlier in each row, bool[batch, L, codes + 1]."""
     once = nn.functional.one_hot(classes.clamp_min(0), CODES + 1) * (classes >= 0)[..., None]
     earlier: Tensor = (once.cumsum(1) - once) > 0
     return earlier

@@ -1,8 +1,8 @@
-"""Stage: the Thinker learns to answer, on what the trained encoders hear and see.
+"""The stage in which the Thinker learns to answer from the features of the trained encoders.
 
     python -m omnijet.nano.training.thinker
 
-Its embedding table is random and stays so: it fits a world of a hundred words, and the
+Its random embedding table stays fixed: it suffices for a world of a hundred words, and the
 Talker can train on it at the same time.
 """
 
@@ -42,14 +42,14 @@ from omnijet.nano.world.words import (
 
 PLAN = Plan("thinker", steps=4700, rate=1.5e-3, warmup=200)
 BATCH = 28
-CLIP_STEPS = 5  # every so many steps are clips
-WHOLE_CLIPS_FROM = 0.75  # of the steps; before, clips are thinned more or less
-KEPT = 0.1  # least part of a clip's picture cells
-ROWS = 2200  # of a batch of clips
+CLIP_STEPS = 5  # every fifth step trains on clips
+WHOLE_CLIPS_FROM = 0.75  # share of the steps; earlier steps drop cells of clips at random
+KEPT = 0.1  # smallest share of a clip's picture cells
+ROWS = 2200  # rows of a batch of clips
 
 
 def embedding() -> nn.Embedding:
-    """The frozen table f32[vocab, hidden]."""
+    """Returns the frozen embedding table f32[vocab, hidden]."""
     dims = model_dims().thinker
     generator = torch.Generator().manual_seed(6)
     rows = torch.randn(dims.vocab, dims.hidden, generator=generator)
@@ -79,8 +79,11 @@ class ThinkerNet(nn.Module):
         self.lm_head = nn.Linear(net_config.hidden_size, net_config.vocab_size, bias=False)
 
     def embed(self, batch: Sequence[TrainingExample]) -> tuple[Tensor, Tensor, Tensor]:
-        """Padded on the right: inputs f32[batch, L, width], positions i64[3, batch, L],
-        labels i64[batch, L]."""
+        """Pads a batch on the right.
+
+        Returns:
+            Inputs f32[batch, L, width], positions i64[3, batch, L], labels i64[batch, L].
+        """
         longest = max(example.ids.size for example in batch)
         x = torch.zeros(len(batch), longest, self.lm_head.in_features)
         positions = torch.zeros(3, len(batch), longest, dtype=torch.long)
@@ -96,13 +99,13 @@ class ThinkerNet(nn.Module):
         return x, positions, labels
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Hidden states after the final norm."""
+        """Returns the hidden states after the final norm."""
         hidden: Tensor = self.model(inputs_embeds=x, position_ids=positions)[0]
         return hidden
 
 
 class Conversations:
-    """Random conversations, laid out."""
+    """Random conversations as training examples."""
 
     def __init__(self, folder: Path) -> None:
         bank = heard_bank(folder)
@@ -120,8 +123,11 @@ class Conversations:
         return see(rng) if kind < 0.7 else converse(rng, self.numbers)
 
     def asking_for(self, text: str, rng: Random) -> Item:
-        """A conversation answered by this text. A string that no one in the bank says
-        answers some other utterance: the Talker must trust the words, not the question."""
+        """Draws a conversation with this text as its answer.
+
+        A text that the bank does not contain answers another utterance: the Talker must rely
+        on the words of the answer, not on the question.
+        """
         parts = text.split()
         if text in map(watch_answer, COLOURS):
             clip = random_clip(rng)
@@ -146,7 +152,7 @@ class Conversations:
         if number % CLIP_STEPS:
             return [self.example(self.item(rng), rng) for _ in range(BATCH)]
         untrimmed = number >= WHOLE_CLIPS_FROM * steps
-        # short batches first teach what is asked; attention must still find it in whole clips
+        # thinned clips teach the task first; attention must then find the answer in whole clips
         kept = 1.0 if untrimmed else KEPT ** draws.random()
         clips = int(ROWS / (130 + 512 * kept))
         return [thin_clip(self.example(watch(rng), rng), kept, draws) for _ in range(clips)]
@@ -171,7 +177,7 @@ def main() -> None:
         right[labelled] = logits.argmax(-1) == labels[labelled]
         exact = right.all(-1).float().mean()
         clips = number % CLIP_STEPS == 0
-        # a mean over all steps of a figure that only some have
+        # the log averages over all steps, so a figure of some steps is divided by their share
         share = 1 / CLIP_STEPS if clips else 1 - 1 / CLIP_STEPS
         return {"loss": loss, "clips": exact * clips / share, "others": exact * (not clips) / share}
 

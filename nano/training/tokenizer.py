@@ -1,4 +1,4 @@
-"""The world's tokenizer and the model's facts, as training needs them."""
+"""The world's tokenizer and the model's dimensions for training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from omnijet.runtime.prompt.tokenizer import Tokenizer
 
 
 def generation_config() -> dict[str, Any]:
-    """`generation_config.json`."""
+    """Returns the content of `generation_config.json`."""
     thinker = config()["thinker_config"]
     eos, pad = thinker["eos_token_id"], thinker["pad_token_id"]
     return {"eos_token_id": [eos, pad], "pad_token_id": pad}

@@ -1,7 +1,7 @@
-"""The encoders as batches see them: many short sounds or equal pictures at once.
+"""Batched forward passes of the encoders: many short sounds, or pictures of one size, at once.
 
-The reference's modules hold the weights; their own `forward` works through one sound and
-one window after the other. `tests/nano` checks that the result is the same.
+The weights are in the reference's modules, whose own `forward` processes one sound and one
+window after the other. `tests/nano` checks that the results are equal.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniVisionEncoder,
 )
 
-from omnijet.runtime.media.log_mel import DYNAMIC_RANGE, POWER_FLOOR, mel_filters
 from omnijet.runtime.bundle.dims import audio_token_count
+from omnijet.runtime.media.log_mel import DYNAMIC_RANGE, POWER_FLOOR, mel_filters
 
 CHUNK = 200  # mel frames
 N_FFT, HOP, RATE_HZ = 400, 160, 16_000
 
 
 def log_mels(sounds: Sequence[np.ndarray], n_mels: int = 128) -> tuple[Tensor, list[int]]:
-    """f32[sounds, n_mels, frames] in whole chunks, zero beyond each sound's own frames, and
-    those frames' numbers. As `omnijet.runtime.media.audio.log_mel`, in single precision."""
+    """Computes log-mel like `omnijet.runtime.media.audio.log_mel`, in float32.
+
+    Returns:
+        Mel f32[sounds, n_mels, frames] in whole chunks, zero beyond each sound, and the
+        number of frames of each sound.
+    """
     lengths = [-(-len(sound) // HOP) for sound in sounds]
     frames = -(-max(lengths) // CHUNK) * CHUNK
     waves = torch.zeros(len(sounds), frames * HOP + N_FFT)
@@ -45,7 +49,7 @@ def log_mels(sounds: Sequence[np.ndarray], n_mels: int = 128) -> tuple[Tensor, l
 def encode_sounds(
     tower: Qwen2_5OmniAudioEncoder, mels: Tensor, lengths: Sequence[int]
 ) -> tuple[Tensor, list[int]]:
-    """Features f32[sounds, 50 * chunks, out], and how many of each row are real."""
+    """Returns features f32[sounds, 50 * chunks, out] and the number of valid rows of each sound."""
     sounds, bands, frames = mels.shape
     chunks = frames // CHUNK
     own = (torch.tensor(lengths)[:, None] - CHUNK * torch.arange(chunks)).clamp(0, CHUNK)
@@ -77,9 +81,9 @@ def encode_sounds(
 def encode_pictures(
     tower: Qwen2_5OmniVisionEncoder, patches: Tensor, height: int, width: int
 ) -> Tensor:
-    """Features of equal pictures: f32[pictures, height * width, patch] -> [pictures, cells, out].
+    """Encodes pictures of one size: f32[pictures, height * width, patch] -> [pictures, cells, out].
 
-    Windows are a mask over the whole picture instead of an order of their own.
+    Windows are a mask over the whole picture instead of a reordering of its patches.
     """
     grid = torch.tensor([[1, height, width]])
     x = tower.patch_embed(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
@@ -107,7 +111,7 @@ def encode_pictures(
 
 
 def _patch_positions(height: int, width: int, merge: int) -> tuple[Tensor, Tensor]:
-    """Row and column of each patch, in the order of merged cells."""
+    """Returns row and column of each patch in the order of merged cells."""
 
     def order(index: Tensor) -> Tensor:
         cells = index.reshape(height // merge, merge, width // merge, merge)

@@ -1,9 +1,9 @@
-"""Stage: the vocoder (BigVGAN) learns the two voices from their mel spectrograms.
+"""The stage in which the vocoder (BigVGAN) learns the two voices from their mel spectrograms.
 
     python -m omnijet.nano.training.vocoder
 
-Losses: spectral convergence and log magnitude of STFTs at several resolutions (Yamamoto
-et al. 2020, Parallel WaveGAN), and the mel itself.
+The losses are spectral convergence and log magnitude of STFTs at several resolutions (Yamamoto
+et al. 2020, Parallel WaveGAN), and the distance of the mel.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MEL_WEIGHT = 2.0
 
 
 def new_vocoder() -> Qwen2_5OmniToken2WavBigVGANModel:
-    """Fresh, with weights small enough that sound starts quiet."""
+    """Returns an untrained vocoder with weights so small that its first sound is quiet."""
     torch.manual_seed(0)
     net_config = config()["token2wav_config"]["bigvgan_config"]
     net = Qwen2_5OmniToken2WavBigVGANModel(Qwen2_5OmniBigVGANConfig(**net_config))
@@ -46,7 +46,7 @@ def new_vocoder() -> Qwen2_5OmniToken2WavBigVGANModel:
 
 
 class SpectralLoss(nn.Module):
-    """Distance of two batches of waves f32[batch, samples]."""
+    """The distance of two batches of waves f32[batch, samples]."""
 
     filters: Tensor
 
@@ -80,7 +80,7 @@ class SpectralLoss(nn.Module):
 
 
 def crops(replies: list[Spoken], number: int) -> tuple[Tensor, Tensor]:
-    """mel f32[batch, 80, frames], wave f32[batch, samples], at a random gain."""
+    """Draws a batch of mel f32[batch, 80, frames] and wave f32[batch, samples] from replies."""
     rng = np.random.default_rng((3, number))
     mels, waves = [], []
     for index in rng.integers(len(replies), size=BATCH):

@@ -1,7 +1,7 @@
-"""When each word of a reply ends: what the Talker is asked besides the codes while it trains.
+"""The end of each word of a reply, for the auxiliary head of the Talker's training.
 
-flite prints the phones of what it says with their end times; how many phones a word has, it
-tells when the word is said alone.
+flite prints the phones of a text with their end times. The number of phones of a word comes
+from speaking the word alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAUSE = "pau"
 
 
 def word_ends(folder: Path, replies: Sequence[Spoken], jobs: int = 2) -> list[list[int]]:
-    """Of each reply, the codec token at which each of its words ends. Kept in a file."""
+    """Returns the codec token at which each word of each reply ends; results are kept in a file."""
     path = folder / "word_ends.json"
     known: dict[str, list[int]] = json.loads(path.read_text()) if path.exists() else {}
     missing = sorted({_key(reply) for reply in replies} - known.keys())

@@ -1,1 +1,1 @@
-"""What can be seen, said and asked."""
+"""The world of Omnijet-nano: its words, speech, sounds, pictures, clips and skills."""

@@ -1,4 +1,4 @@
-"""A bank of utterances: many said once, kept in one file, read back as arrays."""
+"""A bank of utterances: synthesized once, stored in one file and read back as arrays."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ class Bank:
 
     texts: list[str]
     manners: list[Manner]
-    samples: Samples  # all, one after the other
+    samples: Samples  # all utterances, one after the other
     offsets: npt.NDArray[np.int64]  # [utterances + 1]
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def sound(self, index: int) -> npt.NDArray[np.float32]:
-        """f32[samples] in [-1, 1] at 16 kHz."""
+        """Returns an utterance as f32[samples] in [-1, 1] at 16 kHz."""
         part = self.samples[self.offsets[index] : self.offsets[index + 1]]
         return part.astype(np.float32) / np.float32(32768)
 
     @staticmethod
     def read(path: Path) -> Bank:
+        """Reads a bank from its file."""
         with np.load(path) as file:
             described = json.loads(str(file["facts"]))
             manners = [Manner(**fact) for fact in described["manners"]]
@@ -41,7 +42,13 @@ class Bank:
 
 
 def write_bank(path: Path, wanted: Iterable[tuple[str, Manner]], jobs: int = 2) -> Bank:
-    """Says every text in its manner; a bank that is there already is read instead."""
+    """Synthesizes every text in its manner and stores the bank, or reads an existing file.
+
+    Args:
+        path: The bank's file.
+        wanted: Texts with the manner of each.
+        jobs: How many speech engines run at once.
+    """
     if path.exists():
         return Bank.read(path)
     pairs = list(wanted)

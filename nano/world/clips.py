@@ -1,4 +1,4 @@
-"""Clips: a scene that changes every second while sounds happen."""
+"""Clips: a new scene every second, with sounds."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from omnijet.nano.world.words import BEEP, COLOURS, KNOCK, SHAPES
 from omnijet.runtime.bundle.contract import Array
 
 FPS = 8
-SIZE = (160, 80)  # enlarged by the loader to 448 x 224: 128 tokens a second
+SIZE = (160, 80)  # the loader enlarges it to 448 x 224, which gives 128 tokens a second
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What is seen in each second, and when the sounds come.
+    """The scene in each second of a clip, and the second of its beep.
 
     Attributes:
-        scenes: colour and shape, one pair a second; no colour twice.
-        beep_second: in which the beep comes.
-        seed: of the pictures and of the sounds.
+        scenes: Colour and shape of each second; all colours differ.
+        beep_second: The second with the beep.
+        seed: The seed of the pictures and the sounds.
     """
 
     scenes: tuple[tuple[str, str], ...]
@@ -37,12 +37,12 @@ class Clip:
 
     @property
     def answer(self) -> str:
-        """The colour that was shown when the beep came."""
+        """Returns the colour that is shown during the beep."""
         return self.scenes[self.beep_second][0]
 
 
 def random_clip(rng: Random) -> Clip:
-    """3 to 5 seconds."""
+    """Draws a clip of 3 to 5 seconds."""
     seconds = rng.randint(3, 5)
     colours = rng.sample(COLOURS, seconds)
     scenes = tuple((colour, rng.choice(SHAPES)) for colour in colours)
@@ -50,13 +50,13 @@ def random_clip(rng: Random) -> Clip:
 
 
 def clip_frame(clip: Clip, second: int) -> Image.Image:
-    """The picture of a second."""
+    """Draws the picture of a second."""
     colour, shape = clip.scenes[second]
     return draw_scene(1, colour, shape, Random(f"{clip.seed}/{second}"), SIZE)
 
 
 def clip_sound(clip: Clip) -> Array:
-    """f32[samples] at 16 kHz: faint noise, one beep, a knock in some other seconds."""
+    """Returns the sound f32[samples] at 16 kHz: faint noise, one beep, knocks in other seconds."""
     rng = np.random.default_rng(clip.seed)
     return soundtrack(len(clip.scenes), rng, clip.beep_second)[0]
 
@@ -64,7 +64,7 @@ def clip_sound(clip: Clip) -> Array:
 def soundtrack(
     seconds: int, rng: np.random.Generator, beep_second: int | None = None
 ) -> tuple[Array, list[str]]:
-    """A clip's sound f32[samples], and its events in order."""
+    """Returns the sound of a clip, f32[samples] at 16 kHz, and its events in order."""
     where = int(rng.integers(seconds))
     if beep_second is None:
         beep_second = where
@@ -78,7 +78,7 @@ def soundtrack(
             sound, name = knock(rng), KNOCK
         else:
             continue
-        # well inside its second: a codec's delay must not carry it over the edge
+        # a margin keeps the sound inside its second despite the delay of a codec
         latest = RATE_HZ - len(sound) - RATE_HZ // 6
         start = second * RATE_HZ + int(rng.integers(RATE_HZ // 8, latest))
         track[start : start + len(sound)] += sound
@@ -87,7 +87,7 @@ def soundtrack(
 
 
 def write_clip(clip: Clip, path: Path) -> None:
-    """As H.264 and AAC in an MP4 file."""
+    """Writes a clip as H.264 and AAC in an MP4 file."""
     with av.open(path, "w") as file:
         video = file.add_stream("libx264", FPS, options={"crf": "22"})
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"

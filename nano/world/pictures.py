@@ -1,4 +1,4 @@
-"""Pictures: a few shapes of one kind and colour on a dark ground."""
+"""Pictures: a few shapes of one kind and colour on a dark background."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from random import Random
 from PIL import Image, ImageDraw
 
 SIZE = (112, 112)
-SMOOTH = 3  # drawn larger, then reduced
+SMOOTH = 3  # pictures are drawn this much larger, then scaled down
 RGB = {
     "red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 230),
     "yellow": (240, 220, 50), "orange": (250, 140, 20), "purple": (150, 50, 190),
     "white": (240, 240, 240),
 }  # fmt: skip
-GROUND = (10, 60)  # darkest and lightest grey of the ground
+GROUND = (10, 60)  # darkest and lightest grey of the background
 
 
 def draw_scene(
     count: int, colour: str, shape: str, rng: Random, size: tuple[int, int] = SIZE
 ) -> Image.Image:
-    """`count` shapes of one colour that do not touch, at random places and sizes."""
+    """Draws `count` shapes of one colour at random places and sizes, without contact."""
     width, height = size[0] * SMOOTH, size[1] * SMOOTH
     ground = rng.randint(*GROUND)
     image = Image.new("RGB", (width, height), (ground, ground, ground))
@@ -32,7 +32,7 @@ def draw_scene(
 
 
 def _places(count: int, width: int, height: int, rng: Random) -> list[tuple[float, float, float]]:
-    """Centres and radii of circles that neither meet each other nor the edge."""
+    """Draws centres and radii of circles that touch neither each other nor the edge."""
     short = min(width, height)
     largest = {1: 0.34, 2: 0.24, 3: 0.2, 4: 0.18}[count] * short
     while True:

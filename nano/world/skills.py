@@ -1,4 +1,4 @@
-"""The skills as conversations with one right answer."""
+"""The skills: conversations with one right answer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from omnijet.nano.world.pictures import draw_scene
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Something the user says aloud."""
+    """A text that the user speaks."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture the user shows."""
+    """A picture that the user shows."""
 
     count: int
     colour: str
@@ -39,16 +39,16 @@ class Picture:
 
 
 Part: TypeAlias = str | Utterance | Picture | Clip
-"""Typed, said, shown or filmed."""
+"""A part of a message: typed text, speech, a picture or a clip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A conversation; the last answer is asked for.
+    """A conversation whose last answer is the one to give.
 
     Attributes:
-        skill: hear, see, watch or converse.
-        turns: what the user does and what is answered, in turn.
+        skill: "hear", "see", "watch" or "converse".
+        turns: The parts of each user message with the answer to it.
     """
 
     skill: str
@@ -60,12 +60,12 @@ class Item:
 
 
 def hear(rng: Random, text: str) -> Item:
-    """Repeat what was said; asked for in writing or not at all."""
+    """Makes an item that repeats spoken text, with or without a typed request."""
     return Item("hear", ((_heard_parts(rng, text), text),))
 
 
 def see(rng: Random) -> Item:
-    """Describe a picture, or answer a question about it, typed or said."""
+    """Makes an item that describes a picture or answers a typed or spoken question about it."""
     shown = random_picture(rng)
     if rng.random() < 0.6:
         return Item("see", (((shown, words.SEE), shown.description),))
@@ -74,15 +74,17 @@ def see(rng: Random) -> Item:
 
 
 def watch(rng: Random) -> Item:
-    """Say which colour was shown when the beep came."""
+    """Makes an item that names the colour shown during the beep of a clip."""
     clip = random_clip(rng)
     return Item("watch", (((clip, words.WATCH), words.watch_answer(clip.answer)),))
 
 
 def converse(rng: Random, numbers: Sequence[str]) -> Item:
-    """Two turns: the second asks about what the first showed or said.
+    """Makes an item of two turns; the second asks about the picture or number of the first.
 
-    `numbers` are the strings of digits that can be said.
+    Args:
+        rng: The source of randomness.
+        numbers: The strings of digits that can be said.
     """
     if rng.random() < 0.5:
         shown = random_picture(rng)
@@ -108,12 +110,12 @@ def _heard_parts(rng: Random, text: str) -> tuple[Part, ...]:
 
 
 def _typed_or_spoken(rng: Random, question: str) -> Part:
-    """A question, typed twice as often as said."""
+    """Types a question twice as often as it speaks it."""
     return Utterance(words.spoken_form(question)) if rng.random() < 1 / 3 else question
 
 
 def _question_about(rng: Random, shown: Picture) -> tuple[str, str]:
-    """A question about a picture and its answer."""
+    """Draws a question about a picture, with its answer."""
     guess = shown.colour if rng.random() < 0.5 else rng.choice(words.COLOURS)
     return rng.choice(
         (

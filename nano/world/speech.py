@@ -1,4 +1,4 @@
-"""Speech from flite and espeak-ng (Debian packages of these names), at 16 kHz."""
+"""Speech at 16 kHz from flite and espeak-ng, which are Debian packages of the same names."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Samples = npt.NDArray[np.int16]
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a text is said.
+    """The manner in which a text is spoken.
 
     Attributes:
-        engine: flite or espeak-ng.
-        voice: as the engine names it.
-        stretch: duration of the speech over the voice's own.
-        pitch: over the voice's own.
+        engine: "flite" or "espeak-ng".
+        voice: The engine's name of the voice.
+        stretch: The duration relative to the voice's own.
+        pitch: The pitch relative to the voice's own.
     """
 
     engine: str
@@ -47,24 +47,24 @@ _UNSEEN = {
     ("slt", 1.3, 1.0), ("rms", 0.85, 1.0), ("en-us", 1.15, 1.0), ("en-gb+f4", 1.0, 1.0),
 }  # fmt: skip
 UNSEEN = [m for m in _FLITE + _ESPEAK if (m.voice, m.stretch, m.pitch) in _UNSEEN]
-"""Combinations of voice, speed and pitch that only the test sets hold."""
+"""The combinations of voice, speed and pitch that only the held-out set contains."""
 SEEN_FLITE = [m for m in _FLITE if m not in UNSEEN]
 SEEN_ESPEAK = [m for m in _ESPEAK if m not in UNSEEN]
 
 REPLY_MANNERS = {"Chelsie": Manner("flite", "slt"), "Ethan": Manner("flite", "rms")}
-"""The two voices of replies."""
+"""The manner of each voice of replies."""
 
 
 def seen_manner(rng: Random) -> Manner:
-    """One of training: one in six from espeak-ng."""
+    """Draws a manner for training, one in six from espeak-ng."""
     return rng.choice(SEEN_ESPEAK if rng.random() < 1 / 6 else SEEN_FLITE)
 
 
 def say(text: str, manner: Manner) -> Samples:
-    """int16[samples] at 16 kHz.
+    """Synthesizes a text as int16[samples] at 16 kHz.
 
     Raises:
-        FileNotFoundError: the engine is not installed (Debian: `apt install flite espeak-ng`).
+        FileNotFoundError: The engine is not installed (Debian: `apt install flite espeak-ng`).
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "said.wav"
@@ -77,7 +77,7 @@ def say(text: str, manner: Manner) -> Samples:
 
 
 def phone_ends(text: str, manner: Manner) -> list[tuple[str, float]]:
-    """The phones that flite says a text with, and the second at which each ends."""
+    """Returns the phones with which flite speaks a text, each with its end in seconds."""
     assert manner.engine == "flite"
     command = [*_command(text, manner, Path("none")), "-psdur"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,7 +1,7 @@
-"""The mel spectrogram of spoken replies: what the DiT makes and the vocoder reads.
+"""The mel spectrogram of spoken replies, which the DiT generates and the vocoder reads.
 
-Natural logarithm, 100 frames a second at 24 kHz, 80 bands up to 8 kHz (where the voices
-end: they are recorded at 16 kHz).
+It is the natural logarithm of 80 bands up to 8 kHz, with 100 frames a second at 24 kHz. The
+voices have nothing above 8 kHz, because they are recorded at 16 kHz.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FLOOR = 1e-5
 
 
 def to_speech_rate(samples: Array) -> Array:
-    """f32 at 16 kHz -> f32 at 24 kHz, cut to whole codec tokens (two frames)."""
+    """Resamples f32 from 16 kHz to 24 kHz and cuts it to whole codec tokens of two frames."""
     wave = soxr.resample(samples, RATE_HZ, SPEECH_RATE_HZ, quality="HQ")
     return np.asarray(wave[: len(wave) // (2 * HOP) * 2 * HOP], np.float32)
 
 
 def speech_mel(wave: Array) -> Array:
-    """f32[samples] at 24 kHz -> f32[frames, 80], frames = samples / 240."""
+    """Computes the mel f32[samples / 240, 80] of a wave f32[samples] at 24 kHz."""
     margin = (N_FFT - HOP) // 2
     padded = np.pad(np.asarray(wave, np.float64), margin, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]

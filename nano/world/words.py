@@ -1,4 +1,4 @@
-"""The closed world's words: what can be said, asked and answered in it."""
+"""The words of the closed world: all that can be said, asked and answered in it."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ ASK_COUNT, ASK_COLOUR, ASK_SHAPE = "How many?", "Which colour?", "Which shape?"
 ASK_FIRST, ASK_LAST = "Which was first?", "Which was last?"
 
 BEEP, KNOCK = "<beep>", "<knock>"
-"""Sounds that are no words, spelled for the hearing stage's labels."""
+"""The labels of sounds other than words in the hearing stage."""
 
 
 def plural(shape: str, count: int) -> str:
-    """As many shapes as that, in words."""
+    """Returns the name of a shape in the singular or plural."""
     return shape if count == 1 else f"{shape}s"
 
 
 def scene(count: int, colour: str, shape: str) -> str:
-    """The answer to `SEE`: "two red circles"."""
+    """Returns the answer to `SEE`, for example "two red circles"."""
     return f"{COUNTS[count - 1]} {colour} {plural(shape, count)}"
 
 
 def ask_colour(colour: str) -> str:
-    """A question that is answered by yes or no."""
+    """Returns a question whose answer is yes or no."""
     return f"Is it {colour}?"
 
 
 def watch_answer(colour: str) -> str:
-    """The answer to `WATCH`."""
+    """Returns the answer to `WATCH`."""
     return f"it was {colour}"
 
 
 def spoken_form(question: str) -> str:
-    """A question as it is said: lower case, no marks."""
+    """Returns a question in its spoken form: lower case, without a question mark."""
     return question.rstrip("?").lower()
 
 
@@ -61,21 +61,21 @@ REPLY_WORDS = tuple(
         )
     )
 )  # fmt: skip
-"""Every word a reply can hold: the recogniser's vocabulary."""
+"""Every word that a reply can contain: the recogniser's vocabulary."""
 
 WORDS = tuple(dict.fromkeys((*REPLY_WORDS, *" ".join(SPOKEN_QUESTIONS).split())))
-"""Every word that is ever said."""
+"""Every word that anyone says in this world."""
 
 LONGEST_NUMBER = 5
 
 
 def number(rng: Random, least: int = 2, most: int = LONGEST_NUMBER) -> str:
-    """A string of digits."""
+    """Draws a string of digits."""
     return " ".join(rng.choice(DIGITS) for _ in range(rng.randint(least, most)))
 
 
 def command(rng: Random) -> str:
-    """An order: "go left", "turn right", "go up three", "stop"."""
+    """Draws a command, such as "go left", "turn right", "go up three" or "stop"."""
     verb = rng.choice((*VERBS[:2] * 4, "stop"))
     if verb == "stop":
         return verb
@@ -86,12 +86,12 @@ def command(rng: Random) -> str:
 
 
 def random_scene(rng: Random) -> str:
-    """The description of some picture."""
+    """Draws the description of a picture."""
     return scene(rng.randint(1, 4), rng.choice(COLOURS), rng.choice(SHAPES))
 
 
 def utterance(rng: Random) -> str:
-    """Something to be heard and repeated."""
+    """Draws a text that is heard and repeated."""
     kind = rng.random()
     if kind < 0.55:
         return number(rng)
@@ -99,7 +99,7 @@ def utterance(rng: Random) -> str:
 
 
 def reply(rng: Random) -> str:
-    """Something an answer can be: what the Talker learns to say."""
+    """Draws a possible answer, which the Talker learns to say."""
     kind = rng.random()
     if kind < 0.4:
         return number(rng, least=1)
@@ -113,25 +113,28 @@ def reply(rng: Random) -> str:
 
 
 def jumble(rng: Random) -> str:
-    """Words in any order: what can only be said by reading it."""
+    """Draws words in random order, which the Talker can say only by reading them."""
     return " ".join(rng.choice(REPLY_WORDS) for _ in range(rng.randint(1, 5)))
 
 
 def held_out(text: str) -> bool:
-    """Whether a text belongs to the test sets alone: a tenth of those of three words and
-    more. Shorter ones are too few to keep any back."""
+    """Whether a text is kept for the held-out set.
+
+    These are a tenth of the texts of three or more words; there are too few shorter texts to
+    hold any back.
+    """
     return len(text.split()) >= 3 and zlib.crc32(text.encode()) % 10 == 0
 
 
 def training_text(rng: Random, make: Callable[[Random], str]) -> str:
-    """A text that training may say."""
+    """Draws a text that training may use."""
     while held_out(text := make(rng)):
         pass
     return text
 
 
 def held_out_text(rng: Random, make: Callable[[Random], str]) -> str:
-    """A text for the test sets; as many of them are short as `make` makes short."""
+    """Draws a text for the held-out set; texts of one or two words are as frequent as in `make`."""
     text = make(rng)
     short = len(text.split()) < 3
     while not (short or held_out(text)):

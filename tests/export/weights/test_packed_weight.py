@@ -25,8 +25,6 @@ from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import parse_messages
 from omnijet.runtime.talk.clock import Clock
-from omnijet.runtime.talk.options import Options
-from omnijet.runtime.talk.turn import Turn
 from tests.export.packer import Recipe, pack_checkpoint
 from tests.prompts import Messages, picture, sound, text, user
 from tests.reference import load_reference, model_inputs, reference_reply
