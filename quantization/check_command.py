@@ -121,7 +121,7 @@ def _check_hashes(bundle: Bundle) -> None:
         faults = check_files(bundle, lambda count: progress.advance(task, count))
     if faults:
         raise OmnijetError(
-            "files of the bundle are not as written",
+            "files of the bundle differ from the manifest",
             where=bundle.folder,
             got="\n            ".join(faults),
             fix="copy the bundle again, or quantize again",

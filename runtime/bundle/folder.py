@@ -53,7 +53,7 @@ class Bundle:
         faults = misfits(folder, files)
         if faults:
             raise OmnijetError(
-                f"{len(faults)} of {len(files)} files of the bundle are not as written",
+                f"{len(faults)} of {len(files)} files of the bundle differ from the manifest",
                 where=folder,
                 got="\n            ".join(faults),
                 fix="copy the bundle again, or export it again",
@@ -151,7 +151,7 @@ def _check_parts(manifest: Manifest, folder: Path) -> None:
     ]
     if faults:
         raise OmnijetError(
-            "the bundle is not whole",
+            "the bundle is incomplete",
             where=folder / FILE_NAME,
             got="\n            ".join(faults),
             fix="export the bundle again",

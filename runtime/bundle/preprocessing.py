@@ -109,7 +109,7 @@ class Preprocessing:
                 faults.append(f"{key}: expected {wanted}, got {config[key]!r}")
         if faults:
             raise OmnijetError(
-                f"{_CONFIG} cannot be followed ({len(faults)} faults)",
+                f"{_CONFIG} cannot be used ({len(faults)} faults)",
                 where=_CONFIG,
                 got="\n            ".join(faults),
                 fix=f"use the {_CONFIG} that was published with the checkpoint",

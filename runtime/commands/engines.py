@@ -48,7 +48,7 @@ def _layers(engine: Path) -> dict[str, Any]:
         return {"of": "missing", "kinds": {}, "numbers": {}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OmnijetError(
-            "what an engine was made of cannot be read",
+            "the description of an engine cannot be read",
             where=path,
             got=error,
             fix=rebuild_command(engine.parents[2], engine.parent.name),

@@ -53,7 +53,7 @@ def _locate(path: Path) -> tuple[Path, str | None]:
         if folder / entry.file == path.absolute():
             return folder, name
     raise OmnijetError(
-        "no graph of the bundle has this file",
+        "this file is no graph of the bundle",
         where=path,
         expected="one of " + ", ".join(entry.file for entry in manifest.graphs.values()),
     )

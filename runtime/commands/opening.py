@@ -46,4 +46,4 @@ def hint(bundle: Bundle, root: Path = Path("/")) -> str | None:
     if not has_driver(root) or bundle.manifest.precision not in OrtBackend.precisions:
         return None
     ways = [f"--engines {target}" for target in bundle.manifest.engines] or ["--provider cuda"]
-    return f"there is a GPU here, and the processor does the work: see {' or '.join(ways)}"
+    return f"this machine has a GPU, but the model runs on the CPU: see {' or '.join(ways)}"

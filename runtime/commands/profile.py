@@ -83,7 +83,7 @@ def run(args: Namespace) -> int:
             raise OmnijetError(
                 "--compare measures nothing",
                 expected="two profiles, --tolerance and --format",
-                got="--scenario or --out beside them",
+                got="--scenario or --out as well",
                 fix="omnijet profile --compare A.json B.json",
             )
         before, after = (Profile.read(path) for path in args.compare)
@@ -125,7 +125,7 @@ def _check_folder(folder: Path) -> None:
         for name in (FILE_NAME, TRACE, REPORT):
             check_writable(folder / name)
     elif folder.exists():
-        raise OmnijetError("the output is no folder", where=folder, expected="a folder")
+        raise OmnijetError("the output is not a folder", where=folder, expected="a folder")
     else:
         check_writable(folder)
 

@@ -122,9 +122,9 @@ def _check(args: Namespace) -> None:
         )
     if not args.stream and (args.pcm or args.preset):
         given = "--pcm" if args.pcm else "--preset"
-        raise OmnijetError(f"{given} belongs to --stream", fix="add --stream")
+        raise OmnijetError(f"{given} works only with --stream", fix="add --stream")
     if args.json and args.pcm == "-":
-        raise OmnijetError("--json and --pcm - both want stdout", fix="give --pcm a file or a pipe")
+        raise OmnijetError("--json and --pcm - both need stdout", fix="give --pcm a file or a pipe")
     if args.out is not None:
         check_writable(args.out)
 

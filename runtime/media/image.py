@@ -94,7 +94,7 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
             where=where,
             expected="a picture that Pillow reads",
             got=f"{type(error).__name__}: {error}",
-            fix="check that the file is whole, or convert it to PNG",
+            fix="check that the file is complete, or convert it to PNG",
         ) from error
 
 

@@ -80,7 +80,7 @@ def load_video(
             where=where,
             expected="a clip with a picture that FFmpeg reads",
             got=f"{type(error).__name__}: {error}",
-            fix="check that the file is whole, or convert it: ffmpeg -i FILE out.mp4",
+            fix="check that the file is complete, or convert it: ffmpeg -i FILE out.mp4",
         ) from error
     seconds = float(preprocessing.max_audio_seconds)
     audio = load_audio(path, preprocessing.sample_rate_hz, seconds, where) if audible else None

@@ -100,7 +100,7 @@ def test_engines_that_were_left_behind(bundle: Path, orin: Machine, capsys: Capt
     path.write_bytes(path.read_bytes()[:-1])
     (home / "dit_step.engine").unlink()
     error = said(bundle)
-    assert error.what == "2 of 6 engines for orin-nx are not as written"
+    assert error.what == "2 of 6 engines for orin-nx differ from the manifest"
     assert "dit_step.engine: missing" in str(error.got)
     assert "vocoder.engine: " in str(error.got) and not orin.gpu.calls
     assert error.fix == f"omnijet build {bundle} --target orin-nx"
