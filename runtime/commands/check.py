@@ -56,7 +56,8 @@ def run(args: Namespace) -> int:
         if any(fault.startswith(f"{ENGINES}/{target}/") for fault in faults):
             print(f"fix: {rebuild_command(args.bundle, target)} --force")
     count = len(there)
-    print(f"{count - min(len(faults), count)} of {count} files as in the manifest, {size_text(total)}")
+    right = count - min(len(faults), count)
+    print(f"{right} of {count} files as in the manifest, {size_text(total)}")
     print("FAILED" if bad else "PASSED")
     return 2 if bad else 0
 

@@ -76,7 +76,8 @@ class EngineBackend:
         files = {entry.file: known[entry.file] for entry in self._entries.values()}
         if faults := misfits(self._bundle.folder, files):
             raise OmnijetError(
-                f"{len(faults)} of {len(files)} engines for {self._target} differ from the manifest",
+                f"{len(faults)} of {len(files)} engines for {self._target} "
+                "differ from the manifest",
                 where=self._bundle.folder,
                 got="\n            ".join(faults),
                 fix=self._fix,
