@@ -8,7 +8,7 @@ from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.backends.protocol import run_once
 from omnijet.runtime.bundle.contract import Array
 
-EXACT_CONTEXT = 28  # mel frames: the receptive field of a sample
+EXACT_CONTEXT = 28  # mel frames on each side that reach a sample
 NEAR_CONTEXT = 20  # frames beyond change a sample by less than f32 resolves
 SHORT_CONTEXT = 12  # frames beyond matter less than the error of a guess at the next ones
 HELD = 4  # frames next to guessed ones, which suffer most: their sound waits for real context
