@@ -45,8 +45,8 @@ def test_a_table_says_on_what_and_how_far_from_the_floor(
     assert cli.main(["profile", str(nano[1]), *quick]) == 0
     shown = capsys.readouterr().out
     names = [line.split("  ")[0] for line in shown.splitlines()]
-    told = ["device", "power mode", "clocks", "versions", "bundle", "measured"]
-    assert names[: len(told)] == told and "manifest sha256" in shown
+    labels = ["device", "power mode", "clocks", "versions", "bundle", "measured"]
+    assert names[: len(labels)] == labels and "manifest sha256" in shown
     assert "first PCM" in shown and "of the floor" in shown and "100 codes" in shown
     assert "resident" in shown
     vocoder = next(line for line in shown.splitlines() if "vocoder, ms" in line)

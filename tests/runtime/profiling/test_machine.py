@@ -33,9 +33,9 @@ def test_a_jetson_tells_its_power_mode_and_clocks(tmp_path: Path) -> None:
     assert read.device == "NVIDIA Jetson Orin NX" and read.power_mode == "15W (mode 2)"
     assert read.power_modes == {"0": "MAXN", "2": "15W"}
     assert read.gpu_mhz == "306 of 918" and read.jetson_release.startswith("# R36")
-    told = dict(read.facts())
-    assert told["power mode"].startswith("15W (mode 2), # R36")
-    assert "GPU 306 of 918 MHz" in told["clocks"]
+    facts = dict(read.facts())
+    assert facts["power mode"].startswith("15W (mode 2), # R36")
+    assert "GPU 306 of 918 MHz" in facts["clocks"]
 
 
 def test_elsewhere_it_is_no_jetson_and_its_tools_are_not_asked(tmp_path: Path) -> None:
@@ -61,13 +61,13 @@ def test_a_virtual_machine_tells_its_nominal_clock(tmp_path: Path) -> None:
 
 
 def test_a_container_has_what_its_group_is_given(tmp_path: Path) -> None:
-    def told(path: str, text: str) -> int:
+    def memory_with(path: str, text: str) -> int:
         write(tmp_path, {path: text})
         return Machine.read(tmp_path, silent).memory_bytes
 
-    assert told("proc/meminfo", "MemTotal:        8000 kB\nMemFree: 10 kB\n") == 8_192_000
-    assert told("sys/fs/cgroup/memory.max", "max\n") == 8_192_000
-    assert told("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712") == 8_192_000
-    assert told("sys/fs/cgroup/memory.max", "7000000\n") == 7_000_000
-    assert told("sys/fs/cgroup/mine/memory.max", "6000000\n") == 7_000_000
-    assert told("proc/self/cgroup", "0::/mine\n") == 6_000_000
+    assert memory_with("proc/meminfo", "MemTotal:        8000 kB\nMemFree: 10 kB\n") == 8_192_000
+    assert memory_with("sys/fs/cgroup/memory.max", "max\n") == 8_192_000
+    assert memory_with("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712") == 8_192_000
+    assert memory_with("sys/fs/cgroup/memory.max", "7000000\n") == 7_000_000
+    assert memory_with("sys/fs/cgroup/mine/memory.max", "6000000\n") == 7_000_000
+    assert memory_with("proc/self/cgroup", "0::/mine\n") == 6_000_000

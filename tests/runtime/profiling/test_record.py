@@ -31,6 +31,6 @@ def test_a_damaged_profile_is_refused(tmp_path: Path, change: dict[str, object])
 
 
 def test_what_the_numbers_depend_on_is_always_said() -> None:
-    told = dict(profile(result()).facts())
-    assert "numpy 2" in told["versions"] and "0" * 64 in told["bundle"]
-    assert "5 runs after 1" in told["measured"] and "preset exact" in told["measured"]
+    facts = dict(profile(result()).facts())
+    assert "numpy 2" in facts["versions"] and "0" * 64 in facts["bundle"]
+    assert "5 runs after 1" in facts["measured"] and "preset exact" in facts["measured"]

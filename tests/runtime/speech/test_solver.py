@@ -64,11 +64,11 @@ def test_exact_is_the_rule_step_by_step_bit_for_bit() -> None:
         expected = solver.rk4_step(velocity, expected, begin, end)
     seen = []
 
-    def told(evaluation: solver.Evaluation, state: np.ndarray) -> np.ndarray:
+    def recorded(evaluation: solver.Evaluation, state: np.ndarray) -> np.ndarray:
         seen.append(evaluation)
         return velocity(evaluation.time, state)
 
-    np.testing.assert_array_equal(solver.solve(EXACT, told, start), expected)
+    np.testing.assert_array_equal(solver.solve(EXACT, recorded, start), expected)
     assert [e.index for e in seen] == list(range(36))
     assert EXACT.branch_evaluations == 72
 
