@@ -1,6 +1,6 @@
-"""Checkpoints packed as AutoAWQ and the GPTQ packers do it, made from float ones.
+"""Packs float checkpoints as AutoAWQ and the GPTQ packers do.
 
-Written from the description of the formats and number by number: shares nothing with the code
+It follows the description of the formats number by number and shares no code with the reader
 under test.
 """
 
@@ -29,14 +29,15 @@ READS = {"q": "attention", "k": "attention", "v": "attention", "o": "o", "gate":
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a checkpoint is packed."""
+    """The format and the options of a packed checkpoint."""
 
     method: str
     group: int = 32
     bits: int = 4
     symmetric: bool = False
     second_format: bool = False
-    sort: str = ""  # input features by importance: "together" where they are one activation
+    # sorts input features by importance: "together" for projections of one activation, or "apart"
+    sort: str = ""
     author: str = ""
     least_zero: int = 0
     parts: tuple[str, ...] = ("thinker",)
@@ -53,7 +54,7 @@ class Recipe:
 
 
 def pack_checkpoint(source: Path, target: Path, recipe: Recipe) -> dict[str, Tensor]:
-    """Writes `target`; returns the float weights that the packed layers stand for, by key."""
+    """Writes `target` and returns the float values of the packed layers by key."""
     target.mkdir()
     tensors: dict[str, Tensor] = {}
     for path in source.iterdir():
@@ -76,7 +77,7 @@ def pack_checkpoint(source: Path, target: Path, recipe: Recipe) -> dict[str, Ten
 
 
 def pack(key: str, weight: Any, recipe: Recipe) -> tuple[Mapping[str, Tensor], Tensor]:
-    """weight f32[outputs, inputs] -> its packed tensors, and what they stand for."""
+    """Packs weight f32[outputs, inputs] and returns the packed tensors and their float values."""
     outputs, inputs = weight.shape
     most = 2**recipe.bits - 1
     group_of = np.arange(inputs) // recipe.group
@@ -119,7 +120,7 @@ def pack(key: str, weight: Any, recipe: Recipe) -> tuple[Mapping[str, Tensor], T
 
 
 def columns(numbers: Any, bits: int, places: tuple[int, ...] = tuple(range(8))) -> Tensor:
-    """[rows, n] -> i32[rows, n * bits / 32]."""
+    """Packs [rows, n] into i32[rows, n * bits / 32]."""
     count = 32 // bits
     words = np.zeros((len(numbers), numbers.shape[1] // count), np.int64)
     for word in range(words.shape[1]):

@@ -1,4 +1,4 @@
-"""`config.json` as published for 3B and 7B; and a tiny one, every width different."""
+"""The published configurations of 3B and 7B, and a tiny one with distinct widths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["config_3b", "config_7b", "small_config"]
 
 
 def small_config() -> dict[str, Any]:
-    """Every width different, so that no two can be confused."""
+    """Returns a tiny configuration in which all widths differ, so that tests notice a mix-up."""
     config = config_7b()
     thinker, talker = config["thinker_config"], config["talker_config"]
     audio, vision, text = (thinker[f"{k}_config"] for k in ("audio", "vision", "text"))

@@ -1,4 +1,4 @@
-"""Reading `config.json`: the published ones, older and newer spellings, and refusals."""
+"""Tests of reading `config.json`: published files, older and newer keys, and refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read(config: dict[str, Any], generation: dict[str, Any] | None = None) -> Mo
 
 
 def changed(path: str, value: Any, config: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A configuration (7B) with one value set; `...` removes the key."""
+    """Returns a configuration (7B by default) with one value changed; `...` removes the key."""
     config = copy.deepcopy(config_7b() if config is None else config)
     *sections, key = path.split(".")
     inner = config
@@ -83,7 +83,7 @@ def test_mrope_sections_differ_between_the_sizes() -> None:
 
 
 def test_absent_keys_take_the_class_defaults_of_the_reference() -> None:
-    """The reference's own classes, filled from the same sparse file, agree key by key."""
+    """The reference's classes read the same values from a sparse file."""
     from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniConfig
 
     sparse = {
@@ -92,7 +92,7 @@ def test_absent_keys_take_the_class_defaults_of_the_reference() -> None:
     }
     full = json.loads(Qwen2_5OmniConfig(**copy.deepcopy(sparse)).to_json_string(use_diff=False))
     assert full["thinker_config"]["text_config"]["hidden_size"] == 3584
-    # ids that generic configurations write as null or with a default of their own
+    # including the ids that generic configurations write as null or with their own default
     ours, theirs = read(sparse), read(full)
     assert ours == theirs
     assert ours.talker.layers == 28 and ours.vision.hidden == 3584
@@ -245,8 +245,8 @@ def test_unknown_keys_are_harmless(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
-def test_legacy_dit_keys_are_ignored_aloud(caplog: pytest.LogCaptureFixture) -> None:
-    """As in the reference, which does not know them."""
+def test_legacy_dit_keys_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """The reference does not know these keys either."""
     with caplog.at_level(logging.WARNING):
         assert read(changed(f"{DIT}.depth", 4)).dit.layers == 22
     assert "depth is not used; the model has 22" in caplog.text

@@ -1,4 +1,4 @@
-"""Reading tensors, and every way in which a checkpoint folder can be broken."""
+"""Tests of reading tensors, and of every fault that a checkpoint folder can have."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def refusal(action: Callable[[], object]) -> str:
 
 
 def verdict(folder: Path) -> str:
-    """What `verify` says of a folder that can be opened."""
+    """Returns the error of `verify` for a folder that can be opened."""
     checkpoint = Checkpoint.open(folder)
     return refusal(lambda: checkpoint.verify(checkpoint.dims))
 
 
-def test_a_whole_checkpoint(folder: Path, tensors: dict[str, Tensor]) -> None:
+def test_a_complete_checkpoint(folder: Path, tensors: dict[str, Tensor]) -> None:
     checkpoint = Checkpoint.open(folder)
     checkpoint.verify(checkpoint.dims)
     assert checkpoint.folder == folder
@@ -132,7 +132,7 @@ def test_dtypes_and_odd_shapes(tmp_path: Path, dtype: torch.dtype) -> None:
 
 
 def test_reading_rows_does_not_read_the_tensor(tmp_path: Path) -> None:
-    """Peak memory of a process that reads one row in a thousand of 256 MB, in a sparse file."""
+    """A process reads one row in ten of a sparse file of 256 MB and measures its peak memory."""
     rows, width = 1000, 64_000
     nbytes = rows * width * 4
     write_header(
@@ -217,7 +217,7 @@ def test_all_faults_at_once(folder: Path, tensors: dict[str, Tensor]) -> None:
     assert f"weights not in {third.name}" in message
     assert "spk_dict.pt is missing" in message and "chat_template.jinja or" in message
     assert "no part of the model: stray" in message
-    # what those files would have held is not listed a second time
+    # the weights of the missing and damaged files are not listed a second time
     assert "weights missing" not in message and "(6 faults)" in message
 
 

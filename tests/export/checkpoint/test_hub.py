@@ -1,4 +1,4 @@
-"""Resolving a checkpoint, against a hub look-alike on the loopback interface."""
+"""Tests of resolving a checkpoint, against a fake hub on the loopback interface."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FILES: dict[str, bytes] = {
 
 
 class Hub(ThreadingHTTPServer):
-    """A hub with one repository, and faults to order."""
+    """A fake hub with one repository and configurable faults."""
 
     daemon_threads = True
 
@@ -56,7 +56,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files = dict(FILES)
         self.api_status: tuple[int, str] | None = None  # status and X-Error-Code of the API
-        self.cuts: Counter[str] = Counter()  # how often a file's transfer is still to break off
+        self.cuts: Counter[str] = Counter()  # file -> how many more transfers break off
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, Range
 
     @property
@@ -125,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif revision not in (None, "main", "v1", COMMIT):
             self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-        elif kind == "tree":  # asked for by releases 1.x
+        elif kind == "tree":  # huggingface_hub 1.x requests it
             tree = [
                 {"type": "file", "path": name, "size": len(data), "oid": etag(data)}
                 for name, data in self.server.files.items()
@@ -165,11 +165,13 @@ def use_hub(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
     constants = importlib.import_module("huggingface_hub.constants")
     template = url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "ENDPOINT", url)
-    # some releases copy it at import
+    # some releases copy the template at import
     for module in (constants, importlib.import_module("huggingface_hub.file_download")):
         monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # what a cut may cost
+    monkeypatch.setattr(
+        constants, "DOWNLOAD_CHUNK_SIZE", 1000
+    )  # an interruption loses at most this
     monkeypatch.setattr(hub_module, "_PAUSE_S", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -181,7 +183,7 @@ def refusal(checkpoint: str) -> str:
     return str(caught.value)
 
 
-def assert_whole(folder: Path) -> None:
+def assert_complete(folder: Path) -> None:
     wanted = FILES.keys() - {"README.md", "pytorch_model.bin"}
     assert {path.name for path in folder.iterdir()} == wanted
     for name in wanted:
@@ -221,7 +223,7 @@ def test_a_file(tmp_path: Path) -> None:
 def test_download(hub: Hub, name: str) -> None:
     folder = resolve(name)
     assert folder.name == COMMIT
-    assert_whole(folder)
+    assert_complete(folder)
     assert not hub.fetched() & {"README.md", "pytorch_model.bin"}
     before = len(hub.ranges(SHARD))
     assert resolve(name) == folder
@@ -230,7 +232,7 @@ def test_download(hub: Hub, name: str) -> None:
 
 def test_an_interrupted_download_goes_on(hub: Hub) -> None:
     hub.cuts[SHARD] = 2
-    assert_whole(resolve(REPO))
+    assert_complete(resolve(REPO))
     first, second, third = hub.ranges(SHARD)
     size = len(FILES[SHARD])
     assert first is None
@@ -243,12 +245,12 @@ def test_nothing_half_written_is_taken_for_a_checkpoint(hub: Hub, tmp_path: Path
     folder = next((tmp_path / "cache").glob("models--*/snapshots/*"))
     assert SHARD in missing_files(folder)
     assert not (folder / SHARD).exists()
-    # a connection that fails now must not make the half a whole
+    # a failing connection must not make the partial download look complete
     hub.api_status = (500, "")
     assert re.search("incomplete|broke off", refusal(REPO))
     hub.api_status = None
     hub.cuts.clear()
-    assert_whole(resolve(REPO))
+    assert_complete(resolve(REPO))
 
 
 def test_a_cached_checkpoint_needs_no_hub(hub: Hub) -> None:
@@ -358,4 +360,4 @@ def test_the_environment_names_the_hub(hub: Hub, tmp_path: Path) -> None:
     )
     folder = Path(result.stdout.strip())
     assert tmp_path / "home" in folder.parents
-    assert_whole(folder)
+    assert_complete(folder)

@@ -1,4 +1,4 @@
-"""What packed checkpoints may say of themselves, and every fault of their tensors."""
+"""Tests of the configurations of packed checkpoints, and of every fault of their tensors."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_all_faults_of_the_configuration_at_once() -> None:
     config["talker_config"]["quantization_config"] = AWQ
     with pytest.raises(OmnijetError) as caught:
         read_dims(config, None, "config.json")
-    assert "(3 faults)" in str(caught.value)  # bits are not judged in a section that has faults
+    assert "(3 faults)" in str(caught.value)  # bits are not checked in a section that has faults
 
 
 def test_two_that_differ_are_refused() -> None:
@@ -116,7 +116,7 @@ def verdict(folder: Path) -> str:
 
 
 def change(folder: Path, **tensors: Tensor | None) -> None:
-    """Replaces parts of a layer; None removes one."""
+    """Replaces tensors of a layer; None removes one."""
     path = folder / "model.safetensors"
     stored = load_file(path)
     for part, value in tensors.items():
@@ -133,7 +133,7 @@ def reconfigure(folder: Path, **values: Any) -> None:
     path.write_text(json.dumps(config))
 
 
-def test_whole_ones_pass(folder: Path) -> None:
+def test_complete_ones_pass(folder: Path) -> None:
     checkpoint = Checkpoint.open(folder)
     checkpoint.verify(checkpoint.dims)
 
@@ -149,7 +149,7 @@ def test_faults_of_tensors_are_listed_together(folder: Path) -> None:
     assert f"{LAYER}.scales is i32, not bf16 or f16 or f32" in message
 
 
-def test_a_lone_part_asks_for_the_others(folder: Path) -> None:
+def test_one_packed_tensor_requires_the_others(folder: Path) -> None:
     change(folder, qweight=None, scales=None)
     assert "2 of" in verdict(folder) and f"{LAYER}.qweight, {LAYER}.scales" in verdict(folder)
 
@@ -166,7 +166,7 @@ def test_groups_must_divide(folder: Path) -> None:
     assert "28 layers are no whole groups of 48: thinker.model.layers.0.self_attn.q_proj" in message
 
 
-def test_packed_layers_want_a_configuration(folder: Path) -> None:
+def test_packed_layers_require_a_configuration(folder: Path) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text())
     del config["quantization_config"]

@@ -1,4 +1,4 @@
-"""The layout against the reference's own state dict, and against published totals."""
+"""Compares the layout with the reference's state dict and with published totals."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_published_tensor_counts_of_7b() -> None:
 
 
 def test_published_bytes_of_7b() -> None:
-    """The sum of the five published shard sizes, less the headers and a buffer of 128 bytes."""
+    """The five published shards have this size without their headers and a buffer of 128 bytes."""
     layout = layout_of(config_7b())
     widths = {"bf16": 2, "f32": 4}
     assert sum(t.numel * widths[t.dtype] for t in layout.values()) == 22_362_553_344 + 128

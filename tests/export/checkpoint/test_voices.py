@@ -1,4 +1,4 @@
-"""Speakers: read as published, and every way their file can be wrong."""
+"""Tests of reading speakers, and of every fault of their file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write beside, then rename: whatever happens, nothing half-written is left."""
+"""Tests of staged output folders: no fault leaves a partial result."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def test_a_fault_leaves_nothing(tmp_path: Path, fault: type[BaseException]) -> N
 
 
 @pytest.mark.parametrize("built", [0, 2])
-def test_engines_that_go_are_told(
+def test_deleted_engines_are_reported(
     nano_f16: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, built: int
 ) -> None:
-    """They may be hours of work. Not where the old bundle stays."""
+    """A warning names the deleted engines, which may have taken hours, if a bundle is replaced."""
     target, manifest = tmp_path / "bundle", Manifest.read(nano_f16)
     target.mkdir()
     entry = EngineEntry("engines/rtx-ada/x", "", "tensorrt_rtx", "1.7", 89, (), True, 1, 1, 1.0, 1)
@@ -67,12 +67,12 @@ def test_an_existing_target_survives_unless_replaced(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_full_disk_is_said_before_any_work(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_any_work(tmp_path: Path) -> None:
     with (
         pytest.raises(OmnijetError, match="too little room"),
         staged_folder(tmp_path / "bundle", replace=False, needed_bytes=1 << 60),
     ):
-        pytest.fail("work was begun")
+        pytest.fail("work has started")
     assert list(tmp_path.iterdir()) == []
 
 

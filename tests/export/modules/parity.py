@@ -1,4 +1,4 @@
-"""What the parity tests share: reference weights at a realistic scale, and one error measure."""
+"""Helpers of the parity tests: reference weights at a realistic scale, and one error measure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from omnijet.runtime.bundle.contract import GraphContract, Precision, graph_cont
 from omnijet.runtime.bundle.dims import ModelDims
 
 ATTENTION_GAIN = 1.6
-"""Scores of a few units: attention that picks keys instead of averaging over all. Sharper
-attention amplifies rounding: at 2.5 the reference itself is 1.7e-5 off its float64 result."""
+"""A gain that gives scores of a few units, so that attention selects keys instead of averaging.
+
+Sharper attention amplifies rounding: at 2.5 the reference itself differs by 1.7e-5 from its
+float64 result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,10 @@ class DictWeights:
 
 
 def revive(module: nn.Module, seed: int) -> None:
-    """Random weights that keep activations near unit variance, in place.
+    """Draws random weights that keep activations near unit variance, in place.
 
-    The reference's own initialisation (0.02 everywhere, zero biases) makes attention and
-    MLPs vanish beside the residual stream: any graph would agree with it.
+    With the reference's own initialisation (0.02 everywhere, zero biases), attention and MLPs
+    vanish beside the residual stream, and any graph would agree.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -56,12 +58,12 @@ def _is_query_or_key(name: str) -> bool:
 
 
 def checkpoint(reference: nn.Module, prefix: str) -> DictWeights:
-    """The reference's tensors under their names in a published checkpoint."""
+    """Returns the reference's tensors under their names in a published checkpoint."""
     return DictWeights({f"{prefix}.{key}": v for key, v in reference.state_dict().items()})
 
 
 def load(module: nn.Module, weights: DictWeights) -> nn.Module:
-    """Materializes our graph module, after comparing each declared shape with the tensor's."""
+    """Materializes a graph module after comparing each declared shape with the tensor's."""
     for source in weight_sources(module).values():
         found = tuple(tuple(weights.tensor(key).shape) for key in source.keys)
         assert found == source.shapes, (source.keys, found)
@@ -69,20 +71,20 @@ def load(module: nn.Module, weights: DictWeights) -> nn.Module:
 
 
 def unread(module: nn.Module, weights: DictWeights) -> set[str]:
-    """Checkpoint tensors that no parameter of the graph names."""
+    """Returns the checkpoint's tensors that no parameter of the graph names."""
     named = {key for source in weight_sources(module).values() for key in source.keys}
     return set(weights.tensors) - named
 
 
 def relative_error(got: Tensor, expected: Tensor) -> float:
-    """Largest difference over the largest expected magnitude."""
+    """Returns the largest difference over the largest expected magnitude."""
     assert got.shape == expected.shape, (got.shape, expected.shape)
     assert expected.abs().max() > 0
     return ((got.float() - expected).abs().max() / expected.abs().max()).item()
 
 
 def published_dims() -> ModelDims:
-    """Facts of a full-size model, to replace the part under test in; nothing is allocated."""
+    """Returns full-size dimensions, in which a test replaces the part under test."""
     talker = {"rope_scaling": {"rope_type": "default", "mrope_section": [16, 24, 24]}}
     config = Qwen2_5OmniConfig(talker_config=talker).to_dict()
     return read_dims(config, None, "transformers' defaults")
@@ -93,13 +95,13 @@ def contract_of(name: str, dims: ModelDims, precision: Precision) -> GraphContra
 
 
 def open_in_onnxruntime(model: ir.Model, weights: nn.Module) -> onnxruntime.InferenceSession:
-    """The traced graph, filled with the parameters of a loaded module; one in bf16 widened."""
+    """Opens a traced graph with the parameters of a loaded module; bf16 is widened to f32."""
     for name, parameter in weights.named_parameters():
         model.graph.initializers[name].const_value = ir.tensor(parameter.data, name=name)
     widen(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    # one warning a cache and step: the tests do not bind caches in place
+    # suppresses a warning per cache and step: the tests do not bind caches in place
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(
         ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -107,7 +109,7 @@ def open_in_onnxruntime(model: ir.Model, weights: nn.Module) -> onnxruntime.Infe
 
 
 def call(session: onnxruntime.InferenceSession, feeds: Sequence[Tensor]) -> list[Tensor]:
-    """Outputs of one call, inputs in the contract's order; those in bf16 widened."""
+    """Runs one call with inputs in the contract's order; bf16 inputs are widened to f32."""
     names = [value.name for value in session.get_inputs()]
     feeds = [feed.float() if feed.dtype == torch.bfloat16 else feed for feed in feeds]
     arrays = {name: feed.contiguous().numpy() for name, feed in zip(names, feeds, strict=True)}

@@ -1,4 +1,4 @@
-"""Graph `audio_encoder` against transformers: chunking by the host, arithmetic by the graph."""
+"""Compares the graph `audio_encoder` with transformers; the host splits sounds into chunks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DIMS = {
     "3b": AudioEncoderDims(
         n_mels=16, hidden=48, layers=3, heads=4, ffn=96, n_window=100, max_positions=150, out=40
     ),
-    # heads of another width than the mel's, a short window, an odd MLP
+    # an unusual number of mel bands, a short window, an odd MLP width
     "odd": AudioEncoderDims(
         n_mels=20, hidden=60, layers=2, heads=3, ffn=101, n_window=30, max_positions=64, out=33
     ),
@@ -94,7 +94,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 def sounds(dims: AudioEncoderDims, *lengths: int) -> list[Array]:
-    """Mel of the range a log-mel front end makes, f32[n_mels, frames] each."""
+    """Draws mel f32[n_mels, frames] in the range of a log-mel front end for each length."""
     rng = np.random.default_rng(11)
     return [rng.uniform(-1, 1.5, (dims.n_mels, length)).astype(np.float32) for length in lengths]
 
@@ -106,7 +106,13 @@ def sounds(dims: AudioEncoderDims, *lengths: int) -> list[Array]:
         (SECONDS_2,),
         (SECONDS_73,),
         (SECONDS_73, SECONDS_03, SECONDS_2),
-        (3, 201, 199, 402, 61),  # remainders of one and two frames, the least that makes a token
+        (
+            3,
+            201,
+            199,
+            402,
+            61,
+        ),  # remainders of one and two frames, and the shortest sound that gives a token
     ],
 )
 @torch.no_grad()
@@ -125,7 +131,7 @@ def test_16_bits_stay_near_the_reference(
 
 
 def test_norms_have_the_epsilon_of_the_reference(case: Case) -> None:
-    """Too small beside the position table to show in features."""
+    """The features cannot show the epsilon, which is tiny beside the position table."""
     ours = [m.eps for m in AudioEncoder(case.dims, "f32").modules() if isinstance(m, LayerNorm)]
     assert ours == [m.eps for m in case.reference.modules() if isinstance(m, nn.LayerNorm)]
 

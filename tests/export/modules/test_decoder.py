@@ -1,4 +1,4 @@
-"""The step graphs against transformers: prefill whole or in parts, decode, masked capacity."""
+"""Compares the step graphs with transformers: prefill at once or in parts, decode, masked rows."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def small(
     )
 
 
-# Grouped queries in the published ratios; the 7B Talker's queries (192) are wider than its
-# hidden size, and the 3B Talker's rotary bands leave the width axis out. An unusual epsilon
-# shows whether it is passed on.
+# Grouped queries have the published ratios; the 7B Talker's queries (192) are wider than its
+# hidden size, and the 3B Talker's rotary bands have no width axis. An unusual epsilon shows
+# whether the graph uses it.
 DIMS = {
     "thinker 3b": small(128, 8, 1, 16, 200, 128, (2, 3, 3), 301),
     "thinker 7b": small(224, 14, 2, 16, 333, 224, (2, 3, 3), 331),
@@ -154,20 +154,20 @@ class Case:
         return graph(self.dims, precision)
 
     def expected(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Logits (and hidden states) of all rows, and the caches: key 0, value 0, key 1..."""
+        """Returns logits (and hidden states) of all rows, and caches: key 0, value 0, key 1..."""
         cache = DynamicCache()
         outputs = self.reference(self.embeds, self.positions, cache)
         caches = [t for layer in cache.layers for t in (layer.keys, layer.values)]
         return outputs, caches
 
     def run(self, precision: Precision, steps: Sequence[int]) -> Iterator[Step]:
-        """`steps` of our module in torch."""
+        """Runs the graph module in torch."""
         return self.steps(load(self.module(precision), self.weights), precision, steps)
 
     def steps(
         self, graph: Callable[..., Sequence[Tensor]], precision: Precision, steps: Sequence[int]
     ) -> Iterator[Step]:
-        """Feeds `steps` rows a call into caches that start as rubbish."""
+        """Feeds `steps` rows per call into caches that contain random values at first."""
         rope = MRope.of(self.dims)
         shape = (1, self.dims.kv_heads, CAPACITY, self.dims.head_dim)
         generator = torch.Generator().manual_seed(9)
@@ -219,7 +219,7 @@ def make_case(name: str) -> Case:
 
 
 def picture_between_text() -> np.ndarray:
-    """i64[3, 1, ROWS]: 5 words, a picture of 3 x 4 cells, 11 words, late in a conversation."""
+    """Returns positions i64[3, 1, ROWS] of 5 words, a picture of 3 x 4 cells and 11 words."""
     words = np.arange(5)
     rows, columns = np.indices((3, 4)).reshape(2, -1)
     after = np.arange(ROWS - 17) + 9
@@ -293,7 +293,7 @@ def test_an_mlp_beyond_the_range_of_f16_is_guarded(
     (step,) = case.run("f16", [ROWS])
     assert relative_error(step.outputs[0], outputs[0][:, -1]) <= 2e-2
     monkeypatch.setattr(decoder, "DOWN_SHIFT", 0)
-    (step,) = case.run("bf16", [ROWS])  # reaches that far by itself
+    (step,) = case.run("bf16", [ROWS])  # bf16 has the range without a shift
     assert relative_error(step.outputs[0], outputs[0][:, -1]) <= 5e-2
     (step,) = case.run("f16", [ROWS])
     assert not all(tensor.isfinite().all() for tensor in (*step.outputs, *step.after))
@@ -331,8 +331,10 @@ def test_traced_it_equals_the_reference_in_prefill_and_decode(
 @pytest.mark.parametrize("name", ["thinker 7b", "talker 7b"])
 @torch.no_grad()
 def test_widened_it_is_what_torch_computes_in_bf16(name: str) -> None:
-    """Two orders of sums, which move a number that lies between two of bf16 to either: seldom in
-    the caches, somewhere in every logit."""
+    """The two sum in different orders, so a number between two bf16 values may round to either.
+
+    This is rare in the caches and affects part of every logit.
+    """
     case, part = make_case(name), name.split()[0]
     contract = contract_of(f"{part}_step", replace(published_dims(), **{part: case.dims}), "bf16")
     module = load(case.module("bf16"), case.weights)

@@ -1,4 +1,4 @@
-"""The speaker encoder against transformers 4.57.6."""
+"""Compares the speaker encoder with transformers 4.57.6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graph `vision_encoder` against transformers: one frame a call, in the reference's order."""
+"""Compares the graph `vision_encoder` with transformers, one frame per call."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ DIMS = {
         full_attention_layers=(1, 3),
         out=48,
     ),
-    # heads of 40, an odd MLP, small patches, windows of 6 x 6 patches
+    # heads of width 40, an odd MLP width, small patches, windows of 6 x 6 patches
     "odd": VisionEncoderDims(
         hidden=120,
         layers=3,
@@ -65,7 +65,7 @@ DIMS = {
         out=56,
     ),
 }
-# (frames, height, width) in patches: within a window, cut windows, whole windows, a clip
+# (frames, height, width) in patches: inside a window, cut windows, full windows, a clip
 GRIDS = [(1, 4, 4), (1, 10, 14), (1, 26, 18), (1, 16, 24), (2, 6, 10), (1, 2, 2)]
 
 
@@ -85,7 +85,7 @@ class Case:
         return features
 
     def ours(self, precision: Precision, patches: Tensor, *grids: tuple[int, int, int]) -> Tensor:
-        """All frames of all grids, one a call, joined in the reference's order."""
+        """Encodes the frames of all grids, one per call, and joins them in reference order."""
         module = load(VisionEncoder(self.dims, precision), self.weights)
         found: list[Tensor] = []
         for _, height, width in frames_of(grids):
@@ -97,7 +97,7 @@ class Case:
         return torch.cat(found)
 
     def feeds(self, frame: Tensor, height: int, width: int) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The graph's inputs from the reference's own indices, and its order of cells."""
+        """Returns the graph's inputs, made from the reference's indices, and its order of cells."""
         dims, grid = self.dims, torch.tensor([[1, height, width]])
         order, bounds = self.reference.get_window_index(grid)
         places = (order[:, None] * dims.cell_patches + torch.arange(dims.cell_patches)).flatten()
@@ -156,7 +156,7 @@ def test_f32_equals_the_reference(case: Case, grid: tuple[int, int, int]) -> Non
 
 @torch.no_grad()
 def test_f32_equals_the_reference_on_a_picture_almost_grey(case: Case) -> None:
-    """Where the norm's epsilon counts."""
+    """Small activations show the norm's epsilon."""
     grid = (1, 10, 14)
     patches = 0.01 * case.patches(grid)
     ours, expected = case.ours("f32", patches, grid), case.expected(patches, grid)
@@ -175,7 +175,7 @@ def test_the_host_plan_gives_the_features_of_the_reference_indices(case: Case) -
     height, width = 26, 18
     patches = case.patches((1, height, width))
     host = plan(case.dims, height, width)
-    # torch wants arrays it may write to; the plan's are shared
+    # torch requires writable arrays, and the plan's arrays are shared and read-only
     feeds = [torch.from_numpy(feed.copy()) for feed in host.feeds(patches.numpy()).values()]
     (features,) = load(VisionEncoder(case.dims, "f32"), case.weights)(*feeds)
     restored = torch.from_numpy(host.restore(features.numpy()))
@@ -238,7 +238,7 @@ def test_traced_it_equals_the_reference_at_any_size(precision: Precision, tolera
     model = trace(VisionEncoder(case.dims, precision), contract)
     ops = Counter(node.op_type for node in model.graph)
     full = len(case.dims.full_attention_layers)
-    # query blocks one after the other where every patch sees every other
+    # full attention processes query blocks one after the other
     assert ops["Attention"] == case.dims.layers - full and ops["Scan"] == full
     session = open_in_onnxruntime(model, load(VisionEncoder(case.dims, precision), case.weights))
     for grid in ((1, 2, 2), (1, 10, 14), (1, 26, 18)):

@@ -1,4 +1,4 @@
-"""The vocoder graph against transformers 4.57.6, in torch and in ONNX Runtime."""
+"""Compares the vocoder with transformers 4.57.6, in torch and in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.export.modules.parity import DictWeights, checkpoint, contract_of, lo
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "misc.json").read_text())
 
-# Each is 1.5e-5 off its own float64 result: sines of large arguments amplify rounding.
+# Both differ by 1.5e-5 from their float64 results: sines of large arguments amplify rounding.
 BOUND = 5e-5
 
 DIMS = {
@@ -34,7 +34,7 @@ DIMS = {
 
 
 def revive(module: torch.nn.Module) -> None:
-    """Random weights that give a waveform of speaking loudness."""
+    """Draws random weights with which the waveform is as loud as speech, in place."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, value in module.named_parameters():

@@ -1,4 +1,4 @@
-"""The synthetic checkpoints: the real layout, alive in the reference, the same every time."""
+"""Tests of synthetic checkpoints: real layout, live activations, same bytes for one seed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def test_the_reference_finds_every_weight_and_no_other(nano_7b: tuple[Path, Path]) -> None:
-    # the model's own from_pretrained cannot report, that of its parent can
+    # the model's own from_pretrained returns no report, but its parent's does
     omni = Qwen2_5OmniForConditionalGeneration
     _, found = super(omni, omni).from_pretrained(
         nano_7b[0], dtype=torch.float32, output_loading_info=True

@@ -1,4 +1,4 @@
-"""The named configurations: read without a word, and of the size that they claim."""
+"""Tests of the named configurations: they read without a warning and have the stated sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omnijet.export.synthetic.presets import PRESETS, preset
 from omnijet.runtime.bundle.contract import graph_contracts
 from omnijet.runtime.bundle.dims import ModelDims
 
-PARAMETERS = {  # least and most
+PARAMETERS = {  # smallest and largest allowed count
     "nano": (1e6, 1e7),
     "nano-7b": (1e6, 1e7),
     "middle": (3e8, 5e8),
@@ -72,7 +72,7 @@ def test_middle_has_the_heads_and_the_clock_of_the_3b() -> None:
 
 
 def test_no_part_of_middle_is_out_of_proportion() -> None:
-    """Between a twentieth and a sixth of the 3B's each: no part outgrows the others."""
+    """Every part has between a twentieth and a sixth of the 3B's parameters."""
     middle, real = dims_of("middle"), dims_of("3b")
     parts = (
         "thinker.model.layers", "thinker.audio_tower", "thinker.visual", "talker",

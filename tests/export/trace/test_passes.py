@@ -1,4 +1,4 @@
-"""Each graph pass keeps its one promise and changes no value."""
+"""Tests of the graph passes: each keeps its promise and changes no value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One layer with packed projections, in ONNX Runtime: the product with what they stand for."""
+"""Compares a layer with packed projections in ONNX Runtime with the product of its floats."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Stored:
             key = f"thinker.model.layers.0.self_attn.{name}_proj.weight"
             weight = torch.randn(width, INPUTS, generator=generator).numpy()
             if not recipe.symmetric:
-                # blocks without a change of sign: zero points of 0 and of 15
+                # blocks of one sign give zero points of 0 and 15
                 weight += np.linspace(-3.5, 3.5, width, dtype=np.float32)[:, None]
             parts, stands_for = pack(key, weight, recipe)
             self.tensors.update({key.replace("weight", part): t for part, t in parts.items()})
@@ -81,7 +81,7 @@ class Stored:
 
 
 class Planner(_Planner):
-    """Of a checkpoint without dimensions."""
+    """A planner for a checkpoint without dimensions."""
 
     def __init__(self, stored: Stored) -> None:
         self.checkpoint = stored  # type: ignore[assignment]
@@ -93,7 +93,7 @@ class Planner(_Planner):
 
 
 def write(folder: Path, stored: Stored, precision: Precision = "f32") -> ir.Model:
-    """`folder/g.onnx`: x [rows, inputs] -> y [rows, outputs]."""
+    """Writes `folder/g.onnx`, which maps x [rows, inputs] to y [rows, outputs]."""
     dtype, outputs = IR_DTYPES[precision], sum(WIDTHS.values())
     planner = Planner(stored)
     plan = planner.plan({"layer.weight": stored.source})
@@ -150,7 +150,7 @@ def test_product(tmp_path: Path, name: str, precision: Precision) -> None:
 
 
 def test_the_packer_meets_every_case() -> None:
-    """Or the products above would prove little."""
+    """The zero points of the test data include both ends of the range."""
     zeros = Stored(RECIPES["GPTQ, second format"]).tensors
     words = torch.cat([t.flatten() for key, t in zeros.items() if key.endswith("qzeros")])
     nibbles = {int(word) >> shift & 15 for word in words for shift in range(0, 32, 4)}
@@ -186,7 +186,7 @@ def faults(stored: Stored) -> str:
 
 
 def test_lost_zero_points_are_refused() -> None:
-    """AutoGPTQ cannot store a zero point of 0, and readers differ on what it left."""
+    """AutoGPTQ cannot store a zero point of 0, and readers interpret the result differently."""
     message = faults(Stored(Recipe("gptq")))
     assert "zero points of 0, lost in format 'gptq'" in message and "q_proj" in message
     assert not faults(Stored(Recipe("gptq", author="gptqmodel:2.0.0")))

@@ -1,5 +1,4 @@
-"""Packed checkpoints, exported: the bundle says what transformers says with the weights that the
-packed ones stand for."""
+"""Compares bundles of packed checkpoints with transformers on the float values of their weights."""
 
 from __future__ import annotations
 
@@ -43,13 +42,13 @@ CONVERSATIONS = {
     "text": user(text("Hello, who are you?")),
     "picture and sound": user(picture(150, 90, 10), sound(1.7, 7), text("Do they match?")),
 }
-LOGITS, MEL, WAVE = 1e-5, 1e-4, 1e-3  # relative bounds, those of floats
+LOGITS, MEL, WAVE = 1e-5, 1e-4, 1e-3  # relative bounds, the same as for floats
 INTEGER_LOGITS = 0.1  # with activations of 8 bits, on models this narrow
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A packed checkpoint's bundle, the floats' bundle, and the reference."""
+    """A packed checkpoint, its bundle, the bundle of the float checkpoint, and the reference."""
 
     checkpoint: Path
     bundle: Path
@@ -78,7 +77,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def trace_from(bundle: Path, patch: pytest.MonkeyPatch) -> None:
-    """Takes traced graphs from a bundle of floats instead of tracing the same again."""
+    """Takes traced graphs from the bundle of the float checkpoint instead of tracing again."""
 
     @contextmanager
     def traced_graphs(names: Any, *rest: Any) -> Iterator[Iterator[tuple[str, ir.Model]]]:
@@ -113,10 +112,12 @@ def test_logits(case: Case, conversation: str) -> None:
         expected = case.reference.thinker(**model_inputs(prompt)).logits[0, -1].numpy()
     assert relative_error(logits_of(case.omni, prompt), expected) <= LOGITS
     floats = Omni.open(case.floats, backend=OrtBackend(1))
-    assert relative_error(logits_of(floats, prompt), expected) > 1e3 * LOGITS  # it was quantized
+    assert (
+        relative_error(logits_of(floats, prompt), expected) > 1e3 * LOGITS
+    )  # the weights differ from the floats
     quick = Omni.open(case.bundle, backend=OrtBackend(1))
     error = relative_error(logits_of(quick, prompt), expected)
-    assert LOGITS < error <= INTEGER_LOGITS  # else the option does nothing
+    assert LOGITS < error <= INTEGER_LOGITS  # otherwise the option has no effect
 
 
 @pytest.mark.parametrize("case", list(CASES)[1::2], indirect=True)

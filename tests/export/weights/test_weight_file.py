@@ -1,4 +1,4 @@
-"""Weights streamed into place: transposed, joined, converted, in blocks of any size."""
+"""Tests of streamed weights: transposed, joined and converted in blocks of any size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IR_DTYPES = {torch_dtype: IR_OF[name] for name, torch_dtype in TORCH_DTYPES.item
 
 
 class Rows:
-    """A checkpoint in memory that counts what is read."""
+    """A checkpoint in memory that records the largest number of rows read at once."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
@@ -43,7 +43,7 @@ class Rows:
 
 
 def graph_of(module: Sourced) -> ir.Model:
-    """A model whose initializers are the module's parameters, without values."""
+    """Returns a model whose initializers are the module's parameters without values."""
     values = []
     for name, parameter in module.named_parameters():
         dtype = IR_DTYPES[parameter.dtype]
@@ -73,7 +73,7 @@ def written(module: Sourced, reader: Rows, folder: Path) -> dict[str, Tensor]:
 
 
 def case(precision: Precision, dtype: torch.dtype) -> tuple[Linear, Rows]:
-    """Query, key and value side by side, of unequal widths."""
+    """Returns query, key and value of different widths as one Linear, and their checkpoint."""
     widths = (48, 16, 24)
     module = Linear(["q", "k", "v"], 40, widths, bias=True, precision=precision)
     generator = torch.Generator().manual_seed(0)
@@ -133,7 +133,7 @@ def test_bf16_goes_over_bit_for_bit_and_f32_is_rounded_to_even(tmp_path: Path) -
     bits = torch.arange(-(2**15), 2**15, dtype=torch.int16).reshape(256, 256)  # NaN too
     got = written(module, Rows({"p.weight": bits.view(torch.bfloat16)}), tmp_path)
     assert torch.equal(got["weight"].view(torch.int16), bits.t())
-    step = 2.0**-7  # of bf16 between 1 and 2
+    step = 2.0**-7  # the step of bf16 between 1 and 2
     between = torch.tensor([1 + step / 2, 1 + 3 * step / 2, 1 + 0.51 * step]).repeat(256, 86)
     got = written(module, Rows({"p.weight": between[:, :256]}), tmp_path)
     assert got["weight"][:3, 0].tolist() == [1, 1 + 2 * step, 1 + step]

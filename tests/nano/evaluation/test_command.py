@@ -1,4 +1,4 @@
-"""`omnijet eval`: the committed checkpoint scores, and faults are told."""
+"""Tests of `omnijet eval`: scores of the committed checkpoint, and reported faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_checkpoint_understands(
     found = scores(capsys, trained[1], "--items", ITEMS, *skills)
     for skill in ("hear", "see", "watch", "converse"):
         assert found[skill]["items"] == ITEMS
-        # of a share of 95 %, fewer than 20 of 24 come once in two hundred draws
+        # at a true share of 95 %, fewer than 20 of 24 have a probability of 1 in 200
         assert found[skill]["value"] >= 20 / ITEMS, found["results"]["failures"]
         assert found[skill]["low"] < found[skill]["value"] <= found[skill]["high"] + 1e-9
     assert found[SHUFFLED]["value"] < 0.7 < found["watch"]["value"]
@@ -85,7 +85,7 @@ def test_faults(
     assert code == 2 and said in captured.err and "Traceback" not in captured.err
 
 
-def test_a_missing_recogniser_is_told_before_any_question(
+def test_a_missing_recogniser_is_reported_before_any_question(
     trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)

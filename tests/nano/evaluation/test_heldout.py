@@ -1,4 +1,4 @@
-"""The held-out set: the committed one is whole, a damaged one is refused with its faults."""
+"""Tests of the held-out set: the committed one is complete, a damaged one is refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def test_the_committed_set() -> None:
             if item.skill in ("hear", "converse"):
                 said = item.answer if item.skill == "hear" else item.messages[2]["content"]
                 is_scene = len(said.split()) > 1 and said.split()[1] in words.COLOURS
-                seen = item.skill == "converse" and is_scene  # of a picture, not said
+                seen = (
+                    item.skill == "converse" and is_scene
+                )  # the text describes a picture and is not spoken
                 assert seen or len(said.split()) < 3 or words.held_out(said)
             if item.skill == "speak":
                 assert item.original is not None and item.original.is_file()

@@ -1,4 +1,4 @@
-"""Differences item by item."""
+"""Tests of paired differences of scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omnijet.nano.evaluation.paired import paired_match, paired_word_errors
 from omnijet.nano.evaluation.scores import exact_match, word_error_rate
 
 
-def test_the_same_answers_differ_by_nothing_but_not_for_certain() -> None:
+def test_equal_answers_leave_an_uncertain_difference_of_zero() -> None:
     right = [True] * 90 + [False] * 10
     score = exact_match("see", right)
     change = paired_match(score, score, right, right)

@@ -1,4 +1,4 @@
-"""The recogniser hears the speech engine's own words, and not what is no speech."""
+"""Tests of the recogniser on the speech engine's words and on silence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_it_hears_the_originals(recogniser: Recogniser) -> None:
     assert errors / words < 0.1
 
 
-def test_the_rate_is_minded(recogniser: Recogniser) -> None:
+def test_sounds_of_other_rates_are_resampled(recogniser: Recogniser) -> None:
     with open_set() as items:
         item = next(item for item in items if item.skill == "speak" and item.voice == "Ethan")
         assert item.original is not None

@@ -1,4 +1,4 @@
-"""Scores and intervals against known values."""
+"""Compares scores and intervals with known values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calibration set is drawn apart from the held-out one."""
+"""Tests that the calibration set and the held-out set share nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def held_out() -> Iterator[Item]:
 
 
 def seeds(items: Iterator[Item]) -> set[int]:
-    """Of pictures and clips."""
+    """Returns the seeds of all pictures and clips."""
     parts = [part for item in items for turn, _ in item.turns for part in turn]
     return {part.seed for part in parts if hasattr(part, "seed")}
 

@@ -1,4 +1,4 @@
-"""The codec: codes from 1, one per two frames, each the nearest of its book."""
+"""Tests of the codec: one code from 1 per two frames, nearest in the codebook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omnijet.nano.world.speech_mel import speech_mel
 
 
 def replies() -> list[Spoken]:
-    """Sweeps in noise: enough spread for every code."""
+    """Returns sweeps with noise, which vary enough to use most codes."""
     rng = np.random.default_rng(0)
     made = []
     for number in range(12):

@@ -1,4 +1,4 @@
-"""Encoded media are kept, until their encoder is trained anew."""
+"""Tests that encoded media are cached until their encoder is trained again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from omnijet.nano.training.features import _cached
 
 
-def test_they_follow_their_encoder(tmp_path: Path) -> None:
+def test_the_cache_follows_its_encoder(tmp_path: Path) -> None:
     encoder, made = tmp_path / "hearing.pt", []
 
     def encode() -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A stage that is cut off goes on as if it had not been."""
+"""Tests that an interrupted stage resumes with the same result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Talker learns is what the assembled checkpoint does."""
+"""Tests that the assembled Talker computes what the trained one does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omnijet.nano.training.tokenizer import model_dims
 
 
 def test_a_prompt_row_without_a_code_is_one_with_row_0() -> None:
-    """Folded weights on rows that carry nothing equal trained ones on rows that carry row 0."""
+    """Folded weights on rows without a code equal trained weights on rows with row 0."""
     net = TalkerNet().eval()
     with torch.no_grad():
         net.model.embed_tokens.weight[0] = torch.randn(net.model.embed_tokens.embedding_dim)

@@ -1,4 +1,4 @@
-"""The encoders' batched forwards against the reference's own, one sound or window at a time."""
+"""Compares the batched forward passes of the encoders with the reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from omnijet.runtime.media.log_mel import log_mel
 
 
 def stirred(tower: torch.nn.Module) -> None:
-    """Weights large enough that every part counts."""
+    """Draws weights so large that every part affects the result, in place."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in tower.parameters():
@@ -49,7 +49,7 @@ def test_mels_are_the_runtimes() -> None:
 def test_hearing_in_batches() -> None:
     tower: Qwen2_5OmniAudioEncoder = Listener().tower.eval()
     stirred(tower)
-    lengths = [3, 200, 313, 599]  # of one chunk, its end, and beyond, even and odd
+    lengths = [3, 200, 313, 599]  # within one chunk, at its end and beyond, even and odd
     mels = torch.zeros(4, 128, 600)
     generator = torch.Generator().manual_seed(0)
     for mel, length in zip(mels, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""Word ends are those of flite's own phones, at the codec's rate, and are kept."""
+"""Tests of word ends: they follow flite's phones at the codec's rate and are cached."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_words_end_in_order_and_before_the_silence(voice: str, tmp_path: Path) -
         assert len(ends) == len(text.split()) and ends == sorted(set(ends))
         samples = np.abs(say(text, REPLY_MANNERS[voice]).astype(int))
         loud = np.flatnonzero(samples > 0.05 * samples.max())
-        # the last word ends about where the sound does, the first after the sound began
+        # the last word ends near the end of the sound, and the first after its start
         assert -2 < ends[-1] - 50 * loud[-1] / RATE_HZ < 12
         assert ends[0] / 50 > loud[0] / RATE_HZ
         assert ends[-1] <= len(samples) / RATE_HZ * 50
 
 
-def test_they_are_kept_and_only_the_missing_are_timed(
+def test_word_ends_are_cached_and_only_missing_ones_are_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = word_ends(tmp_path, spoken("Ethan"))

@@ -1,4 +1,4 @@
-"""The world: what is held out stays out, what is asked has one answer, and media show it."""
+"""Tests of the world: held-out texts, one right answer per question, and media that show it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_vocabulary_is_closed() -> None:
 
 
 def test_held_out_texts_are_in_no_bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all that the banks would say, without saying it."""
+    """The texts of all banks are listed without synthesizing them."""
     said: set[str] = set()
 
     def noted(path: Path, wanted: Iterable[tuple[str, Manner]]) -> None:
@@ -114,7 +114,7 @@ def test_pictures_show_their_colour(colour: str, shape: str) -> None:
 
 
 def test_a_scene_of_four_holds_four_pieces() -> None:
-    """Counted by flood fill: nothing touches."""
+    """A flood fill counts the shapes, which do not touch."""
     for seed in range(5):
         picture = np.asarray(draw_scene(4, "white", "circle", Random(seed)))[..., 0] > 150
         pieces = 0
@@ -137,7 +137,7 @@ def test_the_beep_is_in_its_second() -> None:
         assert clip.answer == clip.scenes[clip.beep_second][0]
         sound = clip_sound(clip)
         assert len(sound) == len(clip.scenes) * RATE_HZ
-        # a tone: one line of the spectrum holds most of its second's energy above 600 Hz
+        # a tone has most of its energy above 600 Hz in one line of the spectrum
         share = []
         for second in range(len(clip.scenes)):
             power = np.abs(np.fft.rfft(sound[second * RATE_HZ : (second + 1) * RATE_HZ])) ** 2
