@@ -61,6 +61,14 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_contributors_find_what_is_named() -> None:
+    """Paths are given from the root; `build/` is what commands write."""
+    named = re.findall(r"`([\w-]+(?:/[\w.-]*)+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert len(named) > 40
+    assert all(name.startswith("build/") for name in missing), missing
+
+
 @pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_commands_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
