@@ -41,21 +41,22 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "export": Verb("omnijet.export.command", "turn a checkpoint into a bundle", "export"),
     "quantize": Verb(
-        "omnijet.quantization.command", "integers or FP8 for floats, by a recipe", "quantize"
+        "omnijet.quantization.command", "turn floats into integers or FP8, by a recipe", "quantize"
     ),
-    "build": Verb(
-        "omnijet.engines.command", "make engines for one machine, with TensorRT", "quantize"
-    ),
+    "build": Verb("omnijet.engines.command", "build TensorRT engines for one machine", "quantize"),
     "check": Verb(
-        "omnijet.quantization.check_command", "verify a bundle; what quantization did to it"
+        "omnijet.quantization.check_command", "verify a bundle, or measure what quantization cost"
     ),
     "inspect": Verb(
         "omnijet.runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"
     ),
-    "run": Verb("omnijet.runtime.commands.run", "ask a bundle with text, pictures, sound, video"),
+    "run": Verb(
+        "omnijet.runtime.commands.run", "ask a bundle with text, pictures, sound and video"
+    ),
     "bench": Verb("omnijet.runtime.commands.bench", "time the stages of a bundle on this machine"),
     "profile": Verb(
-        "omnijet.runtime.commands.profile", "latency by scenario, stage and step; compare runs"
+        "omnijet.runtime.commands.profile",
+        "measure latency by scenario, stage and step; compare runs",
     ),
     "eval": Verb(
         "omnijet.nano.evaluation.command", "score a bundle of Omnijet-nano on its held-out set"
@@ -133,7 +134,7 @@ def _termination_as_interrupt() -> Iterator[None]:
 def _dispatch(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="omnijet", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"omnijet {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
     named = next((word for word in argv if word in VERBS), None)
     for name, verb in VERBS.items():
         child = verbs.add_parser(
