@@ -1,9 +1,12 @@
-"""Checkpoints and bundles that many tests share, made once per run."""
+"""Checkpoints and bundles that many tests share, made once per run, and what every test obeys."""
 
 from __future__ import annotations
 
 import os
 import platform
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,23 @@ if TYPE_CHECKING:
 
 
 torch.set_num_threads(1)
+NANO_CHECKPOINT = Path(__file__).parent.parent / "omnijet" / "nano" / "checkpoint"
+
+
+def omnijet_threads() -> set[threading.Thread]:
+    """Returns the threads of this process that omnijet started."""
+    return {one for one in threading.enumerate() if one.name.startswith("omnijet-")}
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fails a test that leaves a thread of omnijet behind, which a later test would find."""
+    before = omnijet_threads()
+    yield
+    deadline = time.monotonic() + 5  # a cancelled thread ends after its current graph call
+    while (left := omnijet_threads() - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left, f"threads are left: {sorted(one.name for one in left)}; close what runs them"
 
 
 def _make(
@@ -26,11 +46,12 @@ def _make(
     given: Path | None = None,
     precision: Precision = "f32",
 ) -> tuple[Path, Path]:
-    """A checkpoint, given or of a preset, and its bundle."""
+    """Returns a checkpoint, given or of a preset, and its bundle."""
     # heavy imports wait until a test asks: most tests need none of this
-    from omnijet.export.stages import export_bundle
+    from omnijet.export import stages
     from omnijet.export.synthetic.checkpoint import write_checkpoint
     from omnijet.export.synthetic.presets import preset
+    from tests.traces import sharing_tracer
 
     # one export serves all test processes
     shared = factory.getbasetemp()
@@ -41,7 +62,9 @@ def _make(
         if not bundle.exists():
             if given is None:
                 write_checkpoint(checkpoint, preset(name), seed=1)
-            export_bundle(checkpoint, bundle, precision)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(stages, "traced_graphs", sharing_tracer(shared / "traces"))
+                stages.export_bundle(checkpoint, bundle, precision)
     return checkpoint, bundle
 
 
@@ -59,13 +82,13 @@ def nano_f16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def nano_bf16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in bf16."""
+    """A bf16 bundle of the same checkpoint."""
     return _make(tmp_path_factory, "nano-bf16", nano[0], "bf16")[1]
 
 
 @pytest.fixture(scope="session")
 def rtx() -> Installed:
-    """TensorRT-RTX, which builds without a GPU; the dev extra has it where there is one of it."""
+    """TensorRT-RTX, which builds without a GPU; the dev extra installs it on x86-64."""
     from omnijet.engines.library import find_library
     from omnijet.engines.process import interpreter
 
@@ -83,60 +106,45 @@ def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f32 bundle) of Omnijet-nano, which knows its world."""
-    return _make(
-        tmp_path_factory,
-        "trained",
-        Path(__file__).parent.parent / "omnijet" / "nano" / "checkpoint",
-    )
+    return _make(tmp_path_factory, "trained", NANO_CHECKPOINT)
 
 
 @pytest.fixture(scope="session")
 def trained_f16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, f16 bundle) of Omnijet-nano."""
-    given = Path(__file__).parent.parent / "omnijet" / "nano" / "checkpoint"
-    return _make(tmp_path_factory, "trained-f16", given, "f16")
+    return _make(tmp_path_factory, "trained-f16", NANO_CHECKPOINT, "f16")
 
 
 @pytest.fixture(scope="session")
-def omni(nano: tuple[Path, Path]) -> Omni:
+def omni(nano: tuple[Path, Path]) -> Iterator[Omni]:
+    """The bundle of `nano`, opened on one thread."""
     from omnijet.runtime.backends.ort_cpu import OrtBackend
     from omnijet.runtime.omni import Omni
 
-    return Omni.open(nano[1], backend=OrtBackend(threads=1))
+    with Omni.open(nano[1], backend=OrtBackend(threads=1)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
 def trained_bf16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(checkpoint, bf16 bundle) of Omnijet-nano."""
-    checkpoint = Path(__file__).parent.parent / "omnijet" / "nano" / "checkpoint"
-    return _make(tmp_path_factory, "trained-bf16", checkpoint, "bf16")
+    return _make(tmp_path_factory, "trained-bf16", NANO_CHECKPOINT, "bf16")
 
 
 @pytest.fixture(scope="session")
 def thinker_bf16(trained_bf16: tuple[Path, Path]) -> tuple[Path, GraphContract]:
     """(graph file, contract) of the trained Thinker in bf16."""
-    from omnijet.runtime.bundle.manifest import Manifest
-
-    contract = Manifest.read(trained_bf16[1]).contracts["thinker_step"]
-    return trained_bf16[1] / "graphs" / "thinker_step.onnx", contract
+    return _thinker(trained_bf16[1])
 
 
 @pytest.fixture(scope="session")
-def thinker_f16(
-    trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, GraphContract]:
+def thinker_f16(trained_f16: tuple[Path, Path]) -> tuple[Path, GraphContract]:
     """(graph file, contract) of the trained Thinker in f16."""
-    from omnijet.export.checkpoint.folder import Checkpoint
-    from omnijet.export.modules.base import weight_sources
-    from omnijet.export.modules.graph_modules import GRAPH_MODULES
-    from omnijet.export.trace.tracer import trace
-    from omnijet.export.weights.graph_writer import write_graph
-    from omnijet.runtime.bundle.contract import graph_contracts
+    return _thinker(trained_f16[1])
 
-    checkpoint = Checkpoint.open(trained[0])
-    contract = graph_contracts(checkpoint.dims, "f16")["thinker_step"]
-    module = GRAPH_MODULES["thinker_step"](checkpoint.dims, "f16")
-    folder = tmp_path_factory.mktemp("f16")
-    model = trace(module, contract)
-    write_graph(model, weight_sources(module), contract, checkpoint, folder, lambda count: None)
-    return folder / "graphs" / "thinker_step.onnx", contract
+
+def _thinker(bundle: Path) -> tuple[Path, GraphContract]:
+    from omnijet.runtime.bundle.manifest import Manifest
+
+    contract = Manifest.read(bundle).contracts["thinker_step"]
+    return bundle / "graphs" / "thinker_step.onnx", contract

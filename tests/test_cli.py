@@ -103,7 +103,7 @@ def test_bench_prints_the_host_share(nano: tuple[Path, Path], capsys: Capture) -
 
 
 def test_f16_is_half_the_size_and_says_the_same(
-    nano: tuple[Path, Path], tmp_path: Path, capsys: Capture
+    nano: tuple[Path, Path], nano_f16: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     bundle = tmp_path / "f16"
     assert cli.main(["export", str(nano[0]), str(bundle), "--dtype", "f16"]) == 0
@@ -112,6 +112,8 @@ def test_f16_is_half_the_size_and_says_the_same(
     for part in ("thinker_step", "talker_step", "audio_encoder", "vision_encoder"):
         name = f"graphs/{part}.weights"
         assert (bundle / name).stat().st_size < 0.6 * (nano[1] / name).stat().st_size
+    for path in (nano_f16 / "graphs").iterdir():  # whose traces are shared, see tests/traces.py
+        assert (bundle / "graphs" / path.name).read_bytes() == path.read_bytes()
     question = ("--image", MEDIA / "drawing.png", "--text", "What is it?", "--greedy")
     half, full = (answer(capsys, folder, *question) for folder in (bundle, nano[1]))
     assert half["text_ids"][:3] == full["text_ids"][:3]
