@@ -49,6 +49,7 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     assert registered == ["optimum/commands/register/register_omnijet.py"]
     # what scores a bundle on a device and what calibrates one, not what trains one
     assert {"omnijet/nano/heldout.zip", "omnijet/nano/calibration.zip"} <= set(names)
+    assert "omnijet/py.typed" in names  # users see the types
     left_out = ("omnijet/nano/training", "omnijet/nano/checkpoint")
     assert not [name for name in names if name.startswith(left_out)]
 
