@@ -61,13 +61,13 @@ def test_a_virtual_machine_tells_its_nominal_clock(tmp_path: Path) -> None:
 
 
 def test_a_container_has_what_its_group_is_given(tmp_path: Path) -> None:
-    def memory_with(path: str, text: str) -> int:
+    def usable(path: str, text: str) -> int:
         write(tmp_path, {path: text})
         return Machine.read(tmp_path, silent).memory_bytes
 
-    assert memory_with("proc/meminfo", "MemTotal:        8000 kB\nMemFree: 10 kB\n") == 8_192_000
-    assert memory_with("sys/fs/cgroup/memory.max", "max\n") == 8_192_000
-    assert memory_with("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712") == 8_192_000
-    assert memory_with("sys/fs/cgroup/memory.max", "7000000\n") == 7_000_000
-    assert memory_with("sys/fs/cgroup/mine/memory.max", "6000000\n") == 7_000_000
-    assert memory_with("proc/self/cgroup", "0::/mine\n") == 6_000_000
+    assert usable("proc/meminfo", "MemTotal:        8000 kB\nMemFree: 10 kB\n") == 8_192_000
+    assert usable("sys/fs/cgroup/memory.max", "max\n") == 8_192_000
+    assert usable("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712") == 8_192_000
+    assert usable("sys/fs/cgroup/memory.max", "7000000\n") == 7_000_000
+    assert usable("sys/fs/cgroup/mine/memory.max", "6000000\n") == 7_000_000
+    assert usable("proc/self/cgroup", "0::/mine\n") == 6_000_000
