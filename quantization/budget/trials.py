@@ -167,4 +167,4 @@ class _Rounded(WidenedBackend):
         session = self.session(path, contract.name, weights=self._weights.get(contract.name))
         found = boundary(session)
         verify(contract, found.inputs, found.outputs, path)
-        return OrtGraph(session, contract)
+        return OrtGraph(self.closable(session, contract.name), contract)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +17,7 @@ from omnijet.engines.lowering.widened import widen, widened_contract
 from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.quantization.layers import Layer, layers_of
 from omnijet.runtime.backends.ort_cpu import OrtBound, OrtState, boundary
+from omnijet.runtime.backends.ort_session import OrtSession
 from omnijet.runtime.backends.protocol import Graph, State
 from omnijet.runtime.bundle.contract import Array, GraphContract, verify
 from omnijet.runtime.errors import OmnijetError
@@ -66,6 +66,9 @@ class TappedBackend:
     def limit(self, graph: str, symbol: str) -> int | None:
         return None
 
+    def close(self) -> None:
+        self._plain.close()
+
     def load(self, path: Path, contract: GraphContract) -> Graph:
         """Raises `OmnijetError` too if the graph lacks an activation that is wanted."""
         wanted = self._wanted.get(contract.name)
@@ -82,14 +85,15 @@ class TappedBackend:
         found = boundary(session)
         outputs = [output for output in found.outputs if output.name not in map(_output, taps)]
         verify(contract, found.inputs, outputs, path)
-        return TappedGraph(session, contract, taps, self._seen)
+        closable = self._plain.closable(session, contract.name)
+        return TappedGraph(closable, contract, taps, self._seen)
 
 
 class TappedGraph:
     """A loaded graph with the layers that read each tapped activation."""
 
     def __init__(
-        self, session: Any, contract: GraphContract, taps: dict[str, list[Layer]], seen: Seen
+        self, session: OrtSession, contract: GraphContract, taps: dict[str, list[Layer]], seen: Seen
     ) -> None:
         self._session = session
         self.contract = contract
@@ -114,7 +118,7 @@ class TappedBound(OrtBound):
 
     def __init__(
         self,
-        session: Any,
+        session: OrtSession,
         contract: GraphContract,
         sizes: Mapping[str, int],
         state: OrtState | None,

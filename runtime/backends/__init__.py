@@ -1,1 +1,1 @@
-"""Who computes a graph: ONNX Runtime or engines, behind one protocol."""
+"""Backends compute graphs: ONNX Runtime or engines, behind one protocol."""

@@ -6,9 +6,11 @@ from omnijet.runtime.backends.protocol import Bound, Graph
 
 
 class Bindings:
-    """For sizes that return, those of windows; one utterance's own length is bound alone.
+    """The bindings of one graph.
 
-    Buffers are shared by all who ask for the same sizes: write, run and read in one go.
+    The sizes of windows return, so their bindings are kept; the length of one whole utterance is
+    bound once. Kept buffers are shared by all who ask for the same sizes: write, run and read in
+    one go.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -16,14 +18,14 @@ class Bindings:
         self._bound: dict[tuple[tuple[str, int], ...], Bound] = {}
 
     def of(self, **sizes: int) -> Bound:
-        """Kept."""
+        """Returns the binding of these sizes, which is kept."""
         key = tuple(sorted(sizes.items()))
         if key not in self._bound:
             self._bound[key] = self.graph.bind(sizes, kept=True)
         return self._bound[key]
 
     def once(self, **sizes: int) -> Bound:
-        """For the caller alone."""
+        """Returns a new binding of these sizes for the caller alone."""
         return self.graph.bind(sizes)
 
     def __len__(self) -> int:

@@ -1,7 +1,8 @@
-"""Whether a thread is in a call that others wait for.
+"""Whether the calling thread is in a call that other threads wait for.
 
-The garbage collector may end a stream in the midst of anything; there it must not wait for threads
-that want to make such a call, too.
+The garbage collector may end a stream in the middle of any code. In the middle of such a call it
+must not wait for the stream's workers, which may want to make such a call themselves. What a
+backend owes is written in `omnijet.runtime.backends.protocol`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ _here = threading.local()
 
 @contextmanager
 def device_call() -> Iterator[None]:
-    """The calling thread is in one, also within another."""
-    before = in_device_call()
-    _here.is_in = True
+    """Marks the calling thread as being in a device call; calls may be nested."""
+    outer = in_device_call()
+    _here.is_inside = True
     try:
         yield
     finally:
-        _here.is_in = before
+        _here.is_inside = outer
 
 
 def in_device_call() -> bool:
-    return getattr(_here, "is_in", False)
+    """Returns whether the calling thread is in a device call."""
+    return getattr(_here, "is_inside", False)

@@ -9,11 +9,13 @@ from omnijet.runtime.bundle.contract import Array
 
 
 class OnDemand(Mapping[str, Array]):
-    """What `Bound.inputs` and `Bound.outputs` are on a device. Asking whether there is an array,
-    or for all names, moves nothing; `__getitem__` is where taking one is noted.
+    """`Bound.inputs` or `Bound.outputs` on a device. Subclasses define `__getitem__`, which notes
+    or moves the array that is taken.
+
+    Asking whether there is an array, or for all names, moves nothing.
 
     Args:
-        names: of the arrays, with anything.
+        names: the arrays' names, as the keys of any mapping.
     """
 
     def __init__(self, names: Mapping[str, Any]) -> None:

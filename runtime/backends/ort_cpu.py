@@ -1,6 +1,6 @@
-"""ONNX Runtime behind the backend protocol: CPU, buffers shared with numpy.
+"""ONNX Runtime on the CPU, with buffers that it shares with numpy.
 
-GPUs are in `omnijet.runtime.backends.ort_gpu`.
+Its GPU providers are in `omnijet.runtime.backends.ort_gpu`.
 
 Inputs, outputs and caches are numpy arrays that ONNX Runtime reads and writes directly.
 Binding a cache to both its input and its output makes TensorScatter write in place.
@@ -16,7 +16,9 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import _pybind_state
 
-from omnijet.runtime.backends.protocol import State, require_state
+from omnijet.runtime.backends.opened import Opened
+from omnijet.runtime.backends.ort_session import OrtSession
+from omnijet.runtime.backends.protocol import BackendRequest, State, require_state
 from omnijet.runtime.bundle.contract import (
     NUMPY_DTYPES,
     Array,
@@ -45,8 +47,8 @@ _TYPE_NAMES = {
 
 
 def reads_graphs() -> bool:
-    """Whether this onnxruntime knows the graphs' opset. Python 3.10, as on JetPack 6, has none
-    that does: there engines run the bundle."""
+    """Returns whether this onnxruntime knows the graphs' opset. No onnxruntime for Python 3.10,
+    the one of JetPack 6, does: there engines run the bundle."""
     return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) >= OLDEST_RELEASE
 
 
@@ -63,7 +65,7 @@ def require_release() -> None:
 
 
 Providers = list[tuple[str, dict[str, str]]]
-"""Of ONNX Runtime, with options: what the first does not take goes to the next."""
+"""Providers of ONNX Runtime with their options: what one does not take goes to the next."""
 
 
 class OrtBackend:
@@ -91,15 +93,32 @@ class OrtBackend:
         self._providers: Providers = [("CPUExecutionProvider", {})]
         self._optimize = optimize
         self._accuracy_level = INTEGER_PRODUCTS if integer_products else FLOAT_PRODUCTS
+        self._opened = Opened()
+
+    @classmethod
+    def for_request(cls, request: BackendRequest) -> OrtBackend:
+        return cls(request.threads)
 
     def load(self, path: Path, contract: GraphContract) -> OrtGraph:
+        self._opened.require_open(contract.name)
         session = self.session(path, contract.name)
         found = boundary(session)
         verify(contract, found.inputs, found.outputs, path)
-        return OrtGraph(session, contract)
+        return OrtGraph(self.closable(session, contract.name), contract)
 
     def limit(self, graph: str, symbol: str) -> int | None:
         return None
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def closable(self, session: Any, name: str) -> OrtSession:
+        """Wraps what `session` made, so that `close` reaches it.
+
+        Raises:
+            OmnijetError: the backend was closed.
+        """
+        return self._opened.add(OrtSession(session, name), name)
 
     def session(
         self,
@@ -109,15 +128,17 @@ class OrtBackend:
         weights: Mapping[str, Array] | None = None,
         providers: Providers | None = None,
     ) -> Any:
-        """A graph file as a session of onnxruntime, its boundary unchecked.
+        """Loads a graph file as a session of onnxruntime; its boundary is not checked.
 
         Args:
-            name: of the graph, for messages.
-            altered: what to load in place of the file; its weights are still those beside
-                the file.
-            weights: in place of those of these names in the weight file; they must live as
-                long as the session.
-            providers: in place of the backend's own.
+            name: the name of the graph, for messages.
+            altered: a graph to load in place of the file; it uses the weights beside the file.
+            weights: arrays by name that replace weights of the file; they must live as long as
+                the session.
+            providers: replace the backend's own.
+
+        Raises:
+            OmnijetError: the file is missing, or cannot be loaded.
         """
         if altered is None and not path.exists():
             raise OmnijetError(
@@ -159,7 +180,7 @@ class OrtBackend:
 
 
 def unsaturated(graph: bytes) -> dict[str, str]:
-    """Session options with which products of 8 bits are right on every processor.
+    """Returns session options with which products of 8 bits are right on every processor.
 
     On x86 without VNNI, sums of two products of u8 and s8 saturate at 16 bits, and outputs are
     wrong (BENCHMARKS.md, "Quantization"). Lowered graphs get weights of u8 there, which takes
@@ -174,14 +195,14 @@ def unsaturated(graph: bytes) -> dict[str, str]:
 
 
 class Boundary(NamedTuple):
-    """What a session takes and gives."""
+    """The inputs and outputs of a session."""
 
     inputs: list[FoundTensor]
     outputs: list[FoundTensor]
 
 
 def boundary(session: Any) -> Boundary:
-    """As its file declares it."""
+    """Reads the boundary that the session's file declares."""
     return Boundary(
         [_found(arg) for arg in session.get_inputs()],
         [_found(arg) for arg in session.get_outputs()],
@@ -189,11 +210,11 @@ def boundary(session: Any) -> Boundary:
 
 
 def declared(path: Path, name: str) -> Boundary:
-    """The boundary of a graph that need not be runnable here: the file is read and its types
-    are inferred, but no kernel is looked for and no weight read.
+    """Reads the boundary of a graph that need not be runnable here: the file is read and its types
+    are inferred, but no kernel is looked up and no weight is read.
 
     Raises:
-        OmnijetError: it is no valid graph, or this onnxruntime is too old to tell.
+        OmnijetError: the file is no valid graph, or this onnxruntime is too old to read it.
     """
     require_release()
     options = onnxruntime.SessionOptions()
@@ -221,7 +242,7 @@ def _not_loaded(name: str, path: Path, error: Exception) -> OmnijetError:
 class OrtGraph:
     """A loaded session whose boundary was checked."""
 
-    def __init__(self, session: Any, contract: GraphContract) -> None:
+    def __init__(self, session: OrtSession, contract: GraphContract) -> None:
         self._session = session
         self.contract = contract
 
@@ -259,35 +280,34 @@ class OrtState:
     def grow(self, capacity: int, filled: int) -> None:
         old = self.arrays
         self._allocate(capacity)
-        self._take(old, filled)
+        self._copy_rows(old, filled)
 
     def copy(self, filled: int) -> OrtState:
         twin = OrtState(self._contract, self.capacity)
-        twin._take(self.arrays, filled)
+        twin._copy_rows(self.arrays, filled)
         return twin
 
-    def _take(self, arrays: Mapping[str, Array], filled: int) -> None:
+    def _copy_rows(self, arrays: Mapping[str, Array], filled: int) -> None:
         for name, array in self.arrays.items():
             array[:, :, :filled] = arrays[name][:, :, :filled]
 
 
 class OrtBound:
-    """Buffers for fixed sizes, bound once; `run` does no allocation of ours.
+    """Buffers for fixed sizes, bound once; `run` allocates nothing of ours.
 
     Attributes:
-        binding: of the session; what the contract does not know can be bound to it too.
+        binding: onnxruntime's binding; what the contract does not know can be bound to it, too.
     """
 
     def __init__(
         self,
-        session: Any,
+        session: OrtSession,
         contract: GraphContract,
         sizes: Mapping[str, int],
         state: OrtState | None,
     ) -> None:
         self._session = session
-        self._name = contract.name
-        self.binding = session.io_binding()
+        self.binding = session.binding()
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
         carried = {pair.input for pair in contract.state}
@@ -310,22 +330,11 @@ class OrtBound:
                 self.binding.bind_ortvalue_output(pair.output, value)
 
     def run(self) -> None:
-        try:
-            self._session.run_with_iobinding(self.binding)
-        except Exception as error:  # as above
-            raise run_failed(self._name, error) from error
-
-
-def run_failed(name: str, error: Exception) -> OmnijetError:
-    return OmnijetError(
-        f"graph {name} failed",
-        got=str(error).strip().splitlines()[0][:300],
-        fix="if memory ran out: use smaller pictures, shorter clips, a shorter prompt",
-    )
+        self._session.run(self.binding)
 
 
 def _shared(array: Array) -> Any:
-    """An OrtValue over the array's own memory (no copy on the CPU)."""
+    """Returns an OrtValue over the array's own memory; nothing is copied."""
     if array.dtype == NUMPY_DTYPES["bf16"]:
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)

@@ -1,17 +1,42 @@
 """What the pipeline asks of an inference backend, and nothing more.
 
-A graph is bound once per set of sizes: buffers are allocated then, written in place and
-run many times. A backend can keep them pinned, on a device, or capture the call; the
-pipeline does not know which backend runs.
+A graph is bound once per set of sizes: buffers are allocated then, written in place and run many
+times. A backend can keep them pinned, on a device, or capture the call; the pipeline does not
+know which backend runs.
+
+Writing a backend. It is one module or folder beside this file, with a class that satisfies
+`BackendClass` and `Backend`, and one row in `omnijet.runtime.backends.choose.BACKENDS`. Its author
+needs to know what follows.
+
+* Buffers. Zeros are what `bind` and `new_state` hand out. A backend whose buffers are not the
+  host's own memory derives `inputs` and `outputs` from `OnDemand`, and moves an array when it is
+  taken. `Pool` and `Lease` keep buffers for the next user, `OrtBackend` shows the simplest way.
+* Threads. A stream has two workers, and an application has several streams: different threads run
+  different graphs, and states of the same graph, at the same time. Whatever runs of one graph
+  share (a stream of the device, a context, a scratch buffer) needs a lock of the backend's own.
+  One `Bound` and one `State` belong to one thread at a time. No buffer may be kept by thread:
+  every stream has new threads.
+* `device_call`. Every call that holds such a lock, or anything else that another thread waits
+  for, is made within `with device_call():`, which is entered before the lock is taken. The
+  garbage collector may run in the middle of such a call and find a stream that nobody reads any
+  longer; ending the stream joins its workers, and one of them may be waiting for this very lock.
+  Within `device_call` the stream is told to end, but is not waited for. A thread that the backend
+  starts must never run code of the pipeline.
+* Errors. What a user can mend is an `OmnijetError` with the way out: a file that is missing, a
+  library that is too old, memory that ran out. A graph file is checked against its contract with
+  `omnijet.runtime.bundle.contract.verify` when it is loaded.
+* The end. `close` ends what `load` began, see there; `Opened` keeps the list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from omnijet.runtime.bundle.contract import Array, GraphContract, Precision
+from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.errors import ContractError
 
 
@@ -28,7 +53,8 @@ class State(Protocol):
         ...
 
     def copy(self, filled: int) -> State:
-        """The first `filled` rows in buffers of their own, at the same capacity."""
+        """Returns a state of the same capacity, with the first `filled` rows in buffers of its
+        own."""
         ...
 
 
@@ -51,7 +77,13 @@ class Bound(Protocol):
         """Host arrays, valid after `run` until the next one. Take them anew after each run."""
         ...
 
-    def run(self) -> None: ...
+    def run(self) -> None:
+        """Runs the graph, and returns when the outputs can be taken.
+
+        Raises:
+            OmnijetError: the run fails, or the backend was closed.
+        """
+        ...
 
 
 class Graph(Protocol):
@@ -63,45 +95,101 @@ class Graph(Protocol):
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
     ) -> Bound:
-        """Allocates buffers for `sizes`; `state` supplies the carried tensors. `kept`: the caller
-        keeps them for many runs to come, which is worth some preparation."""
+        """Allocates buffers.
+
+        Args:
+            sizes: the size of each symbol of the contract.
+            state: supplies the carried tensors.
+            kept: the caller keeps the buffers for many runs to come, which is worth some
+                preparation.
+        """
         ...
 
     def new_state(self, capacity: int) -> State:
-        """Fresh zeroed state of at least `capacity` rows: an engine may have one size."""
+        """Returns a zeroed state of at least `capacity` rows: an engine may have one size."""
         ...
 
     def limit(self, symbol: str) -> int | None:
-        """The largest size of an axis (`AXES` of the contract) that can be bound; None: any."""
+        """Returns the largest size of an axis (`AXES` of the contract) that can be bound; None:
+        there is no limit."""
         ...
 
 
 class Backend(Protocol):
-    """Loads graphs."""
+    """Loads graphs, and ends them."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """Of the bundles whose graphs it can load."""
+        """Precisions of the bundles whose graphs it can load."""
         ...
 
     def load(self, path: Path, contract: GraphContract) -> Graph:
-        """`path` is that of the ONNX graph; a backend of engines knows where its own lie.
+        """Loads a graph.
 
-        Raises `ContractError` if the file's boundary differs, `OmnijetError` if it
-        cannot be loaded."""
+        Args:
+            path: the ONNX graph; a backend of engines knows where its own files lie.
+
+        Raises:
+            ContractError: the file's boundary differs.
+            OmnijetError: the graph cannot be loaded, or the backend was closed.
+        """
         ...
 
     def limit(self, graph: str, symbol: str) -> int | None:
-        """`Graph.limit` of a graph by its name, told without loading it."""
+        """Returns `Graph.limit` of the graph of this name, without loading it."""
+        ...
+
+    def close(self) -> None:
+        """Ends every thread that the backend started, and lets go of what its graphs hold.
+
+        Whatever it loaded must not be run afterwards: such a run raises `OmnijetError`. A run
+        that another thread has begun is waited for. Buffers and states that a caller still has
+        are freed when the caller lets go of them. Calling `close` twice is harmless. It must not
+        be called within a `device_call`, nor by a finalizer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRequest:
+    """What a user asks a backend for.
+
+    Attributes:
+        name: the provider or, for engines, the target that the user named.
+        threads: how many threads a graph may use on the CPU; 0: the backend chooses.
+    """
+
+    bundle: Bundle
+    name: str
+    threads: int = 0
+
+
+class BackendClass(Protocol):
+    """The class of a backend, as a row of the table names it."""
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """`Backend.precisions`, known before there is a backend."""
+        ...
+
+    def for_request(self, request: BackendRequest) -> Backend:
+        """Makes a backend, as a class method.
+
+        Raises:
+            OmnijetError: what the user asks for cannot run here.
+        """
         ...
 
 
 def require_state(contract: GraphContract, sizes: Mapping[str, int], state: State | None) -> None:
-    """A graph that carries state is bound with one of the capacity asked for. Raises
-    `ContractError`."""
+    """Checks that a graph that carries state is bound with a state of the capacity asked for.
+
+    Raises:
+        ContractError: the state is missing, or of another capacity.
+    """
     if contract.state and (state is None or state.capacity != sizes["capacity"]):
         raise ContractError(
             f"graph {contract.name} needs its carried state",
@@ -114,7 +202,7 @@ def require_state(contract: GraphContract, sizes: Mapping[str, int], state: Stat
 def run_once(
     graph: Graph, sizes: Mapping[str, int], feeds: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """One call with buffers of its own: for encoders, which run once per picture or clip."""
+    """Runs a graph with buffers of its own: for encoders, which run once per picture or clip."""
     bound = graph.bind(sizes)
     for name, array in feeds.items():
         bound.inputs[name][...] = array

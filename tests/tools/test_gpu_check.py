@@ -19,8 +19,8 @@ import pytest
 
 from omnijet import cli
 from omnijet.runtime.backends.ort_cpu import OrtBackend
-from omnijet.runtime.backends.ort_gpu.backend import PROVIDERS
-from omnijet.runtime.backends.trt.device import DeviceFacts
+from omnijet.runtime.backends.ort_gpu.providers import PROVIDERS
+from omnijet.runtime.backends.trt.device import DeviceProperties
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.omni import Omni
 from tests.runtime.backends.trt.engines import machine, with_engines
@@ -62,16 +62,16 @@ def test_parity_of_every_graph(trained: tuple[Path, Path], tmp_path: Path) -> No
         ours = Omni.open(bundle, engines="orin-nx")
         theirs = Omni.open(bundle, backend=OrtBackend(1))
         for name in GRAPHS:
-            worst = compare(ours._graph(name), Reference.of(theirs._graph(name)))
+            worst = compare(ours.model.graph(name), Reference.of(theirs.model.graph(name)))
             assert set(worst) == {
-                spec.name for spec in ours._graph(name).contract.outputs
-                if spec.name not in {pair.output for pair in ours._graph(name).contract.state}
+                spec.name for spec in ours.model.graph(name).contract.outputs
+                if spec.name not in {pair.output for pair in ours.model.graph(name).contract.state}
             }  # fmt: skip
             assert min(worst.values()) > LIMIT_DB["f32"], (name, worst)
         assert made.gpu.calls["cudaGraphLaunch"] > 10, "captured calls are among those compared"
-        assert call_us(ours._graph("vocoder")) > 0
-        spoilt = Omni.open(bundle, engines="orin-nx")._graph("vocoder")
-        right = Reference.of(theirs._graph("vocoder"))
+        assert call_us(ours.model.graph("vocoder")) > 0
+        spoilt = Omni.open(bundle, engines="orin-nx").model.graph("vocoder")
+        right = Reference.of(theirs.model.graph("vocoder"))
         assert min(compare(_Noisy(spoilt), right).values()) < LIMIT_DB["f32"]
 
 
@@ -253,14 +253,14 @@ def test_ways_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(ways_module, "TARGETS", {one.name: one for one in there})
     with machine() as made:
         made.library.__version__ = "11.0.0"
-        found = ways(DeviceFacts("Orin", 87, True), 15.6, None)
+        found = ways(DeviceProperties("Orin", 87, True), 15.6, None)
     assert found == [Way("--engines", "middle")]
-    assert ways(DeviceFacts("Orin", 87, True), 15.6, "thor") == [Way("--engines", "thor")]
-    names = [PROVIDERS[name].name for name in ("cuda", "tensorrt")]
+    assert ways(DeviceProperties("Orin", 87, True), 15.6, "thor") == [Way("--engines", "thor")]
+    names = [PROVIDERS[name].full_name for name in ("cuda", "tensorrt")]
     monkeypatch.setattr(ways_module.onnxruntime, "get_available_providers", lambda: names)
     for library, extra in ((None, []), ("libnvinfer.so.10", [Way("--provider", "tensorrt")])):
         monkeypatch.setattr(ways_module, "find_library", lambda name, found=library: found)
-        assert ways(DeviceFacts("L4", 89, False), 24, "thor")[:-1] == [CUDA, *extra]
+        assert ways(DeviceProperties("L4", 89, False), 24, "thor")[:-1] == [CUDA, *extra]
     assert CUDA.keywords == {"provider": "cuda"} and json.dumps(CUDA.options)
 
 
@@ -269,7 +269,7 @@ def test_the_whole_run_writes_its_table_and_cleans_up(
 ) -> None:
     """As on a machine with a GPU, where one part of two fails."""
     main = importlib.import_module("tools.gpu_check.__main__")
-    monkeypatch.setattr(main, "find_gpu", lambda: (DeviceFacts("A GPU", 89, False), 24.0))
+    monkeypatch.setattr(main, "find_gpu", lambda: (DeviceProperties("A GPU", 89, False), 24.0))
     monkeypatch.setattr(main, "ways", lambda *_: [CUDA])
     told = []
 

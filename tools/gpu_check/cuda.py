@@ -24,7 +24,7 @@ from typing import Any
 from unittest.mock import patch
 
 from omnijet.runtime.backends.ort_cpu import OrtBackend
-from omnijet.runtime.backends.trt.device import Device, DeviceFacts
+from omnijet.runtime.backends.trt.device import Device, DeviceProperties
 from omnijet.runtime.backends.trt.library import load_cuda
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
@@ -69,7 +69,7 @@ class Counted:
 
 
 @contextmanager
-def installed(cuda: Any, facts: DeviceFacts) -> Iterator[Bridge]:
+def installed(cuda: Any, facts: DeviceProperties) -> Iterator[Bridge]:
     """The double of TensorRT on it, and a GPU of these facts."""
     bridge = Bridge(cuda)
     library = double.Library(bridge, "tensorrt", VERSIONS["tensorrt"])
@@ -78,7 +78,7 @@ def installed(cuda: Any, facts: DeviceFacts) -> Iterator[Bridge]:
         yield bridge
 
 
-def check(case: Case, bundle: Path, folder: Path, facts: DeviceFacts) -> dict[str, Any]:
+def check(case: Case, bundle: Path, folder: Path, facts: DeviceProperties) -> dict[str, Any]:
     """What was found; `wrong` is empty if all is well."""
     made = with_engines(
         bundle, folder, TARGET, capability=facts.compute_capability, in_place=case.in_place
@@ -100,7 +100,7 @@ def check(case: Case, bundle: Path, folder: Path, facts: DeviceFacts) -> dict[st
             wrong.append("streamed, by two workers: something else")
         wrong += [repr(fault) for fault in bridge.faults]
         bridge.runs_graphs = False
-        step_us = call_us(Omni.open(made, engines=TARGET)._graph("thinker_step"))
+        step_us = call_us(Omni.open(made, engines=TARGET).model.graph("thinker_step"))
     return {"wrong": wrong, "launches": cuda.calls["cudaGraphLaunch"],
             "copies": cuda.calls["cudaMemcpyAsync"], "step_us": round(step_us, 1)}  # fmt: skip
 
@@ -134,7 +134,7 @@ def main(words: Sequence[str]) -> int:
     args = parsed(words)
     gc.disable()  # nothing may be given back in a host function, which must not call CUDA
     try:
-        facts = Device.open().facts
+        facts = Device.open().properties
         with tempfile.TemporaryDirectory() as folder:
             found = {
                 name: check(case, args.bundle, Path(folder) / name, facts)

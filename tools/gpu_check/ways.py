@@ -13,8 +13,8 @@ import onnxruntime
 
 from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.runtime.backends.ort_cpu import reads_graphs
-from omnijet.runtime.backends.ort_gpu.backend import PROVIDERS
-from omnijet.runtime.backends.trt.device import Device, DeviceFacts
+from omnijet.runtime.backends.ort_gpu.providers import PROVIDERS
+from omnijet.runtime.backends.trt.device import Device, DeviceProperties
 from omnijet.runtime.backends.trt.library import load_library, present
 from omnijet.runtime.commands.opening import DRIVER_FILES, has_driver
 from omnijet.runtime.errors import OmnijetError
@@ -47,7 +47,7 @@ class Way:
         return {self.option.removeprefix("--"): self.value}
 
 
-def find_gpu() -> tuple[DeviceFacts, float] | str:
+def find_gpu() -> tuple[DeviceProperties, float] | str:
     """Its facts and its memory in GB, or why there is none to use.
 
     A process of its own asks: whoever asks a GPU holds some hundred MB of it until he ends.
@@ -62,7 +62,7 @@ def find_gpu() -> tuple[DeviceFacts, float] | str:
     if done.returncode:
         raise OmnijetError("the GPU does not answer", got=done.stderr.strip())
     found = json.loads(done.stdout.splitlines()[-1])
-    return DeviceFacts(**found["facts"]), found["memory_gb"]
+    return DeviceProperties(**found["facts"]), found["memory_gb"]
 
 
 def main() -> int:
@@ -72,23 +72,23 @@ def main() -> int:
     except OmnijetError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps({"facts": asdict(device.facts), "memory_gb": int(total_bytes) / 1e9}))
+    print(json.dumps({"facts": asdict(device.properties), "memory_gb": int(total_bytes) / 1e9}))
     return 0
 
 
-def ways(facts: DeviceFacts, memory_gb: float, target: str | None) -> list[Way]:
+def ways(facts: DeviceProperties, memory_gb: float, target: str | None) -> list[Way]:
     """All of them; engines of the target asked for, or of each library that is here."""
     there = onnxruntime.get_available_providers() if reads_graphs() else ()
     found = [
         Way("--provider", name)
         for name, one in PROVIDERS.items()
-        if one.name in there and (name not in BENEATH or find_library(BENEATH[name]))
+        if one.full_name in there and (name not in BENEATH or find_library(BENEATH[name]))
     ]
     chosen = [target] if target else targets(facts, memory_gb)
     return found + [Way("--engines", name) for name in chosen]
 
 
-def targets(facts: DeviceFacts, memory_gb: float) -> list[str]:
+def targets(facts: DeviceProperties, memory_gb: float) -> list[str]:
     """Of each library that is here the one nearest to this machine, whose memory is no larger."""
     found = {}
     for target in TARGETS.values():

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from omnijet.runtime.backends.ort_gpu.bound import DeviceBound
+from omnijet.runtime.backends.ort_gpu.gate import GATE
 from omnijet.runtime.backends.ort_gpu.session import DeviceSession
 from omnijet.runtime.backends.ort_gpu.state import DeviceState, DeviceWorkspace
 from omnijet.runtime.backends.ort_gpu.work import DeviceWork
@@ -50,6 +51,7 @@ class DeviceGraph:
     ) -> DeviceBound:
         assert state is None or isinstance(state, DeviceState)
         require_state(self.contract, sizes, state)
+        self._session.require_open()
         lease = work = None
         if state is not None:
             lease = state.lease
@@ -75,7 +77,13 @@ class DeviceGraph:
         return session
 
     def new_state(self, capacity: int) -> DeviceState:
+        self._session.require_open()
         return DeviceState(self.contract, capacity, self._device, self._idle)
 
     def limit(self, symbol: str) -> int | None:
         return None
+
+    def close(self) -> None:
+        """Lets go of all idle caches and of the work bound to them; sessions are the backend's."""
+        with GATE.shared():  # freeing the device's memory would spoil a capture
+            self._idle.close()

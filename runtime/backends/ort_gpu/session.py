@@ -1,4 +1,4 @@
-"""A session on a device: one run at a time, and which runs are replayed."""
+"""A session on a device: one run at a time, and the choice of the runs that are replayed."""
 
 from __future__ import annotations
 
@@ -10,40 +10,43 @@ from typing import Any
 
 import onnxruntime
 
-from omnijet.runtime.backends.ort_cpu import run_failed
+from omnijet.runtime.backends.device_call import device_call
+from omnijet.runtime.backends.ort_gpu.gate import GATE
+from omnijet.runtime.backends.ort_session import OrtSession, run_failed
 
 _log = logging.getLogger(__name__)
 
 MOST_CAPTURED = 64
-"""Of one session: a captured run is let go of with its session only."""
+"""Captured runs of one session: they are freed with their session only."""
 GRAPH_ID, NOT_CAPTURED = "gpu_graph_id", "-1"
 
 
-class DeviceSession:
-    """Args:
-        captures: its provider can capture a run as a CUDA graph, and replay it.
-        name: of its graph.
+class DeviceSession(OrtSession):
+    """A session that may capture its runs.
+
+    Args:
+        session: onnxruntime's own.
+        captures: whether its provider can capture a run as a CUDA graph, and replay it.
+        name: the name of the graph.
 
     Attributes:
-        lock: held while a device value that a run reads is written, and while it runs. A session
-            that captures takes one run at a time.
+        lock: held while a device value that a run reads is written, and while the run lasts. A
+            session that captures takes one run at a time.
     """
 
     def __init__(self, session: Any, captures: bool, name: str) -> None:
-        self._session, self._name, self._captures = session, name, captures
+        super().__init__(session, name)
+        self._captures = captures
         self.lock = Lock()
-        # ONNX Runtime keeps captured runs, and what it needs for a run, by thread: those of a
-        # stream are new every time. This one ends when nobody holds the session any longer
+        # ONNX Runtime keeps captured runs, and what it needs for a run, by thread; a stream has
+        # new threads every time. This thread ends with `close`, or with the session's last user.
         self._thread = ThreadPoolExecutor(1, f"omnijet-{name}") if captures else None
         self._ids = count(1)
-        self._plainly = _options(NOT_CAPTURED) if captures else None
-
-    def binding(self) -> Any:
-        return self._session.io_binding()
+        self._uncaptured = _options(NOT_CAPTURED) if captures else None
 
     def new_capture(self) -> Any:
-        """Options of a run that is captured the first time and replayed from then on, with the
-        same binding always; None: there will be none."""
+        """Returns options of a run that is captured the first time and replayed from then on,
+        always with the same binding; None if the run cannot be captured."""
         if not self._captures:
             return None
         if (number := next(self._ids)) > MOST_CAPTURED:
@@ -53,30 +56,40 @@ class DeviceSession:
         return _options(str(number))
 
     def run(self, binding: Any, capture: Any = None) -> None:
-        """Args:
-            capture: of `new_capture`.
+        """Runs the graph; the caller holds `lock`.
+
+        Args:
+            capture: options from `new_capture`.
 
         Raises:
-            OmnijetError: ONNX Runtime's own words.
+            OmnijetError: ONNX Runtime fails, in its own words, or the backend was closed.
         """
+        session = self.require_open()
         if capture is not None and self._captures:
             try:
-                self._run(binding, capture)
+                self._run(session, binding, capture)
                 return
             except Exception as error:
                 _log.warning("%s runs uncaptured: %s", self._name, error)
                 self._captures = False
         try:
-            self._run(binding, self._plainly)
+            self._run(session, binding, self._uncaptured)
         except Exception as error:  # onnxruntime's own classes share no narrower base
             raise run_failed(self._name, error) from error
 
-    def _run(self, binding: Any, options: Any) -> None:
-        run = self._session.run_with_iobinding
+    def close(self) -> None:
+        """Waits for the run that has begun, ends the thread, and lets go of the session."""
+        with device_call(), self.lock:
+            if self._thread is not None:
+                self._thread.shutdown()
+            with GATE.shared():  # freeing the device's memory would spoil another capture
+                super().close()
+
+    def _run(self, session: Any, binding: Any, options: Any) -> None:
         if self._thread is None:
-            run(binding, options)
+            session.run_with_iobinding(binding, options)
             return
-        future = self._thread.submit(run, binding, options)
+        future = self._thread.submit(session.run_with_iobinding, binding, options)
         try:
             future.result()
         finally:  # an interrupt ends the wait, not the run

@@ -1,4 +1,4 @@
-"""Arrays between host and device."""
+"""Copies of arrays between the host and a device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from omnijet.runtime.bundle.contract import Array
 
 
 def on_device(device: str, array: Array) -> Any:
-    """A copy of an array in memory of its own.
+    """Copies an array to new memory on a device.
 
     Args:
-        device: in ONNX Runtime's words.
+        device: ONNX Runtime's name of it.
     """
     make = onnxruntime.OrtValue.ortvalue_from_shape_and_type
     with GATE.shared():
@@ -24,7 +24,7 @@ def on_device(device: str, array: Array) -> Any:
 
 
 def to_host(value: Any) -> Array:
-    """A copy of a device's array."""
+    """Copies a device's array to new memory of the host."""
     with GATE.shared():
         found: Array = value.numpy()
     return found

@@ -1,9 +1,11 @@
-"""Runs the engines that `omnijet build` put into a bundle."""
+"""The backend of the engines that `omnijet build` put into a bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from omnijet.runtime.backends.opened import Opened
+from omnijet.runtime.backends.protocol import BackendRequest
 from omnijet.runtime.backends.trt.device import Device
 from omnijet.runtime.backends.trt.engine import Engine
 from omnijet.runtime.backends.trt.graph import EngineGraph, largest
@@ -18,18 +20,19 @@ from omnijet.runtime.files import shell_quoted
 class EngineBackend:
     """A bundle's engines of one target.
 
-    Everything that can be told without reading an engine is told here, before any work: its file
-    is there, the library is there and of the version that built it, and this is the GPU it was
-    built for.
+    Everything that can be checked without reading an engine is checked here, before any work: the
+    files are complete, the library is installed in the version that built them, and the GPU is
+    the one they were built for. The bundle is never changed.
 
     Raises:
-        OmnijetError: it is not so; how to mend it. The bundle is never changed.
+        OmnijetError: a check failed; how to mend it.
     """
 
     precisions: tuple[Precision, ...] = ("f32", "f16", "bf16")
 
     def __init__(self, bundle: Bundle, target: str) -> None:
         self._bundle, self._target = bundle, target
+        self._opened = Opened()
         self._fix = rebuild_command(bundle.folder, target)
         self._entries = bundle.manifest.engines.get(target, {})
         if not self._entries:
@@ -46,11 +49,16 @@ class EngineBackend:
         first = next(iter(self._entries.values()))
         self._library = load_library(first.library, first.version)
         self._device = Device.open()
-        self.name = f"{first.library} {first.version} on {self._device.facts.name}"
+        self.name = f"{first.library} {first.version} on {self._device.properties.name}"
         self._check_versions()
 
+    @classmethod
+    def for_request(cls, request: BackendRequest) -> EngineBackend:
+        return cls(request.bundle, request.name)
+
     def load(self, path: Path, contract: GraphContract) -> EngineGraph:
-        """The engine of the graph; `path`, that of its ONNX file, is not read."""
+        """Loads the engine of the graph; `path`, its ONNX file, is not read."""
+        self._opened.require_open(contract.name)
         entry = self._entries.get(contract.name)
         if entry is None:
             raise OmnijetError(
@@ -64,14 +72,19 @@ class EngineBackend:
             self._library, self._device, self._bundle.folder / entry.file, file.sha256, contract,
             entry, self._fix,
         )  # fmt: skip
-        return EngineGraph(engine)
+        self._opened.add(engine, contract.name)
+        return self._opened.add(EngineGraph(engine), contract.name)
 
     def limit(self, graph: str, symbol: str) -> int | None:
         entry = self._entries.get(graph)
         return None if entry is None else largest(entry.profiles, symbol)
 
+    def close(self) -> None:
+        self._opened.close()
+
     def _check_files(self) -> None:
-        """Engines may be left behind when a bundle is copied: it is whole without them."""
+        """Checks the engine files: they may be left behind when a bundle is copied, which is
+        complete without them."""
         known = self._bundle.manifest.files
         files = {entry.file: known[entry.file] for entry in self._entries.values()}
         if faults := misfits(self._bundle.folder, files):
@@ -84,22 +97,24 @@ class EngineBackend:
             )
 
     def _check_versions(self) -> None:
-        faults = [fault for name, entry in self._entries.items() for fault in self._of(name, entry)]
+        faults = [
+            fault for name, entry in self._entries.items() for fault in self._misfits(name, entry)
+        ]
         if faults:
             raise OmnijetError(
                 "the engines were built for something else",
                 where=self._bundle.folder,
                 expected=f"{self._library.__name__} {self._library.__version__}, "
-                f"SM{self._device.facts.compute_capability} ({self._device.facts.name})",
+                f"SM{self._device.properties.compute_capability} ({self._device.properties.name})",
                 got="\n            ".join(faults),
                 fix=f"{self._fix} on this machine",
             )
 
-    def _of(self, name: str, entry: EngineEntry) -> list[str]:
+    def _misfits(self, name: str, entry: EngineEntry) -> list[str]:
         faults = []
         first = next(iter(self._entries.values()))
         if (entry.library, entry.version) != (first.library, self._library.__version__):
             faults.append(f"{name}: {TITLES[entry.library]} {entry.version}")
-        if entry.compute_capability != self._device.facts.compute_capability:
+        if entry.compute_capability != self._device.properties.compute_capability:
             faults.append(f"{name}: SM{entry.compute_capability}")
         return faults

@@ -1,4 +1,4 @@
-"""Host arrays and their places on the device; only what was asked for is moved.
+"""Host arrays and their buffers on the device; only what was asked for is moved.
 
 All inputs of a graph lie in one block, all outputs in another, in the order of the contract:
 tensors next to each other are moved in one copy. A decode step has one copy each way.
@@ -14,12 +14,12 @@ from omnijet.runtime.backends.on_demand import OnDemand
 from omnijet.runtime.backends.trt.device import Device, Stream
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array, TensorSpec
 
-ALIGNMENT = 256  # bytes, of every tensor that TensorRT is given
+ALIGNMENT = 256  # bytes: TensorRT wants every tensor at a multiple of it
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tensor lies in its block."""
+    """Where a tensor lies in its block: offset and size in bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -28,7 +28,7 @@ class Place:
 
 
 def lay_out(specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> tuple[list[Place], int]:
-    """Places one after another, and the bytes of all."""
+    """Returns a place for each tensor, one after another, and the bytes of all."""
     places, end = [], 0
     for spec in specs:
         shape = spec.shape(sizes)
@@ -39,11 +39,13 @@ def lay_out(specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> tuple[list
 
 
 class Block:
-    """Tensors of the host and the device.
+    """Tensors side by side, on the host and on the device.
+
+    A set of tensors is a number, in which every tensor has a bit of its own.
 
     Attributes:
-        addresses: of the device, by name.
-        bits: of each tensor its own, for sets of tensors as numbers.
+        addresses: device addresses by name.
+        bits: each tensor's bit by name.
     """
 
     def __init__(
@@ -63,7 +65,8 @@ class Block:
         self._spans: dict[int, list[tuple[int, int]]] = {0: []}
 
     def arrays(self, user: object) -> dict[str, Array]:
-        """Of the host, by name. Each, and what is cut out of it, holds on to `user`."""
+        """Returns the host arrays by name. Each array, and every slice of it, keeps `user`
+        alive."""
         lent = self._host.lent(user)
         return {
             place.name: lent[place.offset : place.offset + place.size]
@@ -73,23 +76,23 @@ class Block:
         }
 
     def clear(self) -> None:
-        """Zeros, on the host."""
+        """Fills the host arrays with zeros."""
         self._host.bytes[:] = 0
 
     def send(self, chosen: int, stream: Stream) -> None:
-        """Tensors of the host to the device."""
+        """Copies a set of tensors from the host to the device."""
         if self._device is not None:
             for offset, size in self._spans_of(chosen):
                 stream.send(self._base + offset, self._host.address + offset, size)
 
     def bring(self, chosen: int, stream: Stream) -> None:
-        """Tensors of the device to the host."""
+        """Copies a set of tensors from the device to the host."""
         if self._device is not None:
             for offset, size in self._spans_of(chosen):
                 stream.bring(self._host.address + offset, self._base + offset, size)
 
     def _spans_of(self, chosen: int) -> list[tuple[int, int]]:
-        """(offset, bytes) of each run of neighbours."""
+        """Returns (offset, bytes) of each group of neighbours in a set."""
         spans = self._spans.get(chosen)
         if spans is None:
             spans = self._spans[chosen] = []
@@ -109,7 +112,7 @@ class Inputs(OnDemand):
     """Host arrays of a block, lent to `user`; those taken since the last run have to be sent.
 
     Attributes:
-        touched: the set of them; all at first.
+        touched: the set of tensors that have to be sent; all of them at first.
     """
 
     def __init__(self, block: Block, user: object) -> None:
@@ -123,12 +126,12 @@ class Inputs(OnDemand):
 
 
 class Outputs(OnDemand):
-    """Host arrays of a block, lent to `user`, brought when they are taken.
+    """Host arrays of a block, lent to `user`, brought from the device when they are taken.
 
     Attributes:
-        taken: the set of those taken since the last run. The next run brings them along: what
+        taken: the set of tensors taken since the last run. The next run brings them along: what
             was wanted once is wanted again, and a copy of its own would cost a second wait.
-        here: the set of those whose host arrays are those of the last run.
+        here: the set of tensors whose host arrays hold what the last run gave.
     """
 
     def __init__(self, block: Block, user: object, fetch: Callable[[int], None]) -> None:

@@ -1,7 +1,7 @@
 """The GPU: every CUDA call that the backend makes, each checked.
 
-The first GPU that is visible is used, which is every thread's own choice unless it makes
-another; CUDA_VISIBLE_DEVICES shows another one first.
+The first visible GPU is used, which CUDA gives every thread by default; CUDA_VISIBLE_DEVICES puts
+another GPU first.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ ORDINAL = 0
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceFacts:
-    """What decides how a device is used.
+class DeviceProperties:
+    """The properties that decide how a device is used.
 
     Attributes:
-        compute_capability: `sm` times ten.
-        integrated: the GPU shares its memory with the CPU, as on a Jetson.
+        compute_capability: ten times the number that NVIDIA writes: 87 for SM 8.7.
+        integrated: whether the GPU shares its memory with the CPU, as on a Jetson.
     """
 
     name: str
@@ -34,12 +34,12 @@ class DeviceFacts:
 
 
 class Device:
-    """The GPU, and the memory, streams and captured work that are made on it.
+    """The GPU, which makes memory, streams and captured work.
 
-    Everything made here is given back when it is no longer referred to.
+    Everything made here is freed with its last reference.
 
     Args:
-        cuda: the CUDA runtime's module.
+        cuda: the Python module of the CUDA runtime.
     """
 
     def __init__(self, cuda: Any) -> None:
@@ -48,14 +48,14 @@ class Device:
         self._to_device = kinds.cudaMemcpyHostToDevice
         self._to_host = kinds.cudaMemcpyDeviceToHost
         self._on_device = kinds.cudaMemcpyDeviceToDevice
-        self.facts = self._read()
+        self.properties = self._read()
 
     @staticmethod
     def open() -> Device:
-        """Raises `OmnijetError` if there is no CUDA runtime, driver or GPU."""
+        """Opens the GPU. Raises `OmnijetError` if there is no CUDA runtime, driver or GPU."""
         return Device(load_cuda())
 
-    def _read(self) -> DeviceFacts:
+    def _read(self) -> DeviceProperties:
         cuda = self.cuda
         error, *values = cuda.cudaGetDeviceCount()
         count = values[0] if values and not error else 0
@@ -69,23 +69,23 @@ class Device:
             )
         attributes = cuda.cudaDeviceAttr
 
-        def of(attribute: Any) -> int:
+        def read(attribute: Any) -> int:
             return int(self.call("cudaDeviceGetAttribute", attribute, ORDINAL))
 
-        major = of(attributes.cudaDevAttrComputeCapabilityMajor)
-        minor = of(attributes.cudaDevAttrComputeCapabilityMinor)
+        major = read(attributes.cudaDevAttrComputeCapabilityMajor)
+        minor = read(attributes.cudaDevAttrComputeCapabilityMinor)
         name = self.call("cudaGetDeviceProperties", ORDINAL).name
-        return DeviceFacts(
+        return DeviceProperties(
             bytes(name).split(b"\0")[0].decode("utf-8", "replace"),
             10 * major + minor,
-            bool(of(attributes.cudaDevAttrIntegrated)),
+            bool(read(attributes.cudaDevAttrIntegrated)),
         )
 
     def call(self, name: str, *args: Any) -> Any:
-        """One CUDA call; what it returns besides its error code.
+        """Makes one CUDA call, and returns what the call returns besides its error code.
 
         Raises:
-            OmnijetError: CUDA's own name of the error.
+            OmnijetError: the call fails; with CUDA's own name of the error.
         """
         error, *values = getattr(self.cuda, name)(*args)
         if error:
@@ -107,11 +107,11 @@ class Device:
     # -- memory ---------------------------------------------------------------------
 
     def memory(self, size: int) -> DeviceMemory:
-        """Bytes on the device, their contents unknown."""
+        """Allocates bytes on the device; their contents are unknown."""
         return DeviceMemory(self, size)
 
     def host_memory(self, size: int) -> HostMemory:
-        """Zeroed bytes of the host that the device can copy from, or read, without help."""
+        """Allocates zeroed bytes of the host that the device can copy from, or read in place."""
         return HostMemory(self, size)
 
     # -- work -----------------------------------------------------------------------
@@ -133,19 +133,19 @@ class DeviceMemory:
 class HostMemory:
     """Page-locked host memory, freed with its last reference.
 
-    On a device of its own memory, copies from and to it need no bounce buffer. On an integrated
-    GPU it is mapped: the device reads and writes it in place, and nothing is copied. NVIDIA
-    recommends pinned memory there for small buffers, and for large ones that the GPU touches
-    once; the CPU caches it on Orin and later, the GPU does not, so KV caches and weights stay
-    in device memory. Source: CUDA for Tegra, "Memory Selection".
+    Where the device has memory of its own, copies to and from page-locked memory need no bounce
+    buffer. On an integrated GPU the memory is mapped: the device reads and writes it in place, and
+    nothing is copied. NVIDIA recommends pinned memory there for small buffers, and for large ones
+    that the GPU touches once; on Orin and later the CPU caches it and the GPU does not, so KV
+    caches and weights stay in device memory. Source: CUDA for Tegra, "Memory Selection".
 
     Attributes:
-        address: for the CPU.
-        device_address: for the GPU; None where it is copied.
+        address: the CPU's address.
+        device_address: the GPU's address; None where the memory is copied.
     """
 
     def __init__(self, device: Device, size: int) -> None:
-        mapped = device.facts.integrated
+        mapped = device.properties.integrated
         cuda, size = device.cuda, max(size, 1)
         flags = cuda.cudaHostAllocMapped if mapped else cuda.cudaHostAllocDefault
         self.address = int(device.call("cudaHostAlloc", size, flags))
@@ -157,14 +157,15 @@ class HostMemory:
         self.bytes[:] = 0
 
     def lent(self, user: object) -> Array:
-        """All of it, u8[size]; arrays over it hold on to `user`, not to this object."""
+        """Returns all of the memory, u8[size]; arrays over it keep `user` alive, not this
+        object."""
         found: Array = np.asarray(_Lent(self.address, self.bytes.size, user))
         return found
 
 
 class _Lent:
-    """Memory that numpy reads through `__array_interface__`: every array over it holds this
-    object, and so the user."""
+    """Memory that numpy reads through `__array_interface__`: every array over it keeps this object
+    alive, and so the user."""
 
     def __init__(self, address: int, size: int, user: object) -> None:
         self.user = user
@@ -174,11 +175,11 @@ class _Lent:
 
 
 class Stream:
-    """Work in order, on the device.
+    """A CUDA stream: the device does its work in order.
 
     Attributes:
-        handle: CUDA's.
-        number: the handle as TensorRT takes it.
+        handle: CUDA's handle.
+        number: the handle as the number that TensorRT takes.
     """
 
     def __init__(self, device: Device) -> None:
@@ -188,47 +189,48 @@ class Stream:
         self.number = int(self.handle)
         weakref.finalize(self, device.cuda.cudaStreamDestroy, self.handle).atexit = False
 
-    def send(self, to: int, host: int, size: int) -> None:
+    def send(self, target: int, host: int, size: int) -> None:
         """Copies host memory to the device."""
         kind = self._device._to_device
-        error = self._cuda.cudaMemcpyAsync(to, host, size, kind, self.handle)[0]
+        error = self._cuda.cudaMemcpyAsync(target, host, size, kind, self.handle)[0]
         if error:
             raise self._device._failed("cudaMemcpyAsync", error)
 
-    def bring(self, host: int, found: int, size: int) -> None:
-        """Copies device memory to the host; it is there after `wait`."""
+    def bring(self, host: int, source: int, size: int) -> None:
+        """Copies device memory to the host, which has it after `wait`."""
         kind = self._device._to_host
-        error = self._cuda.cudaMemcpyAsync(host, found, size, kind, self.handle)[0]
+        error = self._cuda.cudaMemcpyAsync(host, source, size, kind, self.handle)[0]
         if error:
             raise self._device._failed("cudaMemcpyAsync", error)
 
     def zero(self, memory: DeviceMemory) -> None:
         self._device.call("cudaMemsetAsync", memory.address, 0, memory.size, self.handle)
 
-    def copy_rows(self, to: int, found: int, pitch: int, width: int, count: int) -> None:
-        """On the device: of `count` rows `pitch` bytes apart, the first `width` bytes of each."""
+    def copy_rows(self, target: int, source: int, pitch: int, width: int, count: int) -> None:
+        """Copies the first `width` bytes of each of `count` rows that lie `pitch` bytes apart,
+        within the device."""
         kind = self._device._on_device
         self._device.call(
-            "cudaMemcpy2DAsync", to, pitch, found, pitch, width, count, kind, self.handle
+            "cudaMemcpy2DAsync", target, pitch, source, pitch, width, count, kind, self.handle
         )
 
     def wait(self) -> None:
-        """Until all is done. What failed on the device is raised here."""
+        """Waits until all work is done. An error on the device is raised here."""
         error = self._cuda.cudaStreamSynchronize(self.handle)[0]
         if error:
             raise self._device._failed("cudaStreamSynchronize", error)
 
     def begin_capture(self) -> None:
-        """From here on work is written down, not done.
+        """Begins a capture: from here on work is recorded, not done.
 
-        Relaxed: memory that Python gives back meanwhile, here or in another thread, must not
-        spoil the capture.
+        The mode is relaxed: memory that Python frees meanwhile, in this thread or another, must
+        not spoil the capture.
         """
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed
         self._device.call("cudaStreamBeginCapture", self.handle, mode)
 
     def end_capture(self) -> Captured:
-        """What was written down. Raises `OmnijetError` if something of it cannot be captured."""
+        """Returns what was recorded. Raises `OmnijetError` if a part of it cannot be captured."""
         graph = self._device.call("cudaStreamEndCapture", self.handle)
         try:
             return Captured(self._device, self, graph)
@@ -236,14 +238,14 @@ class Stream:
             self._cuda.cudaGraphDestroy(graph)
 
     def drop_capture(self) -> None:
-        """After a failure within: the stream does work again."""
+        """Ends a capture that failed, so that the stream does work again."""
         _, *graph = self._cuda.cudaStreamEndCapture(self.handle)
         if graph and graph[0] is not None and int(graph[0]):
             self._cuda.cudaGraphDestroy(graph[0])
 
 
 class Captured:
-    """Work that was captured, launched as one."""
+    """A captured CUDA graph, launched as one piece of work."""
 
     def __init__(self, device: Device, stream: Stream, graph: Any) -> None:
         self._device, self._cuda, self._stream = device, device.cuda, stream

@@ -1,4 +1,4 @@
-"""One engine on the device: read, checked, and the contexts that run it."""
+"""One engine on the device: its file is read and checked, and contexts run it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from omnijet.runtime.backends.device_call import device_call
+from omnijet.runtime.backends.opened import backend_closed
 from omnijet.runtime.backends.trt.device import Device, DeviceMemory
 from omnijet.runtime.backends.trt.jit import Jit
 from omnijet.runtime.backends.trt.log import log_of
@@ -24,25 +26,25 @@ from omnijet.runtime.bundle.manifest import EngineEntry
 from omnijet.runtime.errors import OmnijetError
 
 KEPT_AFTER = frozenset({1, 8, 64})
-"""Runs after which compiled kernels are kept: the library goes on to compile better ones for the
-shapes that it sees."""
+"""Numbers of runs after which compiled kernels are kept: the library goes on to compile better
+kernels for the shapes that it sees."""
 
 
 class Engine:
     """A deserialised engine with a stream of its own.
 
-    All its contexts share one block of scratch memory, which their order on the one stream
-    makes safe. A context that was captured may run nothing else, so captured work has one of
-    its own; all other work shares one for each profile.
+    All its contexts share one block of scratch memory, which is safe because they run in order on
+    one stream. A captured context may run nothing else, so captured work has a context of its own;
+    all other work shares one context for each profile.
 
     Args:
         trt: the library's module.
-        path: of the engine file.
-        sha256: what it must be.
-        fix: the command that builds it anew.
+        path: the engine file.
+        sha256: the hash that the file must have.
+        fix: the command that builds the engine anew.
 
     Attributes:
-        lock: held around every use of the stream and the contexts.
+        lock: held around every use of the stream and the contexts, within a `device_call`.
     """
 
     def __init__(
@@ -60,19 +62,36 @@ class Engine:
         self.lock = Lock()
         self._trt = trt
         self._log = log_of(trt.ILogger)
-        self._said_before = self._log.count
+        self._errors_before = self._log.count
         self._runs = 0
+        self._is_closed = False
         self._runtime = trt.Runtime(self._log)
         self._engine = self._read(path, sha256)
         _check_boundary(self._engine, contract, entry, path, fix)
         self._scratch: DeviceMemory | None = None
         self._shared: dict[int, Any] = {}
-        self._jit = None
+        self._jit: Jit | None = None
         if entry.library == "tensorrt_rtx":
-            self._jit = Jit(trt, self._engine, f"{entry.key}-{device.facts.compute_capability}")
+            self._jit = Jit(
+                trt, self._engine, f"{entry.key}-{device.properties.compute_capability}"
+            )
+
+    def require_open(self) -> None:
+        """Raises `OmnijetError` if the backend was closed."""
+        if self._is_closed:
+            raise backend_closed(self.contract.name)
+
+    def close(self) -> None:
+        """Waits for the run that has begun, and lets go of the engine, its contexts and scratch
+        memory. Compiled kernels are kept in their file."""
+        with device_call(), self.lock:
+            self._is_closed = True
+            self._shared.clear()
+            self._jit = self._scratch = self._engine = self._runtime = None
 
     def _read(self, path: Path, sha256: str) -> Any:
-        """Mapped, not read: on a Jetson a copy of it would be memory the device lacks."""
+        """Deserialises the file. It is mapped, not copied: on a Jetson a copy would take memory
+        that the device needs."""
         try:
             with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as plan:
                 found = hashlib.sha256(plan).hexdigest()
@@ -82,7 +101,7 @@ class Engine:
         except (OSError, ValueError) as error:
             raise self._broken(path, "an engine file", error) from error
         if engine is None:
-            raise self._broken(path, "an engine that the library can read", self.last_words())
+            raise self._broken(path, "an engine that the library can read", self.last_error())
         return engine
 
     def _broken(self, path: Path, expected: object, got: object) -> OmnijetError:
@@ -91,28 +110,29 @@ class Engine:
             where=path, expected=expected, got=got, fix=self.fix,
         )  # fmt: skip
 
-    def last_words(self) -> str:
-        """What the library said last, for messages: since this engine was read, though another
-        may have been the cause."""
-        return self._log.said[-1] if self._log.count > self._said_before else "nothing was said"
+    def last_error(self) -> str:
+        """Returns the library's last error, for messages. It was reported after this engine was
+        read, though another engine may be the cause."""
+        return self._log.errors[-1] if self._log.count > self._errors_before else "nothing was said"
 
     @property
     def captures_itself(self) -> bool:
-        """TensorRT-RTX captures within its contexts: it knows when the kernels that it compiles
-        for a shape are there, which a capture from outside would miss."""
+        """Whether the library captures by itself. TensorRT-RTX does so within its contexts: it
+        knows when the kernels that it compiles for a shape are ready, which a capture from outside
+        would miss."""
         return self._jit is not None
 
     def shared_context(self, profile: int) -> Any:
-        """The one for work that is not captured."""
+        """Returns the context for work that is not captured."""
         if profile not in self._shared:
             self._shared[profile] = self.new_context(profile, captures=False)
         return self._shared[profile]
 
     def new_context(self, profile: int, captures: bool) -> Any:
-        """A context at a profile.
+        """Makes a context for a profile.
 
         Args:
-            captures: of TensorRT-RTX, whether it captures what it runs.
+            captures: whether the context captures what it runs, where the library does that.
         """
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if self._jit is None:
@@ -138,8 +158,8 @@ class Engine:
         """Makes a context ready to run with these shapes and addresses.
 
         Args:
-            shapes: of the inputs.
-            outputs: what the outputs' shapes must come to: their buffers are no larger.
+            shapes: input shapes by name.
+            outputs: the shapes that the outputs must have, whose buffers are no larger.
         """
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
@@ -165,10 +185,11 @@ class Engine:
             self._jit.keep()
 
     def failed(self, what: str) -> OmnijetError:
+        """Returns the error of a call of the library that failed."""
         return OmnijetError(
             f"the engine of {self.contract.name} failed",
             where=what,
-            got=self.last_words(),
+            got=self.last_error(),
             fix="if memory ran out: use smaller pictures, shorter clips, or engines built with "
             "smaller limits",
         )
@@ -177,7 +198,7 @@ class Engine:
 def _check_boundary(
     engine: Any, contract: GraphContract, entry: EngineEntry, path: Path, fix: str
 ) -> None:
-    """What the engine really takes and gives is the contract's, at the manifest's profiles."""
+    """Checks the engine's real inputs, outputs and profiles against contract and manifest."""
     inputs: list[FoundTensor] = []
     outputs: list[FoundTensor] = []
     specs = {spec.name: spec for spec in (*contract.inputs, *contract.outputs)}
@@ -206,8 +227,8 @@ def _check_boundary(
 def _symbols(
     spec: TensorSpec | None, axes: tuple[int, ...], entry: EngineEntry
 ) -> tuple[int | str | None, ...]:
-    """An engine's axes in the words of the contract, where they agree with it: one that changes
-    is a symbol, one of a size that is the only one in every profile too."""
+    """Names an engine's axes as the contract does, where they agree with it: an axis is a symbol if
+    its size changes, or if it has the one size that every profile gives the symbol."""
     found: list[int | str | None] = [None if axis < 0 else axis for axis in axes]
     if spec is not None and len(spec.axes) == len(axes):
         for place, (axis, size) in enumerate(zip(spec.axes, axes, strict=True)):

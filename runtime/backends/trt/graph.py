@@ -1,4 +1,4 @@
-"""A loaded engine as a graph of the protocol: which profile serves which sizes."""
+"""A loaded engine as a graph of the protocol: it chooses the profile that serves the sizes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from omnijet.runtime.backends.trt.work import Work
 from omnijet.runtime.errors import OmnijetError
 
 Profile = Mapping[str, Sequence[int]]
-"""Of each symbol, its smallest, usual and largest size."""
+"""The smallest, usual and largest size of each symbol."""
 
 KEPT_WORKS = 2
-"""Of a graph without caches: chunks of a sound, and what is left of it; pictures of a clip."""
+"""Works that are kept for a graph without caches: chunks of a sound and what is left of it, or the
+pictures of a clip."""
 KEPT_WORKSPACES = 1
 """The caches of the last sequence are kept for the next."""
 
@@ -47,7 +48,8 @@ class EngineGraph:
     ) -> EngineBound:
         assert state is None or isinstance(state, EngineState)
         require_state(self.contract, sizes, state)
-        profile = choose(self._profiles, sizes)
+        self._engine.require_open()
+        profile = choose_profile(self._profiles, sizes)
         if profile is None:
             raise self._too_large(sizes)
         works, sides, lease = self._works, 0, None
@@ -63,10 +65,16 @@ class EngineGraph:
         assert most is not None and self.contract.state, f"{self.contract.name} carries nothing"
         if capacity > most:
             raise self._too_large({"capacity": capacity})
+        self._engine.require_open()
         return EngineState(self._engine, most, self._idle)
 
     def limit(self, symbol: str) -> int | None:
         return largest(self._profiles, symbol)
+
+    def close(self) -> None:
+        """Lets go of all idle buffers, caches and captured work; the engine is the backend's."""
+        self._works.close()
+        self._idle.close()
 
     def _too_large(self, sizes: Mapping[str, int]) -> OmnijetError:
         faults, ways, limits = [], "", ""
@@ -89,12 +97,12 @@ class EngineGraph:
 
 
 def largest(profiles: Sequence[Profile], symbol: str) -> int | None:
-    """Over all profiles; None: a symbol of other graphs."""
+    """Returns the largest size over all profiles; None: the symbol belongs to other graphs."""
     return max((profile[symbol][-1] for profile in profiles if symbol in profile), default=None)
 
 
-def choose(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int | None:
-    """The number of the smallest profile that the sizes are within; None: there is none."""
+def choose_profile(profiles: Sequence[Profile], sizes: Mapping[str, int]) -> int | None:
+    """Returns the number of the smallest profile that holds the sizes; None: there is none."""
     fits = [
         number
         for number, profile in enumerate(profiles)

@@ -1,4 +1,4 @@
-"""TensorRT-RTX compiles kernels when an engine first runs: how, and where they are kept."""
+"""Kernels that TensorRT-RTX compiles when an engine first runs, and the file that keeps them."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Not in the bundle, whose files are those that were written."""
+    """Returns the folder of the files. It is not in the bundle, which never changes."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "omnijet" / "tensorrt_rtx"
 
 
 class Jit:
-    """Makes an engine's contexts; its kernels are read from a file and kept in it.
+    """Makes an engine's contexts, whose kernels are read from a file and kept in it.
 
-    The library checks a file against itself, the GPU and the driver, and takes none that does
-    not fit. Whatever is wrong with the file costs compiling, nothing else.
+    The library checks a file against itself, the GPU and the driver, and refuses one that does
+    not fit. A bad file costs compiling, nothing else.
 
     Args:
-        key: what the kernels belong to.
+        key: names the file: the engine and the GPU that the kernels belong to.
     """
 
     def __init__(self, trt: Any, engine: Any, key: str) -> None:
         self._trt, self._engine = trt, engine
         cache = engine.create_runtime_config().create_runtime_cache()
         self._kernels = _Kernels(cache, cache_folder() / f"{key}.bin")
-        self._configs: dict[bool, Any] = {}  # contexts go on using theirs
+        self._configs: dict[bool, Any] = {}  # a context goes on using its config
         self._kernels.read()
         weakref.finalize(self, self._kernels.write)
 
     def context(self, strategy: Any, captures: bool) -> Any:
-        """A new context; all share kernels.
+        """Makes a context; all contexts share the kernels.
 
         Args:
-            captures: whether it captures what it runs.
+            captures: whether the context captures what it runs.
         """
         if captures not in self._configs:
             config = self._configs[captures] = self._engine.create_runtime_config()
@@ -51,8 +51,8 @@ class Jit:
         return self._engine.create_execution_context(self._configs[captures])
 
     def keep(self) -> None:
-        """Writes the kernels compiled so far. The end of a program may be too late: a signal
-        skips it, and the thread that ends may know no GPU."""
+        """Writes the kernels compiled so far. The end of the program may be too late: a signal
+        skips it, and the thread that ends the program may have no CUDA context."""
         self._kernels.write()
 
 
@@ -74,18 +74,19 @@ class _Kernels:
             _log.info("%s does not fit this GPU, driver or library: compiled anew", self._path)
 
     def write(self) -> None:
-        """If there is something new. Never raises: without the file all works, only later."""
-        beside = self._path.with_suffix(f".{os.getpid()}.part")
+        """Writes the file if there is something new. Never raises: without the file everything
+        works, only later."""
+        part = self._path.with_suffix(f".{os.getpid()}.part")
         try:
             serialized = self.cache.serialize()
             kernels = b"" if serialized is None else bytes(serialized)
             if kernels in (b"", self._kept):
                 return
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(kernels)
-            os.replace(beside, self._path)
+            part.write_bytes(kernels)
+            os.replace(part, self._path)
             self._kept = kernels
-        except Exception as error:  # of the library's own there are many kinds
+        except Exception as error:  # the library has many classes of its own
             _log.info("the compiled kernels were not kept: %s", error)
             with suppress(OSError):
-                beside.unlink(missing_ok=True)
+                part.unlink(missing_ok=True)

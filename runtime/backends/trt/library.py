@@ -1,4 +1,4 @@
-"""Finds what runs engines: TensorRT or TensorRT-RTX, and the CUDA runtime for Python."""
+"""Imports what runs engines: TensorRT or TensorRT-RTX, and the CUDA runtime for Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MODULES: dict[Library, tuple[str, ...]] = {
 }
 # the second is the name up to cuda-python 12.2, which some JetPack 6 systems have
 _CUDA = ("cuda.bindings.runtime", "cuda.cudart")
-_HOW: dict[Library, str] = {
+_INSTALL: dict[Library, str] = {
     "tensorrt": "on a Jetson it is part of JetPack: make the virtual environment with "
     "`python3 -m venv --system-site-packages`; elsewhere `pip install tensorrt{pin}`",
     "tensorrt_rtx": "`pip install tensorrt_rtx_cu13_libs{pin} tensorrt_rtx_cu13_bindings{pin}`",
@@ -23,28 +23,28 @@ _HOW: dict[Library, str] = {
 
 
 def load_library(library: Library, version: str) -> Any:
-    """The Python module of a library.
+    """Imports the Python module of a library.
 
     Args:
-        version: the one that the engines need, for the message.
+        version: the version that the engines need, for the message.
 
     Raises:
-        OmnijetError: it is not installed, or does not load; how to get it.
+        OmnijetError: the library is not installed, or does not load; how to get it.
     """
-    module, faults = _first(_MODULES[library])
+    module, faults = _first_importable(_MODULES[library])
     if module is None:
         raise OmnijetError(
             f"{TITLES[library]} is not here",
             expected=f"a Python module {' or '.join(_MODULES[library])}, version {version}",
             got="; ".join(faults),
-            fix=_HOW[library].format(pin=f"=={version}"),
+            fix=_INSTALL[library].format(pin=f"=={version}"),
         )
     return module
 
 
 def load_cuda() -> Any:
-    """The CUDA runtime's Python module. Raises `OmnijetError` if there is none."""
-    module, faults = _first(_CUDA)
+    """Imports the Python module of the CUDA runtime. Raises `OmnijetError` if there is none."""
+    module, faults = _first_importable(_CUDA)
     if module is None:
         raise OmnijetError(
             "the CUDA runtime for Python is not here",
@@ -57,12 +57,12 @@ def load_cuda() -> Any:
 
 
 def present(library: Library) -> bool:
-    """Whether a library can be imported."""
-    return _first(_MODULES[library])[0] is not None
+    """Returns whether a library can be imported."""
+    return _first_importable(_MODULES[library])[0] is not None
 
 
-def _first(names: tuple[str, ...]) -> tuple[Any, list[str]]:
-    """The first module that can be imported, and why those before could not."""
+def _first_importable(names: tuple[str, ...]) -> tuple[Any, list[str]]:
+    """Returns the first module that can be imported, and why the modules before it could not."""
     faults: list[str] = []
     for name in names:
         try:

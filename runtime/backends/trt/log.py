@@ -1,4 +1,4 @@
-"""What a library says while it works: for messages and for `logging`."""
+"""The library's own log: errors are kept for messages, warnings go to `logging`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _log = logging.getLogger(__name__)
 
 @cache
 def log_of(base: Any) -> Any:
-    """The one logger of a library, for ever: TensorRT keeps a pointer to the first that it is
-    given, writes to it whatever any engine has to say, and never lets go of it.
+    """Returns the one logger of a library, which lives as long as the process.
 
-    It keeps what the library calls an error in `said`, hands warnings to `logging`.
+    TensorRT keeps a pointer to the first logger that it is given, reports to it whatever any
+    engine has to say, and never lets go of it. The logger keeps the last errors in `errors`, and
+    hands warnings to `logging`.
 
     Args:
         base: the library's class `ILogger`.
@@ -24,12 +25,12 @@ def log_of(base: Any) -> Any:
     class Log(base):  # type: ignore[misc]
         def __init__(self) -> None:
             base.__init__(self)
-            self.said: deque[str] = deque(maxlen=10)
+            self.errors: deque[str] = deque(maxlen=10)
             self.count = 0  # of all errors so far
 
         def log(self, severity: Any, msg: str) -> None:
             if severity <= base.Severity.ERROR:
-                self.said.append(msg.strip()[:300])
+                self.errors.append(msg.strip()[:300])
                 self.count += 1
             elif severity <= base.Severity.WARNING:
                 _log.info("%s", msg)

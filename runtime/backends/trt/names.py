@@ -1,4 +1,4 @@
-"""What TensorRT calls things, in the words of the contract."""
+"""TensorRT's names of data types, translated into the contract's."""
 
 from __future__ import annotations
 
@@ -13,4 +13,3 @@ DTYPES: Mapping[str, DType] = {
     "INT64": "i64",
     "BOOL": "bool",
 }
-"""Data types."""

@@ -64,6 +64,7 @@ class Work:
         """
         engine = self._engine
         with device_call(), engine.lock:
+            engine.require_open()
             self.inputs.send(inputs.touched, engine.stream)
             inputs.touched = 0
             side = 0 if caches is None else caches.side

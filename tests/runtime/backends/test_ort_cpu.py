@@ -1,9 +1,11 @@
-"""What the backend asks of ONNX Runtime."""
+"""The backend asks ONNX Runtime for right products, and lets go of its sessions."""
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +56,7 @@ def test_products_of_8_bits_do_not_saturate(tmp_path: Path, rows: int) -> None:
 def test_an_onnxruntime_that_is_too_old(
     nano: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """As on JetPack 6, whose engines need none: files are checked, graphs left out."""
+    """JetPack 6 has such a release, which its engines do not use: `check` leaves graphs out."""
     monkeypatch.setattr(ort.onnxruntime, "__version__", "1.23.2")
     bundle = Path(shutil.copytree(nano[1], tmp_path / "bundle"))
     for refused in (OrtBackend, lambda: declared(Bundle.open(bundle).graph("vocoder"), "vocoder")):
@@ -62,12 +64,49 @@ def test_an_onnxruntime_that_is_too_old(
             refused()
         assert "1.25 or newer" in str(caught.value) and "--engines" in str(caught.value.fix)
     assert cli.main(["check", str(bundle), "--format", "json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out)
     said = "not checked: this onnxruntime is too old (needs 1.25)"
-    assert facts["ok"] and set(facts["graphs"].values()) == {said}
+    assert report["ok"] and set(report["graphs"].values()) == {said}
     assert cli.main(["check", str(bundle)]) == 0
     assert "not checked" in capsys.readouterr().out
     path = bundle / "graphs/vocoder.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert cli.main(["check", str(bundle)]) == 2
     assert "FAILED graphs/vocoder.onnx: sha256" in capsys.readouterr().out
+
+
+def test_a_closed_backend_holds_no_session_and_runs_nothing(nano: tuple[Path, Path]) -> None:
+    """Neither a graph of it nor what was bound to one keeps a session."""
+    backend, bundle = OrtBackend(1), Bundle.open(nano[1])
+    contract = bundle.manifest.contracts["vocoder"]
+    graph = backend.load(bundle.graph("vocoder"), contract)
+    bound = graph.bind({"frames": 4})
+    bound.run()
+    before = bound.outputs["wave"].copy()
+    session = weakref.ref(graph._session.require_open())
+    gc.disable()
+    try:
+        backend.close()
+        backend.close()
+        assert session() is None
+    finally:
+        gc.enable()
+    for use in (
+        bound.run,
+        lambda: graph.bind({"frames": 4}),
+        lambda: backend.load(bundle.graph("vocoder"), contract),
+    ):
+        with pytest.raises(OmnijetError, match="its backend was closed") as caught:
+            use()
+        assert "omnijet.load" in (caught.value.fix or "")
+    assert np.array_equal(bound.outputs["wave"], before)
+
+
+def test_a_graph_that_nobody_uses_is_freed_without_closing(nano: tuple[Path, Path]) -> None:
+    """A backend may load many graphs in its life."""
+    backend, bundle = OrtBackend(1), Bundle.open(nano[1])
+    graph = backend.load(bundle.graph("vocoder"), bundle.manifest.contracts["vocoder"])
+    session = weakref.ref(graph._session.require_open())
+    del graph
+    assert session() is None
+    backend.close()

@@ -1,9 +1,13 @@
-"""ONNX Runtime with buffers on a device: here on the processor, in copies of their own."""
+"""ONNX Runtime with buffers on a device; here the CPU takes its place, with copies of its
+own."""
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +16,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from omnijet.runtime.backends.choose import backend_for
 from omnijet.runtime.backends.ort_gpu import backend as backend_module
 from omnijet.runtime.backends.ort_gpu import caches as caches_module
 from omnijet.runtime.backends.ort_gpu import work as work_module
-from omnijet.runtime.backends.ort_gpu.backend import (
-    ONE_LENGTH,
-    PROVIDERS,
-    OrtDeviceBackend,
-    ProviderFacts,
-)
+from omnijet.runtime.backends.ort_gpu.backend import OrtDeviceBackend
 from omnijet.runtime.backends.ort_gpu.graph import MOST_SESSIONS
+from omnijet.runtime.backends.ort_gpu.providers import ONE_LENGTH, PROVIDERS, Provider
 from omnijet.runtime.backends.ort_gpu.session import GRAPH_ID, NOT_CAPTURED, DeviceSession
 from omnijet.runtime.backends.ort_gpu.state import DeviceState
 from omnijet.runtime.backends.ort_gpu.transfers import on_device
@@ -37,12 +36,25 @@ from tests.command import Capture, refused
 QUESTION = [{"role": "user", "content": "Who are you?"}]
 
 
+def threads() -> list[str]:
+    """Returns the names of our threads that are alive."""
+    return [one.name for one in threading.enumerate() if one.name.startswith("omnijet-")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    """A thread that one test leaves behind would be found by another."""
+    yield
+    assert not threads()
+
+
 @pytest.fixture
-def device(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Omni:
-    """The processor in the place of a device."""
-    here = {**PROVIDERS, "cuda": ProviderFacts("CPUExecutionProvider")}
+def device(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Omni]:
+    """Puts the CPU in the place of a device."""
+    here = {**PROVIDERS, "cuda": Provider("CPUExecutionProvider", "the CPU")}
     monkeypatch.setattr(backend_module, "PROVIDERS", here)
-    return Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda", 1, device="cpu"))
+    with Omni.open(nano[1], backend=OrtDeviceBackend("cuda", 1, device="cpu")) as omni:
+        yield omni
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate provider")
@@ -55,7 +67,7 @@ def test_a_reply_is_that_of_shared_buffers(device: Omni, omni: Omni) -> None:
 
 @pytest.mark.filterwarnings("ignore:Duplicate provider")
 def test_what_was_not_taken_is_not_moved(device: Omni) -> None:
-    bound = device._graph("vocoder").bind({"frames": 6})
+    bound = device.model.graph("vocoder").bind({"frames": 6})
     kept = bound.inputs["mel"]
     kept[...] = 1
     bound.run()
@@ -71,7 +83,7 @@ def test_what_was_not_taken_is_not_moved(device: Omni) -> None:
 
 @pytest.mark.filterwarnings("ignore:Duplicate provider")
 def test_caches_grow_and_are_copied(device: Omni) -> None:
-    graph = device._graph("talker_step")
+    graph = device.model.graph("talker_step")
     state = graph.new_state(16)
     assert isinstance(state, DeviceState)
     bound = graph.bind({"rows": 3, "capacity": 16}, state)
@@ -95,7 +107,7 @@ def test_caches_grow_and_are_copied(device: Omni) -> None:
 
 @dataclass
 class Seen:
-    """What was made, and the runs that were captured or replayed."""
+    """A record of what was made, and of the runs that were captured or replayed."""
 
     values: int = 0
     sessions: list[str] = field(default_factory=list)
@@ -103,11 +115,15 @@ class Seen:
 
 
 @pytest.fixture
-def replaying(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple[Omni, Seen]:
-    """The processor in the place of a device that captures runs."""
+def replaying(
+    nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Omni, Seen]]:
+    """Puts the CPU in the place of a device that captures runs."""
     capturing = {"enable_cuda_graph": "1"}
-    facts = ProviderFacts("CPUExecutionProvider", capturing=capturing, one_length=ONE_LENGTH)
-    monkeypatch.setattr(backend_module, "PROVIDERS", {**PROVIDERS, "cuda": facts})
+    provider = Provider(
+        "CPUExecutionProvider", "the CPU", capturing=capturing, one_length=ONE_LENGTH
+    )
+    monkeypatch.setattr(backend_module, "PROVIDERS", {**PROVIDERS, "cuda": provider})
     seen = Seen()
     load, run = OrtDeviceBackend.session, DeviceSession.run
 
@@ -128,7 +144,8 @@ def replaying(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> tuple
     monkeypatch.setattr(DeviceSession, "run", counted)
     monkeypatch.setattr(caches_module, "on_device", made)
     monkeypatch.setattr(work_module, "on_device", made)
-    return Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda", 1, device="cpu")), seen
+    with Omni.open(nano[1], backend=OrtDeviceBackend("cuda", 1, device="cpu")) as omni:
+        yield omni, seen
 
 
 OPTIONS: dict[str, Any] = {"seed": 3, "max_text_tokens": 8, "max_codes": 90}
@@ -142,7 +159,7 @@ def streamed(omni: Omni) -> Reply:
 
 @pytest.mark.filterwarnings("ignore:Duplicate provider")
 def test_a_second_reply_makes_nothing_anew(replaying: tuple[Omni, Seen], omni: Omni) -> None:
-    """Decode steps and windows of the DiT are replayed, with the buffers that were captured; the
+    """Decode steps and windows of the DiT are replayed with the buffers that were captured; the
     vocoder has a session for every length that returns."""
     ours, seen = replaying
     first = streamed(ours)
@@ -165,7 +182,7 @@ def test_a_second_reply_makes_nothing_anew(replaying: tuple[Omni, Seen], omni: O
 def test_nothing_reaches_the_device_while_a_run_is_captured(
     replaying: tuple[Omni, Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of either worker of a stream: CUDA refuses it, and the capture is spoilt."""
+    """Neither worker of a stream reaches it: CUDA would refuse the call and spoil the capture."""
     known: set[str] = set()
     capturing: list[str] = []
     entered: list[str] = []
@@ -207,7 +224,7 @@ def test_nothing_reaches_the_device_while_a_run_is_captured(
 
 @pytest.mark.filterwarnings("ignore:Duplicate provider")
 def test_caches_in_use_are_nobody_elses(replaying: tuple[Omni, Seen]) -> None:
-    graph = replaying[0]._graph("talker_step")
+    graph = replaying[0].model.graph("talker_step")
     first = graph.new_state(16)
     assert isinstance(first, DeviceState)
     bound = graph.bind({"rows": 1, "capacity": 16}, first)
@@ -258,6 +275,91 @@ def test_what_cannot_be_captured_runs_all_the_same(
     assert bool(seen.captured) == (where == "run")
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Whatever ends in a test ends by itself, not because the garbage collector ran."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_closing_ends_every_thread(replaying: tuple[Omni, Seen], no_collector: None) -> None:
+    ours, _ = replaying
+    streamed(ours)
+    assert {name.partition("_step")[0] for name in threads()} == {
+        "omnijet-thinker", "omnijet-talker", "omnijet-dit",
+    }  # fmt: skip
+    ours.close()
+    assert not threads()
+    ours.close()
+    with pytest.raises(OmnijetError):
+        streamed(ours)
+    assert not threads()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+@pytest.mark.usefixtures("replaying", "no_collector")
+def test_a_closed_backend_holds_no_session_and_runs_nothing(nano: tuple[Path, Path]) -> None:
+    """Neither a graph of it nor what was bound to one keeps a session."""
+    backend, bundle = OrtDeviceBackend("cuda", 1, device="cpu"), Bundle.open(nano[1])
+    vocoder, talker = (
+        backend.load(bundle.graph(name), bundle.manifest.contracts[name])
+        for name in ("vocoder", "talker_step")
+    )
+    state = talker.new_state(16)
+    step = talker.bind({"rows": 1, "capacity": 16}, state)
+    lengths = [vocoder.bind({"frames": frames}, kept=True) for frames in (4, 6)]
+    for bound in (step, *lengths):
+        bound.run()
+    inner = [weakref.ref(bound._work._session.require_open()) for bound in (step, *lengths)]
+    assert len({id(one()) for one in inner}) == 3, "each length has a session"
+    caches = weakref.ref(talker.new_state(32).lease.caches)
+    assert caches() is not None, "idle, for the next conversation"
+    del talker
+    backend.close()
+    backend.close()
+    assert not threads() and not any(one() for one in inner)
+    for bound in (step, *lengths):
+        with pytest.raises(OmnijetError, match="its backend was closed"):
+            bound.run()
+    for use in (
+        lambda: vocoder.bind({"frames": 4}),
+        lambda: backend.load(bundle.graph("vocoder"), vocoder.contract),
+    ):
+        with pytest.raises(OmnijetError, match="graph vocoder cannot run"):
+            use()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_closing_waits_for_the_run_that_has_begun(
+    replaying: tuple[Omni, Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, _ = replaying
+    bound = ours.model.graph("dit_step").bind({"branches": 1, "blocks": 1}, kept=True)
+    real = onnxruntime.InferenceSession.run_with_iobinding
+    began, release, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(self: Any, binding: Any, options: Any = None) -> None:
+        began.set()
+        assert release.wait(30)
+        real(self, binding, options)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", slow)
+    running = threading.Thread(target=bound.run)
+    running.start()
+    assert began.wait(30)
+    closing = threading.Thread(target=lambda: (ours.model.backend.close(), closed.set()))
+    closing.start()
+    assert not closed.wait(0.2)
+    release.set()
+    assert closed.wait(30)
+    for thread in (running, closing):
+        thread.join()
+    assert np.isfinite(bound.outputs["velocity"]).all()
+
+
 def test_a_provider_that_is_not_there(nano: tuple[Path, Path], capsys: Capture) -> None:
     text = refused(capsys, "run", nano[1], "--text", "Hello", "--provider", "cuda")
     assert "no provider cuda" in text and "CPUExecutionProvider" in text
@@ -267,19 +369,12 @@ def test_a_provider_that_is_not_there(nano: tuple[Path, Path], capsys: Capture) 
 def test_a_provider_that_does_not_start(
     nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ONNX Runtime itself goes on without one."""
-    monkeypatch.setattr(
-        backend_module.onnxruntime, "get_available_providers", lambda: [PROVIDERS["cuda"].name]
-    )
-    omni = Omni(Bundle.open(nano[1]), OrtDeviceBackend("cuda"))
-    with pytest.warns(UserWarning), pytest.raises(OmnijetError, match="did not start"):
-        omni._graph("vocoder")
-
-
-def test_an_unknown_provider(nano: tuple[Path, Path]) -> None:
-    with pytest.raises(OmnijetError, match="no provider 'rocm'"):
-        backend_for(Bundle.open(nano[1]), "rocm")
-    assert backend_for(Bundle.open(nano[1]), "cpu").name == "onnxruntime-cpu"
+    """ONNX Runtime itself goes on without the provider."""
+    there = [PROVIDERS["cuda"].full_name]
+    monkeypatch.setattr(backend_module.onnxruntime, "get_available_providers", lambda: there)
+    omni = Omni.open(nano[1], backend=OrtDeviceBackend("cuda"))
+    with omni, pytest.warns(UserWarning), pytest.raises(OmnijetError, match="did not start"):
+        omni.model.graph("vocoder")
 
 
 def test_a_gpu_that_is_not_used_is_mentioned(nano: tuple[Path, Path], tmp_path: Path) -> None:

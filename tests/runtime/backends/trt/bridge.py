@@ -1,8 +1,8 @@
-"""The real CUDA under the double of TensorRT: its engines are work of the host, in stream order.
+"""The real CUDA under the double of TensorRT: its engines run on the host, in stream order.
 
-An engine brings its tensors to the host, runs its graph there and sends them back. That is put on
-the stream as copies and a host function, which a CUDA graph captures as it captures kernels: so
-memory, copies, order, captures and launches are the GPU's own.
+An engine brings its tensors to the host, runs its graph there and sends them back. On the stream
+this is a sequence of copies and a host function, which a CUDA graph captures as it captures
+kernels: so memory, copies, order, captures and launches are the GPU's own.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from tests.runtime.backends.trt.gpu import Span
 
 
 class Bridge:
-    """Takes the place of `Gpu` in the double of TensorRT.
+    """The real GPU, in the place of `Gpu` in the double of TensorRT.
 
     Attributes:
-        runs_graphs: False makes an engine do next to nothing: what is left is what all else costs.
-        faults: what went wrong on the host, where nothing can be raised.
+        runs_graphs: False makes an engine do next to nothing, so that the cost of everything else
+            is left.
+        faults: errors in host functions, which cannot raise them.
     """
 
     def __init__(self, cuda: Any) -> None:
@@ -33,13 +34,13 @@ class Bridge:
         self._cuda = cuda
         self._here: dict[Span, Array] = {}
         self._works: list[Callable[[], None]] = []
-        # not cuda-python's: it frees the call's data after the first, and a graph calls again
+        # cuda-python's own frees the call's data after the first call; a graph calls again
         self._launch = ctypes.CDLL("libcuda.so.1").cuLaunchHostFunc
         self._launch.argtypes = [ctypes.c_void_p] * 3
         self._enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._work)
 
     def put(self, stream: int, work: Callable[[], None], memory: Sequence[Span] = ()) -> None:
-        """Work on a stream, or into what it captures."""
+        """Puts work on a stream, or into what the stream captures."""
         spans = [span for span in dict.fromkeys(memory) if span[1]]
         if not self.runs_graphs:
             self._check(self._cuda.cudaMemsetAsync(spans[0][0], 0, 1, stream))
@@ -54,7 +55,7 @@ class Bridge:
             self._copy(span[0], self._staging(span), span[1], stream)
 
     def view(self, address: int, size: int, *places: str) -> Array:
-        """What was brought, or will be sent."""
+        """Returns the host copy, which was brought or will be sent."""
         return self._here[address, size]
 
     def _work(self, number: int) -> None:
@@ -64,7 +65,7 @@ class Bridge:
             self.faults.append(error)
 
     def _staging(self, span: Span) -> int:
-        """Address of page-locked memory for it; always the same."""
+        """Returns the address of page-locked memory for a span, always the same."""
         if span not in self._here:
             size = span[1]
             address = int(self._check(self._cuda.cudaHostAlloc(size, 0)))
@@ -72,9 +73,9 @@ class Bridge:
             self._here[span] = np.frombuffer(block, np.uint8)
         return self._here[span].ctypes.data
 
-    def _copy(self, to: int, found: int, size: int, stream: int) -> None:
+    def _copy(self, target: int, source: int, size: int, stream: int) -> None:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDefault
-        self._check(self._cuda.cudaMemcpyAsync(to, found, size, kind, stream))
+        self._check(self._cuda.cudaMemcpyAsync(target, source, size, kind, stream))
 
     @staticmethod
     def _check(result: Any) -> Any:
@@ -85,7 +86,7 @@ class Bridge:
 
 
 class _Streams:
-    """Whether a stream is being captured."""
+    """The streams, of which the double asks whether they are being captured."""
 
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda

@@ -18,6 +18,6 @@ def built(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def orin() -> Iterator[Machine]:
-    """A machine on which TensorRT runs them; its GPU has memory of its own."""
+    """A machine on which TensorRT runs these engines; its GPU has memory of its own."""
     with machine() as made:
         yield made

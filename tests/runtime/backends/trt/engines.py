@@ -39,7 +39,7 @@ def with_engines(
     bundle: Path, folder: Path, target: str = "orin-nx", library: Library = "tensorrt",
     capability: int = 87, in_place: bool = True,
 ) -> Path:  # fmt: skip
-    """A copy of a bundle that holds engines for the double."""
+    """Copies a bundle, and adds engines for the double."""
     shutil.copytree(bundle, folder)
     manifest = Manifest.read(folder)
     home = folder / "engines" / target
@@ -63,7 +63,7 @@ def with_engines(
 def engine(
     contract: GraphContract, profiles: tuple[Sizes, ...], graph: Path, in_place: bool
 ) -> dict[str, Any]:
-    """What the double reads as an engine."""
+    """Returns the content of an engine file of the double."""
     fixed = {s: v[0] for s, v in profiles[0].items() if len({*v, *profiles[-1][s]}) == 1}
     moving = {symbol: -10_000 for symbol in contract.symbols if symbol not in fixed}
     tensors = []
@@ -90,7 +90,7 @@ def engine(
 
 @contextmanager
 def installed(gpu: Gpu, *names: Library) -> Iterator[dict[Library, double.Library]]:
-    """The doubles in place of the real modules."""
+    """Puts the doubles in place of the real modules."""
     libraries = {name: double.Library(gpu, name, VERSIONS[name]) for name in names}
     modules: dict[str, Any] = {"cuda.bindings.runtime": Cuda(gpu)}
     for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
@@ -108,8 +108,8 @@ class Machine:
 
 
 @contextmanager
-def machine(library: Library = "tensorrt", **facts: Any) -> Iterator[Machine]:
-    """`facts` are those of `Gpu`."""
-    gpu = Gpu(**facts)
+def machine(library: Library = "tensorrt", **attributes: Any) -> Iterator[Machine]:
+    """Makes a machine whose `Gpu` has these attributes."""
+    gpu = Gpu(**attributes)
     with installed(gpu, library) as libraries:
         yield Machine(gpu, libraries[library])

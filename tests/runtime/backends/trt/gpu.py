@@ -1,8 +1,9 @@
-"""A GPU in host memory: a double of the CUDA runtime that records, really works, and faults.
+"""A GPU in host memory: a double of the CUDA runtime that records calls, does the work, and
+faults.
 
 Memory has addresses of its own and is full of NaN until it is written; work on a stream is done
-when the stream is waited for, so that what is read too early is what was there before. Using
-memory that was given back, or beyond its end, is a fault. Names and parameters are those of
+when the stream is waited for, so that a read that comes too early finds what was there before.
+Using memory that was freed, or beyond its end, is a fault. Names and parameters are those of
 `cuda.bindings.runtime`, compared with the real ones by test_signatures.py.
 """
 
@@ -27,7 +28,7 @@ DEVICE_BASE, ALIAS_BASE, GUARD = 0x7000_0000_0000, 0x6000_0000_0000, 4096
 
 
 class Fault(AssertionError):
-    """What a real GPU would answer with a crash, or with garbage."""
+    """A misuse that a real GPU would answer with a crash, or with garbage."""
 
 
 class cudaError_t(IntEnum):
@@ -80,11 +81,11 @@ class Handle:
 
 @dataclass
 class Gpu:
-    """The device, and what was done with it.
+    """The device, and a record of what was done with it.
 
     Attributes:
         budget: bytes that can be allocated.
-        copies: (kind, bytes) of each copy that was asked for.
+        copies: (kind, bytes) of each copy.
         calls: how often each CUDA function was called.
     """
 
@@ -121,7 +122,7 @@ class Gpu:
         with self._lock:
             memory = self._memory.pop(start, None)
             if memory is None or memory.where != where:
-                raise Fault(f"{start:#x} is no {where} memory to give back")
+                raise Fault(f"{start:#x} is no {where} memory to free")
             self._starts = sorted(self._memory)
             memory.bytes[:] = POISON
             self._graveyard.append(memory.bytes)  # arrays over it must not crash the tests
@@ -129,7 +130,8 @@ class Gpu:
                 self.remove(alias.start, "alias")
 
     def view(self, address: int, size: int, *places: str) -> Array:
-        """Bytes at an address; a fault if they are not of one living allocation there."""
+        """Returns bytes at an address. A fault if they are not within one allocation in one of the
+        places."""
         with self._lock:
             at = bisect_right(self._starts, address) - 1
             memory = self._memory[self._starts[at]] if at >= 0 else None
@@ -144,7 +146,10 @@ class Gpu:
         return found
 
     def put(self, stream: Any, work: Callable[[], None], memory: Sequence[Span] = ()) -> None:
-        """Work on a stream, or into what it captures; `memory` it uses may change until then."""
+        """Puts work on a stream, or into what the stream captures.
+
+        `memory` is what the work uses when it is done, which may change until then.
+        """
         handle = self.streams[int(stream)]
         (handle.work if handle.captured is None else handle.captured).append(work)
 

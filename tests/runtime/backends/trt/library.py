@@ -1,4 +1,4 @@
-"""A double of TensorRT: engines that run their ONNX graph on the bytes at the bound addresses.
+"""A double of TensorRT, whose engines run their ONNX graph on the bytes at the bound addresses.
 
 Names and parameters are those of `tensorrt_rtx_bindings`, compared with the real ones by
 test_signatures.py. An engine is a JSON text, see engines.py.
@@ -65,7 +65,7 @@ class ILogger:
         pass
 
     def log(self, severity: Severity, msg: str) -> None:
-        raise Fault("a logger of the library's own has no log")
+        raise Fault("the library called the base class of its logger")
 
 
 class Library:
@@ -91,7 +91,7 @@ class Library:
         return Runtime(self)
 
     def say(self, text: str) -> None:
-        """To the first logger there was, which nothing here keeps alive."""
+        """Reports an error to the first logger that was given, which nothing here keeps alive."""
         logger = self._logger and self._logger()
         if logger is None:
             raise Fault("the logger that the library points to is gone")
@@ -104,20 +104,20 @@ class Runtime:
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> ICudaEngine | None:
         try:
-            facts = json.loads(bytes(serialized_engine))
+            content = json.loads(bytes(serialized_engine))
         except ValueError:
             self._library.say("magic tag does not match")
             return None
-        return ICudaEngine(facts, self._library)
+        return ICudaEngine(content, self._library)
 
 
 class ICudaEngine:
-    def __init__(self, facts: dict[str, Any], library: Library) -> None:
-        self.facts, self.library = facts, library
-        self.num_io_tensors = len(facts["tensors"])
-        self.num_optimization_profiles = len(facts["profiles"])
-        self.device_memory_size_v2 = facts["scratch"]
-        self.tensors = {tensor["name"]: tensor for tensor in facts["tensors"]}
+    def __init__(self, content: dict[str, Any], library: Library) -> None:
+        self.content, self.library = content, library
+        self.num_io_tensors = len(content["tensors"])
+        self.num_optimization_profiles = len(content["profiles"])
+        self.device_memory_size_v2 = content["scratch"]
+        self.tensors = {tensor["name"]: tensor for tensor in content["tensors"]}
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.tensors)[index]
@@ -132,7 +132,7 @@ class ICudaEngine:
         return TensorIOMode[self.tensors[name]["mode"]]
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
-        return [tuple(shape) for shape in self.facts["profiles"][profile_index][name]]
+        return [tuple(shape) for shape in self.content["profiles"][profile_index][name]]
 
     def create_execution_context(self, strategy: Any) -> IExecutionContext:
         graphs = CudaGraphStrategy.DISABLED
@@ -178,8 +178,10 @@ class IRuntimeCache:
 
 
 class IExecutionContext:
-    """Attributes:
-    runs: put on a stream, captured ones included once.
+    """A context.
+
+    Attributes:
+        runs: how many runs were put on a stream; a captured run counts once.
     """
 
     def __init__(self, engine: ICudaEngine, strategy: Any, graphs: CudaGraphStrategy) -> None:
@@ -254,8 +256,8 @@ class IExecutionContext:
         self.runs += 1
         addresses = dict(self._addresses)
         shapes = {name: self.get_tensor_shape(name) for name in self._engine.tensors}
-        for read, written in self._engine.facts["state"]:
-            if (addresses[read] == addresses[written]) != self._engine.facts["in_place"]:
+        for read, written in self._engine.content["state"]:
+            if (addresses[read] == addresses[written]) != self._engine.content["in_place"]:
                 raise Fault(f"{read} and {written}: the engine wants them at one address or two")
         self._gpu.put(
             stream_handle,
@@ -285,21 +287,21 @@ class IExecutionContext:
         }  # fmt: skip
         for name, array in feeds.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise Fault(f"{name} was never written, not all of it")
+                raise Fault(f"{name} was never written, or only in part")
         outputs = [name for name, tensor in tensors.items() if tensor["mode"] == "OUTPUT"]
-        made = _session(self._engine.facts["onnx"]).run(outputs, feeds)
+        made = _session(self._engine.content["onnx"]).run(outputs, feeds)
         for name, array in zip(outputs, made, strict=True):
             arrays[name][...] = _narrowed(array) if name in narrow else array
 
 
 def _widened(bits: Array) -> Array:
-    """bf16 as the f32 of the same value."""
+    """Returns bf16 bits as the f32 of the same value."""
     found: Array = (bits.astype(np.uint32) << 16).view(np.float32)
     return found
 
 
 def _narrowed(values: Array) -> Array:
-    """The bits of f32 values that bf16 holds: those of a widened graph are."""
+    """Returns the bf16 bits of f32 values; the values of a widened graph fit bf16."""
     return (values.view(np.uint32) >> 16).astype(np.uint16)
 
 

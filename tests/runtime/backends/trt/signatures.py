@@ -1,8 +1,8 @@
-"""Prints, as JSON, the real signatures of what the doubles stand for.
+"""Prints, as JSON, the real signatures of the names that the doubles imitate.
 
-A process of its own, with nothing but the bindings, which may be in an environment of their own.
-Names on the command line: `trt:Class.method` (of TensorRT-RTX), `classic:Class.method` (of
-TensorRT) and `cuda:function`, and `trt:Enum=MEMBER` and so on for values.
+This program runs as a process of its own and imports nothing but the bindings, which may be in an
+environment of their own. Names on the command line are `trt:Class.method` for TensorRT-RTX,
+`classic:Class.method` for TensorRT and `cuda:function`; a value is `trt:Enum=MEMBER`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ MODULES = {
 
 
 def described(module: Any, name: str) -> Any:
-    """A value of an enumeration; of a function its parameters' names, of each overload, and for
-    CUDA how many values it returns; None if there is no such thing."""
+    """Returns the value of a member of an enumeration, or the parameters' names of a function (of
+    each overload; for CUDA also how many values the function returns); None if there is no such
+    name."""
     path, _, member = name.partition("=")
     try:
         found = module

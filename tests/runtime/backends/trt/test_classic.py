@@ -1,5 +1,5 @@
-"""What the backend and the builder call exists in the TensorRT of every platform, not only in
-TensorRT-RTX: names, parameters and values of the real bindings."""
+"""Everything that the backend and the builder call exists in the TensorRT of every platform, not
+only in TensorRT-RTX: names, parameters and values of the real bindings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from tests.runtime.backends.trt.test_signatures import ATTRIBUTES, CLASSES, ENUM
 ROOT = Path(__file__).parents[4]
 OF_RTX = {"IRuntimeConfig", "IRuntimeCache", "CudaGraphStrategy"}
 AHEAD = {"set_compute_capability", "num_compute_capabilities"}
-"""Of TensorRT-RTX, which alone builds for a GPU that is not here; the worker asks first."""
+"""Names that only TensorRT-RTX has, because it builds for a GPU that is not here; the worker checks
+for them first."""
 SINCE_10_4 = {"build_serialized_network_to_stream", "IStreamWriter"}
-"""The worker asks for these first, too."""
+"""Names that the worker checks for first, too."""
 SINCE_10_14 = {"IAttentionInputLayer", "IAttention"}
-"""Asked for only where a network has such a layer."""
+"""Names that are used only where a network has such a layer."""
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -60,7 +61,7 @@ def test_what_the_backend_calls(bindings: dict[str, Any]) -> None:
     assert len(ours) > 12 and not wrong
 
 
-def test_what_it_reads(bindings: dict[str, Any]) -> None:
+def test_what_the_backend_reads(bindings: dict[str, Any]) -> None:
     of_engines = [f"classic:ICudaEngine.{name}" for name in ATTRIBUTES["ICudaEngine"]]
     assert real(bindings, *of_engines) == dict.fromkeys(of_engines, "property")
     ours = {
@@ -89,14 +90,15 @@ def test_what_the_builder_calls(bindings: dict[str, Any]) -> None:
     assert len(names) > 15 and not missing
 
 
-def test_what_is_derived_from_its_classes_can_be_made(bindings: dict[str, Any]) -> None:
-    """The library calls back: a logger, progress, and where there is one, a stream."""
+def test_classes_derived_from_the_library_can_be_instantiated(bindings: dict[str, Any]) -> None:
+    """The library calls our objects: a logger, a progress monitor and, where it has one, a stream
+    writer."""
     code = (
         "import io, tensorrt as trt\n"
         "from engines import worker\n"
         "from omnijet.runtime.backends.trt.log import log_of\n"
         "log_of(trt.ILogger).log(trt.ILogger.Severity.ERROR, 'said')\n"
-        "assert list(log_of(trt.ILogger).said) == ['said']\n"
+        "assert list(log_of(trt.ILogger).errors) == ['said']\n"
         "file = io.StringIO()\n"
         "worker.logger(trt, file).log(trt.ILogger.Severity.INFO, 'done')\n"
         "assert file.getvalue() == 'INFO: done\\n'\n"

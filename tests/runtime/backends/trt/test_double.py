@@ -1,4 +1,4 @@
-"""The double faults where a GPU would crash or hand back garbage: else it proves little."""
+"""The double faults where a GPU would crash or return garbage; otherwise it would prove little."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_what_is_read_before_the_stream_was_waited_for_is_stale(device: Device) 
     assert not host.bytes.any()
 
 
-def test_memory_that_was_given_back(device: Device) -> None:
+def test_memory_that_was_freed(device: Device) -> None:
     stream, memory = device.stream(), device.memory(8)
     address = memory.address
     del memory
@@ -103,11 +103,11 @@ def test_a_captured_context_must_not_change(built: Path, orin: Machine) -> None:
 def test_caches_at_the_wrong_address(built: Path, orin: Machine) -> None:
     bundle = Bundle.open(built)
     entry = bundle.manifest.engines["orin-nx"]["talker_step"]
-    facts = json.loads((built / entry.file).read_bytes())
-    assert facts["in_place"] and facts["state"]
-    facts["in_place"] = False
+    content = json.loads((built / entry.file).read_bytes())
+    assert content["in_place"] and content["state"]
+    content["in_place"] = False
     engine = orin.library.Runtime(orin.library.ILogger()).deserialize_cuda_engine(
-        json.dumps(facts).encode()
+        json.dumps(content).encode()
     )
     made = engine.create_execution_context(orin.library.ExecutionContextAllocationStrategy.STATIC)
     device = Device(Cuda(orin.gpu))

@@ -1,4 +1,5 @@
-"""What can be wrong with engines: each is told with the way out, and the bundle stays as it was."""
+"""Everything that can be wrong with engines is reported with the way out, and the bundle stays as
+it was."""
 
 from __future__ import annotations
 
@@ -23,22 +24,22 @@ from tests.runtime.backends.trt.library import IRuntimeCache
 
 @pytest.fixture
 def bundle(built: Path, tmp_path: Path) -> Path:
-    """One to be damaged."""
+    """A bundle that a test may damage."""
     return Path(shutil.copytree(built, tmp_path / "bundle"))
 
 
-def said(bundle: Path, name: str = "vocoder") -> OmnijetError:
+def refusal(bundle: Path, name: str = "vocoder") -> OmnijetError:
     files = [path for path in bundle.rglob("*") if path.is_file()]
     before = {path: hashlib.sha256(path.read_bytes()).digest() for path in files}
     with pytest.raises(OmnijetError) as caught:
-        Omni.open(bundle, engines="orin-nx")._graph(name)
+        Omni.open(bundle, engines="orin-nx").model.graph(name)
     for path, digest in before.items():
         assert hashlib.sha256(path.read_bytes()).digest() == digest
     return caught.value
 
 
 def edited(bundle: Path, **changes: object) -> None:
-    """The manifest's entries of all engines."""
+    """Changes the manifest's entries of all engines."""
     data = json.loads((bundle / FILE_NAME).read_text())
     for entry in data["engines"]["orin-nx"].values():
         entry.update(changes)
@@ -46,7 +47,7 @@ def edited(bundle: Path, **changes: object) -> None:
 
 
 def rehash(bundle: Path, engine: Path) -> None:
-    """The manifest says that the engine is as written."""
+    """Makes the manifest say that the engine is as written."""
     data = json.loads((bundle / FILE_NAME).read_text())
     digest = hashlib.sha256(engine.read_bytes()).hexdigest()
     data["files"][engine.relative_to(bundle).as_posix()]["sha256"] = digest
@@ -55,7 +56,7 @@ def rehash(bundle: Path, engine: Path) -> None:
 
 def test_no_library(built: Path) -> None:
     with machine("tensorrt_rtx"):
-        error = said(built)
+        error = refusal(built)
     assert "TensorRT is not here" in error.what and "10.16.2" in str(error.expected)
     assert "JetPack" in (error.fix or "") and "tensorrt==10.16.2" in (error.fix or "")
 
@@ -63,26 +64,26 @@ def test_no_library(built: Path) -> None:
 def test_no_cuda_runtime(built: Path, orin: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     monkeypatch.setitem(sys.modules, "cuda.cudart", None)
-    assert 'pip install "omnijet[gpu]"' in (said(built).fix or "")
+    assert 'pip install "omnijet[gpu]"' in (refusal(built).fix or "")
 
 
 def test_no_gpu(built: Path) -> None:
     with machine(count=0):
-        error = said(built)
+        error = refusal(built)
     assert error.what == "there is no GPU to run engines on"
     assert "cudaErrorInsufficientDriver" in str(error.got)
 
 
 def test_another_gpu(built: Path) -> None:
     with machine(capability=110):
-        error = said(built)
+        error = refusal(built)
     assert "SM110" in str(error.expected) and str(error.got).count("SM87") == 6
     assert f"omnijet build {built} --target orin-nx" in (error.fix or "")
 
 
 def test_another_version(bundle: Path, orin: Machine) -> None:
     edited(bundle, version="10.3.0")
-    error = said(bundle)
+    error = refusal(bundle)
     assert "10.16.2" in str(error.expected) and "TensorRT 10.3.0" in str(error.got)
     assert "omnijet build" in (error.fix or "")
 
@@ -94,12 +95,13 @@ def test_no_engines_of_a_target(built: Path, orin: Machine, capsys: Capture) -> 
 
 
 def test_engines_that_were_left_behind(bundle: Path, orin: Machine, capsys: Capture) -> None:
-    """The bundle is whole without them; whoever asks for them is told, and so is `check`."""
+    """The bundle is complete without its engines; asking for them is an error, and `check` reports
+    it."""
     home = bundle / "engines/orin-nx"
     path = home / "vocoder.engine"
     path.write_bytes(path.read_bytes()[:-1])
     (home / "dit_step.engine").unlink()
-    error = said(bundle)
+    error = refusal(bundle)
     assert error.what == "2 of 6 engines for orin-nx differ from the manifest"
     assert "dit_step.engine: missing" in str(error.got)
     assert "vocoder.engine: " in str(error.got) and not orin.gpu.calls
@@ -116,30 +118,30 @@ def test_engines_that_were_left_behind(bundle: Path, orin: Machine, capsys: Capt
 
 @pytest.mark.parametrize("same_hash", [False, True])
 def test_a_damaged_engine(bundle: Path, orin: Machine, same_hash: bool) -> None:
-    """By its hash; and what the library itself cannot read."""
+    """Damage shows in the hash; otherwise the library itself cannot read the file."""
     path = bundle / "engines/orin-nx/vocoder.engine"
     path.write_bytes(path.read_bytes()[:-20] + b"x" * 20)
     if same_hash:
         rehash(bundle, path)
-    error = said(bundle)
+    error = refusal(bundle)
     assert "engine of vocoder cannot be loaded" in error.what
     assert ("magic tag" if same_hash else "sha256") in str(error.got)
     assert "omnijet build" in (error.fix or "")
 
 
 def test_the_library_keeps_the_first_logger_it_is_given(bundle: Path, orin: Machine) -> None:
-    """Later engines are spoken of there, the first one may be gone by then."""
+    """Errors of later engines arrive there, when the first engine may be gone."""
     omni = Omni.open(bundle, engines="orin-nx")
-    omni._graph("dit_step")
+    omni.model.graph("dit_step")
     del omni
     gc.collect()
     omni = Omni.open(bundle, engines="orin-nx")
-    vocoder = omni._graph("vocoder")
-    assert vocoder._engine.last_words() == "nothing was said"
+    vocoder = omni.model.graph("vocoder")
+    assert vocoder._engine.last_error() == "nothing was said"
     path = bundle / "engines/orin-nx/dit_step.engine"
     path.write_bytes(b"x" * path.stat().st_size)
     rehash(bundle, path)
-    assert "magic tag" in str(said(bundle, "dit_step").got)
+    assert "magic tag" in str(refusal(bundle, "dit_step").got)
 
 
 def test_an_engine_of_another_boundary(bundle: Path, orin: Machine) -> None:
@@ -149,7 +151,7 @@ def test_an_engine_of_another_boundary(bundle: Path, orin: Machine) -> None:
     shutil.copy(home / "dit_step.engine", home / "vocoder.engine")
     files["engines/orin-nx/vocoder.engine"] = files["engines/orin-nx/dit_step.engine"]
     (bundle / FILE_NAME).write_text(json.dumps(data))
-    error = said(bundle)
+    error = refusal(bundle)
     assert "does not keep its contract" in error.what and "omnijet build" in (error.fix or "")
     assert "input mel: expected f32[1, 80, frames], got nothing" in str(error.got)
 
@@ -158,14 +160,14 @@ def test_other_profiles_than_the_manifest_says(bundle: Path, orin: Machine) -> N
     data = json.loads((bundle / FILE_NAME).read_text())
     data["engines"]["orin-nx"]["vocoder"]["profiles"][0]["frames"] = [1, 100, 301]
     (bundle / FILE_NAME).write_text(json.dumps(data))
-    assert "other profiles" in said(bundle).what
+    assert "other profiles" in refusal(bundle).what
 
 
 def test_too_little_memory(built: Path) -> None:
     with machine(budget=1 << 16):
         omni = Omni.open(built, engines="orin-nx")
         with pytest.raises(OmnijetError, match="cudaMalloc failed") as caught:
-            omni._graph("thinker_step").new_state(8)
+            omni.model.graph("thinker_step").new_state(8)
     assert caught.value.got == "cudaErrorMemoryAllocation" and caught.value.fix
 
 
@@ -178,7 +180,7 @@ def test_engines_and_a_provider(built: Path) -> None:
 def test_compiled_kernels_are_kept_beside_no_bundle(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bytes
 ) -> None:
-    """Whatever lies there already."""
+    """The file is replaced, whatever it held."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     bundle = with_engines(trained[1], tmp_path / "bundle", library="tensorrt_rtx")
     path = jit.cache_folder() / f"{'k' * 8}vocoder-87.bin"
@@ -186,7 +188,7 @@ def test_compiled_kernels_are_kept_beside_no_bundle(
         path.parent.mkdir(parents=True)
         path.write_bytes(kept)
     with machine("tensorrt_rtx"):
-        graph = Omni.open(bundle, engines="orin-nx")._graph("vocoder")
+        graph = Omni.open(bundle, engines="orin-nx").model.graph("vocoder")
         graph.bind({"frames": 4}).run()
         assert path.read_bytes() == IRuntimeCache.kernels, "now: the end may never come"
         del graph
@@ -200,7 +202,7 @@ def test_kernels_that_cannot_be_kept(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     made: Exception | None,
 ) -> None:  # fmt: skip
-    """They are compiled again; the answer comes, and the end is quiet."""
+    """Kernels are compiled again; the graph runs, and nothing is reported at the end."""
 
     def serialize(cache: IRuntimeCache) -> None:
         if made is not None:
@@ -210,7 +212,7 @@ def test_kernels_that_cannot_be_kept(
     monkeypatch.setattr(IRuntimeCache, "serialize", serialize)
     bundle = with_engines(trained[1], tmp_path / "bundle", library="tensorrt_rtx")
     with machine("tensorrt_rtx"):
-        graph = Omni.open(bundle, engines="orin-nx")._graph("vocoder")
+        graph = Omni.open(bundle, engines="orin-nx").model.graph("vocoder")
         bound = graph.bind({"frames": 4})
         bound.run()
         assert bound.outputs["wave"].std() > 0

@@ -1,7 +1,7 @@
-"""The whole pipeline on engines says and sounds what it does on the processor.
+"""The whole pipeline gives the same reply on engines as on the CPU.
 
-The engines are those of a double that runs the same graphs, so ids are equal and sound differs
-only where windows or the length of the caches round otherwise.
+The engines belong to a double that runs the same graphs, so ids are equal, and sound differs only
+where windows or the length of the caches round differently.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OPTIONS: dict[str, Any] = {"seed": 3, "max_text_tokens": 12, "max_codes": 60}
 
 @dataclass(frozen=True)
 class Case:
-    """How engines and memory can be."""
+    """One combination of library, caches and memory."""
 
     library: Library = "tensorrt"
     in_place: bool = True
@@ -62,7 +62,7 @@ def pair(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Omni, Omni, Machine]]:
-    """On engines, on the processor, and the machine of the engines."""
+    """The pipeline on engines, the pipeline on the CPU, and the machine of the engines."""
     case = CASES[request.param]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     bundle = with_engines(
@@ -107,7 +107,7 @@ def test_text_pictures_sound_and_speech(pair: tuple[Omni, Omni, Machine]) -> Non
 
 
 def test_bf16(trained_bf16: tuple[Path, Path], tmp_path: Path, orin: Machine) -> None:
-    """Tables and caches are bits, which no array of numpy knows how to read."""
+    """Tables and caches are bits that numpy has no dtype for."""
     bundle = with_engines(trained_bf16[1], tmp_path / "bundle")
     ours = Omni.open(bundle, engines="orin-nx")
     theirs = Omni.open(bundle, backend=WidenedBackend(1))
@@ -116,7 +116,7 @@ def test_bf16(trained_bf16: tuple[Path, Path], tmp_path: Path, orin: Machine) ->
 
 @pytest.mark.parametrize("preset", ["exact", "fast"])
 def test_a_stream(built: Path, orin: Machine, preset: str) -> None:
-    """Two workers use the device at once."""
+    """Two workers use the device at the same time."""
     replies = []
     for omni in (Omni.open(built, engines="orin-nx"), Omni.open(built, backend=OrtBackend(1))):
         with omni.stream(user(DRAWING, ASK), preset=preset, **OPTIONS) as events:
@@ -134,8 +134,8 @@ def test_a_conversation_that_is_forked_and_rewound(pair: tuple[Omni, Omni, Machi
 
 
 def _conversed(omni: Omni) -> list[Reply]:
-    """A turn, what follows it in two conversations, and a turn after one that was broken off:
-    it goes on from rows before those that the caches hold."""
+    """Returns the replies of a turn, of one more turn in each of two conversations, and of a turn
+    after one that was broken off, which continues from an earlier row than the caches hold."""
     session = omni.session()
     replies = [session.generate([DRAWING, ASK], **OPTIONS)]
     fork = session.fork()
@@ -159,15 +159,15 @@ def test_a_cancelled_stream_leaves_the_engines_usable(built: Path, orin: Machine
 
 
 def test_speech_longer_than_the_largest_profile(built: Path, orin: Machine) -> None:
-    """It is made in the windows of a stream, which sound the same."""
+    """The speech is made in the windows of a stream, and sounds the same."""
     ours, theirs = Omni.open(built, engines="orin-nx"), Omni.open(built, backend=OrtBackend(1))
     codes = theirs.generate(user(DRAWING, ASK), **OPTIONS).codes
     codes = (codes * 10)[:240]
-    blocks = len(codes) * ours.dims.dit.repeats / ours.dims.dit.block
-    assert blocks > (ours._graph("dit_step").limit("blocks") or 0)
+    blocks = len(codes) * ours.model.dims.dit.repeats / ours.model.dims.dit.block
+    assert blocks > (ours.model.graph("dit_step").limit("blocks") or 0)
     mel = theirs.mel_of(codes, seed=1)
     assert snr(mel, ours.mel_of(codes, seed=1)) > 50
-    assert mel.shape[1] > (ours._graph("vocoder").limit("frames") or 0)
+    assert mel.shape[1] > (ours.model.graph("vocoder").limit("frames") or 0)
     assert snr(theirs.wave_of(mel), ours.wave_of(mel)) > 50
 
 
@@ -193,7 +193,7 @@ def test_a_prompt_longer_than_the_caches(built: Path, orin: Machine) -> None:
         omni.generate(user({"type": "text", "text": "three yellow stars " * 300}), **OPTIONS)
 
 
-def test_everything_is_given_back(built: Path, orin: Machine) -> None:
+def test_all_memory_is_freed(built: Path, orin: Machine) -> None:
     omni = Omni.open(built, engines="orin-nx")
     omni.generate(user(DRAWING, ASK), **OPTIONS)
     gc.collect()
@@ -229,7 +229,7 @@ def test_a_second_reply_allocates_and_captures_nothing(pair: tuple[Omni, Omni, M
 def test_engines_without_their_graphs(
     built: Path, orin: Machine, tmp_path: Path, capsys: Capture
 ) -> None:
-    """A device need not have room for both."""
+    """A device need not have room for engines and graphs."""
     alone = tmp_path / "alone"
     shutil.copytree(built, alone, ignore=shutil.ignore_patterns("graphs"))
     ours, theirs = Omni.open(alone, engines="orin-nx"), Omni.open(built, backend=OrtBackend(1))
@@ -262,7 +262,7 @@ def test_what_cannot_be_captured_runs_all_the_same(built: Path, orin: Machine) -
 
 
 def test_the_command_line(built: Path, orin: Machine, capsys: Capture) -> None:
-    """Engines by name, the processor otherwise."""
+    """Engines run when they are named, the CPU otherwise."""
     asked = (built, "--image", MEDIA / "drawing.png", "--text", ASK["text"])
     theirs = answer(capsys, *asked)
     assert not orin.gpu.calls
@@ -272,5 +272,5 @@ def test_the_command_line(built: Path, orin: Machine, capsys: Capture) -> None:
     command = ["bench", str(built), "--engines", "orin-nx", "--runs", "1", "--text-tokens", "4",
                "--codes", "5", "--format", "json"]  # fmt: skip
     assert cli.main(command) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["backend"] == "tensorrt 10.16.2 on A double"
+    report = json.loads(capsys.readouterr().out)
+    assert report["backend"] == "tensorrt 10.16.2 on A double"

@@ -1,5 +1,5 @@
 """The doubles have the names, parameters and values of the real libraries, so that a call that
-works with them is one that exists. Needs the bindings, but neither GPU nor driver."""
+works with a double exists in the library. Needs the bindings, but neither GPU nor driver."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENUMS = {
     "cuda": (gpu.cudaError_t, gpu.cudaMemcpyKind, gpu.cudaStreamCaptureMode,
              gpu.cudaDeviceAttr),
 }  # fmt: skip
-# what the backend reads from objects of the library
+# attributes that the backend reads from objects of the library
 ATTRIBUTES = {
     "ICudaEngine": ("num_io_tensors", "num_optimization_profiles", "device_memory_size_v2"),
     "IRuntimeConfig": ("cuda_graph_strategy",),
@@ -35,7 +35,7 @@ ATTRIBUTES = {
 
 
 def methods(owner: Any) -> dict[str, list[str]]:
-    """Public methods of a double: their parameters' names."""
+    """Returns the parameters' names of each public method of a double."""
     found = {}
     for name, value in vars(owner).items():
         if inspect.isfunction(value) and not name.startswith("_"):
@@ -70,7 +70,7 @@ def test_attributes_of_tensorrt() -> None:
 
 
 def test_functions_of_cuda() -> None:
-    """Names, parameters, and how many values come back."""
+    """Names, parameters and the count of returned values are the same."""
     ours = {f"cuda:{name}": parameters for name, parameters in methods(gpu.Cuda).items()}
     found = real(*ours)
     wrong = {name: (p, found[name]) for name, p in ours.items() if (found[name] or [0])[0] != p}
@@ -106,6 +106,6 @@ def test_values(kind: str) -> None:
     assert real(*ours) == ours
 
 
-def test_a_misspelt_call_is_seen() -> None:
+def test_a_misspelt_call_is_noticed() -> None:
     found = real("trt:IExecutionContext.set_tensor_adress", "cuda:cudaMemcpyAsnyc")
     assert set(found.values()) == {None}

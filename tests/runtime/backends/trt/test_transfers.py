@@ -1,19 +1,21 @@
-"""What is moved between host and device, how often, and what the caches hold."""
+"""Transfers between host and device, and the contents of the caches."""
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import pytest
 
+from omnijet.runtime.backends.device_call import in_device_call
 from omnijet.runtime.backends.pool import Pool
 from omnijet.runtime.backends.protocol import Graph
 from omnijet.runtime.backends.trt.buffers import Block, Inputs, Outputs
 from omnijet.runtime.backends.trt.caches import Caches
-from omnijet.runtime.backends.trt.device import Device
-from omnijet.runtime.backends.trt.graph import choose
+from omnijet.runtime.backends.trt.device import Device, Stream
+from omnijet.runtime.backends.trt.graph import choose_profile
 from omnijet.runtime.backends.trt.state import EngineState
 from omnijet.runtime.backends.trt.work import PLAIN_RUNS
 from omnijet.runtime.bundle.contract import Array
@@ -26,7 +28,7 @@ SIZES = {"rows": 1, "capacity": CAPACITY}
 
 
 def graph_of(built: Path, name: str) -> Graph:
-    return Omni.open(built, engines="orin-nx")._graph(name)
+    return Omni.open(built, engines="orin-nx").model.graph(name)
 
 
 def step(built: Path) -> tuple[Graph, EngineState]:
@@ -133,7 +135,7 @@ def test_buffers_are_used_again_when_nobody_has_them(built: Path, orin: Machine)
 
 
 def test_caches_are_used_again_when_nobody_has_them(built: Path, orin: Machine) -> None:
-    """Zeroed, and with the work that was captured on them."""
+    """They are zeroed, and the work that was captured on them is used again, too."""
     graph, state = step(built)
     bound = graph.bind(SIZES, state)
     for _ in range(PLAIN_RUNS + 2):
@@ -152,6 +154,52 @@ def test_caches_are_used_again_when_nobody_has_them(built: Path, orin: Machine) 
     assert allocated(orin.gpu) == count
 
 
+def test_closing_frees_what_nobody_uses(built: Path, orin: Machine) -> None:
+    """What is still bound is freed when its user lets go."""
+    omni = Omni.open(built, engines="orin-nx")
+    graph, vocoder = (omni.model.graph(name) for name in ("thinker_step", "vocoder"))
+    state = graph.new_state(5)
+    bound, sound = graph.bind(SIZES, state), vocoder.bind({"frames": 8})
+    for _ in range(PLAIN_RUNS + 2):
+        bound.run()
+    sound.run()
+    del sound
+    gc.collect()
+    held = orin.gpu.used
+    omni.close()
+    omni.close()
+    orin.library.contexts.clear()
+    assert 0 < orin.gpu.used < held
+    for use in (
+        bound.run,
+        lambda: graph.new_state(5),
+        lambda: vocoder.bind({"frames": 8}),
+    ):
+        with pytest.raises(OmnijetError, match="its backend was closed"):
+            use()
+    del bound, state
+    assert (orin.gpu.used, orin.gpu.pinned) == (0, 0)
+
+
+def test_whoever_waits_for_the_gpu_is_in_a_device_call(
+    built: Path, orin: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread holds the engine's lock, and the garbage collector may run."""
+    waits: list[bool] = []
+    wait = Stream.wait
+
+    def noted(self: Stream) -> None:
+        waits.append(in_device_call())
+        wait(self)
+
+    monkeypatch.setattr(Stream, "wait", noted)
+    graph, state = step(built)
+    bound = graph.bind(SIZES, state)
+    bound.run()
+    assert bound.outputs["logits"].any() and state.copy(3).capacity == CAPACITY
+    assert len(waits) >= 5 and all(waits) and not in_device_call()
+
+
 def test_a_pool() -> None:
     pool: Pool[str] = Pool(2)
     assert pool.take() is None
@@ -162,6 +210,10 @@ def test_a_pool() -> None:
     for name, key in (("a", 1), ("b", 2), ("c", 2)):
         varied.give(name, key)
     assert [varied.take(2), varied.take(2), varied.take(1)] == ["c", None, "a"]
+    pool.give("d")
+    pool.close()
+    pool.give("e")
+    assert pool.take() is None
 
 
 def caches(state: EngineState, gpu: Gpu) -> Array:
@@ -198,13 +250,13 @@ def test_caches_have_one_size(built: Path, orin: Machine) -> None:
 
 def test_the_smallest_profile_that_fits() -> None:
     profiles = PROFILES["thinker_step"]
-    assert choose(profiles, {"rows": 1, "capacity": CAPACITY}) == 1
-    assert choose(profiles, {"rows": 2, "capacity": CAPACITY}) == 0
-    assert choose(profiles, {"rows": 129, "capacity": CAPACITY}) is None
+    assert choose_profile(profiles, {"rows": 1, "capacity": CAPACITY}) == 1
+    assert choose_profile(profiles, {"rows": 2, "capacity": CAPACITY}) == 0
+    assert choose_profile(profiles, {"rows": 129, "capacity": CAPACITY}) is None
 
 
 def test_what_a_run_costs_the_host(built: Path, orin: Machine) -> None:
-    """Beside CUDA and the engine: tens of microseconds would be felt in every step."""
+    """The cost beside CUDA and the engine: tens of microseconds would be felt in every step."""
     graph, state = step(built)
     bound = graph.bind(SIZES, state)
     for _ in range(PLAIN_RUNS + 2):
