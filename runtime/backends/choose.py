@@ -3,8 +3,8 @@
 A backend is never guessed. The CPU is the default everywhere: a GPU is used when it is asked
 for, so that an answer does not depend on what a machine happens to have.
 
-A new backend needs one row here, and a module with the class that the row names; what the class
-owes is written in `omnijet.runtime.backends.protocol`. Command-line choices, help and messages are
+A new backend needs one row here, and a module with the class that the row names; the duties of the
+class are listed in `omnijet.runtime.backends.protocol`. Command-line choices, help and messages are
 derived from the rows.
 """
 

@@ -1,8 +1,8 @@
-"""Whether the calling thread is in a call that other threads wait for.
+"""The mark of a thread that is in a call that other threads wait for.
 
 The garbage collector may end a stream in the middle of any code. In the middle of such a call it
-must not wait for the stream's workers, which may want to make such a call themselves. What a
-backend owes is written in `omnijet.runtime.backends.protocol`.
+must not wait for the stream's workers, which may want to make such a call themselves. The
+duties of a backend are listed in `omnijet.runtime.backends.protocol`.
 """
 
 from __future__ import annotations

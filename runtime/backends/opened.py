@@ -1,4 +1,4 @@
-"""What a backend has opened, so that it can close all of it."""
+"""The graphs and sessions that a backend has opened, so that it can close them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Opened:
         return thing
 
     def close(self) -> None:
-        """Closes everything, and whatever is added later."""
+        """Closes everything, now and whatever is added later."""
         with device_call(), self._lock:
             self._is_closed = True
             alive = list(self._alive)

@@ -4,28 +4,27 @@ A graph is bound once per set of sizes: buffers are allocated then, written in p
 times. A backend can keep them pinned, on a device, or capture the call; the pipeline does not
 know which backend runs.
 
-Writing a backend. It is one module or folder beside this file, with a class that satisfies
-`BackendClass` and `Backend`, and one row in `omnijet.runtime.backends.choose.BACKENDS`. Its author
-needs to know what follows.
+A backend is one module or folder beside this file, with a class that satisfies `BackendClass` and
+`Backend`, and one row in `omnijet.runtime.backends.choose.BACKENDS`. Its author needs to know the
+following.
 
-* Buffers. Zeros are what `bind` and `new_state` hand out. A backend whose buffers are not the
-  host's own memory derives `inputs` and `outputs` from `OnDemand`, and moves an array when it is
-  taken. `Pool` and `Lease` keep buffers for the next user, `OrtBackend` shows the simplest way.
+* Buffers. `bind` and `new_state` hand out zeros. A backend whose buffers are not host memory
+  derives `inputs` and `outputs` from `OnDemand`, and moves an array when it is taken. `Pool` and
+  `Lease` keep buffers for the next user. `OrtBackend` is the simplest example.
 * Threads. A stream has two workers, and an application has several streams: different threads run
-  different graphs, and states of the same graph, at the same time. Whatever runs of one graph
-  share (a stream of the device, a context, a scratch buffer) needs a lock of the backend's own.
-  One `Bound` and one `State` belong to one thread at a time. No buffer may be kept by thread:
-  every stream has new threads.
-* `device_call`. Every call that holds such a lock, or anything else that another thread waits
-  for, is made within `with device_call():`, which is entered before the lock is taken. The
-  garbage collector may run in the middle of such a call and find a stream that nobody reads any
-  longer; ending the stream joins its workers, and one of them may be waiting for this very lock.
-  Within `device_call` the stream is told to end, but is not waited for. A thread that the backend
-  starts must never run code of the pipeline.
+  different graphs, and the same graph with different states, at the same time. Everything that the
+  runs of one graph share (a CUDA stream, a context, scratch memory) needs a lock of the backend.
+  One thread at a time uses a `Bound` or a `State`. Nothing may be kept by thread, because every
+  stream has new threads.
+* `device_call`. A thread that holds such a lock, or anything else that another thread waits for,
+  must be within `with device_call():`, and must enter it before it takes the lock. The reason is
+  the garbage collector, which may run in the middle of the call and find a stream that nobody
+  reads any longer. Ending the stream joins its workers, and one of them may be waiting for this
+  very lock. Within `device_call` the stream is cancelled, but its workers are not joined.
 * Errors. What a user can mend is an `OmnijetError` with the way out: a file that is missing, a
   library that is too old, memory that ran out. A graph file is checked against its contract with
   `omnijet.runtime.bundle.contract.verify` when it is loaded.
-* The end. `close` ends what `load` began, see there; `Opened` keeps the list.
+* Closing. `Backend.close` says what must have ended when it returns; `Opened` keeps the list.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The GPU providers of ONNX Runtime, and how each is started. Nothing is imported for them."""
+"""The GPU providers of ONNX Runtime, and the options that each is started with.
+
+This module does not import onnxruntime, so that the table of backends can read it.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def pair(
     )
     with machine(case.library, integrated=case.integrated) as made:
         ours = Omni.open(bundle, engines="orin-nx")
-        yield ours, Omni.open(bundle, backend=OrtBackend(1), context_limit=CAPACITY), made
+        theirs = Omni.open(bundle, backend=OrtBackend(1), context_limit=CAPACITY)
+        with ours, theirs:
+            yield ours, theirs, made
 
 
 def same(ours: Reply, theirs: Reply) -> None:
@@ -80,7 +82,7 @@ def same(ours: Reply, theirs: Reply) -> None:
 
 
 def snr(right: Array, other: Array) -> float:
-    """Decibels."""
+    """Returns the signal-to-noise ratio in decibels."""
     assert right.shape == other.shape
     wrong = np.square(right - other, dtype=np.float64).sum()
     return float(10 * np.log10(np.square(right, dtype=np.float64).sum() / max(wrong, 1e-30)))
