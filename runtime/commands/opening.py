@@ -5,8 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from omnijet.runtime.backends.choose import PROVIDERS, backend_for
-from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.backends.choose import BACKENDS, DEFAULT, PROVIDERS, backend_for
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.console import say
 from omnijet.runtime.omni import Omni
@@ -16,9 +15,12 @@ DRIVER_FILES = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
 
 
 def add_backend(parser: ArgumentParser) -> None:
+    providers = [f"{row.name}: {row.title}" for row in BACKENDS if row.option == "provider"]
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
-        "--provider", choices=PROVIDERS, help="provider of ONNX Runtime; cpu by default"
+        "--provider",
+        choices=PROVIDERS,
+        help=f"what runs the ONNX graphs ({', '.join(providers)}); {DEFAULT.name} by default",
     )
     group.add_argument(
         "--engines", metavar="TARGET", help="run what `omnijet build` made for this target"
@@ -43,7 +45,14 @@ def hint(bundle: Bundle, root: Path = Path("/")) -> str | None:
 
     There is no hint where the CPU cannot run the bundle: the error names the alternatives then.
     """
-    if not has_driver(root) or bundle.manifest.precision not in OrtBackend.precisions:
+    precision = bundle.manifest.precision
+    if not has_driver(root) or precision not in DEFAULT.backend_class().precisions:
         return None
-    ways = [f"--engines {target}" for target in bundle.manifest.engines] or ["--provider cuda"]
+    ways = [f"--engines {target}" for target in bundle.manifest.engines] or [
+        f"--provider {row.name}"
+        for row in BACKENDS
+        if row.option == "provider" and row.on_gpu and precision in row.backend_class().precisions
+    ][:1]
+    if not ways:
+        return None
     return f"this machine has a GPU, but the model runs on the CPU: see {' or '.join(ways)}"
