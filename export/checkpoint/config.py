@@ -45,7 +45,7 @@ def read_dims(
     model_type = root.raw("model_type")
     if model_type != MODEL_TYPE:
         raise OmnijetError(
-            "this is no Qwen2.5-Omni checkpoint",
+            "this is not a Qwen2.5-Omni checkpoint",
             where=where,
             expected=f"model_type {MODEL_TYPE!r}",
             got=f"model_type {model_type!r}",

@@ -153,8 +153,10 @@ class Checkpoint:
         if self.packing is not None:
             layout, misfits = packed_layout(layout, stored, self.packing)
             if misfits:
-                group = self.packing.group
-                unfit = [f"{len(misfits)} layers are no whole groups of {group}: {_names(misfits)}"]
+                count, group = len(misfits), self.packing.group
+                unfit = [
+                    f"{count} layers cannot be divided into groups of {group}: {_names(misfits)}"
+                ]
         elif packed := packed_layers(stored, layout):
             unfit = [f"{len(packed)} layers are packed, but {CONFIG} has no quantization_config"]
         missing = [f"{name} is missing" for name in missing_files(self.folder)]
@@ -191,7 +193,7 @@ class Checkpoint:
         kinds = {
             f"of {total} weights missing": missing,
             f"of {total} weights have a wrong shape": shapes,
-            f"of {total} weights have a foreign dtype": dtypes,
+            f"of {total} weights have an unsupported dtype": dtypes,
             f"of {len(entries)} stored weights belong to no part of the model": unused,
         }
         return [f"{len(found)} {kind}: {_names(found)}" for kind, found in kinds.items() if found]
@@ -200,7 +202,7 @@ class Checkpoint:
         entry = self.entry(key)
         if entry.dtype not in TORCH_DTYPES:
             raise OmnijetError(
-                "a weight has a foreign dtype",
+                "a weight has an unsupported dtype",
                 where=f"{entry.path}: {key}",
                 expected=" or ".join(TORCH_DTYPES),
                 got=entry.dtype,

@@ -68,7 +68,7 @@ def resolve(checkpoint: str) -> Path:
     folder = _download(repo, revision, _CONFIGS, checkpoint)
     if not (folder / CONFIG).is_file():
         raise OmnijetError(
-            "the repository holds no model", where=checkpoint, expected=CONFIG, got="none"
+            "the repository contains no model", where=checkpoint, expected=CONFIG, got="none"
         )
     read_dims(read_json(folder / CONFIG), None, f"{checkpoint}: {CONFIG}")
     # a branch may move between the two downloads, so the second names the first one's commit
@@ -79,7 +79,7 @@ def resolve(checkpoint: str) -> Path:
             "the downloaded checkpoint is incomplete",
             where=folder,
             expected=", ".join(missing),
-            fix="run the same command again while online: it goes on where it stopped",
+            fix="run the same command again while online: it continues where it stopped",
         )
     return folder
 
@@ -97,7 +97,7 @@ def _download(repo: str, revision: str | None, patterns: Sequence[str], where: s
             if attempt == _ATTEMPTS - 1 or not _is_interruption(error):
                 raise fault from error
             pause = _PAUSE_S * 2**attempt
-            _log.warning("the download broke off (%s); going on in %g s", error, pause)
+            _log.warning("the download was interrupted (%s); continuing in %g s", error, pause)
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
@@ -117,7 +117,7 @@ def _explain(error: Exception, where: str) -> OmnijetError | None:
     if isinstance(error, PermissionError):
         return fault("the hub's cache cannot be written", "set HF_HOME to a folder of yours")
     if isinstance(error, errors.HFValidationError):
-        return fault("this is no hub id", "ids look like Qwen/Qwen2.5-Omni-3B")
+        return fault("this is not a hub id", "ids look like Qwen/Qwen2.5-Omni-3B")
     if isinstance(error, errors.GatedRepoError) or status == 403:
         fix = "accept its licence on the hub's page, then set HF_TOKEN to a token that may read it"
         return fault("the repository is gated", fix, f"HTTP {status}")
@@ -143,7 +143,8 @@ def _explain(error: Exception, where: str) -> OmnijetError | None:
         return fault("the hub refuses a file", fix)
     if status is not None or _is_interruption(error):
         return fault(
-            "the download broke off", "run the same command again: it goes on where it stopped"
+            "the download was interrupted",
+            "run the same command again: it continues where it stopped",
         )
     return None
 

@@ -61,19 +61,19 @@ def read_header(path: Path) -> dict[str, Entry]:
             file.seek(8)
             header = json.loads(file.read(length))
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"a header that is no JSON ({error})") from error
+        raise _damaged(path, f"a header that is not JSON ({error})") from error
     except OSError as error:
         raise OmnijetError(
             "a weight file cannot be read", where=path, got=error.strerror or error
         ) from error
     if not isinstance(header, dict):
-        raise _damaged(path, "a header that is no JSON object")
+        raise _damaged(path, "a header that is not a JSON object")
     header.pop("__metadata__", None)
     entries = {key: _entry(path, key, fields, 8 + length) for key, fields in header.items()}
     end = max((entry.offset + entry.nbytes for entry in entries.values()), default=8 + length)
     if end > size:
         raise OmnijetError(
-            "a weight file is cut short",
+            "a weight file is truncated",
             where=path,
             expected=f"{end} bytes",
             got=f"{size} bytes",

@@ -66,7 +66,7 @@ def require_disk_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise OmnijetError(
-            "the disk has too little room",
+            "the disk has too little free space",
             where=folder,
             expected=f"{needed_bytes / 1e9:.2f} GB free",
             got=f"{free / 1e9:.2f} GB free",
@@ -120,7 +120,7 @@ def require_bundle(target: Path) -> None:
     """
     if target.exists() and not (target / FILE_NAME).is_file():
         raise OmnijetError(
-            "what would be replaced is not a bundle",
+            "the folder to replace is not a bundle",
             where=target,
             expected=f"a folder with {FILE_NAME}, or nothing",
             fix="choose another path, or delete it yourself",

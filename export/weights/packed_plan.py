@@ -41,7 +41,7 @@ def packed_plan(
         count = len(planner.faults)
         more = [f"and {count - _LISTED} more"] if count > _LISTED else []
         raise OmnijetError(
-            f"{count} packed layers cannot be carried over exactly",
+            f"{count} packed layers cannot be converted exactly",
             where=checkpoint.folder,
             got="\n            ".join(planner.faults[:_LISTED] + more),
             fix="download the checkpoint again, or quantize the full-precision one: "
@@ -69,7 +69,7 @@ class _Planner:
                 plan[weight] = self.parts(names, source)
             elif any(packed):
                 floats = ", ".join(n for n, found in zip(names, packed, strict=True) if not found)
-                self.faults.append(f"{floats}: float, though joined with packed layers")
+                self.faults.append(f"{floats}: float, but joined with packed layers")
         return plan
 
     def parts(self, names: Sequence[str], source: Source) -> tuple[PackedWeight, ...]:
@@ -116,7 +116,9 @@ class _Planner:
         order = np.argsort(group_of, kind="stable").astype(np.int32)
         wanted = np.arange(inputs) // self.packing.group
         if not np.array_equal(group_of[order], wanted):
-            self.faults.append(f"{name}: g_idx has groups of other than {self.packing.group}")
+            self.faults.append(
+                f"{name}: g_idx has groups of another size than {self.packing.group}"
+            )
         return None if np.array_equal(group_of, wanted) else order
 
     def _check_spare_bias(self, name: str) -> None:

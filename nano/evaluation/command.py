@@ -79,7 +79,7 @@ def _warn_if_not_nano(omni: Omni) -> None:
     split = [word for word in WORDS if len(omni.model.tokenizer.encode(f" {word}")) > 1]
     if split:
         print(
-            f"omnijet: this bundle is no Omnijet-nano: its tokenizer splits {len(split)} of the "
+            f"omnijet: this bundle is not Omnijet-nano: its tokenizer splits {len(split)} of the "
             f"{len(WORDS)} words of the world; the scores say little about it",
             file=sys.stderr,
         )

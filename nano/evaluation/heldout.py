@@ -79,7 +79,7 @@ def _check_names(file: zipfile.ZipFile, path: Path) -> None:
     for name in file.namelist():
         if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
             raise OmnijetError(
-                "the held-out set holds a path that leads out of it",
+                "the held-out set contains a path outside of it",
                 where=path,
                 got=name,
                 fix=FIX,
@@ -127,17 +127,17 @@ def _faults(data: Any, folder: Path) -> list[str]:
         faults += _turns_faults(data["turns"], folder)
     given = {key: data[key] for key in aloud if key in data}
     if not isinstance(given.get("voice", ""), str):
-        faults.append("voice is no string")
+        faults.append("voice is not a string")
     if "original" in given and _file(given["original"], folder) is None:
         faults.append(f"no file {given['original']}")
     if "codes" in given and not _are_codes(given["codes"]):
-        faults.append("codes is no list of whole numbers from 0")
+        faults.append("codes is not a list of whole numbers from 0")
     return faults
 
 
 def _turns_faults(turns: Any, folder: Path) -> list[str]:
     if not isinstance(turns, list) or not turns:
-        return ["turns is no list of one or more"]
+        return ["turns is not a list of one or more turns"]
     return [
         f"{fault} in turn {number}"
         for number, turn in enumerate(turns, start=1)

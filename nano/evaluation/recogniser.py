@@ -29,7 +29,7 @@ class Recogniser:
             from pocketsphinx import Decoder
         except ModuleNotFoundError as error:
             raise OmnijetError(
-                "judging speech needs a recogniser",
+                "speech scores need a recogniser",
                 expected="pocketsphinx",
                 got=f"no module named {error.name}",
                 fix='pip install "omnijet[eval]", or score other skills with --skill',

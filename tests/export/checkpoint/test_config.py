@@ -149,7 +149,7 @@ def test_kv_heads_null_means_as_many_as_heads() -> None:
 @pytest.mark.parametrize("model_type", ["qwen3_omni_moe", "qwen2_5_omni_thinker", None])
 def test_foreign_model(model_type: str | None) -> None:
     message = refusal(changed("model_type", model_type))
-    assert "no Qwen2.5-Omni checkpoint" in message and repr(model_type) in message
+    assert "not a Qwen2.5-Omni checkpoint" in message and repr(model_type) in message
 
 
 @pytest.mark.parametrize(

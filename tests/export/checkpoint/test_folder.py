@@ -213,7 +213,7 @@ def test_all_faults_at_once(folder: Path, tensors: dict[str, Tensor]) -> None:
     save_file({"stray": torch.ones(2)}, third)
     message = verdict(folder)
     assert f"{first.name} is missing" in message
-    assert f"{second.name}: a weight file is cut short" in message
+    assert f"{second.name}: a weight file is truncated" in message
     assert f"weights not in {third.name}" in message
     assert "spk_dict.pt is missing" in message and "chat_template.jinja or" in message
     assert "no part of the model: stray" in message
@@ -243,9 +243,9 @@ def test_a_weight_of_a_lost_shard_names_the_shard(folder: Path) -> None:
         (b"\x01\x02", "no safetensors header"),
         (b"\xff" * 64, "no safetensors header"),
         (struct.pack("<Q", 20) + b"{", "no safetensors header"),
-        (struct.pack("<Q", 4) + b"{{{{", "a header that is no JSON"),
-        (struct.pack("<Q", 4) + b"\xff\xfe\xfd\xfc", "a header that is no JSON"),
-        (struct.pack("<Q", 4) + b"[1] ", "no JSON object"),
+        (struct.pack("<Q", 4) + b"{{{{", "a header that is not JSON"),
+        (struct.pack("<Q", 4) + b"\xff\xfe\xfd\xfc", "a header that is not JSON"),
+        (struct.pack("<Q", 4) + b"[1] ", "not a JSON object"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n", "Git LFS pointer"),
     ],
 )

@@ -163,7 +163,10 @@ def test_words_must_be_whole_numbers(folder: Path) -> None:
 def test_groups_must_divide(folder: Path) -> None:
     reconfigure(folder, group_size=48)
     message = verdict(folder)
-    assert "28 layers are no whole groups of 48: thinker.model.layers.0.self_attn.q_proj" in message
+    assert (
+        "28 layers cannot be divided into groups of 48: thinker.model.layers.0.self_attn.q_proj"
+        in message
+    )
 
 
 def test_packed_layers_require_a_configuration(folder: Path) -> None:

@@ -69,7 +69,7 @@ def test_an_existing_target_survives_unless_replaced(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_reported_before_any_work(tmp_path: Path) -> None:
     with (
-        pytest.raises(OmnijetError, match="too little room"),
+        pytest.raises(OmnijetError, match="too little free space"),
         staged_folder(tmp_path / "bundle", replace=False, needed_bytes=1 << 60),
     ):
         pytest.fail("work has started")

@@ -197,13 +197,13 @@ def test_groups_of_unequal_size_are_refused() -> None:
     stored = Stored(RECIPES["GPTQ, sorted"])
     name = "thinker.model.layers.0.self_attn.k_proj.g_idx"
     stored.tensors[name][stored.tensors[name] == 2] = 1
-    assert faults(stored) == f"{name[:-6]}: g_idx has groups of other than 32"
+    assert faults(stored) == f"{name[:-6]}: g_idx has groups of another size than 32"
 
 
 def test_half_packed_layers_are_refused() -> None:
     stored = Stored(RECIPES["AWQ"])
     del stored.tensors["thinker.model.layers.0.self_attn.v_proj.qweight"]
-    assert "v_proj: float, though joined with packed layers" in faults(stored)
+    assert "v_proj: float, but joined with packed layers" in faults(stored)
 
 
 def test_a_bias_that_the_model_lacks_must_be_zero() -> None:

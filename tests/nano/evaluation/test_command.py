@@ -57,7 +57,7 @@ def test_the_checkpoint_speaks(
 def test_the_table(trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["eval", str(trained[1]), "--skill", "see", "--items", "2"]) == 0
     captured = capsys.readouterr()
-    assert "no Omnijet-nano" not in captured.err
+    assert "not Omnijet-nano" not in captured.err
     table = captured.out
     assert "exact match" in table and "95 % interval" in table and "see" in table
 

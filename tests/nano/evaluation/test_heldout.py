@@ -86,7 +86,7 @@ def test_every_fault_is_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../evil.png", "/evil.png", "a/../../b.png"])
 def test_a_member_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     path = write_set(tmp_path / "x.zip", ITEM, files=(name,))
-    with pytest.raises(OmnijetError, match="leads out"), open_set(path):
+    with pytest.raises(OmnijetError, match="outside of it"), open_set(path):
         pass
 
 
