@@ -79,16 +79,28 @@ def test_commands_exist(path: Path) -> None:
         assert importlib.util.find_spec(module.rstrip(".").removesuffix(".STAGE")), module
 
 
-@pytest.mark.parametrize("path", USER, ids=name_of)
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    importlib.import_module(cli.VERBS[verb].module).add_arguments(parser)
+    return parser
+
+
+@pytest.mark.parametrize("path", (*USER, ROOT / "jetson" / "README.md"), ids=name_of)
 def test_what_users_type_is_understood(path: Path) -> None:
     for block in blocks(path, ""):
         for line in block.splitlines():
-            if not line.startswith("omnijet "):
-                continue
-            _, name, *words = shlex.split(line.partition(" | ")[0], comments=True)
-            parser = argparse.ArgumentParser(exit_on_error=False)
-            importlib.import_module(cli.VERBS[name].module).add_arguments(parser)
-            parser.parse_args(words)
+            if line.startswith("omnijet "):
+                _, verb, *words = shlex.split(line.partition(" | ")[0], comments=True)
+                parser_of(verb).parse_args(words)
+
+
+def test_the_table_of_commands_is_whole() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `omnijet (\w+).*?` \|(.*)\|$", text, re.M)
+    assert {verb for verb, _ in rows} == set(cli.VERBS)
+    for verb, row in rows:
+        named, known = set(re.findall(r"--[a-z-]+", row)), parser_of(verb).format_help()
+        assert named <= set(re.findall(r"--[a-z-]+", known)), verb
 
 
 def test_users_import_omnijet_alone(tmp_path: Path) -> None:
