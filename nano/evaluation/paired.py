@@ -61,8 +61,8 @@ def paired_match(
     lost = sum(then and not now for then, now in pairs) + 0.5
     count = len(pairs) + 2
     middle = (gained - lost) / count
-    spread = Z * math.sqrt(gained + lost - (gained - lost) ** 2 / count) / count
-    low, high = max(-1.0, middle - spread), min(1.0, middle + spread)
+    half_width = Z * math.sqrt(gained + lost - (gained - lost) ** 2 / count) / count
+    low, high = max(-1.0, middle - half_width), min(1.0, middle + half_width)
     return ScoreChange(before, after, after.value - before.value, low, high)
 
 

@@ -37,10 +37,10 @@ def exact_match(name: str, right: Sequence[bool]) -> Score:
     """Scores the share of right answers with Wilson's interval (1927), which holds near one."""
     count = len(right)
     share = sum(right) / count
-    spread = Z * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
+    half_width = Z * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count))
     middle = share + Z * Z / (2 * count)
     scale = 1 + Z * Z / count
-    low, high = (middle - spread) / scale, (middle + spread) / scale
+    low, high = (middle - half_width) / scale, (middle + half_width) / scale
     return Score(name, "exact match", share, max(0.0, low), min(1.0, high), count)
 
 

@@ -1,5 +1,7 @@
-"""Conversations as the Thinker trains on them: ids, positions and features, laid out by the
-runtime's own code."""
+"""Training examples of the Thinker: conversations as ids, positions and features.
+
+The runtime's own code lays them out.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +17,25 @@ from omnijet.nano.world.skills import Item, Part, Picture, Utterance
 from omnijet.nano.world.words import COLOURS, SHAPES
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.prompt.chat import DEFAULT_CHAT_TEMPLATE, render_chat
-from omnijet.runtime.prompt.layout import Expansion, expand_placeholders, interleave_clip
+from omnijet.runtime.prompt.layout import lay_out
 from omnijet.runtime.prompt.messages import Audio, Image, Message, Text, Video
-from omnijet.runtime.prompt.tmrope import tmrope_positions
+from omnijet.runtime.prompt.places import MediumShape
 
 IMAGE_GRID, FRAME_GRID = (1, 8, 8), (16, 32)  # patches
 MERGE = 2
-IGNORED = -100
-_PROMPT = np.zeros(1)  # stands for a medium that the template only names
+IGNORED = -100  # label of a position without a loss
+_PROMPT = np.zeros(1)  # stands for a medium, which the template only names
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """A conversation laid out.
+    """One conversation with its labels.
 
     Attributes:
         ids: i64[L].
         positions: i64[3, L].
-        labels: i64[L], the next id where an answer is to be written, else -100.
-        media: placeholder id -> f32[count, width].
+        labels: i64[L], the next id where the assistant writes, else IGNORED.
+        media: Placeholder id -> the features f32[count, width] of all its media.
     """
 
     ids: Array
@@ -44,85 +46,75 @@ class TrainingExample:
 
 @dataclass(slots=True)
 class ExampleBuilder:
-    """Lays items out over encoded media."""
+    """Builds training examples from items and encoded media."""
 
     features: Features
-    utterances: dict[str, list[int]]  # text -> numbers in the bank
+    utterances: dict[str, list[int]]  # text -> indices in the bank
     _media: dict[int, list[Array]] = field(default_factory=dict)
 
     def example(self, item: Item, rng: Random, system: str | None) -> TrainingExample:
-        """`system` None leaves it to the template."""
+        """Builds an example with random media; the template adds its own system prompt for None."""
         tokens = model_dims().tokens
         self._media = {tokens.audio: [], tokens.image: [], tokens.video: []}
-        sounds: list[int] = []
-        grids: list[tuple[int, int, int]] = []
-        images = 0
-        expansions: list[Expansion] = []
+        shapes: list[MediumShape] = []
         messages = [] if system is None else [Message("system", (Text(system),))]
         for parts, answer in item.turns:
             shown = []
             for part in parts:
-                medium, expansion = self._put(part, rng, sounds, grids)
+                medium, shape = self._put(part, rng)
                 shown.append(medium)
-                images += isinstance(part, Picture)
-                if expansion is not None:
-                    expansions.append(expansion)
+                if shape is not None:
+                    shapes.append(shape)
             messages += [Message("user", tuple(shown)), Message("assistant", (Text(answer),))]
         text = render_chat(messages, DEFAULT_CHAT_TEMPLATE).removesuffix("<|im_start|>assistant\n")
-        ids = expand_placeholders(tokenizer().encode(text.rstrip("\n")), expansions, tokens)
-        positions, _ = tmrope_positions(
-            ids[None],
-            image_grid_thw=[IMAGE_GRID] * images or None,
-            video_grid_thw=grids or None,
-            audio_seqlens=sounds or None,
-            second_per_grids=[1.0] * len(grids) or None,
-            use_audio_in_video=bool(grids),
-            token_ids=tokens,
-        )
+        segments = lay_out(tokenizer().encode(text.rstrip("\n")), shapes, tokens)
+        ids = np.concatenate([segment.ids for segment in segments])
+        positions = np.concatenate([segment.positions for segment in segments], axis=1)
         media = {key: np.concatenate(rows) for key, rows in self._media.items() if rows}
-        return TrainingExample(ids, positions[:, 0], _labels(ids), media)
+        return TrainingExample(ids, positions, _labels(ids), media)
 
     def _put(
-        self, part: Part, rng: Random, sounds: list[int], grids: list[tuple[int, int, int]]
-    ) -> tuple[Text | Audio | Image | Video, Expansion | None]:
+        self, part: Part, rng: Random
+    ) -> tuple[Text | Audio | Image | Video, MediumShape | None]:
         tokens, made = model_dims().tokens, self.features
         if isinstance(part, str):
             return Text(part), None
         if isinstance(part, Utterance):
             take = TAKES * rng.choice(self.utterances[part.text]) + rng.randrange(TAKES)
-            sounds.append(int(made.takes.frames[take]))
             rows = made.takes[take]
             self._media[tokens.audio].append(rows)
-            return Audio(_PROMPT), Expansion(tokens.audio, np.full(len(rows), tokens.audio))
+            return Audio(_PROMPT), MediumShape(sound_tokens=len(rows))
         if isinstance(part, Picture):
             where = (part.count - 1, COLOURS.index(part.colour), SHAPES.index(part.shape))
             kind = made.pictures[where]
             rows = kind[rng.randrange(len(kind))].astype(np.float32)
             self._media[tokens.image].append(rows)
-            return Image(_PROMPT), Expansion(tokens.image, np.full(len(rows), tokens.image))
-        return Video(_PROMPT), Expansion(tokens.video, self._film(part, rng, sounds, grids))
+            return Image(_PROMPT), MediumShape(_cells(IMAGE_GRID))
+        return Video(_PROMPT), self._film(part, rng)
 
-    def _film(
-        self, clip: Clip, rng: Random, sounds: list[int], grids: list[tuple[int, int, int]]
-    ) -> Array:
+    def _film(self, clip: Clip, rng: Random) -> MediumShape:
         tokens, made = model_dims().tokens, self.features
         fits = np.flatnonzero(
             (made.track_seconds == len(clip.scenes)) & (made.beeps == clip.beep_second)
         )
         track = int(fits[rng.randrange(len(fits))])
         heard = made.tracks[track]
-        sounds.append(int(made.tracks.frames[track]))
         self._media[tokens.audio].append(heard)
         grid = (len(clip.scenes), *FRAME_GRID)
-        grids.append(grid)
         for colour, shape in clip.scenes:
             kind = made.frames[COLOURS.index(colour), SHAPES.index(shape)]
             self._media[tokens.video].append(kind[rng.randrange(len(kind))].astype(np.float32))
-        return interleave_clip(grid, 1.0, len(heard), tokens, MERGE)
+        return MediumShape(_cells(grid), 1.0, len(heard))
+
+
+def _cells(grid: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A grid in merged cells."""
+    steps, height, width = grid
+    return steps, height // MERGE, width // MERGE
 
 
 def thin_clip(example: TrainingExample, keep: float, rng: np.random.Generator) -> TrainingExample:
-    """The same clip with a random part of its picture cells: each where it was."""
+    """Drops picture cells of a clip at random; the others keep their positions."""
     video = model_dims().tokens.video
     cells = example.ids == video
     kept = ~cells | (rng.random(example.ids.size) < keep)
@@ -134,9 +126,9 @@ def thin_clip(example: TrainingExample, keep: float, rng: np.random.Generator) -
 
 
 def _labels(ids: Array) -> Array:
-    """What is to be written after each id: the assistant's words and their end."""
+    """Labels the ids that precede the assistant's words and their end with the next id."""
     labels = np.full(ids.size, IGNORED)
-    start, end = (tokenizer().encode(mark)[0] for mark in ("<|im_start|>", "<|im_end|>"))
+    start, end = (tokenizer().encode(name)[0] for name in ("<|im_start|>", "<|im_end|>"))
     role = tokenizer().encode("assistant\n")
     opened = len(role) + 1
     for at in np.flatnonzero(ids == start):

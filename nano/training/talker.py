@@ -136,8 +136,8 @@ class TalkerExamples:
         table = self.table.weight
         prompt = torch.randint(1000, (rng.randint(3, 16),), generator=generator)
         ids = torch.cat([prompt, ids])
-        spread = rng.uniform(0.3, 1.2)
-        rows = table[ids] + spread * torch.randn(len(ids), table.shape[1], generator=generator)
+        std = rng.uniform(0.3, 1.2)
+        rows = table[ids] + std * torch.randn(len(ids), table.shape[1], generator=generator)
         return rows[: len(prompt)], rows[len(prompt) :]
 
     def _real_rows(self, text: str, rng: Random) -> tuple[Tensor, Tensor]:
@@ -214,12 +214,12 @@ def fold_prompt_row(state: dict[str, Tensor]) -> dict[str, Tensor]:
     carry no codec row. Adding a vector to all rows without a code is the same as adding it to
     all rows, through the projection's bias, and subtracting it from every code.
     """
-    table, mark = state["model.embed_tokens.weight"], state["model.embed_tokens.weight"][0]
+    table, prompt_row = state["model.embed_tokens.weight"], state["model.embed_tokens.weight"][0]
     carried = table.any(-1, keepdim=True)
     return {
         **state,
-        "model.embed_tokens.weight": torch.where(carried, table - mark, table),
-        "project.bias": state["project.bias"] + state["project.weight"] @ mark,
+        "model.embed_tokens.weight": torch.where(carried, table - prompt_row, table),
+        "project.bias": state["project.bias"] + state["project.weight"] @ prompt_row,
     }
 
 

@@ -1,5 +1,4 @@
-"""Omnijet-nano as committed: small, loaded by transformers unchanged, the same there and here,
-and right."""
+"""Tests of the committed checkpoint: its size, and equal right answers here and in transformers."""
 
 from __future__ import annotations
 
@@ -16,13 +15,12 @@ from omnijet.nano.config import config
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
-from omnijet.runtime.prompt.layout import build_prompt
 from omnijet.runtime.prompt.messages import parse_messages
 from tests.reference import load_reference, reference_reply
 from tools.demo import CHECKPOINT, QUESTIONS, Question
 
 LARGEST_BYTES = 25_000_000
-MEL, WAVE = 1e-3, 1e-2  # relative rms; what is audible lies far above
+MEL, WAVE = 1e-3, 1e-2  # relative rms; audible differences are far larger
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def test_size_and_files() -> None:
 
 
 def test_transformers_loads_every_weight() -> None:
-    # its own from_pretrained wants to read voices into what would be a pair here
+    # its own from_pretrained sets voices on the model, which would be a pair here
     omni = Qwen2_5OmniForConditionalGeneration
     _, report = super(omni, omni).from_pretrained(
         CHECKPOINT, dtype=torch.float32, output_loading_info=True
@@ -53,7 +51,7 @@ def test_transformers_loads_every_weight() -> None:
 
 
 def messages_of(question: Question) -> list[dict[str, Any]]:
-    """With the right answers to earlier turns."""
+    """Returns the messages of a question, with the right answers to earlier turns."""
     system = [{"type": "text", "text": SPEECH_SYSTEM_PROMPT}]
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
     for turn in question.turns:
@@ -73,10 +71,7 @@ def test_the_same_right_answer_here_and_in_transformers(
     omni: Omni, reference: Any, question: Question
 ) -> None:
     messages = messages_of(question)
-    prompt = build_prompt(
-        parse_messages(messages), omni.model.tokenizer, omni.model.dims.tokens, omni.model.preprocessing,
-        use_audio_in_video=True, chat_template=omni.model.chat_template,
-    )  # fmt: skip
+    prompt = omni.model.prompt(parse_messages(messages))
     ours = omni.generate(messages, voice=question.voice, greedy=True, seed=3, max_codes=300)
     theirs = reference_reply(
         reference, prompt, voice=question.voice, max_text=64, max_codes=300, seed=3

@@ -24,8 +24,8 @@ def test_losses_count_against_gains() -> None:
     assert change.difference == pytest.approx(-0.15) and change.loss == pytest.approx(0.15)
     assert change.low < -0.15 < change.high < 0 and 0 < change.sure_loss < change.loss
     # Agresti and Min by hand: b = 5.5, c = 20.5, n = 102
-    spread = 1.959964 * np.sqrt(26 - 15**2 / 102) / 102
-    assert change.low == pytest.approx(-15 / 102 - spread, rel=1e-5)
+    half_width = 1.959964 * np.sqrt(26 - 15**2 / 102) / 102
+    assert change.low == pytest.approx(-15 / 102 - half_width, rel=1e-5)
     back = paired_match(change.after, change.before, are, were)
     assert back.low == pytest.approx(-change.high) and back.loss == pytest.approx(-0.15)
 

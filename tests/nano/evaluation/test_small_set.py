@@ -1,7 +1,7 @@
-"""`omnijet eval` from end to end on a random bundle and a set of a few items made here.
+"""Tests of `omnijet eval` from end to end on a random bundle and a small set made here.
 
-A random bundle is right about nothing: what is tested is that every score is there, that each
-counts its items, and that faults are told.
+A random bundle has no right answers. The tests check that every score is present and counts its
+items, and that faults are reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from omnijet.nano.evaluation.heldout import LINES, open_set
 from omnijet.nano.evaluation.recogniser import Recogniser
 from omnijet.nano.evaluation.speech import STAGES, _stages
 from omnijet.runtime.omni import Omni
-from omnijet.runtime.prompt.layout import Prompt, build_prompt
+from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import parse_messages
 from tests.clip import write_clip
 from tests.command import Capture, refused
@@ -35,7 +35,7 @@ NO_MEDIA = [{"type": "text", "text": "Which was last?"}]
 
 
 def items() -> list[dict[str, Any]]:
-    """Two of each skill; the second of every one is unseen."""
+    """Returns two items of each skill; the second has an unseen manner."""
     sound = {"type": "audio", "audio": "hear/0.ogg"}
     seen = [{"type": "image", "image": "see/0.png"}, {"type": "text", "text": "What?"}]
     clip = {"type": "video", "video": "watch/0.mp4"}
@@ -57,7 +57,7 @@ def items() -> list[dict[str, Any]]:
 
 
 def write_set(folder: Path, *changed: dict[str, Any]) -> Path:
-    """The items above and those given, with their media."""
+    """Writes a set of the items above and the given ones, with their media."""
     time = np.arange(int(16_000 * ORIGINAL_SECONDS)) / 16_000
     sine = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -113,7 +113,7 @@ def test_items_and_skills_choose(nano: tuple[Path, Path], small: Path, capsys: C
     chosen = ("--skill", "see", "--skill", "converse", "--items", "1")
     assert cli.main(["eval", str(nano[1]), "--set", str(small), *chosen]) == 0
     captured = capsys.readouterr()
-    assert "no Omnijet-nano" in captured.err  # random weights, another tokenizer
+    assert "not Omnijet-nano" in captured.err  # random weights, another tokenizer
     lines = captured.out.splitlines()
     rows = [line for line in lines if "exact match" in line]
     assert [row.split()[1] for row in rows] == ["see", "converse"]
@@ -123,7 +123,7 @@ def test_items_and_skills_choose(nano: tuple[Path, Path], small: Path, capsys: C
 def test_a_right_answer_counts(
     nano: tuple[Path, Path], small: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """What the last turn asks for is compared, white space aside."""
+    """The answer to the last turn is compared, apart from white space."""
     answers = iter(("two\n", "one two"))
 
     def generate(self: Omni, messages: Any, **options: Any) -> Any:
@@ -141,39 +141,35 @@ def test_a_right_answer_counts(
 
 
 def laid_out(omni: Omni, messages: Any) -> Prompt:
-    return build_prompt(
-        parse_messages(messages), omni.model.tokenizer, omni.model.dims.tokens, omni.model.preprocessing,
-        use_audio_in_video=True, chat_template=omni.model.chat_template,
-    )  # fmt: skip
+    return omni.model.prompt(parse_messages(messages))
 
 
 def test_only_a_clips_time_ids_are_shuffled(omni: Omni, small: Path, tmp_path: Path) -> None:
-    shuffled = ShuffledTime(omni.bundle, omni.model.backend)
+    shuffled = Omni(ShuffledTime(omni.bundle, omni.model.backend))
     tokens = omni.model.dims.tokens
     with open_set(small) as asked:
         watch = next(item for item in asked if item.skill == "watch")
         prompt = laid_out(omni, watch.messages)
+        dealt_prompt = laid_out(shuffled, watch.messages)
+        again = laid_out(shuffled, watch.messages).positions
         write_clip(tmp_path / "other.mp4", 25, 10, sound=2.5, turn=180)
         *before, last_message = watch.messages
         film = {"type": "video", "video": str(tmp_path / "other.mp4")}
         parts = [film, *last_message["content"][1:]]
-        other = laid_out(omni, [*before, {"role": "user", "content": parts}])
-    ids = np.append(prompt.input_ids, [7, 8])  # as the Talker asks, two rows more
-    plain, delta = omni.positions(prompt, ids)
-    dealt, dealt_delta = shuffled.positions(prompt, ids)
+        other = laid_out(shuffled, [*before, {"role": "user", "content": parts}])
+    ids, plain, dealt = prompt.input_ids, prompt.positions, dealt_prompt.positions
     last = int(np.flatnonzero(ids == tokens.vision_eos)[-1])
     clip = np.isin(ids, (tokens.audio, tokens.video)) & (np.arange(ids.size) < last)
     assert clip.sum() > 50 and (ids[last:] == tokens.audio).sum() > 5  # the sound beside it
-    assert delta == dealt_delta
+    assert prompt.delta == dealt_prompt.delta
     np.testing.assert_array_equal(plain[1:], dealt[1:])
     np.testing.assert_array_equal(plain[:, ~clip], dealt[:, ~clip])
     np.testing.assert_array_equal(np.sort(plain[0, clip]), np.sort(dealt[0, clip]))
     assert (plain[0, clip] != dealt[0, clip]).mean() > 0.5
-    again, _ = shuffled.positions(prompt, prompt.input_ids)
-    np.testing.assert_array_equal(again, dealt[:, :-2])
-    # another clip as long has an order of its own
+    np.testing.assert_array_equal(again, dealt)
+    # another clip of the same length has its own order
     np.testing.assert_array_equal(other.input_ids, prompt.input_ids)
-    assert not np.array_equal(again, shuffled.positions(other, other.input_ids)[0])
+    assert not np.array_equal(dealt, other.positions)
 
 
 def test_each_stage_is_as_long_as_what_it_is_made_from(omni: Omni, small: Path) -> None:
@@ -208,13 +204,16 @@ def spoken_by(voice: str) -> dict[str, Any]:
     ("changed", "said"),
     [
         ([spoken_by("Nobody")], "no voice is called 'Nobody'"),
-        ([{**items()[0], "turns": []}], "line 11: turns is no list of one or more"),
+        ([{**items()[0], "turns": []}], "line 11: turns is not a list of one or more turns"),
         ([{**items()[0], "turns": [{"parts": [], "answer": "one"}]}], "no part in turn 1"),
         ([{**items()[0], "turns": [{"parts": NO_MEDIA, "answer": " "}]}], "without words"),
-        ([{**items()[4], "codes": []}], "codes is no list of whole numbers from 0"),
-        ([{**items()[4], "codes": [1, -1]}], "codes is no list of whole numbers from 0"),
+        ([{**items()[4], "codes": []}], "codes is not a list of whole numbers from 0"),
+        ([{**items()[4], "codes": [1, -1]}], "codes is not a list of whole numbers from 0"),
         ([{"skill": "speak"}], "no 'turns'; no 'unseen'; no 'voice'; no 'original'; no 'codes'"),
-        ([{"skill": "hear"}, {"turns": 3}], "line 12: no 'skill'; no 'unseen'; turns is no list"),
+        (
+            [{"skill": "hear"}, {"turns": 3}],
+            "line 12: no 'skill'; no 'unseen'; turns is not a list",
+        ),
     ],
 )
 def test_faulty_items_are_refused_before_any_question(
@@ -243,7 +242,7 @@ def test_a_skill_that_the_set_lacks(
 
 def test_no_damage_to_the_archive_ends_in_a_traceback(tmp_path: Path) -> None:
     whole = write_set(tmp_path).read_bytes()
-    stop = whole.index(b"watch/0.mp4")  # items.jsonl is stored last: both ends are hit
+    stop = whole.index(b"watch/0.mp4")  # items.jsonl is stored last, so both ends are damaged
     path, draws = tmp_path / "damaged.zip", Random(0)
     for _ in range(60):
         damaged = bytearray(whole)

@@ -1,4 +1,4 @@
-"""What the Thinker trains on is what the runtime will ask: same ids, same positions."""
+"""Tests that training examples have the ids and positions of the runtime's prompts."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def layout(clip_frames: int) -> ExampleBuilder:
 
 
 def asked(item: Item, system: str | None, folder: Path) -> list[dict[str, Any]]:
-    """The same conversation with its media in files, up to the last answer."""
+    """Returns the messages of an item with its media in files, up to the last answer."""
     messages: list[dict[str, Any]] = []
     if system is not None:
         messages.append({"role": "system", "content": [{"type": "text", "text": system}]})
@@ -88,7 +88,7 @@ def test_as_the_runtime_lays_it_out(name: str, system: str | None, tmp_path: Pat
     tokens = model_dims().tokens
     item = ITEMS[name]
     prompt = build_prompt(
-        parse_messages(asked(item, system, tmp_path)), tokenizer(), tokens, PREPROCESSING,
+        parse_messages(asked(item, system, tmp_path)), tokenizer(), model_dims(), PREPROCESSING,
         use_audio_in_video=True, chat_template=DEFAULT_CHAT_TEMPLATE,
     )  # fmt: skip
     heard = prompt.mel_lengths[0] if name == "watch" else 300
@@ -102,12 +102,12 @@ def test_as_the_runtime_lays_it_out(name: str, system: str | None, tmp_path: Pat
         image_grid_thw=[picture.grid for picture in prompt.images] or None,
         video_grid_thw=[clip.grid for clip in prompt.videos] or None,
         audio_seqlens=list(prompt.mel_lengths) or None,
-        second_per_grids=[clip.second_per_grid for clip in prompt.videos] or None,
+        second_per_grids=list(prompt.seconds_per_grid) or None,
         use_audio_in_video=prompt.use_audio_in_video,
         token_ids=tokens,
     )
     np.testing.assert_array_equal(example.positions[:, :length], positions[:, 0])
-    # what follows the prompt counts on, all axes together
+    # positions after the prompt continue on all axes alike
     follow = example.positions[:, length:] - positions[:, 0].max()
     np.testing.assert_array_equal(follow, np.tile(1 + np.arange(len(answer)), (3, 1)))
     for placeholder, rows in example.media.items():

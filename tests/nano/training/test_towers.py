@@ -23,8 +23,8 @@ def stirred(tower: torch.nn.Module) -> None:
     with torch.no_grad():
         for parameter in tower.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            spread = 1 / parameter[0].numel() ** 0.5 if parameter.dim() > 1 else 0.3
-            parameter.copy_(noise * spread + (parameter.dim() == 1))
+            std = 1 / parameter[0].numel() ** 0.5 if parameter.dim() > 1 else 0.3
+            parameter.copy_(noise * std + (parameter.dim() == 1))
 
 
 def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> None:
