@@ -46,12 +46,12 @@ def model_inputs(prompt: Prompt) -> dict[str, Any]:
     if prompt.videos:
         inputs["pixel_values_videos"] = _patches(prompt.videos)
         inputs["video_grid_thw"] = torch.tensor([item.grid for item in prompt.videos])
-        seconds = [item.second_per_grid for item in prompt.videos]
-        inputs["video_second_per_grid"] = torch.tensor(seconds)
-    if prompt.audios:
-        features = torch.zeros(len(prompt.audios), prompt.audios[0].shape[0], MEL_FRAMES)
-        mask = torch.zeros(len(prompt.audios), MEL_FRAMES, dtype=torch.long)
-        for row, mel in enumerate(prompt.audios):
+        inputs["video_second_per_grid"] = torch.tensor(prompt.seconds_per_grid)
+    if prompt.sounds:
+        mels = [sound.content for sound in prompt.sounds]
+        features = torch.zeros(len(mels), mels[0].shape[0], MEL_FRAMES)
+        mask = torch.zeros(len(mels), MEL_FRAMES, dtype=torch.long)
+        for row, mel in enumerate(mels):
             features[row, :, : mel.shape[1]] = torch.from_numpy(np.array(mel))
             mask[row, : mel.shape[1]] = 1
         inputs["input_features"], inputs["feature_attention_mask"] = features, mask
@@ -61,7 +61,7 @@ def model_inputs(prompt: Prompt) -> dict[str, Any]:
 
 def _patches(items: Any) -> torch.Tensor:
     return torch.from_numpy(
-        np.concatenate([item.patches.reshape(-1, item.patches.shape[-1]) for item in items])
+        np.concatenate([item.content.reshape(-1, item.content.shape[-1]) for item in items])
     )
 
 

@@ -14,10 +14,8 @@ from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
-from omnijet.runtime.prompt.media_rows import media_rows
 from omnijet.runtime.prompt.messages import parse_messages
 from omnijet.runtime.talk.clock import Clock
-from omnijet.runtime.talk.options import Options
 from tests.prompts import Messages, conversations, write_clips
 from tests.reference import load_reference, model_inputs, reference_reply
 
@@ -48,7 +46,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 
 def prompt_of(omni: Omni, messages: Messages) -> Prompt:
-    return omni.prompt(parse_messages(messages))
+    return omni.model.prompt(parse_messages(messages))
 
 
 def relative_error(got: Array, expected: torch.Tensor) -> float:
@@ -66,10 +64,9 @@ def relative_rms(got: Array, expected: Array) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_features_and_logits(pair: Pair, clips: Path, name: str) -> None:
     prompt = prompt_of(pair.omni, conversations(clips)[name])
-    tokens, turn = pair.omni.dims.tokens, pair.omni.turn(Options.of(), Clock())
-    media, ids = media_rows(prompt, pair.omni.dims), prompt.input_ids
-    embeds = turn._embed(ids, media, 0, ids.size)
-    inputs = model_inputs(prompt)
+    tokens, ids = pair.omni.model.dims.tokens, prompt.input_ids
+    inputs = model_inputs(prompt)  # before the encoders: they let go of what they have read
+    embeds = pair.omni.model.embed(prompt, 0, ids.size, Clock())
     thinker = pair.reference.thinker
     with torch.no_grad():
         expected = {}
@@ -81,16 +78,15 @@ def test_features_and_logits(pair: Pair, clips: Path, name: str) -> None:
             expected[tokens.video] = thinker.get_video_features(
                 inputs["pixel_values_videos"], inputs["video_grid_thw"]
             )
-        if prompt.audios:
+        if prompt.sounds:
             expected[tokens.audio] = thinker.get_audio_features(
                 inputs["input_features"], inputs["feature_attention_mask"]
             )
         logits = thinker(**inputs).logits[0, -1]
     for token, features in expected.items():
         assert relative_error(embeds[prompt.input_ids == token], features) <= FEATURES
-    positions, delta = pair.omni.positions(prompt, ids)
-    context = pair.omni.thinker.decoder.start(ids.size)
-    prefill = pair.omni.thinker.prefill(context, embeds, positions, delta)
+    context = pair.omni.model.thinker.decoder.start(ids.size)
+    prefill = pair.omni.model.thinker.prefill(context, embeds, prompt.positions, prompt.delta)
     assert relative_error(prefill.logits, logits) <= FEATURES
 
 

@@ -30,6 +30,7 @@ from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.messages import parse_messages
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.options import Options
+from omnijet.runtime.talk.turn import Turn
 
 SAVED_EVERY = 8  # conversations
 GATHERED = 64  # rows
@@ -167,7 +168,7 @@ def _answer(
         max_text_tokens=limits.text_tokens if speech or "thinker_step" in names else 1,
         max_codes=limits.codes,
     )
-    turn = omni.turn(options, Clock())
+    turn = Turn.of(omni.model, options, Clock())
     try:
         for _ in turn.events(parse_messages(conversation.messages)):
             pass
@@ -186,14 +187,14 @@ def _check(omni: Omni, conversations: Conversations, names: Mapping[str, Collect
     heard = sighted = False
     for conversation in conversations.items:
         try:
-            prompt = omni.prompt(parse_messages(conversation.messages))
+            prompt = omni.model.prompt(parse_messages(conversation.messages))
         except OmnijetError as error:
             facts = [str(fact) for fact in (error.where, error.what, error.got) if fact is not None]
             faults.append(f"{conversation.name}: {': '.join(facts)}")
             continue
-        heard = heard or bool(prompt.audios)
+        heard = heard or bool(prompt.sounds)
         sighted = sighted or bool(prompt.images or prompt.videos)
-        if prompt.input_ids.size + 3 > omni.context_limit:
+        if prompt.input_ids.size + 3 > omni.model.context_limit:
             faults.append(f"{conversation.name}: {prompt.input_ids.size} tokens, too long")
     if faults:
         raise OmnijetError(

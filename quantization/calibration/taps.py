@@ -134,7 +134,7 @@ class TappedBound(OrtBound):
 
     def run(self) -> None:
         super().run()
-        values = self.binding.get_outputs()[self._first :]
+        values = self.binding.made.get_outputs()[self._first :]
         for (activation, layers), value in zip(self._taps.items(), values, strict=True):
             rows = value.numpy()
             if not np.isfinite(rows).all():
@@ -151,7 +151,7 @@ class TappedBound(OrtBound):
     def _bind_taps(self) -> None:
         """Anew for each run: this frees the last one's, which would be written again."""
         for activation in self._taps:
-            self.binding.bind_output(_output(activation), "cpu")
+            self.binding.made.bind_output(_output(activation), "cpu")
 
 
 def _find(layers: list[Layer], wanted: Collection[str], path: Path) -> dict[str, list[Layer]]:

@@ -15,8 +15,10 @@ from omnijet.runtime.model.talker import TALKER_SAMPLING, prompt_rows
 from omnijet.runtime.model.thinker import THINKER_SAMPLING
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
-from omnijet.runtime.prompt.media_rows import media_rows
+from omnijet.runtime.prompt.medium import EncoderInput
 from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.talk.clock import Clock
+from omnijet.runtime.talk.model import Model
 
 Messages = Sequence[dict[str, Any]]
 
@@ -63,15 +65,12 @@ class Fed:
     Attributes:
         embeds: f32[n, hidden].
         heard, seen: encoder features f32[tokens, hidden]; None without sounds or pictures.
-        positions: i64[3, n].
     """
 
     prompt: Prompt
     embeds: Array
     heard: Array | None
     seen: Array | None
-    positions: Array
-    delta: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,40 +105,32 @@ def feed(omni: Omni, messages: Messages) -> Fed:
     Raises:
         OmnijetError: messages or media are unusable.
     """
-    prompt = omni.prompt(parse_messages(messages))
-    features: dict[int, list[Array]] = {}
-    for medium in media_rows(prompt, omni.dims):
-        if medium.grid is None:
-            made = omni.ears.encode([medium.content])
-        else:
-            made = omni.eyes.encode(medium.content, medium.grid)
-        features.setdefault(medium.token, []).append(made)
-    joined = {token: np.concatenate(parts) for token, parts in features.items()}
-    tokens = omni.dims.tokens
-    seen = [joined[token] for token in (tokens.image, tokens.video) if token in joined]
-    positions, delta = omni.positions(prompt, prompt.input_ids)
-    return Fed(
-        prompt,
-        omni.thinker.merge(prompt.input_ids, joined),
-        joined.get(tokens.audio),
-        np.concatenate(seen) if seen else None,
-        positions,
-        delta,
-    )
+    prompt = omni.model.prompt(parse_messages(messages))
+    model = omni.model
+    embeds = model.embed(prompt, 0, prompt.input_ids.size, Clock())
+    seen = (*prompt.images, *prompt.videos)
+    return Fed(prompt, embeds, _features(model, prompt.sounds), _features(model, seen))
+
+
+def _features(model: Model, sources: Sequence[EncoderInput]) -> Array | None:
+    """Encoder features f32[tokens, hidden], of which the prompt holds copies."""
+    made = [model.encode(source, 0, source.fingerprints.size) for source in sources]
+    return np.concatenate(made) if made else None
 
 
 def write(omni: Omni, fed: Fed, tokens: Sequence[int] | None = None) -> Written:
     """The Thinker's most likely reply, or what it makes of the given tokens."""
-    thinker = omni.thinker
+    thinker = omni.model.thinker
     context = thinker.decoder.start(fed.prompt.input_ids.size)
-    prefill = thinker.prefill(context, fed.embeds, fed.positions, fed.delta)
+    prefill = thinker.prefill(context, fed.embeds, fed.prompt.positions, fed.prompt.delta)
     if tokens is None:
-        greedy = Sampler(THINKER_SAMPLING, omni.dims.thinker.vocab, (), np.random.default_rng(0))
+        vocab = omni.model.dims.thinker.vocab
+        greedy = Sampler(THINKER_SAMPLING, vocab, (), np.random.default_rng(0))
         recorder, most = Recorder(greedy), MAX_TEXT_TOKENS
     else:
         recorder, most = Recorder.forced(tokens), len(tokens)
     steps = list(thinker.generate(prefill, recorder, most))
-    rows = prompt_rows(fed.embeds, prefill.hidden, fed.prompt.input_ids, omni.dims.tokens)
+    rows = prompt_rows(fed.embeds, prefill.hidden, fed.prompt.is_encoded)
     return Written(
         recorder.tokens,
         recorder.stacked(),
@@ -155,16 +146,15 @@ def speak(
     given codes. A reply of a single token is not spoken: None."""
     if not written.reply_rows:
         return None
-    talker = omni.talker
+    talker = omni.model.talker
     length = fed.prompt.input_ids.size
     _, mark = omni.bundle.voice_id(voice)
     first, *following = written.reply_rows
     rows = np.concatenate([written.prompt_rows, talker.opening_rows(mark, first)])
-    ids = np.append(fed.prompt.input_ids, [mark, written.tokens[0]])
-    positions, delta = omni.positions(fed.prompt, ids)
+    positions, delta = fed.prompt.positions_with(2)
     context = talker.decoder.start(len(rows))
     if drawn is None:
-        sampling = replace(TALKER_SAMPLING, suppress=(omni.dims.codec.bos,))
+        sampling = replace(TALKER_SAMPLING, suppress=(omni.model.dims.codec.bos,))
         drawing = talker.sampler(sampling, length, np.random.default_rng(SEED))
         recorder, most = Recorder(drawing), MAX_CODES
     else:

@@ -35,6 +35,7 @@ from omnijet.runtime.bundle.manifest import FILE_NAME, Manifest
 from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.model import Model
 
 FORMAT, VERSION = "omnijet-fidelity", 1
 STEPS = 256  # of Thinker and Talker together: 5 s of speech
@@ -187,8 +188,8 @@ def measure(
     assert conversations
     layers = _layers(quantized)
     backend = backend or exact_backend()
-    omni = Omni(quantized, backend)
-    leads = _lead(Omni(reference, backend), conversations, report)
+    omni = Omni(Model(quantized, backend))
+    leads = _lead(Omni(Model(reference, backend)), conversations, report)
     thinker, talker, signals = _follow(omni, leads, report)
     total = STEPS if steps is None else steps
     stability = endure(
@@ -269,7 +270,7 @@ def _follow(
 def _sound(omni: Omni, spoken: Spoken | None, voice: str) -> tuple[Array, Array]:
     """Mel f32[80, frames] and wave f32[samples] of codes, empty without any."""
     if spoken is None or not spoken.codes:
-        return np.empty((omni.dims.dit.mel, 0), np.float32), np.empty(0, np.float32)
+        return np.empty((omni.model.dims.dit.mel, 0), np.float32), np.empty(0, np.float32)
     mel = omni.mel_of(spoken.codes, voice=voice, seed=SEED)
     return mel, omni.wave_of(mel)
 

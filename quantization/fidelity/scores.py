@@ -12,6 +12,7 @@ from omnijet.nano.evaluation.speech import WordErrors, spoken_word_errors
 from omnijet.quantization.fidelity.measure import exact_backend
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.model import Model
 
 
 def score_changes(
@@ -20,7 +21,7 @@ def score_changes(
     """Float first. Speech is drawn with the same seeds."""
     right, spoken = [], []
     for name, bundle in (("float", reference), ("quantized", quantized)):
-        omni = Omni(bundle, exact_backend())
+        omni = Omni(Model(bundle, exact_backend()))
 
         def told(what: str, done: int, total: int, name: str = name) -> None:
             report(f"{name}: {what}", done, total)

@@ -49,8 +49,8 @@ def endure(omni: Omni, fed: Fed, steps: int, progress: Callable[[int], None]) ->
     Neither may end: their end tokens are suppressed. A context that has less room makes
     fewer steps. `progress` is told the steps done.
     """
-    length, dims = fed.prompt.input_ids.size, omni.dims
-    wanted = min(steps, omni.context_limit - length - 3)  # the Talker reads two rows more
+    length, dims = fed.prompt.input_ids.size, omni.model.dims
+    wanted = min(steps, omni.model.context_limit - length - 3)  # the Talker reads two rows more
     done = 0
     try:
         for _ in _codes(omni, fed, wanted):
@@ -63,18 +63,19 @@ def endure(omni: Omni, fed: Fed, steps: int, progress: Callable[[int], None]) ->
 
 
 def _codes(omni: Omni, fed: Fed, steps: int) -> chain[int]:
-    thinker, talker, dims = omni.thinker, omni.talker, omni.dims
+    thinker, talker, dims = omni.model.thinker, omni.model.talker, omni.model.dims
     length = fed.prompt.input_ids.size
-    prefill = thinker.prefill(thinker.decoder.start(length), fed.embeds, fed.positions, fed.delta)
+    prefill = thinker.prefill(
+        thinker.decoder.start(length), fed.embeds, fed.prompt.positions, fed.prompt.delta
+    )
     endless = replace(THINKER_SAMPLING, suppress=tuple(dims.tokens.eos))
     writing = Sampler(endless, dims.thinker.vocab, (), np.random.default_rng(SEED))
     written = thinker.generate(prefill, _Watched("thinker", writing), steps + 2)
     first = next(written)
     assert first.reply_row is not None
     _, mark = omni.bundle.voice_id(None)
-    rows = prompt_rows(fed.embeds, prefill.hidden, fed.prompt.input_ids, dims.tokens)
-    ids = np.append(fed.prompt.input_ids, [mark, first.token])
-    positions, delta = omni.positions(fed.prompt, ids)
+    rows = prompt_rows(fed.embeds, prefill.hidden, fed.prompt.is_encoded)
+    positions, delta = fed.prompt.positions_with(2)
     context = talker.decoder.start(length + 2)
     logits = talker.prefill(
         context, np.concatenate([rows, talker.opening_rows(mark, first.reply_row)]), positions

@@ -12,6 +12,18 @@ from typing import Any
 
 from omnijet.runtime.bundle.records import build
 
+AUDIO_POOL = 2  # positions of the audio encoder averaged into one token
+
+
+def audio_positions(mel_frames: int) -> int:
+    """Returns the audio encoder's positions for mel frames: its convolution has stride 2."""
+    return (mel_frames + 1) // 2
+
+
+def audio_token_count(mel_frames: int) -> int:
+    """Returns the tokens of a sound: 25 a second, 0 below 3 mel frames."""
+    return audio_positions(mel_frames) // AUDIO_POOL
+
 
 @dataclass(frozen=True, slots=True)
 class AudioEncoderDims:

@@ -23,9 +23,7 @@ DECODING = ("thinker_decode", "talker_decode")
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
-    parser.add_argument(
-        "--runs", type=whole_number(1), default=7, metavar="N", help="counted runs"
-    )
+    parser.add_argument("--runs", type=whole_number(1), default=7, metavar="N", help="counted runs")
     parser.add_argument(
         "--threads", type=whole_number(0), default=0, metavar="N", help="threads; 0: one per core"
     )
@@ -61,9 +59,9 @@ def run(args: Namespace) -> int:
     seconds = replies[0].audio.size / replies[0].sample_rate_hz
     rtf = sum(stages.values()) / 1e3 / seconds if seconds else None
     if args.format == "json":
-        print_json(_facts(args, omni.backend.name, stages, steps, seconds, rtf))
+        print_json(_facts(args, omni.model.backend.name, stages, steps, seconds, rtf))
         return 0
-    print(f"{machine()}, {omni.backend.name}")
+    print(f"{machine()}, {omni.model.backend.name}")
     table = Table("stage", "ms", "steps", "µs a step", "in the graph", "host", title="medians")
     for stage, ms in stages.items():
         row = [stage, f"{ms:.2f}"]

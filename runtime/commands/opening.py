@@ -9,6 +9,7 @@ from omnijet.runtime.backends.choose import BACKENDS, DEFAULT, PROVIDERS, backen
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.console import say
 from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.model import Model
 
 DRIVER_FILES = ("dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu", "dev/dxg")
 """Devices that NVIDIA's drivers create on workstations, on Jetsons and under WSL."""
@@ -32,7 +33,7 @@ def opened(args: Namespace, threads: int = 0) -> Omni:
     bundle = Bundle.open(args.bundle)
     if args.provider is None and args.engines is None:
         say(hint(bundle))
-    return Omni(bundle, backend_for(bundle, args.provider, args.engines, threads))
+    return Omni(Model(bundle, backend_for(bundle, args.provider, args.engines, threads)))
 
 
 def has_driver(root: Path = Path("/")) -> bool:

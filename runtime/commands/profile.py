@@ -156,7 +156,7 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
     profile = Profile(
         machine,
         BundleFacts(manifest.name, manifest.precision, hash_file(args.bundle / MANIFEST).sha256),
-        Settings(args.runs, args.warmup, args.threads, args.preset, omni.backend.name),
+        Settings(args.runs, args.warmup, args.threads, args.preset, omni.model.backend.name),
         results,
         limits,
         tuple(advice),

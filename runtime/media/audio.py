@@ -10,7 +10,6 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +20,6 @@ import soundfile
 import soxr
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import require_file, shorten
 
@@ -31,11 +29,7 @@ AudioSource: TypeAlias = (
 
 _log = logging.getLogger(__name__)
 
-HIGHEST_MEL_HZ = 8000.0
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 100, 10_000_000
-POWER_FLOOR = 1e-10
-DYNAMIC_RANGE = 8.0  # decades below the loudest band that survive
-BLOCK_FRAMES = 3000  # mel frames computed at once: bounds memory, stays in cache
 MARGIN_SECONDS = 1.0  # read beyond the limit, so that the resampler's end effects lie outside
 
 
@@ -104,63 +98,6 @@ def has_audio(path: Path) -> bool:
     """Returns whether a media file has a sound track. Raises `av.FFmpegError` or `OSError`."""
     with av.open(os.fspath(path)) as container:
         return bool(container.streams.audio)
-
-
-def log_mel(samples: Array, preprocessing: Preprocessing) -> Array:
-    """Log-mel frames of a mono sound at `preprocessing.sample_rate_hz`, one per hop.
-
-    The reference pads to 300 s with silence and drops the frames of the padding. Its
-    result depends on nothing further than two frames into the padding, so no more is
-    computed here.
-
-    Args:
-        samples: f32[samples], beyond `preprocessing.max_samples` unheard.
-
-    Returns:
-        f32[n_mels, ceil(samples / hop)]
-    """
-    samples = samples[: preprocessing.max_samples]
-    assert samples.ndim == 1 and len(samples), f"one mono sound, not {samples.shape}"
-    hop, n_fft = preprocessing.hop, preprocessing.n_fft
-    frames = -(-len(samples) // hop)
-    # a window reaches half of n_fft behind its centre: these frames still hear the end,
-    # and the loudest band may be in one of them
-    audible = min(frames + -(-n_fft // (2 * hop)), preprocessing.max_samples // hop)
-    padded = np.zeros(min(frames * hop + n_fft, preprocessing.max_samples), np.float64)
-    padded[: len(samples)] = samples
-    padded = np.pad(padded, n_fft // 2, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-
-    filters = mel_filters(preprocessing.n_mels, n_fft, preprocessing.sample_rate_hz)
-    hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
-    logs = np.empty((preprocessing.n_mels, audible), np.float32)
-    for start in range(0, audible, BLOCK_FRAMES):
-        stop = min(start + BLOCK_FRAMES, audible)
-        spectrum = np.fft.rfft(windows[start:stop] * hann, axis=1)
-        power = spectrum.real**2 + spectrum.imag**2
-        logs[:, start:stop] = np.log10(np.maximum(filters @ power.T, POWER_FLOOR))
-    mel: Array = np.maximum(logs[:, :frames], logs.max() - np.float32(DYNAMIC_RANGE))
-    return (mel + np.float32(4.0)) / np.float32(4.0)
-
-
-@lru_cache(maxsize=2)
-def mel_filters(n_mels: int, n_fft: int, sample_rate_hz: int) -> Array:
-    """Slaney's mel filter bank up to 8 kHz, each filter of unit area: f64[n_mels, n_fft // 2 + 1].
-
-    Mel is linear up to 1 kHz (15 mel) and logarithmic above, 27 mel per factor of 6.4.
-    Source: Malcolm Slaney's Auditory Toolbox (1998).
-    """
-    step = math.log(6.4) / 27.0
-    highest = 15.0 + math.log(HIGHEST_MEL_HZ / 1000.0) / step
-    mels = np.linspace(0.0, highest, n_mels + 2)
-    corners = np.where(mels < 15.0, mels * (200.0 / 3.0), 1000.0 * np.exp(step * (mels - 15.0)))
-    bins = np.linspace(0.0, sample_rate_hz // 2, n_fft // 2 + 1)
-    low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    rising = (bins - low) / (centre - low)
-    falling = (high - bins) / (high - centre)
-    filters: Array = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (high - low))
-    filters.flags.writeable = False
-    return filters
 
 
 def _resample(mono: Array, rate: float, target: int) -> Array:

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.dims import AudioEncoderDims
+from omnijet.runtime.bundle.dims import (
+    AUDIO_POOL,
+    AudioEncoderDims,
+    audio_positions,
+    audio_token_count,
+)
 from omnijet.runtime.errors import OmnijetError
-
-POOL = 2  # encoder positions averaged into one token
-
-
-def audio_token_count(mel_frames: int) -> int:
-    """Tokens of a sound of so many mel frames: 25 a second, 0 below 3 frames."""
-    return _positions(mel_frames) // POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,11 @@ class Chunk:
     @property
     def positions(self) -> int:
         """Encoder positions after the stride-2 convolution."""
-        return _positions(self.frames)
+        return audio_positions(self.frames)
 
     @property
     def tokens(self) -> int:
-        return self.positions // POOL
+        return self.positions // AUDIO_POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +95,12 @@ class AudioPlan:
         before = np.cumsum(tokens) - tokens
         chunk_of = np.repeat(np.arange(len(chunks)), tokens)
         within = np.arange(len(chunk_of)) - before[chunk_of]
-        first = chunk_of * positions + POOL * within
+        first = chunk_of * positions + AUDIO_POOL * within
         return {
             "mel": mel,
             "frame_mask": (np.arange(width) < frames[:, None])[:, None].astype(np.float32),
             "key_mask": (np.arange(positions) < valid[:, None])[:, None, None],
-            "pool_rows": (first[:, None] + np.arange(POOL)).astype(np.int64),
+            "pool_rows": (first[:, None] + np.arange(AUDIO_POOL)).astype(np.int64),
         }
 
 
@@ -114,7 +112,7 @@ def plan_audio(dims: AudioEncoderDims, lengths: Sequence[int]) -> AudioPlan:
     Raises:
         OmnijetError: a sound is too short to make a token.
     """
-    assert dims.chunk_positions % POOL == 0, "an odd chunk would pool across its border"
+    assert dims.chunk_positions % AUDIO_POOL == 0, "an odd chunk would pool across its border"
     width = dims.chunk_frames
     for index, length in enumerate(lengths):
         if audio_token_count(length) < 1:
@@ -131,10 +129,6 @@ def plan_audio(dims: AudioEncoderDims, lengths: Sequence[int]) -> AudioPlan:
         for start in range(0, length, width)
     )
     return AudioPlan(dims, tuple(lengths), tuple(chunk for chunk in chunks if chunk.tokens))
-
-
-def _positions(mel_frames: int) -> int:
-    return (mel_frames + 1) // 2
 
 
 def _check_shape(what: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -77,6 +77,16 @@ class MRope:
         _in_place(cos, sin)
 
 
+def decode_position(cache_len: int, delta: int) -> int:
+    """Returns the position of the next token fed, on all three axes.
+
+    Args:
+        cache_len: real tokens already in the cache; left pads do not count.
+        delta: this row's delta from `tmrope_positions`.
+    """
+    return cache_len + delta
+
+
 def vision_cos_sin(pos_hw: IntArray, head_dim: int) -> tuple[FloatArray, FloatArray]:
     """Patch rows and columns i64[N, 2] -> cos, sin f32[1, N, head_dim / 2].
 

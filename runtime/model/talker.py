@@ -12,8 +12,8 @@ import numpy as np
 from omnijet.runtime.bundle.contract import Array, widened
 from omnijet.runtime.bundle.dims import CodecIds, TokenIds
 from omnijet.runtime.model.decoder import Context, Decoder
+from omnijet.runtime.model.rope import decode_position
 from omnijet.runtime.model.sampling import Sampler, Sampling
-from omnijet.runtime.prompt.tmrope import decode_position
 
 _log = logging.getLogger(__name__)
 
@@ -25,10 +25,12 @@ TALKER_SAMPLING = Sampling(
 
 @dataclass(frozen=True, slots=True)
 class Talker:
-    """Args:
-    decoder: over `talker_step`.
-    codec_embedding: mapped table [codec vocab, embed_width], as the Thinker's.
-    text_embedding: the Thinker's mapped table, for the text-side marks.
+    """The codec decoder with the tables that it reads.
+
+    Attributes:
+        decoder: over `talker_step`.
+        codec_embedding: mapped table [codec vocab, embed_width], as the Thinker's.
+        text_embedding: the Thinker's mapped table, for the text-side marks.
     """
 
     decoder: Decoder
@@ -101,15 +103,16 @@ class Talker:
         return widened(self.text_embedding[token])
 
 
-def prompt_rows(embeds: Array, hidden: Array, ids: Array, tokens: TokenIds) -> Array:
-    """f32[n, embed_width]: what the Talker reads of a prompt (spec 4.2).
+def prompt_rows(embeds: Array, hidden: Array, is_encoded: Array) -> Array:
+    """Returns what the Talker reads of a prompt: f32[n, embed_width].
+
+    It is the Thinker's input plus its hidden state; of media the Talker hears through the hidden
+    state alone (`Qwen2_5OmniForConditionalGeneration.generate` of transformers 4.57.6).
 
     Args:
         embeds: f32[n, width], the Thinker's merged inputs.
         hidden: f32[n, width], its post-norm hidden states.
-        ids: i64[n].
+        is_encoded: bool[n], True where an encoder made the row.
     """
-    # of media the Talker hears through `hidden` alone
-    media = np.isin(ids, (tokens.audio, tokens.image, tokens.video))
-    rows: Array = np.where(media[:, None], np.float32(0), embeds) + hidden
+    rows: Array = np.where(is_encoded[:, None], np.float32(0), embeds) + hidden
     return rows

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from omnijet.runtime.bundle.contract import Array, widened
 from omnijet.runtime.bundle.dims import TokenIds
-from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.decoder import Context, Decoder
+from omnijet.runtime.model.rope import decode_position
 from omnijet.runtime.model.sampling import Sampler, Sampling
-from omnijet.runtime.prompt.tmrope import decode_position
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +23,7 @@ class TextStep(NamedTuple):
     """One generated token.
 
     `reply_row` is what the Talker reads of it, f32[hidden]: the token's embedding plus its
-    post-norm hidden state. The last token is never fed and has none (spec 4.1).
+    post-norm hidden state. The last token is never fed and has none.
     """
 
     token: int
@@ -45,10 +42,12 @@ class ThinkerPrefill:
 
 @dataclass(frozen=True, slots=True)
 class Thinker:
-    """Args:
-    decoder: over `thinker_step`.
-    embedding: mapped table [vocab, hidden], f32, f16 or bits of bf16.
-    tokens: special ids.
+    """The text decoder with its embedding table.
+
+    Attributes:
+        decoder: over `thinker_step`.
+        embedding: mapped table [vocab, hidden], f32, f16 or bits of bf16.
+        tokens: special ids.
     """
 
     decoder: Decoder
@@ -56,31 +55,8 @@ class Thinker:
     tokens: TokenIds
 
     def embed(self, ids: Array) -> Array:
-        """f32[n, hidden] rows of the embedding table."""
+        """Returns rows of the embedding table: f32[n, hidden], the caller's own."""
         return widened(self.embedding[ids])
-
-    def merge(self, ids: Array, features: Mapping[int, Array]) -> Array:
-        """Embeds a prompt and puts encoder features on their placeholder rows.
-
-        Args:
-            ids: i64[prompt].
-            features: placeholder id -> f32[count, hidden], in order of appearance.
-        """
-        embeds = self.embed(ids)
-        for placeholder in (self.tokens.audio, self.tokens.image, self.tokens.video):
-            rows = np.flatnonzero(ids == placeholder)
-            given = features.get(placeholder)
-            count = 0 if given is None else given.shape[0]
-            if rows.size != count:
-                raise OmnijetError(
-                    "the prompt's placeholders do not match the media",
-                    where=f"token {placeholder}",
-                    expected=f"{count} placeholders, one per feature row",
-                    got=f"{rows.size} placeholders",
-                )
-            if given is not None:
-                embeds[rows] = given
-        return embeds
 
     def prefill(
         self, context: Context, embeds: Array, positions: Array, delta: int

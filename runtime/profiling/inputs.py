@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from omnijet.runtime.omni import Omni
-from omnijet.runtime.prompt.layout import build_prompt
 from omnijet.runtime.prompt.messages import parse_messages
 
 
@@ -26,12 +25,8 @@ class Inputs:
     @staticmethod
     def of(omni: Omni, messages: Sequence[Mapping[str, Any]]) -> Inputs:
         """Reads the media in the same way as the turn will."""
-        prompt = build_prompt(
-            parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
-            use_audio_in_video=True, chat_template=omni.chat_template,
-        )  # fmt: skip
-        grids = [picture.grid for picture in prompt.images]
-        grids += [clip.grid for clip in prompt.videos]
+        prompt = omni.model.prompt(parse_messages(messages))
+        grids = [item.grid for item in (*prompt.images, *prompt.videos) if item.grid is not None]
         return Inputs(prompt.mel_lengths, tuple(grids))
 
     def __str__(self) -> str:

@@ -100,7 +100,8 @@ def measure_one(omni: Omni, scenario: Scenario, messages: Messages, preset: str)
     """Runs a scenario once and reads the stream as it arrives."""
     began = perf_counter()
     arrivals: list[tuple[float, float]] = []  # ms of arrival, ms of sound before it
-    with omni.stream(messages, preset=preset, seed=SEED, **scenario.options(omni.dims)) as events:
+    options = scenario.options(omni.model.dims)
+    with omni.stream(messages, preset=preset, seed=SEED, **options) as events:
         for event in events:
             if isinstance(event, PcmChunk) and event.samples.size:
                 now = 1e3 * (perf_counter() - began)

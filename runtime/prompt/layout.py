@@ -1,238 +1,304 @@
-"""A conversation as model inputs: token ids, and the media they stand for.
+"""A conversation laid out once: segments that know their ids, positions and media.
 
 The chat template writes one placeholder per picture, sound or clip; here each is repeated
 to as many ids as its encoder makes tokens. A clip that is heard as well alternates
-between picture and sound every two seconds of clip time. Source: `Qwen2_5OmniProcessor`
-of transformers 4.57.6, whose ids are reproduced exactly for well-formed prompts.
+between picture and sound every two seconds of clip time. What the graphs are fed is read
+off the segments. Source: `Qwen2_5OmniProcessor` and `get_rope_index` of transformers
+4.57.6, whose ids and positions are reproduced exactly for well-formed prompts.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.dims import TokenIds
+from omnijet.runtime.bundle.dims import ModelDims, TokenIds
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shorten
-from omnijet.runtime.media.audio import load_audio, log_mel
-from omnijet.runtime.media.image import Grid, image_patches, load_image
-from omnijet.runtime.media.video import load_video, second_per_grid, video_patches
-from omnijet.runtime.model.audio_plan import audio_token_count
 from omnijet.runtime.prompt.chat import render_chat
-from omnijet.runtime.prompt.messages import Audio, Image, Message, Text, Video
-from omnijet.runtime.prompt.places import clip_layout
+from omnijet.runtime.prompt.medium import EncoderInput, Ids, Medium
+from omnijet.runtime.prompt.messages import Message, Text
+from omnijet.runtime.prompt.places import MediumShape, Placement, place_markers, place_text
+from omnijet.runtime.prompt.preprocess import medium_of
 from omnijet.runtime.prompt.tokenizer import SPELLINGS, Tokenizer
 
-_log = logging.getLogger(__name__)
-
-Ids = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """A preprocessed picture."""
+class Segment:
+    """A stretch of a prompt: text, or a medium's placeholders.
 
-    patches: Array  # f32[h * w, patch_width]
-    grid: Grid  # (1, h, w)
+    A clip that is heard brings its markers along, which share positions; other markers are
+    text.
+
+    Attributes:
+        row: of the prompt, where it begins.
+        ids: i64[n].
+        positions: i64[3, n], TMRoPE.
+        following: where the next segment's positions start.
+        medium: its number among the prompt's media; None for text.
+    """
+
+    row: int
+    ids: Ids
+    positions: Ids
+    following: int
+    medium: int | None = None
+
+    def rows_of(self, placeholder: int) -> Ids:
+        """Rows of the prompt that hold an id, rising."""
+        return self.row + np.flatnonzero(self.ids == placeholder)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Clip:
-    """A preprocessed clip, without its sound."""
+class Share(NamedTuple):
+    """The rows of a prompt that an encoder's input fills.
 
-    patches: Array  # f32[t * h * w, patch_width]
-    grid: Grid  # (t, h, w)
-    second_per_grid: float  # clip time per temporal step, as the model is told
+    Attributes:
+        rows: i64[tokens], rising.
+    """
+
+    input: EncoderInput
+    rows: Ids
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Prompt:
     """What the model is given.
 
     Attributes:
-        input_ids: i64[L], placeholders repeated to their full number.
         text: the rendered conversation, one placeholder per picture, sound or clip.
-        images, videos: in prompt order.
-        audios: f32[n_mels, frames] per sound in prompt order; a clip's sound stands where
-            its clip does.
-        use_audio_in_video: whether any clip is heard; one without sound is only looked at.
+        segments: in prompt order.
+        media: in prompt order.
+        tokens: special ids.
     """
 
-    input_ids: Ids
     text: str
-    images: tuple[Picture, ...]
-    videos: tuple[Clip, ...]
-    audios: tuple[Array, ...]
-    use_audio_in_video: bool
+    segments: tuple[Segment, ...]
+    media: tuple[Medium, ...]
+    tokens: TokenIds
+
+    @cached_property
+    def input_ids(self) -> Ids:
+        """i64[L], placeholders repeated to their full number."""
+        return np.concatenate([segment.ids for segment in self.segments])
+
+    @cached_property
+    def positions(self) -> Ids:
+        """TMRoPE positions i64[3, L]."""
+        return np.concatenate([segment.positions for segment in self.segments], axis=1)
+
+    @cached_property
+    def delta(self) -> int:
+        """What decoding adds to a row's number to get its position."""
+        reached: int = self.positions.max() + 1 - self.input_ids.size
+        return int(reached)
+
+    def positions_with(self, more: int) -> tuple[Ids, int]:
+        """Positions with some tokens of text behind the prompt: i64[3, L + more], their delta."""
+        tail = place_text(self.segments[-1].following, more).positions
+        positions = np.concatenate([self.positions, tail], axis=1)
+        return positions, int(positions.max()) + 1 - positions.shape[1]
+
+    @cached_property
+    def shares(self) -> tuple[Share, ...]:
+        """What fills which rows, in the order of rows; of a heard clip the picture first."""
+        found: list[Share] = []
+        for segment in self.segments:
+            if segment.medium is None:
+                continue
+            medium = self.media[segment.medium]
+            if medium.seen is not None:
+                placeholder = medium.shape.placeholder(self.tokens)
+                found.append(Share(medium.seen, segment.rows_of(placeholder)))
+            if medium.heard is not None:
+                found.append(Share(medium.heard, segment.rows_of(self.tokens.audio)))
+        return tuple(found)
+
+    @cached_property
+    def is_encoded(self) -> Array:
+        """bool[L]: True where an encoder makes the row."""
+        found = np.zeros(self.input_ids.size, bool)
+        for share in self.shares:
+            found[share.rows] = True
+        return found
+
+    @cached_property
+    def fingerprints(self) -> Ids:
+        """i64[L]: what each row is made from. Token ids, and below 0 those of media."""
+        found = self.input_ids.copy()
+        for share in self.shares:
+            found[share.rows] = share.input.fingerprints
+        return found
+
+    @property
+    def images(self) -> tuple[EncoderInput, ...]:
+        """What is seen of pictures, in prompt order."""
+        return tuple(
+            medium.seen
+            for medium in self.media
+            if medium.seen is not None and medium.shape.second_per_step is None
+        )
+
+    @property
+    def videos(self) -> tuple[EncoderInput, ...]:
+        """What is seen of clips, in prompt order."""
+        return tuple(
+            medium.seen
+            for medium in self.media
+            if medium.seen is not None and medium.shape.second_per_step is not None
+        )
+
+    @property
+    def sounds(self) -> tuple[EncoderInput, ...]:
+        """What is heard, in prompt order; a clip's sound stands where its clip does."""
+        return tuple(medium.heard for medium in self.media if medium.heard is not None)
+
+    @property
+    def seconds_per_grid(self) -> tuple[float, ...]:
+        """Clip time of each clip's temporal step, as the model is told."""
+        seconds = (medium.shape.second_per_step for medium in self.media)
+        return tuple(second for second in seconds if second is not None)
 
     @property
     def mel_lengths(self) -> tuple[int, ...]:
         """Mel frames per sound."""
-        return tuple(mel.shape[1] for mel in self.audios)
+        return tuple(sound.frames for sound in self.sounds)
 
-
-class Expansion(NamedTuple):
-    """What takes one placeholder's place."""
-
-    placeholder: int
-    ids: Ids
+    @property
+    def use_audio_in_video(self) -> bool:
+        """Whether any clip is heard; one without sound is only looked at."""
+        return any(medium.shape.is_heard_clip for medium in self.media)
 
 
 def build_prompt(
     messages: Sequence[Message],
     tokenizer: Tokenizer,
-    token_ids: TokenIds,
+    dims: ModelDims,
     preprocessing: Preprocessing,
     *,
     use_audio_in_video: bool,
     chat_template: str,
 ) -> Prompt:
-    """Loads all media and writes the conversation as ids.
+    """Lays a conversation out; media that were not read before are read.
 
     Raises:
         OmnijetError: a medium cannot be used, a text spells out a placeholder, or the
             tokenizer is not the model's.
     """
-    tokenizer.check(token_ids)
-    _refuse_placeholders(messages, tokenizer, token_ids)
+    tokens = dims.tokens
+    tokenizer.check(tokens)
+    _refuse_placeholders(messages, tokenizer, tokens)
     text = render_chat(messages, chat_template)
-    media = _Media(token_ids, preprocessing, use_audio_in_video)
-    for number, message in enumerate(messages, start=1):
-        for place, part in enumerate(message.parts, start=1):
-            if not isinstance(part, Text):
-                media.add(part, f"message {number}, part {place} ({_label(part.source)})")
-    ids = expand_placeholders(tokenizer.encode(text), media.expansions, token_ids)
-    return Prompt(
-        ids,
-        text,
-        tuple(media.images),
-        tuple(media.clips),
-        tuple(media.mels),
-        media.heard_clips > 0,
+    media = tuple(
+        medium_of(
+            part,
+            preprocessing,
+            dims.audio,
+            use_audio_in_video,
+            f"message {number}, part {place}",
+        )
+        for number, message in enumerate(messages, start=1)
+        for place, part in enumerate(message.parts, start=1)
+        if not isinstance(part, Text)
+    )
+    shapes = [medium.shape for medium in media]
+    return Prompt(text, lay_out(tokenizer.encode(text), shapes, tokens), media, tokens)
+
+
+def lay_out(
+    ids: Sequence[int], shapes: Sequence[MediumShape], tokens: TokenIds
+) -> tuple[Segment, ...]:
+    """Puts each medium in the place of its placeholder, and everything in its position.
+
+    Args:
+        ids: the encoded conversation, one placeholder per medium.
+        shapes: of the media, in prompt order.
+
+    Raises:
+        OmnijetError: the placeholders are not those of the media, or a picture's markers are
+            not beside it.
+    """
+    found = np.array(ids, np.int64)
+    placeholders = (tokens.audio, tokens.image, tokens.video)
+    places = np.flatnonzero(np.isin(found, placeholders))
+    _check_placeholders(found[places].tolist(), shapes, tokens)
+    must_be_marked = any(shape.grid is not None for shape in shapes)
+    segments: list[Segment] = []
+    row = start = done = 0
+
+    def append(ids: Ids, placement: Placement, medium: int | None = None) -> None:
+        nonlocal row, start
+        if ids.size:
+            segment = Segment(row, ids, placement.positions, placement.following, medium)
+            segments.append(segment)
+            row, start = row + ids.size, placement.following
+
+    for number, (place, shape) in enumerate(zip(places.tolist(), shapes, strict=True)):
+        if must_be_marked:
+            _check_markers(found, place, shape, tokens)
+        width = int(shape.is_heard_clip)  # markers that belong to the segment, on each side
+        before = found[done : place - width]
+        append(before, place_text(start, before.size))
+        if shape.is_heard_clip:
+            append(*_with_markers(start, shape, tokens), number)
+        else:
+            append(shape.ids(tokens), shape.place(start, tokens), number)
+        done = place + 1 + width
+    append(found[done:], place_text(start, found.size - done))
+    return tuple(segments)
+
+
+def _with_markers(start: int, shape: MediumShape, tokens: TokenIds) -> tuple[Ids, Placement]:
+    opening, closing = shape.opening(tokens), shape.closing(tokens)
+    first = place_markers(start, len(opening))
+    body = shape.place(first.following, tokens)
+    last = place_markers(body.following, len(closing))
+    positions = [first.positions, body.positions, last.positions]
+    return (
+        np.concatenate([opening, shape.ids(tokens), closing]).astype(np.int64),
+        Placement(np.concatenate(positions, axis=1), last.following),
     )
 
 
-def interleave_clip(
-    grid: Grid, seconds: float, audio_tokens: int, token_ids: TokenIds, merge: int
-) -> Ids:
-    """The ids between (and with) the inner markers of a clip that is heard:
-    audio_bos, then picture and sound by turns of `seconds_per_chunk`, then audio_eos."""
-    steps, height, width = grid
-    rate = token_ids.position_ids_per_second
-    # in double and unrounded, as upstream: positions (tmrope) are rounded, the layout is not
-    times = np.arange(steps) * seconds * rate
-    cells = (height // merge) * (width // merge)
-    heard = clip_layout(times, cells, audio_tokens, rate * token_ids.seconds_per_chunk)
-    body = np.where(heard, token_ids.audio, token_ids.video)
-    return np.concatenate([[token_ids.audio_bos], body, [token_ids.audio_eos]]).astype(np.int64)
-
-
-def expand_placeholders(
-    ids: Sequence[int], expansions: Sequence[Expansion], token_ids: TokenIds
-) -> Ids:
-    """Puts each medium's ids in the place of its placeholder: i64[L]."""
-    found = np.array(ids, np.int64)
-    places = np.flatnonzero(np.isin(found, (token_ids.audio, token_ids.image, token_ids.video)))
-    if found[places].tolist() != [expansion.placeholder for expansion in expansions]:
-        spelled = {getattr(token_ids, name): text for name, text in SPELLINGS.items()}
+def _check_placeholders(
+    found: Sequence[int], shapes: Sequence[MediumShape], tokens: TokenIds
+) -> None:
+    wanted = [shape.placeholder(tokens) for shape in shapes]
+    if found != wanted:
+        spelled = {getattr(tokens, name): text for name, text in SPELLINGS.items()}
         raise OmnijetError(
             "the chat template does not write one placeholder per picture, sound and clip",
             where="chat_template.jinja",
-            expected=" ".join(spelled[item.placeholder] for item in expansions) or "none",
-            got=" ".join(spelled[int(found[place])] for place in places) or "none",
+            expected=" ".join(spelled[item] for item in wanted) or "none",
+            got=" ".join(spelled[item] for item in found) or "none",
             fix="use the template published with the checkpoint",
         )
-    pieces, done = [], 0
-    for place, expansion in zip(places, expansions, strict=True):
-        pieces += [found[done:place], expansion.ids]
-        done = int(place) + 1
-    return np.concatenate([*pieces, found[done:]])
 
 
-@dataclass(slots=True)
-class _Media:
-    """A prompt's media, loaded one after the other."""
-
-    token_ids: TokenIds
-    preprocessing: Preprocessing
-    hear_clips: bool
-    images: list[Picture] = field(default_factory=list)
-    clips: list[Clip] = field(default_factory=list)
-    mels: list[Array] = field(default_factory=list)
-    expansions: list[Expansion] = field(default_factory=list)
-    heard_clips: int = 0
-
-    def add(self, part: Image | Audio | Video, where: str) -> None:
-        """Loads and preprocesses one medium; `where` names it in messages."""
-        tokens = self.token_ids
-        if isinstance(part, Image):
-            picture = Picture(
-                *image_patches(load_image(part.source, where), self.preprocessing, where)
-            )
-            self.images.append(picture)
-            ids = np.full(self._cells(picture.grid), tokens.image, np.int64)
-            self.expansions.append(Expansion(tokens.image, ids))
-        elif isinstance(part, Audio):
-            seconds = float(self.preprocessing.max_audio_seconds)
-            samples = load_audio(part.source, self.preprocessing.sample_rate_hz, seconds, where)
-            count = self._hear(samples, where)
-            self.expansions.append(Expansion(tokens.audio, np.full(count, tokens.audio, np.int64)))
-        else:
-            self.expansions.append(Expansion(tokens.video, self._clip(part, where)))
-
-    def _clip(self, part: Video, where: str) -> Ids:
-        """Loads a clip; returns the ids between its vision markers."""
-        video = load_video(part.source, self.preprocessing, self.hear_clips, where)
-        clip = Clip(
-            *video_patches(video.frames, self.preprocessing), second_per_grid(self.preprocessing)
-        )
-        self.clips.append(clip)
-        if video.audio is None:
-            if self.hear_clips:
-                _log.info("%s: the clip has no sound, it is only looked at", where)
-            return np.full(self._cells(clip.grid), self.token_ids.video, np.int64)
-        self.heard_clips += 1
-        count = self._hear(video.audio, where)
-        return interleave_clip(
-            clip.grid, clip.second_per_grid, count, self.token_ids, self.preprocessing.merge
-        )
-
-    def _hear(self, samples: Array, where: str) -> int:
-        """Adds a sound; returns its number of tokens."""
-        self.mels.append(_mel(samples, self.preprocessing, where))
-        return audio_token_count(self.mels[-1].shape[1])
-
-    def _cells(self, grid: Grid) -> int:
-        return math.prod(grid) // self.preprocessing.merge**2
-
-
-def _mel(samples: Array, preprocessing: Preprocessing, where: str) -> Array:
-    mel = log_mel(samples, preprocessing)
-    if audio_token_count(mel.shape[1]) < 1:
+def _check_markers(ids: Ids, place: int, shape: MediumShape, tokens: TokenIds) -> None:
+    """The template writes a medium's outermost markers right beside its placeholder."""
+    wanted = (shape.opening(tokens)[0], shape.closing(tokens)[-1])
+    beside = (*ids[max(place - 1, 0) : place].tolist(), *ids[place + 1 : place + 2].tolist())
+    if beside != wanted:
+        spelled = {getattr(tokens, name): text for name, text in SPELLINGS.items()}
+        placeholder = spelled[int(ids[place])]
         raise OmnijetError(
-            "the sound is too short for a single token",
-            where=where,
-            expected=f"more than {2 * preprocessing.hop} samples "
-            f"at {preprocessing.sample_rate_hz} Hz",
-            got=f"{len(samples)} samples",
-            fix="leave it out, or pad it with silence",
+            f"the chat template does not write {placeholder} between its markers",
+            where="chat_template.jinja",
+            expected=f"{spelled[wanted[0]]}{placeholder}{spelled[wanted[1]]}",
+            got=f"ids {beside} beside it",
+            fix="use the template published with the checkpoint",
         )
-    return mel
 
 
 def _refuse_placeholders(
     messages: Sequence[Message], tokenizer: Tokenizer, token_ids: TokenIds
 ) -> None:
-    """A text that spells out a placeholder would take another medium's place."""
+    """Refuses a text that spells out a placeholder: it would take another medium's place."""
     names = ("audio", "image", "video")
     faults = []
     for number, message in enumerate(messages, start=1):
@@ -251,8 +317,3 @@ def _refuse_placeholders(
             got="\n            ".join(faults),
             fix="take it out of the text; media are parts of their own",
         )
-
-
-def _label(source: object) -> str:
-    """A path as it was given; of anything else, its kind."""
-    return shorten(source) if isinstance(source, str | os.PathLike) else type(source).__name__

@@ -24,6 +24,7 @@ from omnijet.runtime.files import is_address, shorten
 from omnijet.runtime.media.audio import AudioSource
 from omnijet.runtime.media.image import ImageSource
 from omnijet.runtime.media.video import VideoSource
+from omnijet.runtime.prompt.medium import Medium
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
@@ -37,25 +38,38 @@ class Text:
     text: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Image:
-    """A picture."""
+    """A picture.
 
-    source: ImageSource
+    Attributes:
+        source: None once a picture in memory was preprocessed.
+        medium: what it was preprocessed into; None before.
+    """
+
+    source: ImageSource | None
+    medium: Medium | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Audio:
-    """A sound."""
+    """A sound, with the attributes of `Image`."""
 
-    source: AudioSource
+    source: AudioSource | None
+    medium: Medium | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Video:
-    """A clip; whether its sound is heard is decided for the whole prompt."""
+    """A clip, with the attributes of `Image`; a prompt decides whether its clips are heard.
 
-    source: VideoSource
+    Attributes:
+        is_heard: whether its sound, if it has one, was read into `medium`.
+    """
+
+    source: VideoSource | None
+    medium: Medium | None = None
+    is_heard: bool = False
 
 
 Part: TypeAlias = Text | Image | Audio | Video

@@ -1,32 +1,27 @@
 """TMRoPE: where every token of a prompt stands in time, height and width.
 
-A prompt is laid out as segments, each starting where the one before it ends: text and
-sound advance all three axes together, a picture or clip spans a box of (time, row,
-column), and a clip with sound interleaves both on one clock. Source: the Qwen2.5-Omni
-report, section 2.2 (arXiv 2503.20215), and `get_rope_index` of transformers 4.57.6,
-whose results are reproduced exactly for well-formed prompts.
+This is the twin of the reference's function: it finds the layout of ids that somebody else
+expanded. Prompts of our own know theirs (`omnijet.runtime.prompt.layout`). Source: the
+Qwen2.5-Omni report, section 2.2 (arXiv 2503.20215), and `get_rope_index` of transformers
+4.57.6, whose results are reproduced exactly for well-formed prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from omnijet.runtime.bundle.dims import TokenIds
+from omnijet.runtime.bundle.dims import TokenIds, audio_token_count
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.model.audio_plan import audio_token_count
 from omnijet.runtime.prompt.places import (
     IntArray,
-    Segment,
-    clip_segment,
-    frame_times,
-    marker_segment,
-    text_segment,
-    vision_segment,
+    MediumShape,
+    Placement,
+    place_markers,
+    place_text,
 )
 
 QWEN_TOKEN_IDS = TokenIds(
@@ -116,16 +111,6 @@ def tmrope_positions(
     return positions, deltas
 
 
-def decode_position(cache_len: int, delta: int) -> int:
-    """Position of the next token fed, on all three axes.
-
-    Args:
-        cache_len: real tokens already in the cache; left pads do not count.
-        delta: this row's delta from `tmrope_positions`.
-    """
-    return cache_len + delta
-
-
 class _Queue:
     """One argument's values, taken in prompt order."""
 
@@ -158,10 +143,20 @@ class _Item:
     """One input between its markers, as the prompt should spell it."""
 
     noun: str
-    opening: tuple[int, ...]
-    closing: tuple[int, ...]
-    counts: dict[int, int]  # placeholder id -> how many
-    build: Callable[[int], Segment]
+    shape: MediumShape
+    tokens: TokenIds
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        return self.shape.opening(self.tokens)
+
+    @property
+    def closing(self) -> tuple[int, ...]:
+        return self.shape.closing(self.tokens)
+
+    @property
+    def counts(self) -> dict[int, int]:
+        return self.shape.counts(self.tokens)
 
     @property
     def length(self) -> int:
@@ -211,57 +206,21 @@ class _Media:
                 )
 
     def _sound(self, where: str) -> _Item:
-        count = self._audio_tokens(where)
-        tokens = self.tokens
-        return _Item(
-            f"audio {self.sounds.taken}",
-            (tokens.audio_bos,),
-            (tokens.audio_eos,),
-            {tokens.audio: count},
-            lambda start: text_segment(start, count),
-        )
+        shape = MediumShape(sound_tokens=self._audio_tokens(where))
+        return _Item(f"audio {self.sounds.taken}", shape, self.tokens)
 
     def _image(self, where: str) -> _Item:
-        frames, rows, columns = self._cells(self.images, where)
-        times = frame_times(frames, 1.0, self.tokens.position_ids_per_second)
-        return self._pictures(f"image {self.images.taken}", self.tokens.image, times, rows, columns)
+        shape = MediumShape(self._cells(self.images, where))
+        return _Item(f"image {self.images.taken}", shape, self.tokens)
 
     def _silent_clip(self, where: str) -> _Item:
-        times, rows, columns = self._clip_box(where)
-        return self._pictures(f"video {self.clips.taken}", self.tokens.video, times, rows, columns)
-
-    def _pictures(
-        self, noun: str, placeholder: int, times: IntArray, rows: int, columns: int
-    ) -> _Item:
-        return _Item(
-            noun,
-            (self.tokens.vision_bos,),
-            (self.tokens.vision_eos,),
-            {placeholder: len(times) * rows * columns},
-            lambda start: vision_segment(start, times, rows, columns),
-        )
+        shape = MediumShape(self._cells(self.clips, where), float(self.seconds.take(where)))
+        return _Item(f"video {self.clips.taken}", shape, self.tokens)
 
     def _clip(self, where: str) -> _Item:
-        times, rows, columns = self._clip_box(where)
-        count = self._audio_tokens(where)
-        tokens = self.tokens
-        chunk = tokens.position_ids_per_second * tokens.seconds_per_chunk
-        return _Item(
-            f"video {self.clips.taken} with sound",
-            (tokens.vision_bos, tokens.audio_bos),
-            (tokens.audio_eos, tokens.vision_eos),
-            {tokens.video: len(times) * rows * columns, tokens.audio: count},
-            lambda start: clip_segment(start, times, rows, columns, count, chunk),
-        )
-
-    def _clip_box(self, where: str) -> tuple[IntArray, int, int]:
-        frames, rows, columns = self._cells(self.clips, where)
-        seconds = float(self.seconds.take(where))
-        return (
-            frame_times(frames, seconds, self.tokens.position_ids_per_second),
-            rows,
-            columns,
-        )
+        cells, seconds = self._cells(self.clips, where), float(self.seconds.take(where))
+        shape = MediumShape(cells, seconds, self._audio_tokens(where))
+        return _Item(f"video {self.clips.taken} with sound", shape, self.tokens)
 
     def _cells(self, queue: _Queue, where: str) -> tuple[int, int, int]:
         frames, height, width = (int(side) for side in queue.take(where))
@@ -294,12 +253,12 @@ def _row_positions(ids: IntArray, media: _Media, row: int) -> IntArray:
         raise OmnijetError("a prompt is empty", where=f"row {row}", expected="1 token or more")
     tokens = media.tokens
     places = np.flatnonzero((ids == tokens.audio) | (ids == tokens.image) | (ids == tokens.video))
-    segments: list[Segment] = []
+    placed: list[Placement] = []
     start = done = seen = 0
 
-    def append(segment: Segment) -> int:
-        segments.append(segment)
-        return segment.following
+    def append(placement: Placement) -> int:
+        placed.append(placement)
+        return placement.following
 
     while seen < len(places):
         at = int(places[seen])
@@ -307,15 +266,15 @@ def _row_positions(ids: IntArray, media: _Media, row: int) -> IntArray:
         text = at - len(item.opening) - done
         _check_spelling(ids, at, text, item, row)
         if text:
-            start = append(text_segment(start, text))
-        start = append(marker_segment(start, len(item.opening)))
-        start = append(item.build(start))
-        start = append(marker_segment(start, len(item.closing)))
+            start = append(place_text(start, text))
+        start = append(place_markers(start, len(item.opening)))
+        start = append(item.shape.place(start, tokens))
+        start = append(place_markers(start, len(item.closing)))
         done = at + item.length + len(item.closing)
         seen += item.length
     if done < len(ids):
-        append(text_segment(start, len(ids) - done))
-    return np.concatenate([segment.positions for segment in segments], axis=1)
+        append(place_text(start, len(ids) - done))
+    return np.concatenate([placement.positions for placement in placed], axis=1)
 
 
 def _check_spelling(ids: IntArray, at: int, text: int, item: _Item, row: int) -> None:

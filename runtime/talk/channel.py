@@ -3,34 +3,12 @@ cancelled from either side."""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import Generic, TypeVar
 
+from omnijet.runtime.cancel import Cancellation
+
 T = TypeVar("T")
-
-
-class Cancelled(Exception):
-    """Nobody wants the rest."""
-
-
-class Cancellation:
-    """One switch for all threads of a stream."""
-
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.is_set = False
-
-    def cancel(self) -> None:
-        """Wakes whoever waits; may be called from any thread, more than once."""
-        with self.changed:
-            self.is_set = True
-            self.changed.notify_all()
-
-    def check(self) -> None:
-        """Raises `Cancelled` once cancelled; called before every graph call."""
-        if self.is_set:
-            raise Cancelled
 
 
 class Channel(Generic[T]):

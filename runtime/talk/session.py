@@ -1,69 +1,97 @@
-"""A conversation: caches stay from turn to turn, only what is new is fed."""
+"""A conversation: caches and media stay from turn to turn, only what is new is fed."""
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.cancel import Cancellation
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.log_mel import GrowingSound
+from omnijet.runtime.prompt.medium import EncoderInput
 from omnijet.runtime.prompt.messages import Audio, Message, Text, parse_messages
+from omnijet.runtime.prompt.preprocess import grown_medium, sound_medium
 from omnijet.runtime.speech.synthesis import speech_preset
-from omnijet.runtime.talk.channel import Cancellation
 from omnijet.runtime.talk.clock import Clock
+from omnijet.runtime.talk.heard import SpokenReply
 from omnijet.runtime.talk.memory import Memory
-from omnijet.runtime.talk.options import Options
+from omnijet.runtime.talk.model import Model
+from omnijet.runtime.talk.options import Options, whole_number
 from omnijet.runtime.talk.reply import Reply
 from omnijet.runtime.talk.stream import Stream
 from omnijet.runtime.talk.turn import Overflow, Turn
 from omnijet.runtime.talk.workers import Workers
 
-if TYPE_CHECKING:
-    from omnijet.runtime.omni import Omni
-
 Content = str | Sequence[Mapping[str, Any]]
+
+_log = logging.getLogger(__name__)
 
 
 class Session:
-    """Made by `Omni.session`. One turn at a time: a new one ends a stream that still runs.
+    """One conversation, made by `Omni.session`. A new turn ends a stream that still runs.
+
+    Each medium is opened, preprocessed and encoded once, in its turn; its file may be deleted
+    afterwards. What is kept of the media (`media_bytes`) has at most a row of the model's width
+    for each token, so the context bounds it.
 
     Attributes:
-        messages: what was said by whom; of a reply that was cut off, what had been written.
+        messages: who said what. Of a reply that was cut off, the words that had sounded.
         memory: what the model was fed of it.
-        heard: f32[samples], what `feed_audio` was given for the next turn.
     """
 
-    def __init__(self, omni: Omni, system: str | None, overflow: Overflow) -> None:
+    def __init__(self, model: Model, system: str | None, overflow: Overflow) -> None:
         if overflow not in ("error", "drop oldest"):
             raise OmnijetError(
                 "overflow is unusable", expected="'error' or 'drop oldest'", got=repr(overflow)
             )
-        self.omni = omni
+        self.model = model
         self.overflow = overflow
         self.messages: list[Message] = [] if system is None else [Message("system", system)]
         self.memory = Memory()
-        self.heard = np.empty(0, np.float32)
         self._first = len(self.messages)
+        self._sound = GrowingSound(model.preprocessing)
+        self._listened: EncoderInput | None = None  # what was encoded of it
         self._workers: Workers | None = None  # not their stream: who drops that cancels it
         self._turn: Turn | None = None
+        self._spoken: tuple[Message, SpokenReply] | None = None  # the last answer
+        self._letters_per_second: float | None = None
+
+    @property
+    def heard(self) -> Array:
+        """What `feed_audio` was given for the next turn: f32[samples]."""
+        return self._sound.samples
+
+    @property
+    def media_bytes(self) -> int:
+        """Bytes that the conversation holds of its media: encoded rows, and what is not encoded.
+
+        Files are not among them, nor is the KV cache.
+        """
+        parts = [part for message in self.messages for part in message.parts]
+        kept = [part.medium for part in parts if not isinstance(part, Text)]
+        listened = 0 if self._listened is None else self._listened.nbytes
+        return sum(medium.nbytes for medium in kept if medium) + self._sound.nbytes + listened
 
     def generate(self, content: Content, **options: Any) -> Reply:
-        """The reply to the user's next words, media and what was fed as sound before.
+        """Answers the user's next words and media, after what was fed as sound before.
 
         Args:
             content: a string or parts, as of a user's message.
-            options: as of `Omni.generate`.
+            options: those of `Omni.generate`.
         """
         turn = self._open(content, Clock(), Cancellation(), options)
-        reply = self.omni.answer(turn, tuple(self.messages))
+        reply = turn.answer(tuple(self.messages))
         self._close()
         return reply
 
     def stream(self, content: Content, *, preset: str = "exact", **options: Any) -> Stream:
-        """The same as `Omni.stream`. Cancelling it (barge-in) leaves the session usable."""
+        """Answers as `Omni.stream` does. Cancelling it (barge-in) leaves the session usable."""
         made, cancellation = speech_preset(preset), Cancellation()
         turn = self._open(content, Clock(), cancellation, options)
         stream = Stream(turn, tuple(self.messages), made, cancellation)
@@ -78,32 +106,67 @@ class Session:
 
         Args:
             samples: f32[n] mono at the model's rate (16 kHz), what came since the last call.
+
+        Raises:
+            OmnijetError: the samples are unusable, or the conversation does not fit the cache.
         """
+        samples = _checked(samples)
         self._close()
-        before = self._whole_blocks()
-        self.heard = np.concatenate([self.heard, np.asarray(samples, np.float32)])
-        whole = self._whole_blocks()
-        if whole > before:
-            turn = self.omni.turn(
-                Options.of(speech=False), Clock(), self.memory, overflow=self.overflow
+        width = self.model.dims.audio.chunk_frames
+        before = self._sound.certain_frames // width
+        longest = self.model.preprocessing.max_samples
+        if self._sound.samples.size <= longest < self._sound.samples.size + samples.size:
+            seconds = longest / self.model.preprocessing.sample_rate_hz
+            _log.warning("only the first %g s of the sound are heard", seconds)
+        self._sound.push(samples)
+        blocks = self._sound.certain_frames // width
+        if blocks > before:
+            self._listen(self._sound.certain_mel()[:, : blocks * width])
+
+    def heard_until(self, samples: int) -> None:
+        """Cuts the last answer at the words that had sounded when so many samples were played.
+
+        A player that learns only later what was heard says it here; `Stream.cancel` takes the
+        same number at once. A reply that still runs is ended.
+
+        Args:
+            samples: played of the reply, from its first.
+
+        Raises:
+            OmnijetError: `samples` is no whole number from 0, or there was no spoken answer.
+        """
+        played = whole_number(samples, "samples", 0)
+        if self._turn is not None:
+            self._turn.played = played
+            self._close()
+            return
+        if self._spoken is None:
+            raise OmnijetError(
+                "there is no spoken answer to cut",
+                expected="a turn with speech before",
+                fix="call it after a reply, and before reset()",
             )
-            turn.listen(
-                (*self.messages, self._message("")), whole * self.omni.dims.audio.chunk_tokens
-            )
+        message, spoken = self._spoken
+        for number, other in enumerate(self.messages):
+            if other is message:
+                self._keep_heard(number, spoken, played)
 
     def reset(self) -> None:
         """Forgets all but the system prompt."""
         self._close()
         self.messages = self.messages[: self._first]
         self.memory = Memory()
-        self.heard = self.heard[:0]
+        self._spoken = None
+        self._forget_sound()
 
     def fork(self) -> Session:
-        """Another session that goes on from here; neither hears of the other."""
+        """Returns another session that goes on from here; neither hears of the other."""
         self._close()
-        twin = Session(self.omni, None, self.overflow)
+        twin = Session(self.model, None, self.overflow)
         twin.messages, twin.memory = list(self.messages), self.memory.fork()
-        twin.heard, twin._first = self.heard, self._first
+        twin._sound, twin._listened = copy.copy(self._sound), self._listened
+        twin._first, twin._spoken = self._first, self._spoken
+        twin._letters_per_second = self._letters_per_second
         return twin
 
     def __enter__(self) -> Session:
@@ -122,11 +185,16 @@ class Session:
     ) -> Turn:
         self._close()
         message = self._message(content)
-        turn = self.omni.turn(
-            Options.of(**options), clock, self.memory, cancellation.check, self.overflow
+        turn = Turn.of(
+            self.model,
+            Options.of(**options),
+            clock,
+            memory=self.memory,
+            check=cancellation.check,
+            overflow=self.overflow,
         )
         self.messages.append(message)
-        self.heard = self.heard[:0]
+        self._forget_sound()
         self._turn = turn
         return turn
 
@@ -139,21 +207,79 @@ class Session:
         if turn is None:
             return
         del self.messages[self._first : self._first + turn.dropped]
+        self._spoken = None
         if turn.text_ids:
-            text = self.omni.tokenizer.decode(turn.text_ids)
-            self.messages.append(Message("assistant", text))
-        else:  # it failed before it said anything: as if it had not been asked
+            self._remember(turn)
+        elif turn.has_failed:  # before it said anything: as if it had not been asked
             self.messages.pop()
+
+    def _remember(self, turn: Turn) -> None:
+        """Adds a reply; of one that was cut off, what had sounded."""
+        spoken = turn.spoken()
+        self.messages.append(Message("assistant", spoken.text))
+        if not turn.options.speech:
+            return
+        self._letters_per_second = spoken.letters_per_second or self._letters_per_second
+        if turn.codes or not turn.is_finished:
+            self._spoken = self.messages[-1], spoken
+            played = turn.taken if turn.played is None else turn.played
+            self._keep_heard(len(self.messages) - 1, spoken, played)
+
+    def _keep_heard(self, number: int, spoken: SpokenReply, played: int) -> None:
+        """Cuts an answer; without a word it is no message."""
+        text = spoken.heard_by(played, self._letters_per_second)
+        if text:
+            self.messages[number] = Message("assistant", text)
+            self._spoken = self.messages[number], spoken
+        else:
+            del self.messages[number]
+            self._spoken = None
+
+    def _listen(self, mel: Array) -> None:
+        """Feeds the whole blocks of a sound that goes on: f32[n_mels, frames]."""
+        medium = sound_medium(mel, self.model.dims.audio)
+        assert medium.heard is not None
+        if self._listened is not None:
+            medium.heard.adopt(self._listened)
+        self._listened = medium.heard
+        turn = Turn.of(
+            self.model,
+            Options.of(speech=False),
+            Clock(),
+            memory=self.memory,
+            overflow=self.overflow,
+        )
+        turn.listen((*self.messages, Message("user", (Audio(None, medium),))))
 
     def _message(self, content: Content) -> Message:
         (message,) = parse_messages([{"role": "user", "content": content}])
-        if not self.heard.size:
+        if not self._sound.samples.size:
             return message
-        sound = Audio((self.heard, self.omni.preprocessing.sample_rate_hz))
+        medium = grown_medium(self._sound, self.model.preprocessing, self.model.dims.audio)
+        assert medium.heard is not None
+        if self._listened is not None:
+            medium.heard.adopt(self._listened)
         rest = [part for part in message.parts if not (isinstance(part, Text) and not part.text)]
-        return Message("user", (sound, *rest))
+        return Message("user", (Audio(None, medium), *rest))
 
-    def _whole_blocks(self) -> int:
-        """The encoder's blocks of which every mel frame has all the sound it looks at."""
-        frames = (self.heard.size - self.omni.preprocessing.n_fft) // self.omni.preprocessing.hop
-        return max(0, frames // self.omni.dims.audio.chunk_frames)
+    def _forget_sound(self) -> None:
+        self._sound, self._listened = GrowingSound(self.model.preprocessing), None
+
+
+def _checked(samples: Array) -> Array:
+    """Returns fed samples as f32[n]. Raises `OmnijetError`."""
+    found = np.asarray(samples)
+    if found.ndim != 1 or found.dtype.kind != "f":
+        raise OmnijetError(
+            "the sound array has an unusable shape or dtype",
+            where="feed_audio",
+            expected="floats [samples] in [-1, 1], mono at the model's rate",
+            got=f"{found.dtype}{list(found.shape)}",
+        )
+    if not np.isfinite(found).all():
+        raise OmnijetError(
+            "the sound holds values that are not finite",
+            where="feed_audio",
+            got=f"{int((~np.isfinite(found)).sum())} NaN or infinite samples of {found.size}",
+        )
+    return found.astype(np.float32, copy=False)

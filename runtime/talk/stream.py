@@ -1,10 +1,10 @@
 """A reply as it comes into being: text and sound from two workers, read by whoever asked.
 
 One worker runs Thinker and Talker in turns, the other makes sound of the codec tokens
-(DiT, vocoder). Bounded channels lie between them and to the reader: who is slow makes the
-others wait, nothing is lost. While the first sound is made the writer rests: somebody waits
-for it, and a machine's cores or memory bandwidth shared between the two would delay it.
-Cancelling ends both before their next graph call.
+(DiT, vocoder). Bounded channels connect them with each other and with the reader: a slow
+reader makes the workers wait, and nothing is lost. While the first sound is made the writer
+rests, because the two would share the machine's cores and memory bandwidth and the listener
+would wait longer. Cancelling ends both before their next graph call.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from types import TracebackType
 import numpy as np
 
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.cancel import Cancellation, Cancelled
 from omnijet.runtime.model.thinker import TextStep
 from omnijet.runtime.prompt.messages import Message
 from omnijet.runtime.speech.synthesis import SpeechPreset
-from omnijet.runtime.talk.channel import Cancellation, Cancelled, Channel
+from omnijet.runtime.talk.channel import Channel
+from omnijet.runtime.talk.options import whole_number
 from omnijet.runtime.talk.reply import PcmChunk, Reply, TextDelta
 from omnijet.runtime.talk.text_feed import TextFeed
 from omnijet.runtime.talk.turn import Turn
@@ -33,7 +35,7 @@ Event = TextDelta | PcmChunk
 
 
 class Stream:
-    """Iterate over it for `TextDelta` and `PcmChunk`; `reply` is what came so far.
+    """Yields `TextDelta` and `PcmChunk` as they come; `reply` is what came so far.
 
     Use it in a `with` block, read it to the end, or `cancel` it. A stream that is dropped is
     cancelled too.
@@ -59,7 +61,7 @@ class Stream:
         self._samples: list[Array] = []
         codes: Channel[int] = Channel(CODES, cancellation)
         sounds: Channel[None] = Channel(1, cancellation)
-        dit = turn.omni.dims.dit
+        dit = turn.model.dims.dit
         opening = preset.windows.opening(dit.block) // dit.repeats
         self.workers = Workers(
             cancellation,
@@ -68,8 +70,9 @@ class Stream:
                 "speak": partial(_speak, turn, preset, self._events, codes, opening, sounds),
             },
         )
-        # the workers know nothing of this object: once nobody holds it, they are told
+        # the workers know nothing of this object: once nobody holds it, they are ended
         weakref.finalize(self, self.workers.end)
+        turn.model.streams.add(self.workers)
         try:
             self.workers.start()
         except BaseException:  # the system refused a thread: the one before it must not go on
@@ -99,11 +102,25 @@ class Stream:
         (event,) = taken
         if isinstance(event, PcmChunk):
             self._samples.append(event.samples)
+            self._turn.taken += event.samples.size
         return event
 
-    def cancel(self) -> None:
-        """Ends the reply now (barge-in), from any thread: when this returns the workers are
-        gone, and whoever reads finds the end. What was read already stays in `reply`."""
+    def cancel(self, played: int | None = None) -> None:
+        """Ends the reply now (barge-in), from any thread.
+
+        When this returns the workers are gone, and whoever reads the stream finds its end. What
+        was read already stays in `reply`. A session remembers only the words that had sounded
+        (`omnijet.runtime.talk.heard` says how they are placed in time).
+
+        Args:
+            played: samples of the reply, from its first, that the listener has heard; all that
+                the reader has taken by default.
+
+        Raises:
+            OmnijetError: `played` is no whole number from 0.
+        """
+        if played is not None:
+            self._turn.played = whole_number(played, "played", 0)
         self.workers.end()
 
     @property
@@ -132,8 +149,8 @@ def _write(
     opening: int,
     sounds: Channel[None],
 ) -> None:
-    """The first worker: Thinker and Talker. After `opening` codes it waits until it sounds."""
-    feed = TextFeed(turn.omni.tokenizer)
+    """Runs Thinker and Talker: the first worker. After `opening` codes it waits for the sound."""
+    feed = TextFeed(turn.model.tokenizer)
     try:
         for event in turn.events(messages):
             if isinstance(event, TextStep):
@@ -161,7 +178,7 @@ def _speak(
     opening: int,
     sounds: Channel[None],
 ) -> None:
-    """The second worker: DiT and vocoder. It ends last."""
+    """Runs DiT and vocoder: the second worker. It ends last."""
 
     def batches() -> Iterator[list[int]]:
         taken = 0
@@ -178,8 +195,10 @@ def _speak(
     except Cancelled:
         events.end()
     except BaseException as failure:
+        turn.has_failed = True
         events.end(failure)
     else:
+        turn.is_finished = True
         events.end()
     finally:
         sounds.end()

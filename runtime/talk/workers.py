@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from omnijet.runtime.backends.device_call import in_device_call
-from omnijet.runtime.talk.channel import Cancellation
+from omnijet.runtime.cancel import Cancellation
 
 
 class _Worker(threading.Thread):
@@ -17,9 +17,11 @@ class _Worker(threading.Thread):
 
 
 class Workers:
-    """Args:
-    cancellation: the switch that all of them watch.
-    works: what each does, by name.
+    """The threads of one stream: they run side by side and are ended together.
+
+    Args:
+        cancellation: the switch that all of them watch.
+        works: what each does, by name.
     """
 
     def __init__(self, cancellation: Cancellation, works: Mapping[str, Callable[[], None]]) -> None:

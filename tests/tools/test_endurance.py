@@ -132,7 +132,7 @@ def faults_of(omni: Omni, way: str, count: int = 4) -> list[str]:
     rng, faults = Random(1), []
     with open_set() as held_out, pytest.MonkeyPatch.context() as patched:
         patched.setattr(cancels, "WAYS", {way: cancels.WAYS[way]})
-        questions = Questions(held_out, rng, SHORT.limits, omni.dims.codec)
+        questions = Questions(held_out, rng, SHORT.limits, omni.model.dims.codec)
         cuts = Cancels(omni, questions, rng)
         for _ in range(count):
             faults += cuts.take()

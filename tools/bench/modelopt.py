@@ -47,7 +47,7 @@ from omnijet.quantization.layers import Layer
 from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_db
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.quantize import bundle_layers
-from omnijet.quantization.schemes import Scheme, Static, WeightOnly
+from omnijet.quantization.schemes import Scheme, WeightScheme, both
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.bench import machine
@@ -69,11 +69,11 @@ class Pair:
 
     @property
     def mode(self) -> str:
-        return "int4" if isinstance(self.ours, WeightOnly) else self.ours.dtype
+        return self.ours.weights.dtype
 
     @property
     def block(self) -> int | None:
-        return self.ours.block if isinstance(self.ours, WeightOnly) else None
+        return self.ours.weights.block
 
     @property
     def job(self) -> str:
@@ -88,22 +88,23 @@ class Pair:
         return {**made, "op_types_to_quantize": ["MatMul"]}
 
     def takes(self, layer: Layer) -> bool:
-        return self.block is None or layer.inputs % self.block == 0
+        return self.ours.weights.fits(layer.inputs)
 
 
 def _pairs() -> tuple[Pair, ...]:
     made = []
     for block in (64, 128):
-        made.append(Pair(WeightOnly(4, block), "rtn_dq"))
-        scaled = WeightOnly(4, block, scaling=True)
+        made.append(Pair(Scheme(WeightScheme("int4", block)), "rtn_dq"))
+        scaled = Scheme(WeightScheme("int4", block, scaling=True))
         made += [Pair(scaled, method) for method in ("awq_lite", "awq_clip", "awq_full")]
-        made.append(Pair(WeightOnly(4, block, compensated=True), "awq_clip"))
+        compensated = Scheme(WeightScheme("int4", block, compensated=True))
+        made.append(Pair(compensated, "awq_clip"))
     for dtype in ("int8", "fp8"):
         ways = (("max", None), ("max", 0.5), ("mse", None), ("entropy", None))
         for (ranging, migration), method in zip(
             ways, ("max", "max", "entropy", "entropy"), strict=True
         ):
-            made.append(Pair(Static(dtype, ranging, migration), method))
+            made.append(Pair(both(dtype, ranging, migration), method))
     return tuple(made)
 
 
@@ -177,7 +178,7 @@ class Bank:
             for index in mine:
                 change = change_of(self.weights[index], scheme, stats, divisor)
                 db = snr_db(self.weights[index], change, self.held[name])
-                made[index] = Outcome(10 ** (-db / 10), change.weight.nbytes)
+                made[index] = Outcome(10 ** (-db / 10), change.weight.stored_bytes(2))
         return made
 
     def theirs(self, path: Path, bits: int, taken: Sequence[bool]) -> dict[int, Outcome]:

@@ -63,8 +63,8 @@ class Bench:
     def __init__(self, omni: Omni) -> None:
         self.omni = omni
         self.recogniser = Recogniser()
-        self.tables = DitTables.load(omni.bundle.table, omni.dims.dit)
-        self.graph = omni.backend.load(
+        self.tables = DitTables.load(omni.bundle.table, omni.model.dims.dit)
+        self.graph = omni.model.backend.load(
             omni.bundle.graph("dit_step"), omni.bundle.manifest.contracts["dit_step"]
         )
         self.presets = {name: Column(name, p.solver.branch_evaluations) for name, p in
@@ -82,13 +82,13 @@ class Bench:
             column.mel_db.append(decibels(mel, whole))
             self._hear(column, self.omni.wave_of(mel), expected, wanted)
         for name, preset in PRESETS.items():
-            synthesis = self.omni.synthesis(str(item.voice), item.number, preset, Clock())
+            synthesis = self.omni.model.synthesis(str(item.voice), item.number, preset, Clock())
             wave = np.concatenate(list(synthesis.push(item.codes, last=True)))
             self._hear(self.presets[name], wave, expected, wanted)
 
     def _mel(self, item: Any, solver: Solver) -> Array:
         """f32[80, frames] of the whole utterance."""
-        codes, dims = np.array(item.codes), self.omni.dims.dit
+        codes, dims = np.array(item.codes), self.omni.model.dims.dit
         shape = (codes.size * dims.repeats, dims.mel)
         noise = np.random.default_rng(item.number).standard_normal(shape, np.float32)
         voice = self.omni.bundle.table(f"voice_{item.voice}")

@@ -82,16 +82,16 @@ class Ours:
 
     def __init__(self, bundle: Path, question: Messages) -> None:
         self.omni, self.question = Omni.open(bundle), question
-        dims = self.omni.dims
+        dims = self.omni.model.dims
         # random weights may end a text at any time: its length is the limit, here and there
-        self.omni.dims = replace(dims, tokens=replace(dims.tokens, eos=()))
+        self.omni.model.dims = replace(dims, tokens=replace(dims.tokens, eos=()))
         ends = (dims.codec.pad, dims.codec.eos)
         self.sampling = replace(TALKER_SAMPLING, suppress=ends)
         self.omni.load(sight=False)
 
     def prompt(self) -> Prompt:
         """The question as the reference is asked it."""
-        return self.omni.prompt(parse_messages(self.question))
+        return self.omni.model.prompt(parse_messages(self.question))
 
     def options(self, length: tuple[int, int]) -> dict[str, Any]:
         return {

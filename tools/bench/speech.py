@@ -91,7 +91,7 @@ class Bench:
 
     def __init__(self, folder: Path, codes: int) -> None:
         self.omni = Omni.open(folder / "bundle")
-        dims = self.omni.dims
+        dims = self.omni.model.dims
         self.voice = self.omni.bundle.table("voice_Chelsie")
         self.dit_tables = dit.DitTables.load(self.omni.bundle.table, dims.dit)
         self.graphs = SpeechGraphs(self._load("dit_step"), self._load("vocoder"), self.dit_tables)
@@ -107,7 +107,7 @@ class Bench:
 
     def _load(self, name: str) -> Any:
         contract = self.omni.bundle.manifest.contracts[name]
-        return self.omni.backend.load(self.omni.bundle.graph(name), contract)
+        return self.omni.model.backend.load(self.omni.bundle.graph(name), contract)
 
     def solve(self, solver: Solver) -> Array:
         """The whole utterance: f32[80, frames]."""

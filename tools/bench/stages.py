@@ -28,7 +28,6 @@ from omnijet.runtime.backends.protocol import Bound
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.machine import machine
 from omnijet.runtime.profiling.workload import vocoder_products
-from omnijet.runtime.prompt.layout import build_prompt
 from omnijet.runtime.prompt.messages import parse_messages
 from omnijet.runtime.speech import dit, solver
 from tests.prompts import text, user
@@ -55,10 +54,7 @@ def whole_reply(checkpoint: Path, bundle: Path) -> Table:
     """The same greedy reply from both."""
     omni, reference = Omni.open(bundle), load_reference(checkpoint)
     messages = user(text("Who are you, and what can you see and hear?"))
-    prompt = build_prompt(
-        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
-        use_audio_in_video=True, chat_template=omni.chat_template,
-    )  # fmt: skip
+    prompt = omni.model.prompt(parse_messages(messages))
     limits = {"voice": "Chelsie", "seed": 0}
     ours, theirs = race(
         lambda: omni.generate(
@@ -79,7 +75,7 @@ def speech(folder: Path) -> Table:
     export_bundle(checkpoint, folder / "speech-bundle")
     omni = Omni.open(folder / "speech-bundle")
     reference = load_reference(checkpoint).token2wav
-    dims = omni.dims
+    dims = omni.model.dims
     table = Table(
         f"real dimensions, {SPEECH_FRAMES} mel frames", "omnijet ms", "transformers ms",
         "times as fast", "floor ms", "of the floor",
@@ -125,7 +121,7 @@ def speech(folder: Path) -> Table:
 
 def bind(omni: Omni, name: str, **sizes: int) -> Bound:
     contract = omni.bundle.manifest.contracts[name]
-    return omni.backend.load(omni.bundle.graph(name), contract).bind(sizes)
+    return omni.model.backend.load(omni.bundle.graph(name), contract).bind(sizes)
 
 
 def add(

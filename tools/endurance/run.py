@@ -87,7 +87,7 @@ def endure(omni: Omni, plan: Plan, progress: Progress = silent) -> Findings:
     found = Findings()
     rng = Random(plan.seed)
     with open_set() as held_out:
-        questions = Questions(held_out, rng, plan.limits, omni.dims.codec)
+        questions = Questions(held_out, rng, plan.limits, omni.model.dims.codec)
         converse(Turns(omni, questions, rng), plan, found, progress)
         cut(Cancels(omni, questions, rng), plan, found, progress)
     # a thread that has ended stays in the system's list for a moment

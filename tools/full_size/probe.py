@@ -43,45 +43,46 @@ def alive(name: str, values: Array) -> None:
 def speech(omni: Omni) -> None:
     """One DiT evaluation of both branches, one vocoder call, a few Talker rows."""
     rng = np.random.default_rng(0)
-    graph = omni.backend.load(omni.bundle.graph("dit_step"), contract(omni, "dit_step"))
-    tables = dit.DitTables.load(omni.bundle.table, omni.dims.dit)
-    codes = rng.integers(0, omni.dims.codec.bos, CODES)
-    frames = CODES * omni.dims.dit.repeats
-    bound = graph.bind({"branches": 2, "blocks": -(-frames // omni.dims.dit.block)})
+    graph = omni.model.backend.load(omni.bundle.graph("dit_step"), contract(omni, "dit_step"))
+    tables = dit.DitTables.load(omni.bundle.table, omni.model.dims.dit)
+    codes = rng.integers(0, omni.model.dims.codec.bos, CODES)
+    frames = CODES * omni.model.dims.dit.repeats
+    bound = graph.bind({"branches": 2, "blocks": -(-frames // omni.model.dims.dit.block)})
     voice = omni.bundle.table("voice_Chelsie")
     dit.write_static(bound, tables, codes, voice, frames)
-    noise = rng.standard_normal((frames, omni.dims.dit.mel), dtype=np.float32)
+    noise = rng.standard_normal((frames, omni.model.dims.dit.mel), dtype=np.float32)
     for time in solver.time_points()[:3]:
         with timed(f"DiT evaluation, two branches, {frames} frames"):
             velocity = dit.run_branches(bound, tables, time, noise)
     alive("velocity", velocity)
-    graph = omni.backend.load(omni.bundle.graph("vocoder"), contract(omni, "vocoder"))
+    graph = omni.model.backend.load(omni.bundle.graph("vocoder"), contract(omni, "vocoder"))
     mel = (2 * noise - 4).T[None]
     for _ in range(3):
         with timed(f"vocoder call, {frames} frames"):
             wave = run_once(graph, {"frames": frames}, {"mel": mel})["wave"]
     alive("wave", wave)
-    decode(omni, "talker_step", omni.dims.talker, "talker_embedding")
+    decode(omni, "talker_step", omni.model.dims.talker, "talker_embedding")
 
 
 def sight(omni: Omni) -> None:
     """A 1920 x 1080 picture through the vision encoder."""
     pixels = np.random.default_rng(2).integers(0, 256, (1080, 1920, 3), dtype=np.uint8)
-    patches, grid = image_patches(load_image(pixels), omni.preprocessing)
-    graph = omni.backend.load(omni.bundle.graph("vision_encoder"), contract(omni, "vision_encoder"))
+    patches, grid = image_patches(load_image(pixels), omni.model.preprocessing)
+    path = omni.bundle.graph("vision_encoder")
+    graph = omni.model.backend.load(path, contract(omni, "vision_encoder"))
     with timed(f"vision encoder, {len(patches)} patches"):
-        features = VisionEncoder(graph, omni.dims.vision).encode(patches, grid)
+        features = VisionEncoder(graph, omni.model.dims.vision).encode(patches, grid)
     alive("features", features)
 
 
 def thinker(omni: Omni) -> None:
     """A prefill and a few decode steps."""
-    decode(omni, "thinker_step", omni.dims.thinker, "thinker_embedding")
+    decode(omni, "thinker_step", omni.model.dims.thinker, "thinker_embedding")
 
 
 def decode(omni: Omni, name: str, dims: DecoderDims, embedding: str) -> None:
-    graph = omni.backend.load(omni.bundle.graph(name), contract(omni, name))
-    decoder = Decoder(graph, dims, omni.context_limit)
+    graph = omni.model.backend.load(omni.bundle.graph(name), contract(omni, name))
+    decoder = Decoder(graph, dims, omni.model.context_limit)
     table = omni.bundle.table(embedding)
     ids = np.random.default_rng(1).integers(0, len(table), PROMPT_ROWS)
     positions = np.broadcast_to(np.arange(PROMPT_ROWS), (3, PROMPT_ROWS))

@@ -19,10 +19,10 @@ from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.thinker import TextStep
 from omnijet.runtime.omni import Omni
-from omnijet.runtime.prompt.layout import build_prompt
 from omnijet.runtime.prompt.messages import parse_messages
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.options import Options
+from omnijet.runtime.talk.turn import Turn
 
 MEDIA = Path(__file__).parents[2] / "media"
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step")
@@ -96,7 +96,7 @@ def test_what_the_talker_is_fed_comes_from_the_thinker(bundle: Path) -> None:
     """Its prompt rows are embeddings plus hidden states; then codes plus reply rows."""
     rows = Rows()
     omni = Omni.open(bundle, backend=TappedBackend({"talker_step": ["embeds"]}, rows, threads=1))
-    turn = omni.turn(Options.of(**OPTIONS), Clock())
+    turn = Turn.of(omni.model, Options.of(**OPTIONS), Clock())
     events = list(turn.events(parse_messages(MESSAGES)))
     written = [event.reply_row for event in events if isinstance(event, TextStep)]
     assert turn.memory.rows is not None
@@ -119,10 +119,7 @@ def test_the_first_rows_in_numpy(bundle: Path) -> None:
     norm = next(node for node in model.graph if node.outputs[0].name == activation)
     assert norm.op_type == "RMSNormalization"
     weight = norm.inputs[1].const_value.numpy()
-    prompt = build_prompt(
-        parse_messages(messages), omni.tokenizer, omni.dims.tokens, omni.preprocessing,
-        use_audio_in_video=True, chat_template=omni.chat_template,
-    )  # fmt: skip
+    prompt = omni.model.prompt(parse_messages(messages))
     ids = np.concatenate([prompt.input_ids, reply.text_ids[:-1]])
     embeds = omni.bundle.table("thinker_embedding")[ids].astype(np.float64)
     expected = embeds / np.sqrt((embeds**2).mean(axis=1, keepdims=True) + 1e-6) * weight

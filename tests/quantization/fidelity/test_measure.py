@@ -26,6 +26,7 @@ from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import FILE_NAME, hash_file
 from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.model import Model
 from tests.command import Capture, refused
 
 LAYERS = {
@@ -277,7 +278,7 @@ def test_conversations_of_ones_own(
 
 def test_forced_tokens_meet_the_logits_that_chose_them(trained: tuple[Path, Path]) -> None:
     """The reply is the pipeline's own, and forcing it changes nothing."""
-    omni = Omni(Bundle.open(trained[1]), OrtBackend(threads=1))
+    omni = Omni(Model(Bundle.open(trained[1]), OrtBackend(threads=1)))
     messages = [{"role": "user", "content": "What do you see?"}]
     fed = feed(omni, messages)
     written = write(omni, fed)

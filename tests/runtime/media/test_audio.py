@@ -15,7 +15,8 @@ from transformers import WhisperFeatureExtractor
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.media.audio import load_audio, log_mel
+from omnijet.runtime.media.audio import load_audio
+from omnijet.runtime.media.log_mel import log_mel
 
 PREPROCESSING = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())

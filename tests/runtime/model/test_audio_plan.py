@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.bundle.dims import AudioEncoderDims
+from omnijet.runtime.bundle.dims import AudioEncoderDims, audio_token_count
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.model.audio_plan import audio_token_count, plan_audio
+from omnijet.runtime.model.audio_plan import plan_audio
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "misc.json").read_text())["audio"]
 DIMS = AudioEncoderDims(

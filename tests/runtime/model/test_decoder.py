@@ -10,6 +10,7 @@ from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model import decoder as module
 from omnijet.runtime.model.decoder import Context, Decoder
 from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.model import Model
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def make(omni: Omni, monkeypatch: pytest.MonkeyPatch):
     def made(chunk: int = 512, bucket: int = 256, limit: int = 1000) -> Decoder:
         monkeypatch.setattr(module, "PREFILL_ROWS", chunk)
         monkeypatch.setattr(module, "SMALLEST_BUCKET", bucket)
-        return Decoder(omni._graph("thinker_step"), omni.dims.thinker, limit)
+        return Decoder(omni.model.graph("thinker_step"), omni.model.dims.thinker, limit)
 
     return made
 
@@ -105,7 +106,7 @@ def test_buckets_double_and_stop_at_the_limit(make) -> None:
 def test_a_full_cache_ends_the_reply(omni: Omni) -> None:
     question = [{"role": "user", "content": "Hi"}]
     free = omni.generate(question, speech=False, max_text_tokens=40)
-    small = Omni(omni.bundle, omni.backend, context_limit=free.prompt_tokens + 8)
+    small = Omni(Model(omni.bundle, omni.model.backend, context_limit=free.prompt_tokens + 8))
     reply = small.generate(question, speech=False, max_text_tokens=40)
     assert reply.text_ids == free.text_ids[:9] or free.text_ids == reply.text_ids
 
@@ -113,9 +114,9 @@ def test_a_full_cache_ends_the_reply(omni: Omni) -> None:
 def test_a_prompt_without_room_to_speak_is_refused_before_any_work(omni: Omni) -> None:
     question = [{"role": "user", "content": "Hi"}]
     prompt = omni.generate(question, speech=False, max_text_tokens=1).prompt_tokens
-    tight = Omni(omni.bundle, omni.backend, context_limit=prompt + 2)
+    tight = Omni(Model(omni.bundle, omni.model.backend, context_limit=prompt + 2))
     assert tight.generate(question, speech=False, max_text_tokens=2).text_ids
     with pytest.raises(OmnijetError, match="does not fit the KV cache"):
         tight.generate(question)
     with pytest.raises(OmnijetError, match="context_limit"):
-        Omni(omni.bundle, omni.backend, context_limit=0)
+        Omni(Model(omni.bundle, omni.model.backend, context_limit=0))

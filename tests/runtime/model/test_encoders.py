@@ -23,10 +23,10 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 rng = np.random.default_rng(0)
 side = 128
-patches = rng.standard_normal((side * side, omni.dims.vision.patch_width), dtype=np.float32)
-omni.eyes.encode(patches[:64], (1, 8, 8))
+patches = rng.standard_normal((side * side, omni.model.dims.vision.patch_width), dtype=np.float32)
+omni.model.eyes.encode(patches[:64], (1, 8, 8))
 before = peak()
-features = omni.eyes.encode(patches, (1, side, side))
+features = omni.model.eyes.encode(patches, (1, side, side))
 print(json.dumps([peak() - before, bool(np.isfinite(features).all()), list(features.shape)]))
 """
 
@@ -46,9 +46,9 @@ def test_a_large_picture_needs_no_quadratic_memory(nano: tuple[Path, Path]) -> N
 def test_a_long_sound_goes_in_batches(omni: Omni, monkeypatch) -> None:
     """Chunks of two seconds are independent, so the number per call changes nothing."""
     rng = np.random.default_rng(0)
-    bands = omni.dims.audio.n_mels
+    bands = omni.model.dims.audio.n_mels
     sounds = [rng.standard_normal((bands, frames), dtype=np.float32) for frames in (730, 31, 2000)]
-    whole = omni.ears.encode(sounds)
+    whole = omni.model.ears.encode(sounds)
     monkeypatch.setattr(encoders, "MAX_CHUNKS", 3)
-    pieces = omni.ears.encode(sounds)
+    pieces = omni.model.ears.encode(sounds)
     assert np.abs(pieces - whole).max() <= 1e-5 * np.abs(whole).max()

@@ -55,7 +55,7 @@ class Streaming:
 
 
 def test_the_first_sample_counts_when_the_reader_holds_it(omni: Omni) -> None:
-    streaming = Streaming(omni.dims)
+    streaming = Streaming(omni.model.dims)
     run = measure_one(cast(Omni, streaming), SCENARIOS["text"], [], "fast")
     assert streaming.options["preset"] == "fast" and streaming.options["max_codes"] == 101
     pause = 1e3 * PAUSE_S
@@ -104,7 +104,7 @@ def test_a_reply_is_as_long_as_asked_of_a_model_that_would_end_it(
     found, runs = measure(omni, short, 2, 1, "fast")
     assert (found.text_tokens, found.codes, found.speech_s) == (24, 50, 1.0)
     assert not found.ended_early and len(runs) == 2
-    assert not set(runs[0].reply.text_ids) & set(omni.dims.tokens.eos)
+    assert not set(runs[0].reply.text_ids) & set(omni.model.dims.tokens.eos)
     assert found.first_run_ms["load"] > 0 and found.memory.peak >= found.memory.before > 0
     assert found.steps["thinker_decode"].total_us.count == 2 * 23  # the last is never fed
     assert sum(found.until_pcm_ms.values()) == pytest.approx(

@@ -51,7 +51,7 @@ def test_what_reaches_the_encoders(
 
 
 def test_the_options_end_no_reply_early(omni: Omni) -> None:
-    options = Options.of(**SCENARIOS["clip"].options(omni.dims))
+    options = Options.of(**SCENARIOS["clip"].options(omni.model.dims))
     assert options.use_audio_in_video
-    assert set(omni.dims.tokens.eos) <= set(options.thinker_sampling.suppress)
-    assert {omni.dims.codec.pad, omni.dims.codec.eos} <= set(options.sampling.suppress)
+    assert set(omni.model.dims.tokens.eos) <= set(options.thinker_sampling.suppress)
+    assert {omni.model.dims.codec.pad, omni.model.dims.codec.eos} <= set(options.sampling.suppress)

@@ -13,28 +13,24 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import Qwen2_5OmniProcessor
 
-from omnijet.runtime.bundle.dims import TokenIds
+from omnijet.nano.training.tokenizer import model_dims
+from omnijet.runtime.bundle.dims import TokenIds, audio_token_count
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.media.audio import log_mel
+from omnijet.runtime.media.log_mel import log_mel
 from omnijet.runtime.media.video import Video
-from omnijet.runtime.model.audio_plan import audio_token_count
-from omnijet.runtime.prompt import layout as prompt_module
+from omnijet.runtime.prompt import preprocess
 from omnijet.runtime.prompt.chat import DEFAULT_CHAT_TEMPLATE
-from omnijet.runtime.prompt.layout import (
-    Expansion,
-    Prompt,
-    build_prompt,
-    expand_placeholders,
-    interleave_clip,
-)
+from omnijet.runtime.prompt.layout import Prompt, build_prompt, lay_out
 from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.prompt.places import MediumShape
 from omnijet.runtime.prompt.tmrope import QWEN_TOKEN_IDS, tmrope_positions
 from omnijet.runtime.prompt.tokenizer import SPELLINGS, TURN_TOKENS, Tokenizer
 
 PREPROCESSING = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
 )
+DIMS = model_dims()
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (60, 90, 3), dtype=np.uint8)
 WAVE = (0.1 * RNG.standard_normal(20_000)).astype(np.float32)
@@ -95,35 +91,50 @@ def test_expansion_equals_reference(seed: int, tokenizer: Tokenizer, token_ids: 
     images: list[Any] = []
     videos: list[Any] = []
     seconds: list[float] = []
-    expansions: list[Expansion] = []
+    shapes: list[MediumShape] = []
     text = "<|im_start|>"
     for kind in rng.choice(["text", "audio", "image", "video"], rng.integers(1, 7)):
         grid = (int(rng.integers(1, 12)), *(2 * rng.integers(1, 5, 2)).tolist())
+        cells = (grid[0], grid[1] // 2, grid[2] // 2)
         count = int(rng.integers(1, 400))
         if kind == "text":
             text += " é word\n"
         elif kind == "audio":
             text += "<|audio_bos|><|AUDIO|><|audio_eos|>"
             sounds.append(count)
-            expansions.append(Expansion(token_ids.audio, np.full(count, token_ids.audio)))
+            shapes.append(MediumShape(sound_tokens=count))
         elif kind == "image":
             text += "<|vision_bos|><|IMAGE|><|vision_eos|>"
             images.append((1, *grid[1:]))
-            ids = np.full(grid[1] * grid[2] // 4, token_ids.image)
-            expansions.append(Expansion(token_ids.image, ids))
+            shapes.append(MediumShape((1, *cells[1:])))
         else:
             text += "<|vision_bos|><|VIDEO|><|vision_eos|>"
             videos.append(grid)
             seconds.append(float(rng.choice([1.0, 0.5, 0.28, 2.0, 7.0, 0.606])))
-            ids = np.full(np.prod(grid) // 4, token_ids.video)
-            if heard:
-                sounds.append(count)
-                ids = interleave_clip(grid, seconds[-1], count, token_ids, 2)
-            expansions.append(Expansion(token_ids.video, ids))
-    made = expand_placeholders(tokenizer.encode(text), expansions, token_ids)
+            sounds += [count] if heard else []
+            shapes.append(MediumShape(cells, seconds[-1], count if heard else 0))
+    segments = lay_out(tokenizer.encode(text), shapes, token_ids)
+    made = np.concatenate([segment.ids for segment in segments])
     want = reference_text(text, sounds, images, videos, seconds, heard)
     assert made.dtype == np.int64
     assert made.tolist() == tokenizer.encode(want)
+    assert [segment.row for segment in segments] == np.cumsum(
+        [0, *(segment.ids.size for segment in segments)]
+    ).tolist()[:-1]
+    # the layout knows the positions that the twin of the reference's function finds
+    lengths = [4 * count - 1 for count in sounds]
+    assert [audio_token_count(length) for length in lengths] == sounds
+    positions, _ = tmrope_positions(
+        made[None],
+        image_grid_thw=images or None,
+        video_grid_thw=videos or None,
+        audio_seqlens=lengths or None,
+        second_per_grids=seconds or None,
+        use_audio_in_video=heard,
+        token_ids=token_ids,
+    )
+    placed = np.concatenate([segment.positions for segment in segments], axis=1)
+    np.testing.assert_array_equal(placed, positions[:, 0])
 
 
 def ask(
@@ -133,31 +144,37 @@ def ask(
     return build_prompt(
         messages,
         tokenizer,
-        token_ids,
+        replace(DIMS, tokens=token_ids),
         PREPROCESSING,
         use_audio_in_video=heard,
         chat_template=DEFAULT_CHAT_TEMPLATE,
     )
 
 
-def positions_of(prompt: Prompt, token_ids: TokenIds) -> None:
-    """Raises if ids and media do not fit each other."""
-    tmrope_positions(
-        prompt.input_ids[None],
-        image_grid_thw=[item.grid for item in prompt.images] or None,
-        video_grid_thw=[item.grid for item in prompt.videos] or None,
-        audio_seqlens=list(prompt.mel_lengths) or None,
-        second_per_grids=[item.second_per_grid for item in prompt.videos] or None,
-        use_audio_in_video=prompt.use_audio_in_video,
-        token_ids=token_ids,
-    )
+def check_positions(prompt: Prompt, token_ids: TokenIds) -> None:
+    """The layout's positions are those that the reference finds in the ids."""
+    media = {
+        "image_grid_thw": [item.grid for item in prompt.images] or None,
+        "video_grid_thw": [item.grid for item in prompt.videos] or None,
+        "audio_seqlens": list(prompt.mel_lengths) or None,
+        "second_per_grids": list(prompt.seconds_per_grid) or None,
+        "use_audio_in_video": prompt.use_audio_in_video,
+        "token_ids": token_ids,
+    }
+    positions, deltas = tmrope_positions(prompt.input_ids[None], **media)
+    np.testing.assert_array_equal(prompt.positions, positions[:, 0])
+    assert prompt.delta == deltas[0, 0]
+    longer, deltas = tmrope_positions(np.append(prompt.input_ids, [7, 8])[None], **media)
+    with_reply, delta = prompt.positions_with(2)
+    np.testing.assert_array_equal(with_reply, longer[:, 0])
+    assert delta == deltas[0, 0]
 
 
 def test_text_only(tokenizer: Tokenizer, token_ids: TokenIds) -> None:
     prompt = ask(tokenizer, token_ids, [{"type": "text", "text": "hello <|im_end|>"}])
     assert prompt.input_ids.tolist() == tokenizer.encode(prompt.text)
     assert "hello <|im_end|><|im_end|>" in prompt.text  # parsed, as the reference does
-    assert prompt.images == prompt.videos == prompt.audios == ()
+    assert prompt.images == prompt.videos == prompt.sounds == ()
 
 
 def test_all_media_in_prompt_order(tokenizer: Tokenizer, token_ids: TokenIds) -> None:
@@ -169,13 +186,13 @@ def test_all_media_in_prompt_order(tokenizer: Tokenizer, token_ids: TokenIds) ->
         {"type": "audio", "audio": (WAVE, 8000)},
     ]
     prompt = ask(tokenizer, token_ids, parts)
-    np.testing.assert_array_equal(prompt.audios[0], log_mel(WAVE, PREPROCESSING))
+    np.testing.assert_array_equal(prompt.sounds[0].content, log_mel(WAVE, PREPROCESSING))
     assert prompt.mel_lengths == (125, 250)
     assert [item.grid for item in prompt.images] == [(1, 4, 6)]
     assert [item.grid for item in prompt.videos] == [(3, 20, 28)]
-    assert prompt.videos[0].second_per_grid == 1.0
-    assert prompt.images[0].patches.shape == (24, 1176)
-    assert prompt.videos[0].patches.shape == (3 * 20 * 28, 1176)
+    assert prompt.seconds_per_grid == (1.0,)
+    assert prompt.images[0].content.shape == (24, 1176)
+    assert prompt.videos[0].content.shape == (3 * 20 * 28, 1176)
     want = reference_text(
         prompt.text,
         [audio_token_count(length) for length in prompt.mel_lengths],
@@ -185,14 +202,14 @@ def test_all_media_in_prompt_order(tokenizer: Tokenizer, token_ids: TokenIds) ->
         False,
     )
     assert prompt.input_ids.tolist() == tokenizer.encode(want)
-    positions_of(prompt, token_ids)
+    check_positions(prompt, token_ids)
 
 
 def test_a_heard_clip_stands_among_other_sounds(
     tokenizer: Tokenizer, token_ids: TokenIds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = Video(FRAMES.repeat(7, 1).repeat(7, 2), 2.0, WAVE[:9000])  # 336 x 448
-    monkeypatch.setattr(prompt_module, "load_video", lambda *_: clip)
+    monkeypatch.setattr(preprocess, "load_video", lambda *_: clip)
     parts: list[dict[str, Any]] = [
         {"type": "audio", "audio": WAVE},
         {"type": "video", "video": FRAMES},
@@ -204,7 +221,7 @@ def test_a_heard_clip_stands_among_other_sounds(
     counts = [audio_token_count(length) for length in prompt.mel_lengths]
     want = reference_text(prompt.text, counts, [], [grid], [1.0], True)
     assert prompt.input_ids.tolist() == tokenizer.encode(want)
-    positions_of(prompt, token_ids)
+    check_positions(prompt, token_ids)
 
 
 def test_a_clip_without_sound_is_only_looked_at(
@@ -217,10 +234,10 @@ def test_a_clip_without_sound_is_only_looked_at(
     # beside one with sound
     frames = FRAMES.repeat(7, 1).repeat(7, 2)  # 336 x 448
     clips = iter([Video(frames, 2.0, None), Video(frames, 2.0, WAVE[:9000])])
-    monkeypatch.setattr(prompt_module, "load_video", lambda *_: next(clips))
+    monkeypatch.setattr(preprocess, "load_video", lambda *_: next(clips))
     both = ask(tokenizer, token_ids, silent * 2, heard=True)
     assert both.use_audio_in_video and both.mel_lengths == (57,)
-    positions_of(both, token_ids)
+    check_positions(both, token_ids)
 
 
 def test_unusable_prompts(tokenizer: Tokenizer, token_ids: TokenIds, tmp_path: Path) -> None:
@@ -243,7 +260,7 @@ def test_a_template_that_loses_a_picture(tokenizer: Tokenizer, token_ids: TokenI
         build_prompt(
             messages,
             tokenizer,
-            token_ids,
+            replace(DIMS, tokens=token_ids),
             PREPROCESSING,
             use_audio_in_video=False,
             chat_template="<|AUDIO|>",

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omnijet.runtime.bundle.dims import audio_token_count
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.model.audio_plan import audio_token_count
+from omnijet.runtime.model.rope import decode_position
 from omnijet.runtime.prompt.places import clip_layout, frame_times
-from omnijet.runtime.prompt.tmrope import QWEN_TOKEN_IDS, decode_position, tmrope_positions
+from omnijet.runtime.prompt.tmrope import QWEN_TOKEN_IDS, tmrope_positions
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "tmrope.json").read_text())
 CASES = {case["name"]: case for case in GOLDEN["cases"]}

@@ -23,7 +23,9 @@ SAMPLES = 480  # of a code
 
 @pytest.fixture(scope="module")
 def graphs(omni: Omni) -> SpeechGraphs:
-    return SpeechGraphs(omni._graph("dit_step"), omni._graph("vocoder"), omni._dit_tables)
+    return SpeechGraphs(
+        omni.model.graph("dit_step"), omni.model.graph("vocoder"), omni.model.dit_tables
+    )
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +154,9 @@ def test_check_runs_before_every_graph_call_and_cancels(graphs: SpeechGraphs, vo
 
 
 def test_graphs_are_bound_once_for_all_utterances(omni: Omni, voice: Array) -> None:
-    graphs = SpeechGraphs(omni._graph("dit_step"), omni._graph("vocoder"), omni._dit_tables)
+    graphs = SpeechGraphs(
+        omni.model.graph("dit_step"), omni.model.graph("vocoder"), omni.model.dit_tables
+    )
     spoken(graphs, voice, BALANCED, codes_of(200), step=12)
     bound = len(graphs.dit_step), len(graphs.vocoder)
     spoken(graphs, voice, BALANCED, codes_of(200), step=12)
@@ -161,7 +165,9 @@ def test_graphs_are_bound_once_for_all_utterances(omni: Omni, voice: Array) -> N
 
 
 def test_lengths_of_utterances_leave_no_buffers_behind(omni: Omni, voice: Array) -> None:
-    graphs = SpeechGraphs(omni._graph("dit_step"), omni._graph("vocoder"), omni._dit_tables)
+    graphs = SpeechGraphs(
+        omni.model.graph("dit_step"), omni.model.graph("vocoder"), omni.model.dit_tables
+    )
     spoken(graphs, voice, BALANCED, codes_of(120), step=12)
     bound = len(graphs.dit_step), len(graphs.vocoder)
     for count in (1, 13, 25, 40, 55, 70, 95):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def vocoder(omni: Omni) -> Bindings:
-    return Bindings(omni._graph("vocoder"))
+    return Bindings(omni.model.graph("vocoder"))
 
 
 def mel_of(frames: int) -> Array:
@@ -71,7 +71,7 @@ def test_sound_comes_as_soon_as_its_context_is_there(vocoder: Bindings) -> None:
 
 
 def test_sizes_that_return_are_bound_once(omni: Omni) -> None:
-    vocoder = Bindings(omni._graph("vocoder"))
+    vocoder = Bindings(omni.model.graph("vocoder"))
     for _ in range(2):
         in_pieces(vocoder, mel_of(48 * 6 + 5), [48] * 6 + [5], NEAR_CONTEXT)
     assert len(vocoder) == 2  # without left context, with it

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from omnijet.runtime.talk.channel import Cancellation, Cancelled, Channel
+from omnijet.runtime.cancel import Cancellation, Cancelled
+from omnijet.runtime.talk.channel import Channel
 
 SOON = 0.05  # seconds in which nothing may happen
 LATE = 10.0  # seconds in which something must

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from omnijet.runtime import pipeline
+from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.messages import Message
+from omnijet.runtime.talk import model as model_module
 from omnijet.runtime.talk.clock import Clock
+from omnijet.runtime.talk.model import Model
 from omnijet.runtime.talk.options import Options
+from omnijet.runtime.talk.reply import PcmChunk
 from omnijet.runtime.talk.session import Session
+from omnijet.runtime.talk.turn import Turn
+from tests.clip import write_clip
 
 LIMITS = {"seed": 5, "greedy": True, "max_text_tokens": 8, "max_codes": 30}
 RATE_HZ = 16_000
@@ -39,8 +46,8 @@ TURNS = (
 
 def whole(omni: Omni, session: Session) -> tuple[list[int], list[int]]:
     """The answer to the same conversation given at once: its last reply taken off."""
-    asked = omni.turn(Options.of(**LIMITS), Clock())
-    reply = omni.answer(asked, tuple(session.messages[:-1]))
+    asked = Turn.of(omni.model, Options.of(**LIMITS), Clock())
+    reply = asked.answer(tuple(session.messages[:-1]))
     return reply.text_ids, reply.codes
 
 
@@ -56,9 +63,9 @@ def test_only_what_is_new_is_fed(omni: Omni, monkeypatch: pytest.MonkeyPatch) ->
     session = omni.session()
     session.generate(TURNS[0], **LIMITS)
     looked = []
-    encode = type(omni.eyes).encode
+    encode = type(omni.model.eyes).encode
     monkeypatch.setattr(
-        type(omni.eyes), "encode", lambda *a, **b: looked.append(1) or encode(*a, **b)
+        type(omni.model.eyes), "encode", lambda *a, **b: looked.append(1) or encode(*a, **b)
     )
     calls = session.memory.thinker.calls
     known = len(session.memory)
@@ -89,7 +96,8 @@ def test_a_dropped_stream_of_a_session_is_cancelled(omni: Omni) -> None:
     del stream
     assert not [t for t in threading.enumerate() if t.name.startswith("omnijet")]
     reply = session.generate("Still there?", **LIMITS)
-    assert [message.role for message in session.messages] == ["user", "assistant"] * 2
+    # of the first answer nothing was heard
+    assert [message.role for message in session.messages] == ["user", "user", "assistant"]
     assert (reply.text_ids, reply.codes) == whole(omni, session)
 
 
@@ -120,13 +128,13 @@ def test_listening_is_hearing(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> No
     for piece in np.array_split(heard, 37):
         session.feed_audio(piece)
     chunks = []
-    encode = type(omni.ears).encode
+    encode = type(omni.model.ears).encode
 
     def noted(self, mels, check=lambda: None):
         chunks.append(sum(mel.shape[1] for mel in mels))
         return encode(self, mels, check)
 
-    monkeypatch.setattr(type(omni.ears), "encode", noted)
+    monkeypatch.setattr(type(omni.model.ears), "encode", noted)
     known = len(session.memory)
     reply = session.generate("What do you hear?", **LIMITS)
     assert known > 100 and chunks == [130]  # of 530 mel frames
@@ -152,7 +160,7 @@ def test_a_louder_sound_later_changes_what_was_heard(omni: Omni) -> None:
 
 
 def test_a_conversation_that_outgrows_the_cache(omni: Omni) -> None:
-    small = Omni(omni.bundle, omni.backend, context_limit=220)
+    small = Omni(Model(omni.bundle, omni.model.backend, context_limit=220))
     strict, lenient = small.session(), small.session(system="S", overflow="drop oldest")
     with pytest.raises(OmnijetError, match="does not fit the KV cache"):
         for _ in range(20):
@@ -172,17 +180,17 @@ def test_a_conversation_that_outgrows_the_cache(omni: Omni) -> None:
 def test_the_fewest_that_must_go_are_found_in_few_tries(
     omni: Omni, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every try loads all media that are left."""
-    small = Omni(omni.bundle, omni.backend, context_limit=400)
+    """Every try lays out all messages that are left."""
+    small = Omni(Model(omni.bundle, omni.model.backend, context_limit=400))
     past = [
         Message(role, words)
         for number in range(16)
         for role, words in (("user", f"Question {number}"), ("assistant", "Yes."))
     ]
     tries = []
-    build = pipeline.build_prompt
+    build = model_module.build_prompt
     monkeypatch.setattr(
-        pipeline, "build_prompt", lambda *a, **b: tries.append(a[0]) or build(*a, **b)
+        model_module, "build_prompt", lambda *a, **b: tries.append(a[0]) or build(*a, **b)
     )
     gone = []
     for words in (1, 15, 40, 60, 85):
@@ -195,6 +203,166 @@ def test_the_fewest_that_must_go_are_found_in_few_tries(
         gone.append(len(past) + 2 - len(session.messages))
         # one question and answer more would not have fitted
         asked = [*past[gone[-1] - 2 :], *session.messages[-2:-1]]
-        tight = small.turn(Options.of(speech=False), Clock(), overflow="drop oldest")
+        tight = Turn.of(small.model, Options.of(speech=False), Clock(), overflow="drop oldest")
         assert tight._is_tight(tight._prompt(asked))
     assert gone == sorted(set(gone)) and gone[0] >= 2
+
+
+def test_a_medium_is_read_and_encoded_once(
+    omni: Omni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later turns need neither its file nor the encoders; not even when the cache starts anew."""
+    write_clip(tmp_path / "clip.mp4", 6, 4, sound=2.5)
+    session = omni.session(system="You watch.")
+    content = [
+        {"type": "video", "video": str(tmp_path / "clip.mp4")},
+        {"type": "image", "image": picture(3)},
+        {"type": "audio", "audio": sound(1.3)},
+        {"type": "text", "text": "What happens?"},
+    ]
+    session.generate(content, **LIMITS)
+    shutil.move(tmp_path / "clip.mp4", tmp_path / "elsewhere.mp4")
+    for encoder in (type(omni.model.eyes), type(omni.model.ears)):
+        monkeypatch.setattr(encoder, "encode", lambda *a, **b: pytest.fail("encoded again"))
+    second = session.generate("And then?", **LIMITS)
+    third = session.generate("Was it loud?", use_audio_in_video=False, **LIMITS)
+    kept = session.media_bytes
+    session.memory = type(session.memory)()  # as if the caches were lost
+    again = session.generate("Is that all?", **LIMITS)
+    assert session.media_bytes == kept
+    monkeypatch.undo()
+    assert second.codes and third.codes
+    assert (again.text_ids, again.codes) == whole(omni, session)
+    # the same questions asked by somebody who still has the file
+    content[0] = {"type": "video", "video": str(tmp_path / "elsewhere.mp4")}
+    other = omni.session(system="You watch.")
+    other.generate(content, **LIMITS)
+    twin = other.generate("And then?", **LIMITS)
+    assert (second.text_ids, second.codes) == (twin.text_ids, twin.codes)
+
+
+def test_what_is_kept_of_media_is_a_row_for_each_token(omni: Omni) -> None:
+    session = omni.session()
+    assert session.media_bytes == 0
+    session.generate(TURNS[0], **LIMITS)
+    rows = sum(row < 0 for row in session.memory.fingerprints.tolist())
+    assert session.media_bytes == 4 * rows * omni.model.dims.thinker.hidden
+    part = session.messages[0].parts[0]
+    assert part.source is None and part.medium.seen.content is None
+    session.reset()
+    assert session.media_bytes == 0
+
+
+def test_listening_opens_no_earlier_medium(
+    omni: Omni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "clip.mp4", 5, 4, sound=2.0)
+    session = omni.session()
+    session.generate([{"type": "video", "video": str(tmp_path / "clip.mp4")}], **LIMITS)
+    (tmp_path / "clip.mp4").unlink()
+    heard = sound(4.6, seed=9)
+    for piece in np.array_split(heard, 23):
+        session.feed_audio(piece)
+    listened = session.media_bytes
+    reply = session.generate("What did I say?", **LIMITS)
+    assert (reply.text_ids, reply.codes) == whole(omni, session)
+    assert listened > 4 * heard.size  # the sound itself is counted while it grows
+    assert session.heard.size == 0
+
+
+def test_a_clip_that_was_only_looked_at_is_heard_later(omni: Omni, tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip.mp4", 5, 4, sound=2.0)
+    session = omni.session()
+    content = [{"type": "video", "video": str(tmp_path / "clip.mp4")}]
+    silent = session.generate(content, use_audio_in_video=False, **LIMITS)
+    heard = session.generate("And its sound?", **LIMITS)
+    assert heard.prompt_tokens > silent.prompt_tokens + 40
+    assert (heard.text_ids, heard.codes) == whole(omni, session)
+
+
+def test_barge_in_keeps_what_had_sounded(omni: Omni) -> None:
+    session = omni.session()
+    limits = {**LIMITS, "max_text_tokens": 60, "max_codes": 200}
+    stream = session.stream("Tell me a story", preset="fast", **limits)
+    played = 0
+    for event in stream:
+        if isinstance(event, PcmChunk):
+            played += event.samples.size
+            if played > 24_000:
+                break
+    stream.cancel(played=played // 2)
+    written = stream.reply.text
+    after = session.generate("Go on", **LIMITS)
+    said = session.messages[1].content if session.messages[1].role == "assistant" else ""
+    assert isinstance(said, str) and written.startswith(said) and len(said) < len(written)
+    # the caches hold no more than the prompt says
+    assert (after.text_ids, after.codes) == whole(omni, session)
+
+
+def test_what_the_reader_took_counts_as_heard(omni: Omni) -> None:
+    limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 100}
+    full = omni.generate([{"role": "user", "content": "Tell me"}], **limits).text
+    session = omni.session()
+    for event in session.stream("Tell me", preset="fast", **limits):
+        assert event
+    session.fork()  # settles the turn
+    assert session.messages[1].content == full
+    # nothing was taken: the question stays, the answer was never heard
+    session.reset()
+    stream = session.stream("Tell me", preset="fast", **limits)
+    next(event for event in stream if not isinstance(event, PcmChunk))
+    stream.cancel()
+    session.fork()
+    assert [message.role for message in session.messages] == ["user"]
+
+
+def test_who_learns_later_what_was_heard(omni: Omni) -> None:
+    limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 100}
+    session = omni.session()
+    with pytest.raises(OmnijetError, match="no spoken answer"):
+        session.heard_until(0)
+    reply = session.generate("Tell me", **limits)
+    session.heard_until(reply.audio.size)
+    assert session.messages[1].content == reply.text
+    session.heard_until(reply.audio.size // 2)
+    half = session.messages[1].content
+    assert reply.text.startswith(half) and 0 < len(half) < len(reply.text)
+    after = session.generate("Go on", **LIMITS)
+    assert (after.text_ids, after.codes) == whole(omni, session)
+    session.heard_until(0)
+    assert session.messages[-1].role == "user"
+    with pytest.raises(OmnijetError, match="samples is unusable"):
+        session.heard_until(-1)
+    with pytest.raises(OmnijetError, match="played is unusable"):
+        omni.stream([{"role": "user", "content": "Hi"}], **LIMITS).cancel(played=1.5)
+
+
+def test_unusable_fed_sound(omni: Omni) -> None:
+    session = omni.session()
+    for samples, words in [
+        (np.zeros((5, 2), np.float32), "shape or dtype"),
+        (np.zeros(5, np.int16), "shape or dtype"),
+        (np.array([0.0, np.nan]), "not finite"),
+    ]:
+        with pytest.raises(OmnijetError, match=words):
+            session.feed_audio(samples)
+    session.feed_audio(sound(0.01))
+    with pytest.raises(OmnijetError, match="too short"):
+        session.generate("Hello?", **LIMITS)
+
+
+def test_a_closed_model_says_so(nano: tuple[Path, Path]) -> None:
+    before = set(threading.enumerate())
+    with Omni.open(nano[1], backend=OrtBackend(threads=1)) as omni:
+        session = omni.session()
+        stream = session.stream("Hello", preset="fast", **{**LIMITS, "max_codes": 3000})
+        next(stream)
+    assert set(threading.enumerate()) <= before
+    omni.close()  # once more does no harm
+    for ask in (
+        lambda: omni.generate([{"role": "user", "content": "Hello"}]),
+        lambda: session.generate("Hello"),
+        lambda: omni.load(),
+    ):
+        with pytest.raises(OmnijetError, match="was closed"):
+            ask()

@@ -249,5 +249,5 @@ def test_a_graph_that_two_threads_ask_for_is_loaded_once(nano: tuple[Path, Path]
     backend = Slow(1)
     omni = Omni.open(nano[1], backend=backend)
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(omni._graph, ["vocoder", "vocoder"])
+        one, other = pool.map(omni.model.graph, ["vocoder", "vocoder"])
     assert one is other and backend.loads == 1

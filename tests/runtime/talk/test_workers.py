@@ -8,7 +8,7 @@ import pytest
 
 from omnijet.runtime.backends.device_call import device_call, in_device_call
 from omnijet.runtime.backends.ort_gpu.gate import Gate
-from omnijet.runtime.talk.channel import Cancellation
+from omnijet.runtime.cancel import Cancellation
 from omnijet.runtime.talk.workers import Workers
 
 SOON = 0.1  # seconds in which nothing may happen

@@ -1,0 +1,160 @@
+"""Log-mel frames of a sound, at once or while it grows.
+
+They are those of `WhisperFeatureExtractor` of transformers 4.57.6.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.preprocessing import Preprocessing
+
+HIGHEST_MEL_HZ = 8000.0
+POWER_FLOOR = 1e-10
+DYNAMIC_RANGE = 8.0  # decades below the loudest band that survive
+BLOCK_FRAMES = 3000  # mel frames computed at once: bounds memory, stays in cache
+
+
+def log_mel(samples: Array, preprocessing: Preprocessing) -> Array:
+    """Returns the log-mel frames of a mono sound, one per hop.
+
+    The reference pads to 300 s with silence and drops the frames of the padding. Its
+    result depends on nothing further than two frames into the padding, so no more is
+    computed here.
+
+    Args:
+        samples: f32[samples] at `preprocessing.sample_rate_hz`; what lies beyond
+            `preprocessing.max_samples` is not heard.
+
+    Returns:
+        f32[n_mels, ceil(samples / hop)]
+    """
+    samples = samples[: preprocessing.max_samples]
+    assert samples.ndim == 1 and len(samples), f"one mono sound, not {samples.shape}"
+    logs = _logs(samples, 0, None, preprocessing)
+    return _above_floor(logs[:, : -(-len(samples) // preprocessing.hop)], logs.max())
+
+
+class GrowingSound:
+    """A sound that somebody still speaks, and the log-mel frames that are certain.
+
+    A frame is computed once, as soon as every sample that it looks at has come. When the sound
+    becomes louder than before, the floor below the loudest band moves: then, and only then,
+    earlier frames change.
+
+    Attributes:
+        samples: f32[n], all that came.
+    """
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.samples = np.empty(0, np.float32)
+        self._preprocessing = preprocessing
+        self._logs = np.empty((preprocessing.n_mels, 0), np.float32)
+        self._mel = self._logs
+        self._loudest = np.float32(-np.inf)
+
+    def push(self, samples: Array) -> None:
+        """Adds samples, f32[n] mono at the preprocessing's rate."""
+        self.samples = np.concatenate([self.samples, np.asarray(samples, np.float32)])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of samples and frames."""
+        mel = 0 if self._mel is self._logs else self._mel.nbytes
+        return self.samples.nbytes + self._logs.nbytes + mel
+
+    @property
+    def certain_frames(self) -> int:
+        """Frames whose windows lie within the samples that came."""
+        heard = min(self.samples.size, self._preprocessing.max_samples)
+        return max(0, (heard - self._preprocessing.n_fft) // self._preprocessing.hop)
+
+    def certain_mel(self) -> Array:
+        """Returns the frames that no later sample changes, but for the floor.
+
+        Returns:
+            f32[n_mels, certain_frames]
+        """
+        known, frames = self._logs.shape[1], self.certain_frames
+        if frames == known:
+            return self._mel
+        logs = _logs(self._heard, known, frames, self._preprocessing)
+        self._logs = np.concatenate([self._logs, logs], axis=1)
+        loudest = max(self._loudest, logs.max())
+        if loudest > self._loudest:
+            self._loudest = loudest
+            self._mel = _above_floor(self._logs, loudest)
+        else:
+            self._mel = np.concatenate([self._mel, _above_floor(logs, loudest)], axis=1)
+        return self._mel
+
+    def whole_mel(self) -> Array:
+        """Returns the log-mel of the sound as if it ended here: `log_mel` of all samples."""
+        known = self.certain_mel().shape[1]
+        end = _logs(self._heard, known, None, self._preprocessing)
+        loudest = max(self._loudest, end.max())
+        end = end[:, : -(-self._heard.size // self._preprocessing.hop) - known]
+        if loudest > self._loudest:
+            return _above_floor(np.concatenate([self._logs, end], axis=1), loudest)
+        return np.concatenate([self._mel, _above_floor(end, loudest)], axis=1)
+
+    @property
+    def _heard(self) -> Array:
+        return self.samples[: self._preprocessing.max_samples]
+
+
+@lru_cache(maxsize=2)
+def mel_filters(n_mels: int, n_fft: int, sample_rate_hz: int) -> Array:
+    """Slaney's mel filter bank up to 8 kHz, each filter of unit area: f64[n_mels, n_fft // 2 + 1].
+
+    Mel is linear up to 1 kHz (15 mel) and logarithmic above, 27 mel per factor of 6.4.
+    Source: Malcolm Slaney's Auditory Toolbox (1998).
+    """
+    step = math.log(6.4) / 27.0
+    highest = 15.0 + math.log(HIGHEST_MEL_HZ / 1000.0) / step
+    mels = np.linspace(0.0, highest, n_mels + 2)
+    corners = np.where(mels < 15.0, mels * (200.0 / 3.0), 1000.0 * np.exp(step * (mels - 15.0)))
+    bins = np.linspace(0.0, sample_rate_hz // 2, n_fft // 2 + 1)
+    low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    rising = (bins - low) / (centre - low)
+    falling = (high - bins) / (high - centre)
+    filters: Array = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (high - low))
+    filters.flags.writeable = False
+    return filters
+
+
+def _logs(samples: Array, first: int, stop: int | None, preprocessing: Preprocessing) -> Array:
+    """Returns log10 of the mel bands, frame `first` to `stop` or to the last that hears the end.
+
+    Returns:
+        f32[n_mels, frames]
+    """
+    hop, n_fft = preprocessing.hop, preprocessing.n_fft
+    frames = -(-len(samples) // hop)
+    # a window reaches half of n_fft behind its centre: these frames still hear the end,
+    # and the loudest band may be in one of them
+    audible = min(frames + -(-n_fft // (2 * hop)), preprocessing.max_samples // hop)
+    stop = audible if stop is None else stop
+    padded = np.zeros(min(frames * hop + n_fft, preprocessing.max_samples), np.float64)
+    padded[: len(samples)] = samples
+    padded = np.pad(padded, n_fft // 2, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
+    filters = mel_filters(preprocessing.n_mels, n_fft, preprocessing.sample_rate_hz)
+    hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
+    logs = np.empty((preprocessing.n_mels, stop - first), np.float32)
+    for start in range(first, stop, BLOCK_FRAMES):
+        end = min(start + BLOCK_FRAMES, stop)
+        spectrum = np.fft.rfft(windows[start:end] * hann, axis=1)
+        power = spectrum.real**2 + spectrum.imag**2
+        bands = np.log10(np.maximum(filters @ power.T, POWER_FLOOR))
+        logs[:, start - first : end - first] = bands
+    return logs
+
+
+def _above_floor(logs: Array, loudest: np.float32) -> Array:
+    mel: Array = np.maximum(logs, loudest - np.float32(DYNAMIC_RANGE))
+    return (mel + np.float32(4.0)) / np.float32(4.0)
