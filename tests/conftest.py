@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 torch.set_num_threads(1)
-NANO_CHECKPOINT = Path(__file__).parent.parent / "omnijet" / "nano" / "checkpoint"
+ROOT = Path(__file__).parent.parent
+NANO_CHECKPOINT = ROOT / "omnijet" / "nano" / "checkpoint"
 
 
 def omnijet_threads() -> set[threading.Thread]:
@@ -40,6 +42,12 @@ def no_thread_is_left() -> Iterator[None]:
     assert not left, f"threads are left: {sorted(one.name for one in left)}; close what runs them"
 
 
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder of what all test processes of one run share."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 def _make(
     factory: pytest.TempPathFactory,
     name: str,
@@ -53,10 +61,7 @@ def _make(
     from omnijet.export.synthetic.presets import preset
     from tests.traces import sharing_tracer
 
-    # one export serves all test processes
-    shared = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
+    shared = _shared(factory)
     checkpoint, bundle = given or shared / f"{name}-checkpoint", shared / f"{name}-bundle"
     with FileLock(shared / f"{name}.lock"):
         if not bundle.exists():
@@ -84,6 +89,23 @@ def nano_f16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 def nano_bf16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bf16 bundle of the same checkpoint."""
     return _make(tmp_path_factory, "nano-bf16", nano[0], "bf16")[1]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this checkout."""
+    from tests.environment import call
+
+    folder = _shared(tmp_path_factory) / "wheel"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            built = call(
+                sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT,
+                cwd=folder.parent,
+            )  # fmt: skip
+            assert built.returncode == 0, built.stderr[-2000:]
+    (path,) = folder.glob("omnijet-*.whl")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import site
-import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.environment import call, environment
+
 OPTIMUM = "optimum==2.1.0"
 
 
-def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our wheel and optimum; what both need is that of the tests' environment."""
+def cli(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `optimum-cli` of an environment with our wheel and optimum.
+
+    What both need comes from the tests' environment.
+    """
     folder = tmp_path_factory.mktemp("optimum")
-    venv.create(folder / "venv", with_pip=True)
-    python = folder / "venv" / "bin" / "python"
-    built = call(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT, cwd=folder)
-    assert built.returncode == 0, built.stderr[-2000:]
-    (wheel,) = folder.glob("omnijet-*.whl")
-    packages = ("--no-deps", wheel, OPTIMUM)
-    done = call(
-        python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages, cwd=folder
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    environment(folder / "venv", "--no-deps", wheel, OPTIMUM)
     theirs = folder / "theirs"
     theirs.mkdir()
     for entry in Path(site.getsitepackages()[0]).iterdir():

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 import soundfile
 
-ROOT = Path(__file__).parent.parent
-
-
-def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    built = call(sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT, cwd=out)
-    assert built.returncode == 0, built.stderr[-2000:]
-    return next(out.glob("omnijet-*.whl"))
+from tests.environment import call, environment
+from tests.neighbour import write_neighbour
 
 
 @pytest.fixture(scope="module")
 def runtime_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the base install alone."""
-    folder = tmp_path_factory.mktemp("runtime") / "venv"
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    done = call(
-        python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel, cwd=folder
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return python
+    """The interpreter of an environment with the base install alone."""
+    return environment(tmp_path_factory.mktemp("runtime") / "venv", wheel)
 
 
 def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
@@ -57,8 +37,12 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
 def test_the_base_install_has_no_torch_and_runs(
     runtime_python: Path, nano: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    listed = call(runtime_python, "-m", "pip", "list", "--format=json", cwd=tmp_path)
+    listed = call(
+        sys.executable, "-m", "pip", "--python", runtime_python, "list", "--format=json",
+        cwd=tmp_path,
+    )  # fmt: skip
     names = {package["name"].lower() for package in json.loads(listed.stdout)}
+    assert "omnijet" in names
     assert not names & {"torch", "transformers", "onnx", "onnxscript", "safetensors"}
     wav = tmp_path / "reply.wav"
     omnijet = runtime_python.parent / "omnijet"
@@ -70,6 +54,15 @@ def test_the_base_install_has_no_torch_and_runs(
     facts = json.loads(reply.stdout)
     assert len(facts["codes"]) == 12 and facts["samples"] == 12 * 480
     assert soundfile.info(wav).frames == facts["samples"]
+
+
+def test_it_works_beside_files_with_the_names_of_its_folders(
+    runtime_python: Path, nano: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = call(runtime_python, write_neighbour(tmp_path), nano[1], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["spoken"] and Path(told["home"]).is_relative_to(runtime_python.parent.parent)
 
 
 def test_what_needs_the_export_extra_says_so(runtime_python: Path, tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""Environments of their own, and programs run in them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+
+def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end, whatever its exit code, and captures what it prints."""
+    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
+
+
+def environment(folder: Path, *packages: str | Path) -> Path:
+    """Makes a virtual environment with some packages and returns its interpreter.
+
+    The pip of the tests' environment installs them: one more pip in each takes longer.
+    """
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    done = call(
+        sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile",
+        "--disable-pip-version-check", *packages, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return python
