@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ import numpy as np
 from omnijet.runtime.backends.protocol import Bound, Graph, State
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import DecoderDims
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.rope import MRope
 
@@ -40,7 +40,7 @@ class Context:
     """
 
     state: State
-    check: Callable[[], None] = lambda: None
+    check: Check = never
     filled: int = 0
     step: Bound | None = None  # the one-row call, bound to the present capacity
     step_rows: int = 0  # how many entries of the step's mask are already true
@@ -83,7 +83,7 @@ class Decoder:
         self.context_limit = min(self.context_limit, self._limit("capacity"))
         self.prefill_rows = min(PREFILL_ROWS, self._limit("rows"))
 
-    def start(self, expected_rows: int, check: Callable[[], None] = lambda: None) -> Context:
+    def start(self, expected_rows: int, check: Check = never) -> Context:
         """Returns an empty context with room for `expected_rows`."""
         return Context(self.graph.new_state(self._bucket(expected_rows)), check)
 

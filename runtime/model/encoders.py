@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from omnijet.runtime.backends.protocol import Graph, run_once
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import AudioEncoderDims, VisionEncoderDims
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.model import audio_plan, vision_plan
 
 MAX_CHUNKS = 16  # 32 s of sound in one call bound its memory
@@ -22,7 +23,7 @@ class AudioEncoder:
     graph: Graph
     dims: AudioEncoderDims
 
-    def encode(self, mels: Sequence[Array], check: Callable[[], None] = lambda: None) -> Array:
+    def encode(self, mels: Sequence[Array], check: Check = never) -> Array:
         """Encodes f32[n_mels, frames] per sound to f32[tokens, hidden], sound after sound.
 
         Args:
@@ -53,7 +54,7 @@ class VisionEncoder:
         self,
         patches: Array,
         grid: tuple[int, int, int],
-        check: Callable[[], None] = lambda: None,
+        check: Check = never,
     ) -> Array:
         """Encodes one picture or clip: f32[t * h * w, patch_width] to f32[t * h * w / 4, hidden].
 

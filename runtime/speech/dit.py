@@ -14,6 +14,7 @@ import numpy as np
 from omnijet.runtime.backends.protocol import Bound, Graph
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import DitDims
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.speech.solver import EXACT, Evaluation, Solver
 from omnijet.runtime.speech.solver import solve as solve_flow
 
@@ -132,7 +133,7 @@ def solve(
     stretch: Stretch,
     solver: Solver,
     past: Past | None = None,
-    check: Callable[[], None] = lambda: None,
+    check: Check = never,
 ) -> Array:
     """Solves the flow for one stretch: f32[frames, 80].
 

@@ -11,6 +11,7 @@ import numpy as np
 from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.backends.protocol import Graph
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.speech.dit import DitTables, Past, Stretch, solve
 from omnijet.runtime.speech.solver import EXACT, Solver
@@ -97,7 +98,7 @@ class Synthesis:
         self._noise = np.empty((0, graphs.tables.dims.mel), np.float32)
 
     def push(
-        self, codes: Sequence[int], last: bool = False, check: Callable[[], None] = lambda: None
+        self, codes: Sequence[int], last: bool = False, check: Check = never
     ) -> Iterator[Array]:
         """Takes codes and yields f32[samples] at 24 kHz as soon as there are enough codes.
 
@@ -136,7 +137,7 @@ class Synthesis:
         pieces = []
         while window := self._next(last=True):
             with self._stage("dit"):
-                mel = self._mel(window, window.end == self._known, lambda: None)
+                mel = self._mel(window, window.end == self._known, never)
             pieces.append(mel[window.begin - window.start : window.end - window.start])
             report(self.frames)
         self.finished = True

@@ -1,0 +1,74 @@
+"""A sound that grows has the log-mel of the whole sound."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.media import log_mel as module
+from omnijet.runtime.media.log_mel import GrowingSound, log_mel
+
+PREPROCESSING = Preprocessing.from_preprocessor_config(
+    json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
+)
+
+
+def noise(samples: int, seed: int = 0, level: float = 0.1) -> np.ndarray:
+    return (level * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+
+
+@pytest.mark.parametrize("sizes", [(1, 79, 80, 81, 5000), (16_000,) * 4, (399, 1, 1, 160, 12_345)])
+def test_growing_equals_whole(sizes: tuple[int, ...]) -> None:
+    sound = noise(sum(sizes))
+    sound[: len(sound) // 2] *= 1e-4  # the floor moves later
+    grown = GrowingSound(PREPROCESSING)
+    for piece in np.split(sound, np.cumsum(sizes)[:-1]):
+        grown.push(piece)
+        heard = grown.samples
+        np.testing.assert_allclose(grown.whole_mel(), log_mel(heard, PREPROCESSING), atol=1e-6)
+        # what is certain is what the whole sound will say, above the floor that it has so far
+        whole = log_mel(sound, PREPROCESSING)[:, : grown.certain_frames]
+        certain = grown.certain_mel()
+        assert certain.shape == whole.shape
+        np.testing.assert_allclose(np.maximum(certain, whole), np.maximum(whole, certain))
+        loud = whole > whole.min() if whole.size else whole
+        if whole.size:
+            np.testing.assert_allclose(certain[loud], whole[loud], atol=1e-6)
+
+
+def test_no_frame_is_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans: list[tuple[int, int]] = []
+    logs = module._logs
+
+    def noted(samples: np.ndarray, first: int, stop: int | None, preprocessing: Preprocessing):
+        made = logs(samples, first, stop, preprocessing)
+        spans.append((first, first + made.shape[1]))
+        return made
+
+    monkeypatch.setattr(module, "_logs", noted)
+    grown = GrowingSound(PREPROCESSING)
+    for second in range(5):
+        grown.push(noise(16_000, second, 0.02 * (1 + second)))
+        grown.certain_mel()
+        grown.certain_mel()
+    assert [first for first, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
+    assert len(spans) == 5
+    before = grown.certain_mel()
+    grown.push(noise(16_000, 9, 1e-3))  # quieter: what is there stays as it is
+    np.testing.assert_array_equal(grown.certain_mel()[:, : before.shape[1]], before)
+
+
+def test_beyond_the_longest_sound_nothing_is_heard() -> None:
+    short = replace(PREPROCESSING, max_audio_seconds=2)
+    grown = GrowingSound(short)
+    sound = noise(40_000)
+    for piece in np.array_split(sound, 7):
+        grown.push(piece)
+        grown.certain_mel()
+    np.testing.assert_allclose(grown.whole_mel(), log_mel(sound, short), atol=1e-6)
+    assert grown.whole_mel().shape[1] == 200
