@@ -18,7 +18,6 @@ from omnijet.engines.plan import Planned, Request, make_plan, require_possible
 from omnijet.engines.polygraphy import SCRIPT, script
 from omnijet.engines.process import PYTHON_VARIABLE, interpreter
 from omnijet.engines.targets.target import TARGETS, Target
-from omnijet.quantization.recipes import RECIPES
 from omnijet.runtime.backends.trt.library import TITLES
 from omnijet.runtime.bundle.folder import Bundle, rebuild_command
 from omnijet.runtime.bundle.manifest import ENGINES, Manifest
@@ -37,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the engines go into it")
     parser.add_argument("--target", metavar="T", help="machine and library; --list shows all")
     parser.add_argument("--list", action="store_true", help="list the targets and stop")
-    parser.add_argument("--recipe", choices=RECIPES, help="refuse a bundle of any other")
+    parser.add_argument("--recipe", metavar="R", help="refuse a bundle of any other recipe")
     parser.add_argument("--graphs", nargs="+", default=(), metavar="G", help="default: all")
     parser.add_argument(
         "--limit", type=_limit, action="append", default=[], metavar="AXIS=N",
@@ -213,11 +212,12 @@ def _require_engines(bundle: Bundle, request: Request) -> None:
 
 
 def _targets() -> Table:
-    table = Table("target", "for", "GPU", "flavour", "recipes")
+    table = Table("target", "for", "GPU", "flavour", "numbers besides floats")
     for target in _built().values():
-        able = [recipe.name for recipe in RECIPES.values() if recipe.runs_on(target)]
         gpu = f"SM{target.compute_capability}"
-        table.add_row(target.name, target.title, gpu, target.flavour, ", ".join(able))
+        table.add_row(
+            target.name, target.title, gpu, target.flavour, ", ".join(sorted(target.numbers))
+        )
     return table
 
 

@@ -17,9 +17,15 @@ from omnijet.engines.process import Progress
 from omnijet.engines.profiles import Profile, profiles_for
 from omnijet.engines.targets.ranges import limits_with
 from omnijet.engines.targets.target import Target
-from omnijet.quantization.recipes import RECIPES
 from omnijet.runtime.bundle.folder import Bundle
-from omnijet.runtime.bundle.manifest import ENGINES, EngineEntry, FileEntry, Manifest, hash_file
+from omnijet.runtime.bundle.manifest import (
+    ENGINES,
+    FILE_NAME,
+    EngineEntry,
+    FileEntry,
+    Manifest,
+    hash_file,
+)
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import shell_quoted
@@ -215,18 +221,40 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
             where=bundle.folder,
             expected="standard operators",
             got=f"recipe {recipe}, made for ONNX Runtime's CPU",
-            fix="quantize the float bundle with --recipe " + " or ".join(_able(target)),
+            fix=_other_recipe(target),
         )
-    if recipe is not None and recipe in RECIPES and not RECIPES[recipe].runs_on(target):
-        lacking = sorted(RECIPES[recipe].needs - target.numbers)
+    lacking = sorted(_needs(bundle) - target.numbers)
+    if lacking:
         raise OmnijetError(
             f"{target.title} cannot run recipe {recipe}",
             where=f"{where}, SM{target.compute_capability}",
             expected="products of floats or " + ", ".join(sorted(target.numbers)),
             got=", ".join(lacking),
-            fix="quantize the float bundle with --recipe " + " or ".join(_able(target)),
+            fix=_other_recipe(target),
         )
 
 
-def _able(target: Target) -> list[str]:
-    return [recipe.name for recipe in RECIPES.values() if recipe.runs_on(target)]
+def _needs(bundle: Bundle) -> frozenset[str]:
+    """Returns what the products of the graphs are made of, besides floats.
+
+    Raises:
+        OmnijetError: the bundle is quantized and does not say it.
+    """
+    quantization = bundle.manifest.quantization
+    needs = quantization.get("needs", None if quantization else ())
+    if not isinstance(needs, list | tuple) or not all(isinstance(one, str) for one in needs):
+        raise OmnijetError(
+            "the bundle does not say which numbers its graphs need",
+            where=bundle.folder / FILE_NAME,
+            expected="a list at quantization.needs",
+            got="none" if needs is None else repr(needs)[:60],
+            fix="make the bundle again with this version of omnijet",
+        )
+    return frozenset(needs)
+
+
+def _other_recipe(target: Target) -> str:
+    return (
+        "quantize the float bundle with another recipe: `omnijet quantize FLOAT_BUNDLE --list` "
+        f"shows which run on {target.device.name}"
+    )

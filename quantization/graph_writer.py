@@ -18,7 +18,7 @@ import onnx_ir as ir
 from omnijet.export.graphfile.saved_graph import save_graph
 from omnijet.export.graphfile.weight_pages import WeightPages
 from omnijet.quantization.layers import HALVES, Layer, layers_of
-from omnijet.quantization.weights import BlockWeight, Change, ChannelWeight
+from omnijet.quantization.weights import ActivationGrid, Change, QuantizedWeight
 from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.bundle.manifest import GraphEntry
 from omnijet.runtime.errors import OmnijetError
@@ -34,8 +34,7 @@ class _Changed:
 
     node: ir.Node
     divisor: Array | None
-    activation_scale: float | None
-    dtype: np.dtype[np.generic] | None  # of the quantized activation
+    activation: ActivationGrid | None
 
 
 class GraphWriter:
@@ -85,7 +84,7 @@ class GraphWriter:
         weight = change.weight
         dtype = _float_dtype(node.inputs[0])
         attributes: dict[str, int] = {"axis": 1}
-        if isinstance(weight, BlockWeight):
+        if weight.block is not None:
             attributes = {"axis": 0, "block_size": weight.block}
         assert weight.values.shape == (layer.inputs, layer.outputs), layer
         new = ir.node(
@@ -101,9 +100,7 @@ class GraphWriter:
         _describe(new, f"{layer.name}.dequantized", dtype, old.shape)
         self._model.graph.insert_before(node, new)
         node.replace_input_with(1, new.outputs[0])
-        activation = None if isinstance(weight, BlockWeight) else QUANTIZED[weight.dtype]
-        assert change.activation_scale is None or activation is not None, layer
-        self._changed.append(_Changed(node, change.divisor, change.activation_scale, activation))
+        self._changed.append(_Changed(node, change.divisor, change.activation))
 
     def finish(self, progress: Callable[[int], None]) -> GraphEntry:
         """Writes all else, checks the file and tells what it is.
@@ -127,9 +124,9 @@ class GraphWriter:
         assert layer.name not in self._written, f"{layer.name} is changed already"
         return self._model.graph.initializers[layer.name]
 
-    def _zero_points(self, layer: Layer, weight: BlockWeight | ChannelWeight) -> list[ir.Value]:
+    def _zero_points(self, layer: Layer, weight: QuantizedWeight) -> list[ir.Value]:
         """Symmetric weights have none of their own. An omitted one is zero."""
-        if isinstance(weight, ChannelWeight) or weight.zeros is None:
+        if weight.zeros is None:
             return []
         return [self._initializer(f"{layer.name}.zero", weight.zeros, _stored(weight))]
 
@@ -156,11 +153,11 @@ class GraphWriter:
             if (divisor := same[0].divisor) is not None:
                 readers = [product.node for product in same]
                 divided = self._divide(value, divisor, readers, f"{value.name}.divided.{index}")
-            for place, pair in enumerate(_grouped(same, _scale_key)):
+            for place, pair in enumerate(_grouped(same, _activation_key)):
                 quantized = divided
-                if pair[0].activation_scale is not None:
+                if (grid := pair[0].activation) is not None:
                     name = f"{value.name}.{index}.{place}"
-                    quantized = self._quantize(divided, pair[0], name)
+                    quantized = self._quantize(divided, grid, name)
                 for product in pair:
                     product.node.replace_input_with(0, quantized)
 
@@ -203,14 +200,13 @@ class GraphWriter:
             norm.replace_input_with(index, new)
         return True
 
-    def _quantize(self, value: ir.Value, product: _Changed, name: str) -> ir.Value:
-        assert product.activation_scale is not None and product.dtype is not None
-        dtype = _float_dtype(value)
-        step = np.array(product.activation_scale, np.float32)
+    def _quantize(self, value: ir.Value, grid: ActivationGrid, name: str) -> ir.Value:
+        dtype, quantized = _float_dtype(value), QUANTIZED[grid.dtype]
+        step = np.array(grid.scale, np.float32)
         scale = self._initializer(f"{name}.scale", _checked(step, dtype, name))
-        zero = self._initializer(f"{name}.zero", np.zeros((), product.dtype))
+        zero = self._initializer(f"{name}.zero", np.zeros((), quantized))
         quantize = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.quantize")
-        _describe(quantize, f"{name}.quantized", product.dtype, value.shape)
+        _describe(quantize, f"{name}.quantized", quantized, value.shape)
         dequantize = ir.node(
             "DequantizeLinear", [quantize.outputs[0], scale, zero], name=f"{name}.dequantize"
         )
@@ -249,17 +245,17 @@ def _divisor_key(product: _Changed) -> object:
     return None if product.divisor is None else product.divisor.tobytes()
 
 
-def _scale_key(product: _Changed) -> object:
-    return product.activation_scale, product.dtype
+def _activation_key(product: _Changed) -> object:
+    return product.activation
 
 
 def _has_other_readers(value: ir.Value, readers: Sequence[ir.Node]) -> bool:
     return value.is_graph_output() or any(node not in readers for node in value.consumers())
 
 
-def _stored(weight: BlockWeight | ChannelWeight) -> ir.DataType | None:
+def _stored(weight: QuantizedWeight) -> ir.DataType | None:
     """What the bytes of the values are, where numpy's dtype does not say it."""
-    if isinstance(weight, ChannelWeight) or weight.bits == 8:
+    if weight.dtype != "int4":
         return None
     return ir.DataType.INT4 if weight.zeros is None else ir.DataType.UINT4
 

@@ -22,7 +22,7 @@ from omnijet.quantization.layers import Layer, layers_of
 from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_db
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.recipes import RECIPES, Recipe
-from omnijet.quantization.schemes import Scheme, Static
+from omnijet.quantization.schemes import Scheme, needs_of
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
 from omnijet.runtime.errors import OmnijetError
@@ -96,11 +96,7 @@ def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Pl
     if target is not None:
         _check_target(recipe, target)
     plan = recipe.plan(bundle_layers(bundle))
-    return {layer: scheme for layer, scheme in plan.items() if _divides(layer, scheme)}
-
-
-def _divides(layer: Layer, scheme: Scheme) -> bool:
-    return isinstance(scheme, Static) or layer.inputs % scheme.block == 0
+    return {layer: scheme for layer, scheme in plan.items() if scheme.weights.fits(layer.inputs)}
 
 
 def _check_floats(recipe: Recipe, bundle: Bundle, target: Target | None) -> None:
@@ -183,6 +179,7 @@ def quantize_bundle(
             quantization={
                 "recipe": recipe.name,
                 "form": recipe.form,
+                "needs": sorted(needs_of(plan.values())),
                 "source": str(source.resolve()),
                 "source_manifest_sha256": hash_file(source / FILE_NAME).sha256,
                 **(facts or {}),
@@ -195,7 +192,7 @@ def quantize_bundle(
 
 def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:
     """What can be had without knowing activations. Raises `OmnijetError` if nothing."""
-    if isinstance(scheme, Static):
+    if scheme.activations is not None:
         raise OmnijetError(
             "activations are rounded to ranges that only a calibration knows",
             where=f"{layer.graph}: {layer.name}",
@@ -203,7 +200,7 @@ def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:
             got=str(scheme),
             fix="pass --data, or --recipe orin-int4",
         )
-    return replace(scheme, scaling=False, compensated=False)
+    return Scheme(replace(scheme.weights, scaling=False, compensated=False))
 
 
 def statistics_of(

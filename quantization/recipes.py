@@ -15,7 +15,7 @@ from typing import Literal
 
 from omnijet.engines.targets.target import Numbers, Target
 from omnijet.quantization.layers import Layer
-from omnijet.quantization.schemes import Scheme, Static, WeightOnly
+from omnijet.quantization.schemes import EightBits, Scheme, WeightScheme, both, needs_of
 from omnijet.runtime.errors import OmnijetError
 
 Form = Literal["standard", "cpu"]
@@ -81,14 +81,7 @@ class Recipe:
     @property
     def needs(self) -> frozenset[Numbers]:
         """What a target must compute with."""
-        schemes = [rule.scheme for rule in self.rules if rule.scheme is not None]
-        return frozenset(map(_numbers, schemes))
-
-
-def _numbers(scheme: Scheme) -> Numbers:
-    if isinstance(scheme, Static):
-        return scheme.dtype
-    return "int4 weights" if scheme.bits == 4 else "int8 weights"
+        return needs_of(rule.scheme for rule in self.rules if rule.scheme is not None)
 
 
 def _hint(rule: Rule, layers: Sequence[Layer]) -> str:
@@ -101,8 +94,9 @@ def _hint(rule: Rule, layers: Sequence[Layer]) -> str:
     return f" (no such layer{f'; near is {near[0]!r}' if near else ''})"
 
 
-INT4 = WeightOnly(4, 64, scaling=True)
-INT8 = WeightOnly(8, 64)
+INT4 = Scheme(WeightScheme("int4", 64, scaling=True))
+INT4_FINE = Scheme(WeightScheme("int4", 32, scaling=True))
+INT8 = Scheme(WeightScheme("int8", 64))
 DECODERS = ("thinker_step", "talker_step")
 
 
@@ -119,10 +113,10 @@ def _dit(scheme: Scheme) -> tuple[Rule, ...]:
     return (Rule("dit_step", "blocks.*", scheme),)
 
 
-def _static(dtype: Literal["int8", "fp8"]) -> tuple[Rule, ...]:
+def _both(dtype: EightBits) -> tuple[Rule, ...]:
     """Weights and activations. What the SwiGLU makes reaches hundreds in a few features: one
     scale for all loses the rest, so that the layer that reads it keeps its activations."""
-    moved, plain = Static(dtype, "max", migration=0.5), Static(dtype, "max")
+    moved, plain = both(dtype, "max", migration=0.5), both(dtype, "max")
     return (
         *_decoders(moved, None),
         *(Rule(graph, "*.down.weight", INT8) for graph in DECODERS),
@@ -137,14 +131,14 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("orin-int4", "Orin, little memory: INT4 weights in Thinker and Talker, INT8 heads",
                _decoders(INT4, INT8)),
         Recipe("orin-int8", "Orin, long prompts: INT8 weights and activations, DiT too",
-               _static("int8")),
-        Recipe("ada-fp8", "Ada, Hopper, Blackwell: FP8 weights and activations", _static("fp8")),
+               _both("int8")),
+        Recipe("ada-fp8", "Ada, Hopper, Blackwell: FP8 weights and activations", _both("fp8")),
         Recipe("thor-fp8", "Thor: INT4 decoder weights, FP8 encoders and DiT",
-               (*_static("fp8"), *_decoders(INT4, INT8))),
+               (*_both("fp8"), *_decoders(INT4, INT8))),
         Recipe("cpu-int8", "x86-64 and ARM: INT8 weights and activations, DiT too",
-               _static("int8"), "cpu"),
+               _both("int8"), "cpu"),
         Recipe("cpu-int4", "x86-64 and ARM, little memory: INT4 decoder weights, the rest INT8",
-               (*_static("int8"), *_decoders(WeightOnly(4, 32, scaling=True), INT8)), "cpu"),
+               (*_both("int8"), *_decoders(INT4_FINE, INT8)), "cpu"),
     )
 }  # fmt: skip
 

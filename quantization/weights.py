@@ -1,77 +1,68 @@
-"""Quantized weights of one layer, and what they stand for."""
+"""The quantized weight of a layer, what it stands for, and what happens to the layer with it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from omnijet.quantization.schemes import EightBits, WeightDtype
 from omnijet.runtime.bundle.contract import Array
 
 
 @dataclass(frozen=True, slots=True)
-class BlockWeight:
-    """Integers with a scale for each block of input features.
+class QuantizedWeight:
+    """Values of few bits with their scales.
 
     Attributes:
-        values: i8[inputs, outputs] without zero points, else u8[inputs, outputs]; of 4 bits
-            one in each byte, -8 to 7 or 0 to 15.
-        scales: f32[inputs / block, outputs], positive.
-        zeros: u8[inputs / block, outputs], or None if symmetric.
+        block: input features that share a scale; None: one scale for each output feature.
+        values: [inputs, outputs]; i8 without zero points, u8 with them, float8_e4m3fn
+            (ml_dtypes) for FP8. INT4 takes one byte each, -8 to 7 or 0 to 15.
+        scales: positive, f32[inputs / block, outputs]; without blocks f32[outputs].
+        zeros: zero points, u8[inputs / block, outputs]; None if symmetric.
     """
 
-    bits: Literal[4, 8]
-    block: int
+    dtype: WeightDtype
+    block: int | None
     values: Array
     scales: Array
     zeros: Array | None = None
 
+    @property
+    def bits(self) -> int:
+        return 4 if self.dtype == "int4" else 8
+
     def stored_bytes(self, itemsize: int) -> int:
-        """On disk, with scales of so many bytes."""
+        """Returns the bytes on disk with scales of `itemsize` bytes."""
         packed = (self.values.size * self.bits + 7) // 8
         zeros = 0 if self.zeros is None else (self.zeros.size * self.bits + 7) // 8
         return int(packed + zeros + itemsize * self.scales.size)
 
     def dequantized(self) -> Array:
-        """f32[inputs, outputs]."""
+        """Returns f32[inputs, outputs]."""
+        if self.block is None:
+            product: Array = self.values.astype(np.float32) * self.scales
+            return product
         blocks = self.values.reshape(-1, self.block, self.values.shape[1]).astype(np.float32)
         if self.zeros is not None:
             blocks -= self.zeros[:, None].astype(np.float32)
-        product: Array = (blocks * self.scales[:, None]).reshape(self.values.shape)
+        product = (blocks * self.scales[:, None]).reshape(self.values.shape)
         return product
 
-    def columns(self, part: slice) -> BlockWeight:
-        """Of some output features."""
+    def columns(self, part: slice) -> QuantizedWeight:
+        """Returns the weight of some output features."""
         zeros = None if self.zeros is None else self.zeros[:, part]
-        return BlockWeight(self.bits, self.block, self.values[:, part], self.scales[:, part], zeros)
+        return QuantizedWeight(
+            self.dtype, self.block, self.values[:, part], self.scales[..., part], zeros
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelWeight:
-    """Values with a scale for each output feature.
+class ActivationGrid:
+    """The numbers that an activation is rounded to: multiples of `scale` within `dtype`."""
 
-    Attributes:
-        values: i8 or float8_e4m3fn (ml_dtypes), [inputs, outputs].
-        scales: f32[outputs], positive.
-    """
-
-    dtype: Literal["int8", "fp8"]
-    values: Array
-    scales: Array
-
-    def stored_bytes(self, itemsize: int) -> int:
-        """On disk, with scales of so many bytes."""
-        return int(self.values.nbytes + itemsize * self.scales.size)
-
-    def dequantized(self) -> Array:
-        """f32[inputs, outputs]."""
-        product: Array = self.values.astype(np.float32) * self.scales
-        return product
-
-    def columns(self, part: slice) -> ChannelWeight:
-        """Of some output features."""
-        return ChannelWeight(self.dtype, self.values[:, part], self.scales[part])
+    dtype: EightBits
+    scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +72,9 @@ class Change:
     Attributes:
         weight: with `divisor` multiplied into it already.
         divisor: f32[inputs], by which the activation is divided; None divides nothing.
-        activation_scale: of the divided activation, for weights and activations of 8 bits;
-            None leaves activations as they are.
+        activation: what the divided activation is rounded to; None leaves it as it is.
     """
 
-    weight: BlockWeight | ChannelWeight
+    weight: QuantizedWeight
     divisor: Array | None = None
-    activation_scale: float | None = None
+    activation: ActivationGrid | None = None

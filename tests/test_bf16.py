@@ -10,14 +10,14 @@ import onnx_ir as ir
 import pytest
 import torch
 
-import omnijet
+from omnijet import cli
 from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.modules.base import load_source, shaped, weight_sources
 from omnijet.export.modules.graph_modules import graph_modules
 from omnijet.quantization.quantize import Calibration, plan_for, quantize_bundle, statistics_of
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule
-from omnijet.quantization.schemes import Static, WeightOnly
+from omnijet.quantization.schemes import Scheme, WeightScheme, both
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.omni import Omni
 from tests.command import Capture, refused
@@ -56,9 +56,9 @@ def test_weights_and_tables_are_the_checkpoints_bit_for_bit(
 def test_it_is_checked_and_inspected(
     trained_bf16: tuple[Path, Path], tmp_path: Path, capsys: Capture
 ) -> None:
-    assert omnijet.main(["check", str(trained_bf16[1])]) == 0
+    assert cli.main(["check", str(trained_bf16[1])]) == 0
     capsys.readouterr()
-    assert omnijet.main(["inspect", str(trained_bf16[1]), "--format", "json"]) == 0
+    assert cli.main(["inspect", str(trained_bf16[1]), "--format", "json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["precision"] == "bf16" and "bf16" in json.dumps(facts["graphs"]["talker_step"])
 
@@ -90,9 +90,9 @@ def test_it_answers(trained_bf16: tuple[Path, Path]) -> None:
 def test_it_is_calibrated_and_quantized(trained_bf16: tuple[Path, Path], tmp_path: Path) -> None:
     bundle = Bundle.open(trained_bf16[1])
     recipe = Recipe("mine", "", (
-        Rule("thinker_step", "decoder.layers.*", WeightOnly(4, 64, scaling=True)),
-        Rule("thinker_step", "*.qkv.weight", Static("int8", migration=0.5)),
-        Rule("audio_encoder", "layers.*", Static("fp8")),
+        Rule("thinker_step", "decoder.layers.*", Scheme(WeightScheme("int4", 64, scaling=True))),
+        Rule("thinker_step", "*.qkv.weight", both("int8", migration=0.5)),
+        Rule("audio_encoder", "layers.*", both("fp8")),
     ))  # fmt: skip
     plan = plan_for(bundle, recipe)
     data = Calibration(few_conversations(tmp_path, 2))
@@ -102,7 +102,7 @@ def test_it_is_calibrated_and_quantized(trained_bf16: tuple[Path, Path], tmp_pat
     layers = manifest.quantization["layers"]
     quality = [one["snr_db"] for graph in layers.values() for one in graph.values()]
     assert min(quality) > 8 and np.median(quality) > 15
-    assert manifest.precision == "bf16" and omnijet.main(["check", str(out)]) == 0
+    assert manifest.precision == "bf16" and cli.main(["check", str(out)]) == 0
     reply = Omni.open(out, backend=WidenedBackend(1)).generate(QUESTION, speech=False)
     assert reply.text == "four seven one"
 

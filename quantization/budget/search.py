@@ -14,10 +14,14 @@ from omnijet.quantization.budget.parallel import Run
 from omnijet.quantization.budget.trials import DECODERS, Bench, Outcome
 from omnijet.quantization.layers import Layer
 from omnijet.quantization.recipes import Recipe, Rule
-from omnijet.quantization.schemes import WeightOnly
+from omnijet.quantization.schemes import Scheme, WeightScheme
 from omnijet.runtime.errors import OmnijetError
 
-OFFERED = (WeightOnly(8, 64), WeightOnly(4, 32, scaling=True), WeightOnly(4, 64, scaling=True))
+OFFERED = (
+    Scheme(WeightScheme("int8", 64)),
+    Scheme(WeightScheme("int4", 32, scaling=True)),
+    Scheme(WeightScheme("int4", 64, scaling=True)),
+)
 """What a layer may become, besides staying."""
 
 Progress = Callable[[str, int, int], None]
@@ -85,7 +89,7 @@ def search(
     decoders = [layer for layer in layers if layer.graph in DECODERS]
     trials = [
         (layer, scheme) for layer in decoders for scheme in OFFERED
-        if layer.inputs % scheme.block == 0
+        if scheme.weights.fits(layer.inputs)
     ]  # fmt: skip
     if budget.kind == "bytes":
         _require_reach(budget, decoders, trials)
@@ -124,12 +128,12 @@ def search(
     return Found(chosen, outcomes[chosen.bytes])
 
 
-def _bytes(layer: Layer, scheme: WeightOnly) -> int:
-    return scheme.bytes_of(layer.parameters, layer.itemsize)
+def _bytes(layer: Layer, scheme: Scheme) -> int:
+    return scheme.weights.bytes_of(layer.inputs, layer.outputs, layer.itemsize)
 
 
 def _require_reach(
-    budget: Budget, layers: Sequence[Layer], trials: Sequence[tuple[Layer, WeightOnly]]
+    budget: Budget, layers: Sequence[Layer], trials: Sequence[tuple[Layer, Scheme]]
 ) -> None:
     """Before anything is measured: the fewest bytes are known."""
     least = {layer: layer.float_bytes for layer in layers}
@@ -139,7 +143,7 @@ def _require_reach(
         raise _nothing_fits(budget, f"{fewest:,} bytes with every layer at its least")
 
 
-def _alone(bench: Bench, plan: dict[Layer, WeightOnly]) -> Outcome:
+def _alone(bench: Bench, plan: dict[Layer, Scheme]) -> Outcome:
     """A trial among others: ONNX Runtime takes one core."""
     return bench.run(plan, threads=1)
 

@@ -20,7 +20,7 @@ from omnijet.quantization.fidelity.following import Fed, Spoken, Written, feed, 
 from omnijet.quantization.layers import Layer
 from omnijet.quantization.numerics.apply import change_of, common_divisor
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.quantization.schemes import Half, Scheme, WeightOnly
+from omnijet.quantization.schemes import Half, Scheme
 from omnijet.runtime.backends.ort_cpu import OrtGraph, boundary
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array, GraphContract, verify
 from omnijet.runtime.errors import OmnijetError
@@ -120,7 +120,7 @@ class Bench:
             groups[layer.graph, layer.activation, scheme].append(layer)
         made: defaultdict[str, dict[str, Array]] = defaultdict(dict)
         for (graph, activation, scheme), layers in groups.items():
-            assert isinstance(scheme, WeightOnly)
+            assert scheme.activations is None, scheme  # only weights are put in place
             half = layers[0].half
             floats = _floats(self.bundle / "graphs" / f"{graph}.onnx", layers)
             seen = None

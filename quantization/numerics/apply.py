@@ -15,8 +15,8 @@ from omnijet.quantization.numerics.rounding import (
 )
 from omnijet.quantization.numerics.scaling import SEARCHED, awq_divisor, round_scaled
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.quantization.schemes import Half, Scheme, Static, WeightOnly
-from omnijet.quantization.weights import Change, ChannelWeight
+from omnijet.quantization.schemes import Half, Scheme
+from omnijet.quantization.weights import ActivationGrid, Change, QuantizedWeight
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
@@ -45,22 +45,34 @@ def change_of(
     Raises:
         OmnijetError: the scheme needs statistics and there are none, or numbers are not finite.
     """
-    if isinstance(scheme, WeightOnly) and scheme.scaling and not scheme.compensated:
-        sample = _needed(stats, scheme).sample
-        return Change(round_scaled(weight, sample, divisor, scheme, half), divisor)
+    rounded, activation = scheme.activations, None
+    if rounded is not None:
+        reach = _needed(stats, scheme).range_of(rounded.ranging, rounded.dtype, divisor)
+        step = np.array(HEADROOM[rounded.dtype] * reach / LARGEST[rounded.dtype], np.float32)
+        activation = ActivationGrid(rounded.dtype, float(stored(step, half)))
+    return Change(_rounded(weight, scheme, stats, divisor, half), divisor, activation)
+
+
+def _rounded(
+    weight: Array, scheme: Scheme, stats: Statistics | None, divisor: Array | None, half: Half
+) -> QuantizedWeight:
+    """Rounds f32[inputs, outputs] with the divisor multiplied into it."""
+    weights = scheme.weights
+    if weights.scaling and not weights.compensated:
+        return round_scaled(weight, _needed(stats, scheme).sample, divisor, weights, half)
     divided = weight if divisor is None else weight * divisor[:, None]
-    if isinstance(scheme, Static):
-        stats = _needed(stats, scheme)
-        reach = stats.range_of(scheme.ranging, scheme.dtype, divisor)
-        step = np.array(HEADROOM[scheme.dtype] * reach / LARGEST[scheme.dtype], np.float32)
-        scale = float(stored(step, half))
-        rows = stats.sample[:ROWS] if divisor is None else stats.sample[:ROWS] / divisor
-        return Change(round_channels(divided, scheme.dtype, rows, half), divisor, scale)
-    if not scheme.compensated:
-        return Change(round_blocks(divided, scheme, half=half), divisor)
-    rows = _needed(stats, scheme).sample
-    rows = rows if divisor is None else rows / divisor
-    return Change(round_compensated(divided, rows, scheme, half), divisor)
+    if weights.compensated:
+        rows = _divided(_needed(stats, scheme).sample, divisor)
+        return round_compensated(divided, rows, weights, half)
+    if weights.block is not None:
+        return round_blocks(divided, weights, half=half)
+    assert weights.dtype != "int4"
+    sample = None if stats is None else _divided(stats.sample[:ROWS], divisor)
+    return round_channels(divided, weights.dtype, sample, half)
+
+
+def _divided(rows: Array, divisor: Array | None) -> Array:
+    return rows if divisor is None else rows / divisor
 
 
 def common_divisor(weights: list[Array], scheme: Scheme, stats: Statistics | None) -> Array | None:
@@ -71,18 +83,16 @@ def common_divisor(weights: list[Array], scheme: Scheme, stats: Statistics | Non
     """
     if stats is None:
         return None
-    if isinstance(scheme, WeightOnly):
-        if not scheme.scaling:
-            return None
-        return awq_divisor(np.concatenate(weights, axis=1), stats, scheme)
-    if scheme.migration is None:
+    if scheme.weights.scaling:
+        return awq_divisor(np.concatenate(weights, axis=1), stats, scheme.weights)
+    if scheme.activations is None or scheme.activations.migration is None:
         return None
     largest = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
-    divisor = smooth_divisor(largest, stats, scheme.migration)
+    divisor = smooth_divisor(largest, stats, scheme.activations.migration)
     return worth_moving(np.concatenate(weights, axis=1), scheme, stats, divisor)
 
 
-def worth_moving(weights: Array, scheme: Static, stats: Statistics, divisor: Array) -> Array | None:
+def worth_moving(weights: Array, scheme: Scheme, stats: Statistics, divisor: Array) -> Array | None:
     """The divisor, or None if outputs are nearer without it on the sample. FP8 is as fine for
     small numbers as for large ones, and often gains nothing.
 
@@ -104,10 +114,9 @@ def snr_db(weight: Array, change: Change, sample: Array) -> float:
 
     Of compensated weights it flatters on the rows they were compensated for: give others.
     """
-    rows = sample if change.divisor is None else sample / change.divisor
-    if change.activation_scale is not None:
-        assert isinstance(change.weight, ChannelWeight)
-        rows = round_activation(rows, change.weight.dtype, change.activation_scale)
+    rows = _divided(sample, change.divisor)
+    if change.activation is not None:
+        rows = round_activation(rows, change.activation.dtype, change.activation.scale)
     noise = signal = 0.0
     for first in range(0, weight.shape[1], OUTPUTS):
         part = slice(first, first + OUTPUTS)

@@ -24,8 +24,8 @@ from omnijet.quantization.numerics.rounding import (
     store,
 )
 from omnijet.quantization.numerics.statistics import condensed
-from omnijet.quantization.schemes import Half, WeightOnly
-from omnijet.quantization.weights import BlockWeight
+from omnijet.quantization.schemes import Half, WeightScheme
+from omnijet.quantization.weights import QuantizedWeight
 from omnijet.runtime.bundle.contract import Array
 
 DAMPING = 0.01  # of the Hessian's mean diagonal
@@ -34,8 +34,8 @@ EAGER = 32  # columns of those that follow each other at once
 
 
 def round_compensated(
-    weight: Array, sample: Array, scheme: WeightOnly, half: Half = None
-) -> BlockWeight:
+    weight: Array, sample: Array, scheme: WeightScheme, half: Half = None
+) -> QuantizedWeight:
     """f32[inputs, outputs] -> of least squared error of `sample` f32[rows, inputs] times it.
 
     Inputs are rounded in their order. The range of a block is chosen from its weights as
@@ -81,8 +81,8 @@ def _hessians(rows: Array, damping: float) -> Iterator[tuple[int, Array, Array]]
 def _round_lazily(
     wanted: Array,
     triangle: Array,
-    scheme: WeightOnly,
-    blocks: BlockWeight,
+    scheme: WeightScheme,
+    blocks: QuantizedWeight,
     start: int,
     half: Half,
 ) -> Array:
@@ -90,6 +90,7 @@ def _round_lazily(
 
     `wanted` is worked on in place.
     """
+    assert scheme.block is not None
     everywhere = slice(None)
     kept = np.empty_like(wanted)
     grid: Grid | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from omnijet.quantization.numerics.histogram import Histogram
-from omnijet.quantization.numerics.rounding import LARGEST, Dtype, on_grid
+from omnijet.quantization.numerics.rounding import LARGEST, on_grid
+from omnijet.quantization.schemes import EightBits
 from omnijet.runtime.bundle.contract import Array
 
 PERCENTILE = 99.99
@@ -21,7 +22,7 @@ def percentile_range(histogram: Histogram) -> float:
     return (index + 1) * histogram.bin_width
 
 
-def mse_range(histogram: Histogram, dtype: Dtype) -> float:
+def mse_range(histogram: Histogram, dtype: EightBits) -> float:
     """Of least squared error, rounding and clipping together."""
     used = histogram.used
     counts = histogram.counts[:used].astype(np.float64)
@@ -35,7 +36,7 @@ def mse_range(histogram: Histogram, dtype: Dtype) -> float:
     return min(_reaches(used), key=error) * histogram.bin_width
 
 
-def entropy_range(histogram: Histogram, dtype: Dtype) -> float:
+def entropy_range(histogram: Histogram, dtype: EightBits) -> float:
     """Of least Kullback-Leibler divergence of what is kept from what was seen.
 
     Source: TensorRT's entropy calibration (Migacz, "8-bit inference with TensorRT", GTC 2017)
@@ -53,7 +54,7 @@ def entropy_range(histogram: Histogram, dtype: Dtype) -> float:
     return best * width * histogram.bin_width
 
 
-def _divergence(counts: Array, reach: int, dtype: Dtype) -> float:
+def _divergence(counts: Array, reach: int, dtype: EightBits) -> float:
     """KL(seen, clipped into the last bin | spread evenly within each level), of `reach` bins."""
     inside, seen = counts[:reach], counts[:reach].copy()
     seen[-1] += counts[reach:].sum()
@@ -69,7 +70,7 @@ def _divergence(counts: Array, reach: int, dtype: Dtype) -> float:
     return float(p @ np.log(p / q))
 
 
-def _on_grid(scaled: Array, dtype: Dtype) -> Array:
+def _on_grid(scaled: Array, dtype: EightBits) -> Array:
     return on_grid(scaled.astype(np.float32), dtype)
 
 

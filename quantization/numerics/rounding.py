@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import ml_dtypes
 import numpy as np
 
-from omnijet.quantization.schemes import Half, WeightOnly
-from omnijet.quantization.weights import BlockWeight, ChannelWeight
+from omnijet.quantization.schemes import EightBits, Half, WeightScheme
+from omnijet.quantization.weights import QuantizedWeight
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
-Dtype = Literal["int8", "fp8"]
-
-LARGEST: dict[Dtype, float] = {"int8": 127.0, "fp8": 448.0}
+LARGEST: dict[EightBits, float] = {"int8": 127.0, "fp8": 448.0}
 """Magnitude that a range's end is mapped to; E4M3 has no larger finite number."""
 
 SHRINKS = tuple(np.linspace(1.0, 0.5, 21).tolist())
@@ -68,7 +65,7 @@ class Grid:
         return Grid(best, self.low, self.high)
 
 
-def whole_range(weight: Array, scheme: WeightOnly) -> Grid:
+def whole_range(weight: Array, scheme: WeightScheme) -> Grid:
     """Of a block f32[block, outputs]: from its least to its largest number, and always zero."""
     least = np.minimum(weight.min(axis=0), np.float32(0))
     largest = np.maximum(weight.max(axis=0), np.float32(0))
@@ -101,7 +98,7 @@ def stored(scale: Array, half: Half) -> Array:
 
 
 def best_range(
-    weight: Array, scheme: WeightOnly, moments: Array | None = None, half: Half = None
+    weight: Array, scheme: WeightScheme, moments: Array | None = None, half: Half = None
 ) -> Grid:
     """Of a block f32[block, outputs]: of least squared error among shrunk ranges."""
     grid = whole_range(weight, scheme).shrunk(weight, moments)
@@ -109,14 +106,15 @@ def best_range(
 
 
 def round_blocks(
-    weight: Array, scheme: WeightOnly, moments: Array | None = None, half: Half = None
-) -> BlockWeight:
+    weight: Array, scheme: WeightScheme, moments: Array | None = None, half: Half = None
+) -> QuantizedWeight:
     """f32[inputs, outputs], each number to the nearest of its block's grid.
 
     Args:
         moments: f32[inputs / block, block, block], second moments of the activation's features
             in each block, by which errors count when ranges are chosen; None counts all alike.
     """
+    assert scheme.block is not None
     blocks = empty_blocks(weight, scheme)
     for start in range(0, weight.shape[0], scheme.block):
         rows = slice(start, start + scheme.block)
@@ -129,21 +127,22 @@ def round_blocks(
     return blocks
 
 
-def empty_blocks(weight: Array, scheme: WeightOnly) -> BlockWeight:
+def empty_blocks(weight: Array, scheme: WeightScheme) -> QuantizedWeight:
     """Room for a weight's blocks, once it is known that it has some and is finite.
 
     Raises:
         OmnijetError: inputs are no multiple of the block, or numbers are not finite.
     """
+    assert scheme.block is not None
     inputs, outputs = weight.shape
-    if inputs % scheme.block:
+    if not scheme.fits(inputs):
         raise OmnijetError("a weight's inputs do not fall into whole blocks",
                            expected=f"a multiple of {scheme.block} inputs", got=inputs,
                            fix="choose a smaller block, or leave this layer as it is")  # fmt: skip
     require_finite(weight)
     count = inputs // scheme.block
-    return BlockWeight(
-        bits=scheme.bits,
+    return QuantizedWeight(
+        dtype=scheme.dtype,
         block=scheme.block,
         values=np.empty((inputs, outputs), np.int8 if scheme.symmetric else np.uint8),
         scales=np.empty((count, outputs), np.float32),
@@ -151,8 +150,9 @@ def empty_blocks(weight: Array, scheme: WeightOnly) -> BlockWeight:
     )
 
 
-def store(blocks: BlockWeight, start: int, columns: slice, grid: Grid, whole: Array) -> None:
+def store(blocks: QuantizedWeight, start: int, columns: slice, grid: Grid, whole: Array) -> None:
     """Rows `start` and on of `blocks` become `whole` (f32[<= block, columns]) of `grid`."""
+    assert blocks.block is not None
     index = start // blocks.block
     blocks.scales[index, columns] = grid.scale
     if blocks.zeros is not None:
@@ -162,8 +162,8 @@ def store(blocks: BlockWeight, start: int, columns: slice, grid: Grid, whole: Ar
 
 
 def round_channels(
-    weight: Array, dtype: Dtype, rows: Array | None = None, half: Half = None
-) -> ChannelWeight:
+    weight: Array, dtype: EightBits, rows: Array | None = None, half: Half = None
+) -> QuantizedWeight:
     """f32[inputs, outputs]; the largest of an output becomes the dtype's largest.
 
     Args:
@@ -181,7 +181,7 @@ def round_channels(
             scales[columns] = _best_place(part, scales[columns], rows)
         scales[columns] = stored(scales[columns], half)
         values[:, columns] = on_grid(part / scales[columns], dtype)
-    return ChannelWeight(dtype, values, scales)
+    return QuantizedWeight(dtype, None, values, scales)
 
 
 def _best_place(weight: Array, scales: Array, rows: Array) -> Array:
@@ -198,7 +198,7 @@ def _best_place(weight: Array, scales: Array, rows: Array) -> Array:
     return best
 
 
-def on_grid(scaled: Array, dtype: Dtype) -> Array:
+def on_grid(scaled: Array, dtype: EightBits) -> Array:
     """f32 in units of the scale -> i8 or E4M3; what is too large saturates."""
     largest = np.float32(LARGEST[dtype])
     limited = np.clip(scaled, -largest, largest)
@@ -209,7 +209,7 @@ def on_grid(scaled: Array, dtype: Dtype) -> Array:
     return rounded
 
 
-def round_activation(rows: Array, dtype: Dtype, scale: float) -> Array:
+def round_activation(rows: Array, dtype: EightBits, scale: float) -> Array:
     """f32[...] as QuantizeLinear and DequantizeLinear leave it: int8 reaches down to -128."""
     scaled = rows / np.float32(scale)
     if dtype == "int8":

@@ -7,8 +7,8 @@ import numpy as np
 from omnijet.quantization.numerics.divisor import balanced
 from omnijet.quantization.numerics.rounding import TINY, round_blocks
 from omnijet.quantization.numerics.statistics import Statistics, condensed
-from omnijet.quantization.schemes import Half, WeightOnly
-from omnijet.quantization.weights import BlockWeight
+from omnijet.quantization.schemes import Half, WeightScheme
+from omnijet.quantization.weights import QuantizedWeight
 from omnijet.runtime.bundle.contract import Array
 
 STEPS = 10
@@ -16,7 +16,7 @@ SEARCHED = 1 << 20  # weights that are rounded for each exponent
 RATIO = 1e-4  # features quieter than this part of the mean count as this loud
 
 
-def awq_divisor(weights: Array, stats: Statistics, scheme: WeightOnly) -> Array | None:
+def awq_divisor(weights: Array, stats: Statistics, scheme: WeightScheme) -> Array | None:
     """f32[inputs], or None if no exponent beats plain rounding on the sample.
 
     Source: AWQ (Lin et al. 2023, arXiv:2306.00978), section 3.2, with the weights in the search
@@ -26,6 +26,7 @@ def awq_divisor(weights: Array, stats: Statistics, scheme: WeightOnly) -> Array 
     Args:
         weights: f32[inputs, outputs of all layers that share the activation].
     """
+    assert scheme.block is not None
     rows = condensed(stats.sample)
     every = max(1, weights.size // SEARCHED)
     weights = np.ascontiguousarray(weights[:, ::every], dtype=np.float32)
@@ -59,13 +60,14 @@ def scaling(stats: Statistics, reach: Array, exponent: float) -> Array:
 
 
 def round_scaled(
-    weight: Array, sample: Array, divisor: Array | None, scheme: WeightOnly, half: Half = None
-) -> BlockWeight:
+    weight: Array, sample: Array, divisor: Array | None, scheme: WeightScheme, half: Half = None
+) -> QuantizedWeight:
     """Rounds f32[inputs, outputs] with the divisor multiplied into it.
 
     The paper's clipping, here in the choice of ranges: of least squared error of what a block
     adds to the output.
     """
+    assert scheme.block is not None
     if divisor is not None:
         weight, sample = weight * divisor[:, None], sample / divisor
     return round_blocks(weight, scheme, _moments(sample, scheme.block), half)
@@ -82,7 +84,9 @@ def _moments(rows: Array, block: int) -> Array:
     return moments
 
 
-def _output_error(rows: Array, weights: Array, divisor: Array | None, scheme: WeightOnly) -> float:
+def _output_error(
+    rows: Array, weights: Array, divisor: Array | None, scheme: WeightScheme
+) -> float:
     rounded = round_scaled(weights, rows, divisor, scheme).dequantized()
     if divisor is not None:
         rounded /= divisor[:, None]

@@ -9,8 +9,7 @@ import numpy as np
 
 from omnijet.quantization.numerics import ranging as ranges
 from omnijet.quantization.numerics.histogram import Histogram
-from omnijet.quantization.numerics.rounding import Dtype
-from omnijet.quantization.schemes import Ranging
+from omnijet.quantization.schemes import EightBits, Ranging
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
@@ -96,7 +95,7 @@ class Statistics:
         self._total += other._total
         self.histogram.merge(other.histogram)
 
-    def range_of(self, ranging: Ranging, dtype: Dtype, divisor: Array | None = None) -> float:
+    def range_of(self, ranging: Ranging, dtype: EightBits, divisor: Array | None = None) -> float:
         """Largest magnitude to represent, positive; 1 if only zeros were seen.
 
         Args:

@@ -21,26 +21,42 @@ from omnijet.runtime.errors import OmnijetError
 from tests.command import Capture, refused
 
 
-def quantized(bundle: Path, recipe: str, form: str = "standard") -> Bundle:
+def quantized(bundle: Path, recipe: str, needs: object = (), form: str = "standard") -> Bundle:
     opened = Bundle.open(bundle)
-    facts = {"recipe": recipe, "form": form, "layers": {}}
+    facts = {"recipe": recipe, "form": form, "needs": needs, "layers": {}}
     return replace(opened, manifest=replace(opened.manifest, quantization=facts))
 
 
+@pytest.mark.parametrize("recipe", ["ada-fp8", "one of my own"])
 @pytest.mark.parametrize("target", ["rtx-ampere", "orin-nano-jp72", "cuda-ampere"])
-def test_fp8_before_ada(nano_f16: Path, target: str) -> None:
-    bundle = quantized(nano_f16, "ada-fp8")
-    with pytest.raises(OmnijetError, match="cannot run recipe ada-fp8") as error:
+def test_fp8_before_ada(nano_f16: Path, target: str, recipe: str) -> None:
+    bundle = quantized(nano_f16, recipe, ["fp8", "int8 weights"])
+    with pytest.raises(OmnijetError, match=f"cannot run recipe {recipe}") as error:
         make_plan(bundle, Request(TARGETS[target]), None)
-    assert "fp8" in str(error.value.got) and "orin-int4" in str(error.value.fix)
+    assert error.value.got == "fp8" and "int4 weights, int8, int8 weights" in str(error.value)
+    assert "--list" in str(error.value.fix) and TARGETS[target].device.name in str(error.value.fix)
     assert make_plan(bundle, Request(TARGETS["rtx-ada"]), None)
 
 
+def test_numbers_that_this_version_does_not_know(nano_f16: Path) -> None:
+    bundle = quantized(nano_f16, "fp4", ["fp4"])
+    with pytest.raises(OmnijetError, match="cannot run recipe fp4"):
+        make_plan(bundle, Request(TARGETS["rtx-blackwell"]), None)
+
+
+@pytest.mark.parametrize("needs", [None, "fp8", [1]])
+def test_a_quantized_bundle_that_does_not_say_its_numbers(nano_f16: Path, needs: object) -> None:
+    bundle = quantized(nano_f16, "ada-fp8", needs)
+    with pytest.raises(OmnijetError, match="does not say which numbers") as error:
+        make_plan(bundle, Request(TARGETS["rtx-ada"]), None)
+    assert "quantization.needs" in str(error.value) and "again" in str(error.value.fix)
+
+
 def test_operators_of_a_cpu(nano_f16: Path) -> None:
-    bundle = quantized(nano_f16, "cpu-int8", "cpu")
+    bundle = quantized(nano_f16, "cpu-int8", ["int8"], "cpu")
     with pytest.raises(OmnijetError, match="operators") as error:
         make_plan(bundle, Request(TARGETS["rtx-ada"]), None)
-    assert "orin-int8" in str(error.value.fix)
+    assert "--list" in str(error.value.fix) and "rtx-ada" in str(error.value.fix)
 
 
 def test_a_recipe_is_a_check(nano_f16: Path) -> None:

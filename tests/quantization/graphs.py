@@ -16,7 +16,7 @@ from omnijet.engines.lowering.widened import widen
 from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.quantization.graph_writer import GraphWriter
 from omnijet.quantization.layers import Layer
-from omnijet.quantization.weights import BlockWeight, Change, ChannelWeight
+from omnijet.quantization.weights import ActivationGrid, Change, QuantizedWeight
 from omnijet.runtime.backends.ort_cpu import unsaturated
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array, GraphContract
 
@@ -103,30 +103,32 @@ def error(found: list[Array], wanted: list[Array]) -> float:
     return worst
 
 
-def blocks(weight: Array, bits: Any, block: Any, symmetric: bool) -> BlockWeight:
+def blocks(weight: Array, bits: Any, block: Any, symmetric: bool) -> QuantizedWeight:
     """Plain rounding."""
     parts = weight.reshape(-1, block, weight.shape[1])
     if symmetric:
         top = 2 ** (bits - 1) - 1
         scales = _in_f16(np.maximum(np.abs(parts).max(axis=1), 1e-4) / top)
         values = np.clip(np.rint(parts / scales[:, None]), -top - 1, top).astype(np.int8)
-        return BlockWeight(bits, block, values.reshape(weight.shape), scales)
+        return QuantizedWeight(f"int{bits}", block, values.reshape(weight.shape), scales)
     top = 2**bits - 1
     low, high = np.minimum(parts.min(axis=1), 0), np.maximum(parts.max(axis=1), 0)
     scales = _in_f16(np.maximum(high - low, 1e-4) / top)
     zeros = np.clip(np.rint(-low / scales), 0, top)
     values = np.clip(np.rint(parts / scales[:, None]) + zeros[:, None], 0, top).astype(np.uint8)
-    return BlockWeight(bits, block, values.reshape(weight.shape), scales, zeros.astype(np.uint8))
+    return QuantizedWeight(
+        f"int{bits}", block, values.reshape(weight.shape), scales, zeros.astype(np.uint8)
+    )
 
 
-def channels(weight: Array, dtype: Any) -> ChannelWeight:
+def channels(weight: Array, dtype: Any) -> QuantizedWeight:
     """Plain rounding."""
     top = 127 if dtype == "int8" else FP8_MAX
     scales = _in_f16(np.maximum(np.abs(weight).max(axis=0), 1e-4) / top)
     ratio = np.clip(weight / scales, -top, top)
     if dtype == "int8":
-        return ChannelWeight("int8", np.rint(ratio).astype(np.int8), scales)
-    return ChannelWeight("fp8", ratio.astype(ml_dtypes.float8_e4m3fn), scales)
+        return QuantizedWeight("int8", None, np.rint(ratio).astype(np.int8), scales)
+    return QuantizedWeight("fp8", None, ratio.astype(ml_dtypes.float8_e4m3fn), scales)
 
 
 def _in_f16(scales: Array) -> Array:
@@ -160,17 +162,21 @@ def activations(
 def plain_change(
     weight: Array, kind: str, divisor: Array | None, activation: Array
 ) -> Change | None:
-    """Kinds: `int4`, `int4z` (zero points), `int8`, `int8z`, `w8a8`, `fp8`. None if the layer
-    does not divide into blocks. `activation`: values it has, undivided."""
+    """Kinds: `int4`, `int4z` (zero points), `int8`, `int8z`, `w8a8`, `fp8`, and `w4f8` (INT4
+    weights, FP8 activations). None if the layer does not divide into blocks. `activation`:
+    values it has, undivided."""
     if divisor is not None:
         weight = weight * divisor[:, None]
         activation = activation / divisor
     if kind in ("w8a8", "fp8"):
         dtype, top = ("int8", 127) if kind == "w8a8" else ("fp8", FP8_MAX)
         scale = float(_in_f16(np.abs(activation).max() / top))
-        return Change(channels(weight, dtype), divisor, scale)
+        return Change(channels(weight, dtype), divisor, ActivationGrid(dtype, scale))
     if len(weight) % 32:
         return None
+    if kind == "w4f8":
+        scale = float(_in_f16(np.abs(activation).max() / FP8_MAX))
+        return Change(blocks(weight, 4, 32, True), divisor, ActivationGrid("fp8", scale))
     return Change(blocks(weight, int(kind[3]), 32, not kind.endswith("z")), divisor)
 
 
@@ -222,9 +228,9 @@ def write_reference(source: Path, target: Path, changes: dict[str, tuple[Layer, 
         divisor = np.float32(1) if change.divisor is None else change.divisor[:, None]
         dense = (change.weight.dequantized() / divisor).astype(dtype)
         value.const_value = ir.tensor(dense, name=name)
-        if change.activation_scale is not None:
-            fp8 = change.weight.dtype == "fp8"
-            rounded = _round(graph, node, change.activation_scale, change.divisor, fp8, dtype)
+        if (grid := change.activation) is not None:
+            fp8 = grid.dtype == "fp8"
+            rounded = _round(graph, node, grid.scale, change.divisor, fp8, dtype)
             node.replace_input_with(0, rounded)
     for value in graph.initializers.values():
         value.const_value = ir.tensor(value.const_value.numpy().copy(), name=value.name)

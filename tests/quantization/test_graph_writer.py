@@ -12,7 +12,7 @@ import pytest
 
 from omnijet.export.graphfile.weight_pages import PAGE, pack_int4
 from omnijet.quantization.graph_writer import GraphWriter
-from omnijet.quantization.weights import BlockWeight, Change
+from omnijet.quantization.weights import Change, QuantizedWeight
 from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.errors import OmnijetError
@@ -33,7 +33,7 @@ CASES = [
     *((graph, kind, True)
       for graph in ("audio_encoder", "vision_encoder", "talker_step", "dit_step")
       for kind in ("int4z", "w8a8")),
-    ("audio_encoder", "fp8", True),
+    ("audio_encoder", "fp8", True), ("audio_encoder", "w4f8", True),
 ]  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def compare(
     assert error(run(path, inputs, optimize=False), wanted) < limit
     # Other kernels differ in the last bit, and where an activation is rounded to 8 bits that
     # bit may decide for the next step.
-    rounded = kind in ("w8a8", "fp8")
+    rounded = kind in ("w8a8", "fp8", "w4f8")
     assert error(run(path, inputs, optimize=True), wanted) < (0.03 if rounded else limit)
     # and rounding did something at all
     assert error(wanted, run(source, inputs, optimize=False)) > 1e-3
@@ -203,7 +203,7 @@ def one_change(source: tuple[Path, GraphContract], folder: Path, scales: Array) 
     layer = writer.layers[0]
     values = np.ones((layer.inputs, layer.outputs), np.int8)
     grid = np.broadcast_to(scales, (layer.inputs // 32, layer.outputs))
-    writer.change(layer, Change(BlockWeight(8, 32, values, grid.astype(np.float32))))
+    writer.change(layer, Change(QuantizedWeight("int8", 32, values, grid.astype(np.float32))))
     writer.finish(lambda count: None)
     model = ir.load(folder / f"{source[1].name}.onnx")
     result: Array = model.graph.initializers[f"{layer.name}.scale"].const_value.numpy()

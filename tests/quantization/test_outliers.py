@@ -17,13 +17,13 @@ from omnijet.quantization.calibration.state import Place
 from omnijet.quantization.layers import layers_of
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.quantize import Calibration, bundle_layers, statistics_of
-from omnijet.quantization.schemes import WeightOnly
+from omnijet.quantization.schemes import Scheme, WeightScheme
 from omnijet.runtime.bundle.folder import Bundle
 from tests.quantization.few import few_conversations
 
 LOUD = 24.0  # times the others
 CHANNELS = (5, 77, 101)
-PLAIN = WeightOnly(4, 64)
+PLAIN = Scheme(WeightScheme("int4", 64))
 
 
 def plant(bundle: Path, target: Path) -> None:
@@ -81,7 +81,7 @@ def test_scaling_beats_plain_rounding_by_a_factor(bench: Bench) -> None:
     layers = thinker(bench.bundle)
     plain, scaled = (
         bench.run(dict.fromkeys(layers, scheme), threads=1)
-        for scheme in (PLAIN, replace(PLAIN, scaling=True))
+        for scheme in (PLAIN, Scheme(replace(PLAIN.weights, scaling=True)))
     )
     assert np.isfinite([plain.harm, scaled.harm]).all() and scaled.harm > 0
     assert scaled.harm < plain.harm / 2

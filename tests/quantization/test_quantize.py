@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import omnijet
+from omnijet import cli
 from omnijet.quantization.budget.parallel import processes
 from omnijet.quantization.budget.search import Budget, search
 from omnijet.quantization.budget.trials import Bench
@@ -28,7 +28,7 @@ from omnijet.quantization.quantize import (
     statistics_of,
 )
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule
-from omnijet.quantization.schemes import WeightOnly
+from omnijet.quantization.schemes import Scheme, WeightScheme
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry
@@ -81,6 +81,7 @@ def test_every_recipe_writes_a_bundle_that_answers(
     before = Bundle.open(trained[1]).manifest
     layers = manifest.quantization["layers"]
     assert manifest.quantization["recipe"] == name and layers["thinker_step"]
+    assert manifest.quantization["needs"] == sorted(RECIPES[name].needs)
     quality = [one["snr_db"] for graph in layers.values() for one in graph.values()]
     assert min(quality) > 8 and np.median(quality) > 15
     for graph, some in layers.items():
@@ -90,7 +91,7 @@ def test_every_recipe_writes_a_bundle_that_answers(
     reply = omni.generate(question, **SHORT)
     assert reply.text == expected.text
     assert np.isfinite(reply.audio).all() and reply.audio.std() > 0.1 * expected.audio.std() > 0
-    assert omnijet.main(["check", str(tmp_path / "out")]) == 0
+    assert cli.main(["check", str(tmp_path / "out")]) == 0
     assert "PASSED" in capsys.readouterr().out
 
 
@@ -103,7 +104,7 @@ def test_weights_alone_need_no_data(
     }
     assert schemes == {"int4 weights, blocks of 64", "int8 weights, blocks of 64"}
     # its layers' errors are not known, all else is
-    assert omnijet.main(["check", str(tmp_path / "out"), "--fidelity", "--items", "1"]) == 0
+    assert cli.main(["check", str(tmp_path / "out"), "--fidelity", "--items", "1"]) == 0
     assert omni.generate(question, speech=False, max_text_tokens=12).text
 
 
@@ -112,11 +113,11 @@ def test_the_command_and_its_check(
 ) -> None:
     out = str(tmp_path / "out")
     command = ["quantize", str(trained[1]), out, "--recipe", "orin-int4", "--data", str(data)]
-    assert omnijet.main(command) == 0
+    assert cli.main(command) == 0
     said = capsys.readouterr().out
     assert "thinker_step" in said and "check" in said
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # the calibration's state is gone
-    assert omnijet.main(["check", out, "--fidelity", "--items", "1", "--steps", "9"]) == 0
+    assert cli.main(["check", out, "--fidelity", "--items", "1", "--steps", "9"]) == 0
     assert "PASSED" in capsys.readouterr().out
     assert "already" in refused(capsys, "quantize", out, tmp_path / "again", "--recipe", "cpu-int8")
     assert "exists" in refused(capsys, *command)
@@ -169,8 +170,8 @@ def test_a_weight_that_is_not_finite_is_named(
         return weight
 
     monkeypatch.setattr(GraphWriter, "read", broken)
-    plan = {layer: WeightOnly(8, 32)}
-    recipe = Recipe("one", "", (Rule(layer.graph, layer.name, WeightOnly(8, 32)),))
+    plan = {layer: Scheme(WeightScheme("int8", 32))}
+    recipe = Recipe("one", "", (Rule(layer.graph, layer.name, Scheme(WeightScheme("int8", 32))),))
     with pytest.raises(OmnijetError) as caught:
         quantize_bundle(trained[1], tmp_path / "out", recipe, plan, {})
     where = str(caught.value.where)
@@ -215,7 +216,7 @@ def test_a_trial_is_what_the_bundle_does(
     trained: tuple[Path, Path], bench: Bench, seen: Mapping[Place, Statistics], tmp_path: Path
 ) -> None:
     """Weights rounded in memory have the outcome of those in a quantized graph."""
-    scheme = WeightOnly(4, 64, scaling=True)
+    scheme = Scheme(WeightScheme("int4", 64, scaling=True))
     plan = {layer: scheme for layer in thinker_layers(trained[1], 8)}
     recipe = Recipe("mine", "", tuple(Rule(one.graph, one.name, scheme) for one in plan))
     quantize_bundle(trained[1], tmp_path / "out", recipe, plan, seen)

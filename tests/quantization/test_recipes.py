@@ -11,11 +11,11 @@ import pytest
 from omnijet.engines.targets.target import TARGETS
 from omnijet.quantization.layers import Layer, layers_of
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule, recipe_named
-from omnijet.quantization.schemes import Static, WeightOnly
+from omnijet.quantization.schemes import ActivationScheme, Scheme, WeightScheme, both
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.errors import OmnijetError
 
-INT4, INT8 = WeightOnly(4), WeightOnly(8)
+INT4, INT8 = Scheme(WeightScheme("int4")), Scheme(WeightScheme("int8"))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,9 @@ def test_rules_that_match_nothing_are_all_told(layers: list[Layer]) -> None:
 def test_what_a_target_must_compute_with() -> None:
     assert RECIPES["orin-int4"].needs == {"int4 weights", "int8 weights"}
     assert RECIPES["ada-fp8"].needs >= {"fp8"}
+    assert both("int8").needs == {"int8"}
+    mixed = Scheme(INT4.weights, ActivationScheme("fp8"))
+    assert mixed.needs == {"int4 weights", "fp8"}
     for name, targets in {
         "orin-int4": ("orin-nano-jp62", "agx-orin-64-jp72"), "orin-int8": ("agx-orin-32-jp62",),
         "ada-fp8": ("rtx-ada", "cuda-hopper", "rtx-blackwell"), "thor-fp8": ("thor-jp70",),
@@ -91,5 +94,8 @@ def test_an_unknown_recipe_names_the_near_one() -> None:
 
 
 def test_schemes_say_what_they_are() -> None:
-    assert str(replace(INT4, scaling=True)) == "int4 weights, blocks of 64 AWQ"
-    assert "fp8" in str(Static("fp8")) and "0.5" in str(Static("int8", migration=0.5))
+    assert str(Scheme(replace(INT4.weights, scaling=True))) == "int4 weights, blocks of 64 AWQ"
+    assert str(both("fp8")) == "fp8 weights and activations (max)"
+    assert "0.5" in str(both("int8", migration=0.5))
+    mixed = Scheme(INT4.weights, ActivationScheme("fp8"))
+    assert str(mixed) == "int4 weights, blocks of 64, fp8 activations (max)"

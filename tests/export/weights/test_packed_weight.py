@@ -161,6 +161,7 @@ def test_the_manifest_says_so(case: Case, capsys: pytest.CaptureFixture[str]) ->
     quantization = Manifest.read(case.bundle).quantization
     assert quantization == {
         "recipe": f"{case.recipe.method} checkpoint",
+        "needs": ["int4 weights"],
         "bits": 4,
         "block": GROUP,
         "zero_points": not case.recipe.symmetric,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from omnijet.quantization.budget.frontier import Choice, Mix, frontier, lower_hull, smallest_that
 from omnijet.quantization.layers import Layer
-from omnijet.quantization.schemes import WeightOnly
+from omnijet.quantization.schemes import Scheme, WeightScheme
 
-INT4, INT8 = WeightOnly(4), WeightOnly(8)
+INT4, INT8 = Scheme(WeightScheme("int4")), Scheme(WeightScheme("int8"))
 
 
 def layer(number: int) -> Layer:

@@ -8,14 +8,14 @@ import pytest
 from omnijet.quantization.numerics.apply import snr_db
 from omnijet.quantization.numerics.compensation import DAMPING, round_compensated
 from omnijet.quantization.numerics.rounding import best_range, round_blocks
-from omnijet.quantization.schemes import WeightOnly
+from omnijet.quantization.schemes import WeightScheme
 from omnijet.quantization.weights import Change
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 
 
-def as_the_paper(weight: Array, rows: Array, scheme: WeightOnly) -> Array:
+def as_the_paper(weight: Array, rows: Array, scheme: WeightScheme) -> Array:
     """Algorithm 1 column by column in f64: what the weights become, f64[inputs, outputs]."""
     wide = rows.astype(np.float64)
     hessian = wide.T @ wide
@@ -35,11 +35,11 @@ def as_the_paper(weight: Array, rows: Array, scheme: WeightOnly) -> Array:
 @pytest.mark.parametrize("count", [40, 700], ids=["fewer rows than inputs", "more"])
 @pytest.mark.parametrize(
     "scheme",
-    [WeightOnly(4, 32), WeightOnly(4, 64, symmetric=False), WeightOnly(8, 128),
-     WeightOnly(8, 32, symmetric=False)],
+    [WeightScheme("int4", 32), WeightScheme("int4", 64, symmetric=False), WeightScheme("int8", 128),
+     WeightScheme("int8", 32, symmetric=False)],
     ids=str,
 )  # fmt: skip
-def test_it_is_the_papers_algorithm(scheme: WeightOnly, count: int) -> None:
+def test_it_is_the_papers_algorithm(scheme: WeightScheme, count: int) -> None:
     rows = correlated(384, outliers=3)(count)
     weight = weights(384, 24)
     found = round_compensated(weight, rows, scheme).dequantized()
@@ -55,7 +55,7 @@ def test_it_is_the_papers_algorithm(scheme: WeightOnly, count: int) -> None:
 def test_it_beats_nearest_by_5_db_and_on_rows_not_seen(symmetric: bool) -> None:
     rows = correlated(256, outliers=2)
     sample, heldout = rows(512), rows(512)
-    weight, scheme = weights(256, 128), WeightOnly(4, 64, symmetric)
+    weight, scheme = weights(256, 128), WeightScheme("int4", 64, symmetric)
     nearest = Change(round_blocks(weight, scheme))
     compensated = Change(round_compensated(weight, sample, scheme))
     assert snr_db(weight, compensated, sample) > snr_db(weight, nearest, sample) + 5
@@ -64,7 +64,7 @@ def test_it_beats_nearest_by_5_db_and_on_rows_not_seen(symmetric: bool) -> None:
 
 def test_independent_activations_leave_nothing_to_compensate() -> None:
     rows = np.eye(128, dtype=np.float32)
-    weight, scheme = weights(128, 16), WeightOnly(4, 64)
+    weight, scheme = weights(128, 16), WeightScheme("int4", 64)
     found, expected = round_compensated(weight, rows, scheme), round_blocks(weight, scheme)
     np.testing.assert_array_equal(found.values, expected.values)
     np.testing.assert_array_equal(found.scales, expected.scales)
@@ -74,7 +74,7 @@ def test_independent_activations_leave_nothing_to_compensate() -> None:
 def test_inputs_the_sample_never_drives_round_to_nearest(symmetric: bool) -> None:
     rows = correlated(256, outliers=2)(300)
     rows[:, 64:128] = 0
-    weight, scheme = weights(256, 16), WeightOnly(4, 64, symmetric)
+    weight, scheme = weights(256, 16), WeightScheme("int4", 64, symmetric)
     found, nearest = round_compensated(weight, rows, scheme), round_blocks(weight, scheme)
     np.testing.assert_array_equal(found.dequantized()[64:128], nearest.dequantized()[64:128])
     assert not np.array_equal(found.values, nearest.values)
@@ -85,15 +85,15 @@ def test_inputs_the_sample_never_drives_round_to_nearest(symmetric: bool) -> Non
 def test_the_weight_is_left_as_it_was() -> None:
     weight = weights(256, 16)
     before = weight.copy()
-    round_compensated(weight, correlated(256, outliers=1)(50), WeightOnly(4, 64))
+    round_compensated(weight, correlated(256, outliers=1)(50), WeightScheme("int4", 64))
     np.testing.assert_array_equal(weight, before)
 
 
 def test_what_blocks_refuse_is_refused() -> None:
     rows = correlated(96, outliers=1)(50)
     with pytest.raises(OmnijetError, match="whole blocks"):
-        round_compensated(weights(96, 4), rows, WeightOnly(4, 64))
+        round_compensated(weights(96, 4), rows, WeightScheme("int4", 64))
     broken = weights(96, 4)
     broken[3, 1] = np.nan
     with pytest.raises(OmnijetError, match="input 3, output 1"):
-        round_compensated(broken, rows, WeightOnly(4, 32))
+        round_compensated(broken, rows, WeightScheme("int4", 32))

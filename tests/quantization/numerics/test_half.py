@@ -11,12 +11,16 @@ import pytest
 from omnijet.quantization.numerics.apply import change_of
 from omnijet.quantization.numerics.rounding import SMALLEST_HALF, stored
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.quantization.schemes import Half, Scheme, Static, WeightOnly
+from omnijet.quantization.schemes import Half, Scheme, WeightScheme, both
 
-INT8 = WeightOnly(8, 64)
+INT8 = Scheme(WeightScheme("int8", 64))
 SCHEMES = (
-    INT8, WeightOnly(4, 64), replace(INT8, symmetric=False), replace(INT8, scaling=True),
-    replace(INT8, compensated=True), Static("int8"), Static("fp8"),
+    INT8,
+    *(Scheme(weights) for weights in (
+        WeightScheme("int4", 64), WeightScheme("int8", 64, symmetric=False),
+        WeightScheme("int8", 64, scaling=True), WeightScheme("int8", 64, compensated=True),
+    )),
+    both("int8"), both("fp8"),
 )  # fmt: skip
 
 
@@ -60,7 +64,7 @@ def test_scales_of_bf16_are_those_that_numbers_were_rounded_for(scheme: Scheme) 
     scales = kept.weight.scales
     assert (scales == scales.astype(ml_dtypes.bfloat16).astype(np.float32)).all()
     assert (plain.weight.scales != scales).any()
-    if kept.activation_scale is not None:
-        assert float(ml_dtypes.bfloat16(kept.activation_scale)) == kept.activation_scale
+    if kept.activation is not None:
+        assert float(ml_dtypes.bfloat16(kept.activation.scale)) == kept.activation.scale
     losses = [np.square(one.weight.dequantized() - weight).mean() for one in (plain, kept)]
     assert losses[1] < 1.1 * losses[0]

@@ -8,7 +8,7 @@ import pytest
 from omnijet.quantization.numerics.apply import change_of, snr_db
 from omnijet.quantization.numerics.migration import smooth_divisor
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.quantization.schemes import Static
+from omnijet.quantization.schemes import both
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
@@ -34,7 +34,7 @@ def test_migration_gains_8_db_on_outliers_on_rows_not_seen() -> None:
     rows = correlated(256, outliers=3)
     stats, heldout, weight = calibrated(rows(1024)), rows(256), weights(256, 128)
     divisor = smooth_divisor(np.abs(weight).max(axis=1), stats, 0.5)
-    scheme = Static("int8", "max", migration=0.5)
+    scheme = both("int8", "max", migration=0.5)
     without = snr_db(weight, change_of(weight, scheme, stats, None), heldout)
     assert snr_db(weight, change_of(weight, scheme, stats, divisor), heldout) > without + 8
 

@@ -15,7 +15,8 @@ from omnijet.quantization.numerics.ranging import (
     mse_range,
     percentile_range,
 )
-from omnijet.quantization.numerics.rounding import LARGEST, Dtype, round_activation
+from omnijet.quantization.numerics.rounding import LARGEST, round_activation
+from omnijet.quantization.schemes import EightBits
 
 
 def drawn(outliers: int, seed: int = 0) -> np.ndarray:
@@ -41,7 +42,7 @@ def test_percentile_is_numpys_to_a_bin() -> None:
 @pytest.mark.parametrize("outliers", [0, 20, 2000])
 @pytest.mark.parametrize("dtype", ["int8", "fp8"])
 def test_mse_is_as_good_as_the_best_range_for_the_numbers_themselves(
-    outliers: int, dtype: Dtype
+    outliers: int, dtype: EightBits
 ) -> None:
     rows = drawn(outliers)[:: 1 if outliers == 20 else 4]
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from omnijet.quantization.numerics.rounding import round_activation, round_blocks, round_channels
-from omnijet.quantization.schemes import WeightOnly
+from omnijet.quantization.schemes import WeightScheme
 from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 
 SCHEMES = [
-    WeightOnly(bits, block, symmetric)
+    WeightScheme(f"int{bits}", block, symmetric)
     for bits, block, symmetric in itertools.product((4, 8), (32, 64), (True, False))
 ]  # type: ignore[call-overload]
 
@@ -38,7 +38,7 @@ def by_brute_force(block: np.ndarray, bits: int, symmetric: bool, moments: np.nd
 
 @pytest.mark.parametrize("heard", [False, True])
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_blocks_are_as_good_as_brute_force(scheme: WeightOnly, heard: bool) -> None:
+def test_blocks_are_as_good_as_brute_force(scheme: WeightScheme, heard: bool) -> None:
     weight = weights(128, 5) + np.float32(0.01)
     weight[:, 3] = np.abs(weight[:, 3]) + 1  # zero lies far outside of what is there
     block = scheme.block
@@ -62,7 +62,7 @@ def test_blocks_are_as_good_as_brute_force(scheme: WeightOnly, heard: bool) -> N
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_values_are_of_the_declared_type_and_use_the_whole_grid(scheme: WeightOnly) -> None:
+def test_values_are_of_the_declared_type_and_use_the_whole_grid(scheme: WeightScheme) -> None:
     rounded = round_blocks(weights(256, 1100), scheme)  # more outputs than are rounded at once
     low, high = {
         (4, True): (-8, 7), (8, True): (-127, 127), (4, False): (0, 15), (8, False): (0, 255),
@@ -81,12 +81,12 @@ def test_clipping_one_weight_pays_for_the_rest() -> None:
     rng = np.random.default_rng(0)
     weight = rng.uniform(-1, 1, (128, 1)).astype(np.float32)
     weight[5] = 1.3
-    scale = round_blocks(weight, WeightOnly(4, 128)).scales[0, 0]
+    scale = round_blocks(weight, WeightScheme("int4", 128)).scales[0, 0]
     assert 0.7 * 1.3 / 7 <= scale < 0.95 * 1.3 / 7
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_zeros_stay_zeros_and_get_scale_1(scheme: WeightOnly) -> None:
+def test_zeros_stay_zeros_and_get_scale_1(scheme: WeightScheme) -> None:
     weight = weights(128, 4)
     weight[:64, 2] = 0
     weight[64:, 1] = 1e-42  # too small to divide by
@@ -107,7 +107,7 @@ def test_a_zero_among_weights_stays_zero() -> None:
 
 def test_half_the_block_is_refused() -> None:
     with pytest.raises(OmnijetError, match="whole blocks"):
-        round_blocks(weights(96, 4), WeightOnly(4, 64))
+        round_blocks(weights(96, 4), WeightScheme("int4", 64))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -115,7 +115,7 @@ def test_a_weight_that_is_not_finite_is_named(bad: float) -> None:
     weight = weights(128, 4)
     weight[70, 2] = bad
     with pytest.raises(OmnijetError, match="input 70, output 2"):
-        round_blocks(weight, WeightOnly(4, 64))
+        round_blocks(weight, WeightScheme("int4", 64))
     with pytest.raises(OmnijetError, match="input 70, output 2"):
         round_channels(weight, "int8")
 

@@ -10,12 +10,12 @@ from omnijet.quantization.numerics.apply import change_of, snr_db
 from omnijet.quantization.numerics.rounding import round_blocks
 from omnijet.quantization.numerics.scaling import awq_divisor, reaches, round_scaled
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.quantization.schemes import WeightOnly
+from omnijet.quantization.schemes import Scheme, WeightScheme
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 from tests.quantization.activations import correlated, weights
 
-SCHEME = WeightOnly(4, 64, scaling=True)
+SCHEME = WeightScheme("int4", 64, scaling=True)
 
 
 def calibrated(rows: Array) -> Statistics:
@@ -28,13 +28,13 @@ def calibrated(rows: Array) -> Statistics:
 def test_planted_outliers_gain_3_db_on_rows_not_seen(symmetric: bool) -> None:
     rows = correlated(256, outliers=3)
     stats, heldout = calibrated(rows(1024)), rows(256)
-    weight, scheme = weights(256, 192), WeightOnly(4, 64, symmetric, scaling=True)
+    weight, scheme = weights(256, 192), WeightScheme("int4", 64, symmetric, scaling=True)
     divisor = awq_divisor(weight, stats, scheme)
     assert divisor is not None and divisor.dtype == np.float32
-    nearest = WeightOnly(4, 64, symmetric)
-    plain = snr_db(weight, change_of(weight, nearest, None, None), heldout)
-    weighed = snr_db(weight, change_of(weight, scheme, stats, None), heldout)
-    scaled = snr_db(weight, change_of(weight, scheme, stats, divisor), heldout)
+    nearest = WeightScheme("int4", 64, symmetric)
+    plain = snr_db(weight, change_of(weight, Scheme(nearest), None, None), heldout)
+    weighed = snr_db(weight, change_of(weight, Scheme(scheme), stats, None), heldout)
+    scaled = snr_db(weight, change_of(weight, Scheme(scheme), stats, divisor), heldout)
     assert weighed > plain + 1 and scaled > plain + 3
     loud = np.argsort(stats.absmean)[-3:]
     assert divisor[loud].min() > np.median(divisor) * 1.5
@@ -46,7 +46,7 @@ def test_the_exponent_is_the_best_of_eleven() -> None:
     reach = reaches(weight, 64)
     divisors = [scaling.scaling(stats, reach, step / 10) for step in range(11)]
     snrs = [
-        snr_db(weight, change_of(weight, SCHEME, stats, divisor), stats.sample)
+        snr_db(weight, change_of(weight, Scheme(SCHEME), stats, divisor), stats.sample)
         for divisor in divisors
     ]
     best = divisors[int(np.argmax(snrs))]
