@@ -1,7 +1,8 @@
-"""Graph after graph: lower, build in a process of its own, move into the bundle.
+"""Builds engines one after another: lowers a graph, builds it in a process of its own, moves the
+engine into the bundle.
 
-The bundle is whole at any moment: an engine is moved in when it is finished, and the manifest
-names it then. What was built before an interruption is found by its key and not built again.
+The bundle is complete at any moment: an engine is moved in when it is finished, and only then does
+the manifest name it. A later build finds finished engines by their keys and does not repeat them.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ from omnijet.runtime.bundle.manifest import ENGINES, EngineEntry, Manifest, hash
 from omnijet.runtime.errors import OmnijetError
 
 ENGINE_REST = 100_000_000
-"""Bytes of an engine besides its weights, at most."""
+"""The most bytes that an engine takes besides its weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Attributes:
-    cache: folder of timing caches; they belong to a machine, not to a bundle.
+    """Builds engines for one target with an installed library.
+
+    Attributes:
+        cache: folder of timing caches; they belong to a machine, not to a bundle.
     """
 
     installed: Installed
@@ -50,51 +53,51 @@ class Builder:
     cache: Path
 
     def build(self, folder: Path, plan: Sequence[Planned], progress: Progress) -> Manifest:
-        """Builds what is not present; returns the manifest as it is then.
+        """Builds the engines that are not present; returns the manifest afterwards.
 
         Raises:
-            OmnijetError: one graph does not build; those before it are in the bundle.
+            OmnijetError: a graph does not build; the engines before it are in the bundle.
         """
-        with _work_folder(folder) as work:
-            _remove_strangers(folder)
+        with _scratch_folder(folder) as scratch:
+            _remove_unlisted(folder)
             for one in plan:
-                if one.state != "present":
-                    self._build(folder, work, one, progress)
+                if one.status != "present":
+                    self._build(folder, scratch, one, progress)
         return Manifest.read(folder)
 
-    def _build(self, folder: Path, work: Path, one: Planned, progress: Progress) -> None:
+    def _build(self, folder: Path, scratch: Path, one: Planned, progress: Progress) -> None:
         require_memory(one.graph, one.least, self.target)
         manifest = Manifest.read(folder)
         _require_writable(folder, (folder / one.file).parent)
-        _require_sound(folder, manifest, one.graph)
+        _require_undamaged(folder, manifest, one.graph)
         # the lowered graph and its engine
-        require_disk_space(work.parent, 2 * one.weight_bytes + ENGINE_REST)
+        require_disk_space(scratch.parent, 2 * one.weight_bytes + ENGINE_REST)
         contract, entry = manifest.contracts[one.graph], manifest.graphs[one.graph]
-        told = _Told(one.graph, entry.weight_bytes, progress)
+        bars = _Bars(one.graph, entry.weight_bytes, progress)
         lower = flavour_for(self.target)
-        lower(folder / entry.file, contract, work, entry.parameters, told.lowered)
-        graph = work / f"{one.graph}.onnx"
+        lower(folder / entry.file, contract, scratch, entry.parameters, bars.lowered)
+        graph = scratch / f"{one.graph}.onnx"
         capacity = one.profiles[-1].get("capacity")
         fixed = {} if capacity is None else {"capacity": capacity[0]}
         fix_axes(graph, fixed)
-        verdict = self._run(manifest, work, one, told)
+        verdict = self._run(manifest, scratch, one, bars)
         require_contract(contract, verdict, fixed, graph)
-        facts = {"made of": one.made_of, "layers": self._layers(work, one, verdict)}
-        (work / f"{one.graph}.json").write_text(json.dumps(facts, indent=1) + "\n")
-        _move_in(folder, work, one, self.target, self._entry(one, verdict))
-        for path in work.glob(f"{one.graph}.*"):
+        details = {"made of": one.made_of, "layers": self._layers(scratch, one, verdict)}
+        (scratch / f"{one.graph}.json").write_text(json.dumps(details, indent=1) + "\n")
+        _move_in(folder, scratch, one, self.target, self._entry(one, verdict))
+        for path in scratch.glob(f"{one.graph}.*"):
             path.unlink()
 
-    def _layers(self, work: Path, one: Planned, verdict: Mapping[str, Any]) -> Any:
-        """Of the engine where its GPU is, else of the network that it was built from."""
+    def _layers(self, scratch: Path, one: Planned, verdict: Mapping[str, Any]) -> Any:
+        """Returns the layers of the engine if its GPU is here, else of the parsed network."""
         if self.installed.here == self.target.compute_capability:
-            engine = str(work / f"{one.graph}.engine")
+            engine = str(scratch / f"{one.graph}.engine")
             job = {"do": "inspect", "library": self.installed.library, "engine": engine}
             with suppress(Died):
                 return run_worker(self.installed.python, job).get("summary", verdict["summary"])
         return verdict["summary"]
 
-    def _run(self, manifest: Manifest, work: Path, one: Planned, told: _Told) -> dict[str, Any]:
+    def _run(self, manifest: Manifest, scratch: Path, one: Planned, bars: _Bars) -> dict[str, Any]:
         job = worker_job(
             manifest.contracts[one.graph],
             one.profiles,
@@ -104,7 +107,7 @@ class Builder:
             one.made_of["options"],
         )
         try:
-            verdict = run_worker(self.installed.python, job, told.building, work)
+            verdict = run_worker(self.installed.python, job, bars.building, scratch)
         except Died as died:
             raise process_fault(died, one.graph, one.predicted, self.target) from died
         if not verdict["done"]:
@@ -119,7 +122,7 @@ class Builder:
             version=verdict["version"],
             compute_capability=one.made_of["compute capability"],
             profiles=one.profiles,
-            # a decomposed graph gathers from the cache that it read: it must not overwrite it
+            # a decomposed graph reads its old cache to the end: the new one must not overwrite it
             caches_in_place=self.target.flavour == "native",
             bytes=verdict["bytes"],
             layers=verdict["layers"],
@@ -128,7 +131,7 @@ class Builder:
         )
 
     def _timing_cache(self) -> str | None:
-        """A file; None: the library times nothing when it builds (TensorRT-RTX)."""
+        """Returns a file, or None if the library times nothing at build time (TensorRT-RTX)."""
         installed = self.installed
         if installed.library == "tensorrt_rtx":
             return None
@@ -145,7 +148,7 @@ def worker_job(
     timing_cache: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What `omnijet.engines.worker.build` is told; its files lie in the folder that it runs in.
+    """Returns the job for `omnijet.engines.worker.build`; file names are relative to its folder.
 
     Args:
         timing_cache: a file, or None.
@@ -165,13 +168,13 @@ def worker_job(
 
 
 def _shapes(contract: GraphContract, profile: Profile) -> dict[str, list[list[int]]]:
-    """Of each input, smallest, usual and largest."""
+    """Returns the smallest, usual and largest shape of each input."""
     ends = [{symbol: sizes[end] for symbol, sizes in profile.items()} for end in range(3)]
     return {spec.name: [list(spec.shape(sizes)) for sizes in ends] for spec in contract.inputs}
 
 
-class _Told:
-    """One bar for each stage of each graph."""
+class _Bars:
+    """Shows one progress bar for each stage of a graph."""
 
     def __init__(self, graph: str, weight_bytes: int, progress: Progress) -> None:
         self._graph, self._total, self._progress = graph, weight_bytes, progress
@@ -185,10 +188,13 @@ class _Told:
         self._progress(f"{self._graph}: {what}", done, total)
 
 
-def _move_in(folder: Path, work: Path, one: Planned, target: Target, entry: EngineEntry) -> None:
-    """First all is made that can fail. Then the manifest forgets what is replaced, the files
-    come, and it names them."""
-    names = {name: work / Path(name).name for name in (one.file, one.facts_file, one.log_file)}
+def _move_in(folder: Path, scratch: Path, one: Planned, target: Target, entry: EngineEntry) -> None:
+    """Moves the files of an engine into the bundle.
+
+    All that can fail comes first. Then a manifest without the old engine is written, the files
+    are moved, and a manifest with the new engine is written.
+    """
+    names = {name: scratch / Path(name).name for name in (one.file, one.details_file, one.log_file)}
     original = Manifest.read(folder)
     if original.files[original.graphs[one.graph].file].sha256 != one.made_of["graph"]:
         raise OmnijetError(
@@ -198,8 +204,8 @@ def _move_in(folder: Path, work: Path, one: Planned, target: Target, entry: Engi
     engines = {**before.engines.get(target.name, {}), one.graph: entry}
     engines = {name: engines[name] for name in before.graphs if name in engines}
     after = replace(before, engines={**before.engines, target.name: engines})
-    names[f"{ENGINES}/{target.name}/{SCRIPT}"] = work / SCRIPT
-    (work / SCRIPT).write_text(script(after, target), encoding="utf-8")
+    names[f"{ENGINES}/{target.name}/{SCRIPT}"] = scratch / SCRIPT
+    (scratch / SCRIPT).write_text(script(after, target), encoding="utf-8")
     hashes = {name: hash_file(path) for name, path in names.items()}
     (folder / one.file).parent.mkdir(parents=True, exist_ok=True)
     before.write(folder)
@@ -209,14 +215,14 @@ def _move_in(folder: Path, work: Path, one: Planned, target: Target, entry: Engi
             os.replace(path, folder / name)
             moved = True
     except OSError:
-        if not moved:  # what was there is there still
+        if not moved:  # the old files are still there
             original.write(folder)
         raise
     replace(after, files={**after.files, **hashes}).write(folder)
 
 
 def _require_writable(*folders: Path) -> None:
-    """What would fail after the build fails before it. Raises `OmnijetError`."""
+    """Checks before the build that the engines can be written after it. Raises `OmnijetError`."""
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -231,8 +237,12 @@ def _require_writable(*folders: Path) -> None:
             ) from error
 
 
-def _require_sound(folder: Path, manifest: Manifest, graph: str) -> None:
-    """An engine of damaged weights would count as one of the right ones. Raises `OmnijetError`."""
+def _require_undamaged(folder: Path, manifest: Manifest, graph: str) -> None:
+    """Checks the hashes of a graph: an engine of damaged weights would count as a good one.
+
+    Raises:
+        OmnijetError: a file differs from the manifest.
+    """
     entry = manifest.graphs[graph]
     for name in (entry.file, entry.weights):
         if hash_file(folder / name) != manifest.files[name]:
@@ -245,7 +255,7 @@ def _require_sound(folder: Path, manifest: Manifest, graph: str) -> None:
 
 
 def without_engine(manifest: Manifest, target: str, graph: str) -> Manifest:
-    """The manifest that knows neither this engine nor its files, nor the script that names it."""
+    """Returns the manifest without this engine, its files, and the script that names it."""
     engines = {
         name: {one: entry for one, entry in of.items() if (name, one) != (target, graph)}
         for name, of in manifest.engines.items()
@@ -257,10 +267,10 @@ def without_engine(manifest: Manifest, target: str, graph: str) -> Manifest:
 
 
 def open_for_building(folder: Path) -> Bundle:
-    """The bundle, with engines whatever state they are in: they can be built again.
+    """Opens a bundle even if its engines are damaged, because they can be built again.
 
     Raises:
-        OmnijetError: it is no bundle, or something else of it is damaged.
+        OmnijetError: the folder is no bundle, or something besides engines is damaged.
     """
     manifest = Manifest.read(folder)
     Bundle.of(folder, manifest.without_engines())
@@ -268,25 +278,30 @@ def open_for_building(folder: Path) -> Bundle:
 
 
 @contextmanager
-def _work_folder(bundle: Path) -> Iterator[Path]:
-    """Beside the bundle, so that a finished engine is renamed into it: beside the folder itself,
-    not beside a link to it on another disk; within, where the bundle or its engines are a disk
-    of their own. Whatever a run that was killed left there goes.
-    Raises `OmnijetError` if another is at work."""
+def _scratch_folder(bundle: Path) -> Iterator[Path]:
+    """Makes an empty folder on the disk of the engines, so that finished ones can be renamed.
+
+    The folder lies beside the bundle itself, not beside a link to it. If the bundle or its
+    `engines` folder is a mounted disk, the folder lies inside. Leftovers of a killed build are
+    removed.
+
+    Raises:
+        OmnijetError: another build is running on this bundle, or the folder cannot be written.
+    """
     home = bundle.resolve()
-    work = home.with_name(f".{home.name}.engines")
+    scratch = home.with_name(f".{home.name}.engines")
     engines = (home / ENGINES).resolve()
     try:
         inside = next(path for path in (engines, *engines.parents) if path.exists())
         if inside.stat().st_dev != home.parent.stat().st_dev:
             engines.mkdir(exist_ok=True)
-            work = engines / ".building"
-        work.mkdir(exist_ok=True)
-        lock = os.open(work, os.O_RDONLY)
+            scratch = engines / ".building"
+        scratch.mkdir(exist_ok=True)
+        lock = os.open(scratch, os.O_RDONLY)
     except OSError as error:
         raise OmnijetError(
             "the folder beside the bundle cannot be written",
-            where=work,
+            where=scratch,
             got=os.strerror(error.errno or 0),
             fix="put the bundle where you may write",
         ) from error
@@ -297,13 +312,13 @@ def _work_folder(bundle: Path) -> Iterator[Path]:
             raise OmnijetError(
                 "another build is at work on this bundle", where=bundle, fix="wait for its end"
             ) from None
-        _empty(work)
+        _empty(scratch)
         try:
-            yield work
+            yield scratch
         finally:
-            _empty(work)
+            _empty(scratch)
             with suppress(OSError):
-                work.rmdir()
+                scratch.rmdir()
     finally:
         os.close(lock)
 
@@ -313,8 +328,8 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _remove_strangers(folder: Path) -> None:
-    """Files that an interrupted run had moved in before the manifest named them."""
+def _remove_unlisted(folder: Path) -> None:
+    """Removes files that an interrupted build moved in before the manifest named them."""
     known = Manifest.read(folder).files
     for path in (folder / ENGINES).rglob("*"):
         if path.is_file() and path.relative_to(folder).as_posix() not in known:

@@ -1,4 +1,4 @@
-"""How much memory a build takes, before it is begun."""
+"""Predicts how much memory a build takes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from omnijet.runtime.errors import OmnijetError
 
 @dataclass(frozen=True, slots=True)
 class WeightBytes:
-    """What a graph's weights take, in bytes.
+    """The bytes of a graph's weights.
 
     Attributes:
-        packed: of all, those with two numbers in a byte.
-        largest: the largest tensor.
+        packed: bytes of the weights with two numbers in a byte; part of the total.
+        largest: bytes of the largest tensor.
     """
 
     total: int
@@ -29,18 +29,18 @@ class WeightBytes:
 
     @staticmethod
     def of(graph: Path, int8_blocks: bool = True) -> WeightBytes:
-        """Of a graph file; the weights themselves are not read.
+        """Counts the bytes of a graph file's weights without reading them.
 
         Args:
-            int8_blocks: whether weights of INT8 in blocks stay so, and do not become floats.
+            int8_blocks: whether INT8 weights in blocks stay INT8; else they become floats.
 
         Raises:
-            OmnijetError: it is no graph.
+            OmnijetError: the file is no graph.
         """
         sizes, packed = [0], 0
         try:
             loaded = ir.load(graph).graph
-        except Exception as error:  # protobuf's and onnx_ir's own
+        except Exception as error:  # protobuf and onnx_ir raise their own kinds
             raise OmnijetError(
                 "a graph cannot be read", where=graph, got=error, fix="export the bundle again"
             ) from error
@@ -53,21 +53,21 @@ class WeightBytes:
 
 
 def _grown(node: ir.Node) -> tuple[str | None, int]:
-    """A weight of 8 bits, and how many bytes each number is as a float: as its scale."""
+    """Returns an 8-bit weight and the bytes of one of its numbers as a float, as its scale has."""
     weight, scale = node.inputs[:2]
     assert weight is not None and scale is not None and scale.dtype is not None
     return weight.name, scale.dtype.bitwidth // 8
 
 
 SYSTEM_BYTES = 1_500_000_000
-"""Of a Jetson's memory, what its system keeps for itself: an estimate."""
+"""Memory that a Jetson's system keeps for itself: an estimate."""
 
 PACKED = (ir.DataType.INT4, ir.DataType.UINT4)
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Memory of a builder: so many bytes, and so many for each byte of weights."""
+    """Memory of a builder: a fixed number of bytes, and a factor for each byte of weights."""
 
     base: int
     each: float
@@ -76,24 +76,24 @@ class Rates:
 
 
 RATES: Mapping[Library, Rates] = {
-    # published: builds on a device need 3 to 4 times the bytes of the parameters
+    # published: a build on a device needs 3 to 4 times the bytes of the parameters
     "tensorrt": Rates(1_000_000_000, 4.0),
-    # measured with 1.7.1 (the process, at its peak): of 85 engines of a 3B all lay between 0.75 and
-    # 1.15 of this, those of the Thinker between 0.9 and 1.05; at nano dimensions 0.31 to 0.53 GB
+    # measured with 1.7.1 (peak of the process): all 85 engines of a 3B took between 0.75 and
+    # 1.15 times this, those of the Thinker 0.9 to 1.05; at nano dimensions 0.31 to 0.53 GB
     "tensorrt_rtx": Rates(900_000_000, 2.0, packed=1.0, largest=0.75),
 }
 MAPPED: Mapping[Library, float] = {"tensorrt": 0.0, "tensorrt_rtx": 0.8}
-"""Share of the weights that is pages of their file at the peak (5.1 of 6.2 GB): the system takes
-them back where memory is short."""
+"""Share of the weights that is mapped file pages at the peak (5.1 of 6.2 GB). The system can take
+these pages back when memory is short."""
 
 
 def least_bytes(weights: WeightBytes, library: Library) -> int:
-    """Memory without which a build is hopeless."""
+    """Returns the memory without which a build cannot succeed."""
     return predicted_bytes(weights, library) - round(MAPPED[library] * weights.total)
 
 
 def predicted_bytes(weights: WeightBytes, library: Library) -> int:
-    """Memory of the process that builds this graph, at its peak."""
+    """Returns the peak memory of the process that builds this graph."""
     rates = RATES[library]
     return round(
         rates.base
@@ -104,21 +104,21 @@ def predicted_bytes(weights: WeightBytes, library: Library) -> int:
 
 
 def available_bytes() -> int:
-    """Of this machine, with swap."""
+    """Returns the free memory of this machine, swap included."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     facts = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
     return sum(int(facts[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
 
 
 def device_bytes(target: Target) -> float | None:
-    """What a build on the target itself can have; None: it is not built there, or not known."""
+    """Returns the memory for a build on the target; None if it is unknown or not built there."""
     if target.library != "tensorrt" or target.memory_gb is None:
         return None
     return target.memory_gb * 1e9 - (SYSTEM_BYTES if target.device.shared else 0)
 
 
 def require_memory(graph: str, least: int, target: Target) -> None:
-    """Is there enough for it now, on this machine? Raises `OmnijetError`."""
+    """Checks that this machine has enough free memory now. Raises `OmnijetError`."""
     available = available_bytes()
     if least > available:
         raise OmnijetError(

@@ -1,4 +1,4 @@
-"""How engines are built: choices of whoever builds them."""
+"""Options of a build, chosen by the user."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ LEVELS = range(6)
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """Attributes:
-    optimization_level: of the builder, one of `LEVELS`; None: the library's own.
+    """Options of the library's builder.
+
+    Attributes:
+        optimization_level: one of `LEVELS`; None: the library's default.
     """
 
     optimization_level: int | None = None

@@ -1,4 +1,4 @@
-"""`omnijet build BUNDLE --target T`: engines for one machine, graph after graph."""
+"""`omnijet build BUNDLE --target T`: builds engines for one machine."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ from omnijet.runtime.files import shell_quoted
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the engines go into it")
-    parser.add_argument("--target", metavar="T", help="machine and library; --list shows all")
+    parser.add_argument("--target", metavar="T", help="machine and library; --list shows them")
     parser.add_argument("--list", action="store_true", help="list the targets and stop")
-    parser.add_argument("--recipe", metavar="R", help="refuse a bundle of any other recipe")
+    parser.add_argument("--recipe", metavar="R", help="refuse a bundle that has another recipe")
     parser.add_argument("--graphs", nargs="+", default=(), metavar="G", help="default: all")
     parser.add_argument(
         "--limit", type=_limit, action="append", default=[], metavar="AXIS=N",
-        help="largest size in place of the target's, as capacity=2048 for the context",
+        help="largest size instead of the target's, such as capacity=2048 for the context",
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be built, and write nothing"
     )
-    parser.add_argument("--force", action="store_true", help="build what is present too")
+    parser.add_argument("--force", action="store_true", help="rebuild engines that are present")
     parser.add_argument(
         "--python", metavar="PATH",
-        help=f"an interpreter with the bindings; default: ${PYTHON_VARIABLE}, or this one",
+        help=f"interpreter with the bindings; default: ${PYTHON_VARIABLE}, or this one",
     )  # fmt: skip
     parser.add_argument(
         "--optimization-level", type=int, choices=LEVELS, metavar="N",
-        help=f"of the builder, {LEVELS[0]} to {LEVELS[-1]}",
+        help=f"optimization level of the builder, {LEVELS[0]} to {LEVELS[-1]}",
     )  # fmt: skip
     parser.add_argument(
         "--cache", type=Path, metavar="FOLDER",
-        help="of what the builder timed on this machine; default: ~/.cache/omnijet",
+        help="folder of this machine's kernel timings; default: ~/.cache/omnijet",
     )  # fmt: skip
     parser.add_argument(
         "--polygraphy", action="store_true",
@@ -66,7 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Builds and says what was built."""
+    """Builds engines and prints what was built."""
     if args.list:
         print_table(_targets())
         return 0
@@ -76,7 +76,7 @@ def run(args: Namespace) -> int:
         _require_engines(bundle, request)
         print(script(bundle.manifest, request.target), end="")
         return 0
-    require_possible(bundle, request)  # told before a library is asked for
+    require_possible(bundle, request)  # reported before the library is looked for
     if args.dry_run:
         return _dry_run(args, bundle, request)
     assert request.target.library != "onnxruntime"
@@ -104,7 +104,7 @@ def _request(args: Namespace) -> Request:
 
 
 def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
-    """The plan, with the library's version if it is here."""
+    """Prints the plan, with the library's version if it is installed."""
     assert request.target.library != "onnxruntime"
     version, lacking = None, None
     try:
@@ -120,7 +120,7 @@ def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
             "target": request.target.name, "library": request.target.library, "version": version,
             "cannot build here": lacking, "available_bytes": available_bytes(),
             "device_bytes": device_bytes(request.target),
-            "graphs": [_plan_facts(one) for one in plan],
+            "graphs": [_plan_json(one) for one in plan],
         })  # fmt: skip
         return 0
     print_table(_plan_table(plan, request))
@@ -135,10 +135,10 @@ def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
     return 0
 
 
-def _plan_facts(one: Planned) -> dict[str, Any]:
+def _plan_json(one: Planned) -> dict[str, Any]:
     return {
         "graph": one.graph, "precision": one.precision, "profiles": list(one.profiles),
-        "key": one.key, "state": one.state, "why": one.why,
+        "key": one.key, "state": one.status, "why": one.why,
         "predicted_bytes": one.predicted, "engine": one.file,
     }  # fmt: skip
 
@@ -151,14 +151,14 @@ def _plan_table(plan: Sequence[Planned], request: Request) -> Table:
     )  # fmt: skip
     for one in plan:
         table.add_row(
-            one.graph, one.precision, _profiles_text(one), one.state, one.why,
+            one.graph, one.precision, _profiles_text(one), one.status, one.why,
             size_text(one.predicted), one.file,
         )  # fmt: skip
     return table
 
 
 def _profiles_text(one: Planned) -> str:
-    """One a line: `rows 1..256..512, capacity 4096`."""
+    """Returns one line for each profile, such as `rows 1..256..512, capacity 4096`."""
     lines = []
     for profile in one.profiles:
         parts = []
@@ -177,7 +177,7 @@ def _print_built(
     if args.format == "json":
         print_json({
             one.graph: {
-                "state": one.state, "why": one.why, "bytes": engines[one.graph].bytes,
+                "state": one.status, "why": one.why, "bytes": engines[one.graph].bytes,
                 "layers": engines[one.graph].layers,
                 "build_seconds": engines[one.graph].build_seconds,
                 "peak_bytes": engines[one.graph].peak_bytes, "predicted_bytes": one.predicted,
@@ -192,9 +192,9 @@ def _print_built(
     )  # fmt: skip
     for one in plan:
         entry = engines[one.graph]
-        state = "unchanged" if one.state == "present" else f"built ({one.why})"
+        status = "unchanged" if one.status == "present" else f"built ({one.why})"
         table.add_row(
-            one.graph, state, str(entry.layers), size_text(entry.bytes),
+            one.graph, status, str(entry.layers), size_text(entry.bytes),
             f"{entry.build_seconds:.1f}", size_text(entry.peak_bytes), size_text(one.predicted),
         )  # fmt: skip
     print_table(table)
@@ -222,7 +222,7 @@ def _targets() -> Table:
 
 
 def _built() -> Mapping[str, Target]:
-    """The targets that something is built for."""
+    """Returns the targets that engines are built for."""
     return {name: one for name, one in TARGETS.items() if one.library != "onnxruntime"}
 
 

@@ -1,4 +1,4 @@
-"""What went wrong in a build, and the way out."""
+"""Turns a failed build into an error with a way out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_MEMORY = ("out of memory", "outofmemory", "bad_alloc")
 
 
 def process_fault(died: Died, graph: str, predicted: int, target: Target) -> OmnijetError:
-    """Of a worker that ended without a verdict."""
+    """Returns the error for a worker that ended without a verdict."""
     if killed_for_memory(died):
         return _no_memory(graph, predicted, target, died.said or "killed by the system")
     return OmnijetError(
@@ -30,7 +30,7 @@ def process_fault(died: Died, graph: str, predicted: int, target: Target) -> Omn
 def build_fault(
     verdict: Mapping[str, Any], graph: str, predicted: int, target: Target
 ) -> OmnijetError:
-    """Of a verdict that says no."""
+    """Returns the error for a verdict of failure."""
     assert target.library != "onnxruntime"
     said, title = verdict["said"], TITLES[target.library]
     text = "\n            ".join(map(_line, said)) or "nothing"

@@ -1,4 +1,4 @@
-"""A lowered graph's axes: some get one size, and what the parser made of them is checked."""
+"""Gives axes of a lowered graph one size, and checks what the parser made of all axes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omnijet.runtime.bundle.contract import FoundTensor, GraphContract, TensorSp
 
 
 def fix_axes(path: Path, sizes: Mapping[str, int]) -> None:
-    """Gives symbols of the graph file their one size, in place; weights are not read."""
+    """Replaces symbols in a graph file by sizes, in place; weights are not read."""
     if not sizes:
         return
     model = onnx.load(path, load_external_data=False)
@@ -27,11 +27,14 @@ def fix_axes(path: Path, sizes: Mapping[str, int]) -> None:
 def require_contract(
     contract: GraphContract, verdict: Mapping[str, Any], fixed: Mapping[str, int], where: object
 ) -> None:
-    """The boundary that the builder saw is the contract's. Raises `ContractError`.
+    """Checks that the boundary that the builder parsed is the contract's.
 
     Args:
-        verdict: of the worker; `inputs` and `outputs` are (name, dtype, axes), -1 if dynamic.
+        verdict: the worker's; `inputs` and `outputs` are (name, dtype, axes), -1 if dynamic.
         fixed: symbols that have one size.
+
+    Raises:
+        ContractError: the boundary differs.
     """
     specs = {spec.name: spec for spec in contract.inputs + contract.outputs}
     found = {
@@ -44,7 +47,7 @@ def require_contract(
 def _found(
     name: str, dtype: str, axes: list[int], spec: TensorSpec | None, fixed: Mapping[str, int]
 ) -> FoundTensor:
-    """Its dynamic axes have no names: they count as the contract's where that has one."""
+    """Returns the parsed tensor as a spec; a dynamic axis takes the contract's symbol."""
     named: list[int | str | None] = [None if axis < 0 else axis for axis in axes]
     if spec is not None and len(spec.axes) == len(axes):
         for place, (axis, wanted) in enumerate(zip(axes, spec.axes, strict=True)):

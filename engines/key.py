@@ -1,4 +1,4 @@
-"""What an engine was made of, and the hash of it: what does not change is not built again."""
+"""What an engine is made of, and the hash of it. An engine with the same hash is not rebuilt."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def ingredients(
     profiles: Sequence[Profile],
     options: BuildOptions,
 ) -> dict[str, Any]:
-    """By name, as JSON has them.
+    """Returns the ingredients of an engine by name, in the types of JSON.
 
     Args:
-        version: of the library.
+        version: the library's.
     """
     entry = manifest.graphs[graph]
     made: dict[str, Any] = {
@@ -47,18 +47,18 @@ def ingredients(
 
 
 def key_of(made_of: Mapping[str, Any]) -> str:
-    """sha256 in hexadecimal."""
+    """Returns the sha256 of the ingredients in hexadecimal."""
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
 def differences(made_of: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
-    """Names of what changed."""
+    """Returns the names of the ingredients that changed."""
     return [name for name in made_of if made_of[name] != before.get(name)]
 
 
 @cache
 def lowering_code() -> str:
-    """sha256 of the passes, which decide with the graph what is built."""
+    """Returns the sha256 of the lowering passes, because they change what is built."""
     digest = hashlib.sha256()
     for path in sorted(Path(flavours.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())

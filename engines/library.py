@@ -1,4 +1,4 @@
-"""The library that builds: is it there, which version, what can it build for?"""
+"""Finds the library that builds engines, its version, and the GPUs that it builds for."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ HOW_TO_GET: Mapping[Library, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A library with the interpreter that has its bindings.
+    """An installed library and the interpreter that has its bindings.
 
     Attributes:
-        ahead: compute capabilities that it builds for without such a GPU.
-        here: that of this machine's GPU; None: there is none.
+        ahead: compute capabilities that the library builds for without such a GPU.
+        here: compute capability of this machine's GPU; None: there is no GPU.
     """
 
     library: Library
@@ -40,7 +40,11 @@ class Installed:
 
 
 def find_library(library: Library, python: str) -> Installed:
-    """Raises `OmnijetError` with the way to get it."""
+    """Asks an interpreter for a library.
+
+    Raises:
+        OmnijetError: the library is not installed; the error says how to get it.
+    """
     try:
         verdict = run_worker(python, {"do": "probe", "library": library})
         said = verdict.get("said", [])
@@ -63,10 +67,10 @@ def find_library(library: Library, python: str) -> Installed:
 
 
 def require_able(installed: Installed, target: Target) -> None:
-    """Can this library build for this target on this machine? Raises `OmnijetError`."""
+    """Checks that the library can build for a target on this machine. Raises `OmnijetError`."""
     title, wanted = TITLES[installed.library], target.compute_capability
     oldest = ".".join(map(str, target.toolkit.oldest))
-    if _numbers(installed.version) < target.toolkit.oldest:
+    if _major_minor(installed.version) < target.toolkit.oldest:
         raise OmnijetError(
             f"this {title} is older than the target's",
             where=f"target {target.name}",
@@ -94,6 +98,6 @@ def require_able(installed: Installed, target: Target) -> None:
         )
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """`"10.3.0.30"` -> (10, 3)."""
+def _major_minor(version: str) -> tuple[int, ...]:
+    """Returns the major and minor version: `"10.3.0.30"` -> (10, 3)."""
     return tuple(int(part) for part in version.split(".")[:2])

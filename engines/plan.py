@@ -1,4 +1,4 @@
-"""What will be built for a target, why, and what cannot be: all of it before anything is."""
+"""Decides before a build which engines are built, why, and what cannot be built."""
 
 from __future__ import annotations
 
@@ -30,32 +30,34 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import shell_quoted
 
-State = Literal["present", "missing", "stale"]
+Status = Literal["present", "missing", "stale"]
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One graph's engine.
+    """The engine of one graph.
 
     Attributes:
-        precision: of the graph's numbers, in words.
-        made_of: what the key is the hash of.
-        why: it is built, or is not.
-        weight_bytes: of the lowered graph.
-        predicted: bytes of memory at the peak; `least`: without which it is not begun.
+        precision: the numbers of the graph in words, such as `bf16, 252 int4 blocks of 64`.
+        made_of: the ingredients that the key is the hash of.
+        why: reason for the status, in words.
+        weight_bytes: bytes of the lowered graph's weights.
+        predicted: peak memory of the build in bytes.
+        least: bytes of free memory without which the build does not start.
+        details_file: JSON with the ingredients and the layers of the engine.
     """
 
     graph: str
     precision: str
     profiles: tuple[Profile, ...]
     made_of: Mapping[str, Any]
-    state: State
+    status: Status
     why: str
     weight_bytes: int
     predicted: int
     least: int
     file: str
-    facts_file: str
+    details_file: str
     log_file: str
 
     @property
@@ -65,13 +67,13 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for.
+    """What the user asks for.
 
     Attributes:
-        graphs: names; empty: all.
-        limits: in place of the target's, by symbol.
-        recipe: that the bundle must be of; None: whichever it is.
-        anew: build what is present too.
+        graphs: names of graphs; empty: all.
+        limits: largest sizes that replace the target's, by symbol.
+        recipe: the recipe that the bundle must have; None: any.
+        anew: rebuild engines that are present.
     """
 
     target: Target
@@ -83,10 +85,10 @@ class Request:
 
 
 def require_possible(bundle: Bundle, request: Request) -> Mapping[str, int]:
-    """The limits of what is asked for; no file is read for this.
+    """Returns the limits of a request; reads no file.
 
     Raises:
-        OmnijetError: the target cannot run this bundle, or a limit or graph has no meaning.
+        OmnijetError: the target cannot run this bundle, or a limit or graph is unknown.
     """
     _require_runnable(bundle, request)
     _chosen(bundle, request)
@@ -102,13 +104,14 @@ def make_plan(
     version: str | None,
     progress: Progress = lambda what, done, total: None,
 ) -> list[Planned]:
-    """All engines of the request, in the bundle's order. Hashes those that are there.
+    """Returns all engines of a request in the bundle's order; hashes those that exist.
 
     Args:
-        version: of the library; None: it is not here, and engines count as made by theirs.
+        version: the library's; None: it is not installed, and the version of an existing engine
+            counts as the right one.
 
     Raises:
-        OmnijetError: as `require_possible`.
+        OmnijetError: see `require_possible`.
     """
     limits, manifest = require_possible(bundle, request), bundle.manifest
     names = [name for name in manifest.graphs if name in _chosen(bundle, request)]
@@ -118,7 +121,7 @@ def make_plan(
 
 
 class _Hashed:
-    """One bar for the engines that are there."""
+    """Shows one progress bar for all engines that are hashed."""
 
     def __init__(self, total: int, progress: Progress) -> None:
         self._done, self._total, self._progress = 0, total, progress
@@ -140,28 +143,28 @@ def _planned(
     made_of = ingredients(manifest, graph, target, known, profiles, request.options)
     place = f"{ENGINES}/{target.name}/{graph}"
     weights = WeightBytes.of(bundle.graph(graph), has_int8_blocks(target))
-    state, why = _state(bundle, entry, made_of, f"{place}.json", hashed)
-    if state == "present" and request.anew:
-        state, why = "stale", "asked for"
+    status, why = _status(bundle, entry, made_of, f"{place}.json", hashed)
+    if status == "present" and request.anew:
+        status, why = "stale", "asked for"
     return Planned(
-        graph, _precision(manifest, graph), profiles, made_of, state, why, weights.total,
+        graph, _precision(manifest, graph), profiles, made_of, status, why, weights.total,
         predicted_bytes(weights, target.library), least_bytes(weights, target.library),
         f"{place}.engine", f"{place}.json", f"{place}.log",
     )  # fmt: skip
 
 
-def _state(
-    bundle: Bundle, entry: EngineEntry | None, made_of: Mapping[str, Any], facts_file: str,
+def _status(
+    bundle: Bundle, entry: EngineEntry | None, made_of: Mapping[str, Any], details_file: str,
     hashed: _Hashed,
-) -> tuple[State, str]:  # fmt: skip
+) -> tuple[Status, str]:  # fmt: skip
     if entry is None:
         return "missing", "never built"
-    for name in (entry.file, facts_file):
+    for name in (entry.file, details_file):
         if not _as_written(bundle.folder / name, bundle.manifest.files.get(name), hashed):
             return "stale", f"{Path(name).name} is damaged"
     if entry.key == key_of(made_of):
         return "present", "nothing changed"
-    before = json.loads((bundle.folder / facts_file).read_text(encoding="utf-8"))["made of"]
+    before = json.loads((bundle.folder / details_file).read_text(encoding="utf-8"))["made of"]
     return "stale", ", ".join(differences(made_of, before)) + " changed"
 
 
@@ -175,7 +178,7 @@ def _as_written(path: Path, entry: FileEntry | None, hashed: _Hashed) -> bool:
 
 
 def _precision(manifest: Manifest, graph: str) -> str:
-    """`bf16, 252 int4 blocks of 64`."""
+    """Returns the numbers of a graph in words, such as `bf16, 252 int4 blocks of 64`."""
     entry = manifest.graphs[graph]
     layers = manifest.quantization.get("layers", {}).get(graph, {})
     made = Counter(layer["scheme"] for layer in layers.values())
@@ -198,7 +201,7 @@ def _chosen(bundle: Bundle, request: Request) -> Sequence[str]:
 
 
 def _require_runnable(bundle: Bundle, request: Request) -> None:
-    """Raises `OmnijetError` with what to do instead."""
+    """Checks that the target can run the bundle. Raises `OmnijetError` with a way out."""
     target, manifest = request.target, bundle.manifest
     recipe, where = manifest.quantization.get("recipe"), f"target {target.name}"
     if target.library == "onnxruntime":
@@ -209,7 +212,7 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
         )
     if request.recipe is not None and request.recipe != recipe:
         raise OmnijetError(
-            "the bundle is of another recipe",
+            "the bundle has another recipe",
             where=bundle.folder,
             expected=request.recipe,
             got=recipe or "floats",
@@ -235,10 +238,10 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
 
 
 def _needs(bundle: Bundle) -> frozenset[str]:
-    """Returns what the products of the graphs are made of, besides floats.
+    """Returns the numbers besides floats that products of the graphs need.
 
     Raises:
-        OmnijetError: the bundle is quantized and does not say it.
+        OmnijetError: the bundle is quantized and does not name them.
     """
     quantization = bundle.manifest.quantization
     needs = quantization.get("needs", None if quantization else ())

@@ -1,7 +1,7 @@
-"""Commands that compare a graph's engine with ONNX Runtime, for NVIDIA's `polygraphy`.
+"""Commands of NVIDIA's `polygraphy` that compare a graph's engine with ONNX Runtime.
 
-Both get the same inputs: polygraphy's random ones, indices and masks in the range that keeps
-them valid. The canonical graph is what ONNX Runtime runs, so that lowering is compared too.
+Both get the same random inputs from polygraphy; ranges keep indices and masks valid. ONNX Runtime
+runs the canonical graph, so the comparison covers the lowering too.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from omnijet.runtime.bundle.manifest import EngineEntry, Manifest
 
 SCRIPT = "compare.sh"
 TOLERANCE: Mapping[Precision, float] = {"f32": 1e-3, "f16": 2e-2}
-"""Largest difference that passes, absolute and relative, by what the graph computes in. ONNX
-Runtime's CPU computes nothing in bf16: such graphs have no reference."""
+"""Largest absolute and relative difference that passes, by the precision of the graph. ONNX
+Runtime's CPU has no bf16, so such graphs have no reference."""
 
 FLOATS = (-1.0, 1.0)
 ALL_SEEN = (1, 1)
-"""Masks: a row that sees nothing has no softmax."""
+"""Range of masks: a row that sees nothing has no softmax."""
 
 
 def script(manifest: Manifest, target: Target) -> str:
-    """A shell script for all engines of a target, to be run anywhere: it changes to the bundle.
+    """Returns a shell script that compares all engines of a target from any working folder.
 
-    Arguments name graphs; without any, all are compared.
+    The script takes names of graphs as arguments; without arguments it compares all.
     """
     lines = [
         "#!/bin/sh",
@@ -59,8 +59,11 @@ def script(manifest: Manifest, target: Target) -> str:
 
 
 def commands(manifest: Manifest, target: Target, graph: str, entry: EngineEntry) -> tuple[str, str]:
-    """ONNX Runtime, which leaves inputs and outputs behind, then the engine on those.
-    From within the bundle; `$scratch` is a folder. Not for a graph in bf16."""
+    """Returns the commands for one graph, to be run inside the bundle; `$scratch` is a folder.
+
+    The first runs ONNX Runtime and saves inputs and outputs, the second compares the engine with
+    them. A graph in bf16 has no such commands.
+    """
     contract = manifest.contracts[graph]
     sizes = {symbol: sizes[1] for symbol, sizes in entry.profiles[-1].items()}
     shapes = [f"{spec.name}:[{','.join(map(str, spec.shape(sizes)))}]" for spec in contract.inputs]
@@ -82,7 +85,7 @@ def commands(manifest: Manifest, target: Target, graph: str, entry: EngineEntry)
 
 
 def computes_in(manifest: Manifest, contract: GraphContract) -> Precision:
-    """Sound synthesis is in f32 in every precision."""
+    """Returns the precision that a graph computes in: the speech graphs always use f32."""
     return "f32" if contract.name in ("dit_step", "vocoder") else manifest.precision
 
 
@@ -102,7 +105,7 @@ def _range(spec: TensorSpec, shapes: Mapping[str, tuple[int, ...]]) -> tuple[flo
 
 
 def _rows_behind(index: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """How many an index may choose from."""
+    """Returns how many rows an index input may choose from."""
     match index:
         case "pool_rows":
             return shapes["key_mask"][0] * shapes["key_mask"][-1]

@@ -1,4 +1,4 @@
-"""Jobs for `engines/worker.py`: a process that may die without taking us along."""
+"""Runs jobs of `engines/worker.py` in a process of its own, which may crash."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ WORKER = Path(__file__).with_name("worker.py")
 PYTHON_VARIABLE = "OMNIJET_TRT_PYTHON"
 
 Progress = Callable[[str, int, int], None]
-"""Told (what, done, of how many)."""
+"""Receives (what, done, total)."""
 
 
 class Died(Exception):
     """The process ended without a verdict.
 
     Attributes:
-        signal: that ended it; None: it returned.
-        said: its last words on stderr.
+        signal: the signal that ended the process; None: it exited.
+        said: the end of its stderr.
     """
 
     def __init__(self, signal: int | None, said: str) -> None:
@@ -34,7 +34,7 @@ class Died(Exception):
 
 
 def interpreter(given: str | None) -> str:
-    """What runs workers: as told, or as the environment says, or this interpreter."""
+    """Returns the interpreter of workers: the given one, the environment's, or this one."""
     named = given or os.environ.get(PYTHON_VARIABLE) or sys.executable
     return os.path.abspath(named) if os.sep in named else named
 
@@ -45,10 +45,13 @@ def run_worker(
     progress: Progress = lambda what, done, total: None,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """The verdict on a job (`omnijet.engines.worker`), whose files are named from a folder on.
+    """Runs a job of `omnijet.engines.worker` and returns its verdict.
+
+    Args:
+        folder: the folder that the job's file names are relative to.
 
     Raises:
-        Died: there is none.
+        Died: the process ended without a verdict.
         OSError: there is no such interpreter.
     """
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
@@ -74,13 +77,13 @@ def _listen(
     process: subprocess.Popen[str], job: Mapping[str, Any], progress: Progress
 ) -> dict[str, Any] | None:
     assert process.stdin is not None and process.stdout is not None
-    with suppress(BrokenPipeError), process.stdin as pipe:  # it may die at once
+    with suppress(BrokenPipeError), process.stdin as pipe:  # the process may have died already
         pipe.write(json.dumps(job))
     verdict = None
     for line in process.stdout:
         try:
             fact = json.loads(line)
-        except ValueError:  # of the library, which may print what it likes
+        except ValueError:  # a line that the library printed
             continue
         if isinstance(fact, dict) and "progress" in fact:
             progress(fact["progress"], fact["done"], fact["total"])
@@ -90,5 +93,5 @@ def _listen(
 
 
 def killed_for_memory(died: Died) -> bool:
-    """The kernel's way to free memory."""
+    """Returns whether the kernel killed the process to free memory."""
     return died.signal == signal.SIGKILL or "bad_alloc" in died.said

@@ -1,8 +1,8 @@
-"""Which sizes an engine is built for: the contract's symbols with a target's limits.
+"""Optimization profiles: the sizes that an engine is built for.
 
-A profile holds smallest, usual and largest size of each symbol; kernels are chosen for the
-usual one. A profile of one size alone gets the best of them, and every profile costs its share
-of the build and a plan of its own in the engine.
+A profile holds the smallest, usual and largest size of each symbol of the contract; the builder
+chooses kernels for the usual size. A profile of a single size gets the best kernels. Each profile
+adds to the time of the build and to the size of the engine.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ USUAL: Mapping[str, int] = {
     "cells": 256, "windows": 16,  # a picture of 448 x 448 pixels
     "rows": 256,
 }  # fmt: skip
-"""What calls are mostly like. Those of sound synthesis follow from its windows."""
+"""Sizes of a typical call. The sizes of speech synthesis follow from its windows."""
 
 RUNTIME_MOST: Mapping[str, int] = {"rows": PREFILL_ROWS, "chunks": MAX_CHUNKS}
-"""More the runtime never asks for, whatever the limits."""
+"""Largest sizes that the runtime ever asks for, whatever the limits."""
 
 COMMON = PRESETS["exact"]
-"""What speaks unless told otherwise: its windows are the common ones."""
+"""The default speech preset; engines get profiles for its windows."""
 
 FIXES_COMMON: Mapping[Library, bool] = {"tensorrt": True, "tensorrt_rtx": False}
-"""Whether common sizes get profiles of their own: a step of one row, each window.
+"""Whether common sizes (a step of one row, each window) get profiles of their own.
 
-TensorRT-RTX compiles kernels on the device, for the sizes that it meets there, and a further
-profile costs more than it can bring: one for a row alone stored the weights of all decoder layers
-a second time (2 layers of 3B: 0.93 to 1.24 GB), those for four windows doubled the DiT's build
-and engine (nano: 32 to 65 s, 13 to 31 MB) and trebled the vocoder's (15 to 46 s, 5 to 14 MB).
+TensorRT-RTX compiles kernels on the device for the sizes that it meets there, so a further profile
+costs more than it gains. A profile for one row stored the weights of all decoder layers twice
+(2 layers of 3B: 0.93 to 1.24 GB). Profiles for four windows doubled the DiT's build and engine
+(nano: 32 to 65 s, 13 to 31 MB) and tripled the vocoder's (15 to 46 s, 5 to 14 MB).
 """
 
 
 def profiles_for(
     contract: GraphContract, limits: Mapping[str, int], library: Library, block: int
 ) -> tuple[Profile, ...]:
-    """In the engine's order: profiles of one size first, what takes all sizes last.
+    """Returns the profiles in the engine's order: single sizes first, the whole range last.
 
     Args:
-        limits: largest size of each symbol; `capacity` is the cache's one length.
-        block: mel frames of the DiT's attention blocks.
+        limits: largest size of each symbol; `capacity` is the fixed length of the KV cache.
+        block: mel frames of an attention block of the DiT.
     """
     windows = _common_windows(contract, block)
     steps = [{"rows": 1}] if "rows" in contract.symbols else []
     fixed = steps + windows if FIXES_COMMON[library] else []
     usual = {**USUAL, **(windows[-1] if windows else {})}
     most = {s: min(limits[s], RUNTIME_MOST.get(s, limits[s])) for s in contract.symbols}
-    if "capacity" in most:  # no more rows are fed than fit in the caches
+    if "capacity" in most:  # the runtime never feeds more rows than fit in the KV cache
         most["rows"] = min(most["rows"], most["capacity"])
     within = [sizes for sizes in fixed if all(size <= most[s] for s, size in sizes.items())]
     profiles: list[Profile] = [
@@ -73,13 +73,13 @@ def profiles_for(
 
 
 def _range(symbol: str, usual: Mapping[str, int], largest: int) -> tuple[int, int, int]:
-    if symbol == "capacity":  # TensorRT updates caches of a fixed length only
+    if symbol == "capacity":  # TensorRT updates only caches of a fixed length in place
         return largest, largest, largest
     return 1, min(usual[symbol], largest), largest
 
 
 def _common_windows(contract: GraphContract, block: int) -> list[dict[str, int]]:
-    """Sizes that return in every utterance, the longest last."""
+    """Returns the sizes that recur in every utterance, the longest last."""
     if "blocks" in contract.symbols:
         return [{"branches": branches, "blocks": blocks} for branches, blocks in dit_sizes(COMMON)]
     if "frames" in contract.symbols:
@@ -88,16 +88,17 @@ def _common_windows(contract: GraphContract, block: int) -> list[dict[str, int]]
 
 
 def dit_sizes(preset: SpeechPreset) -> list[tuple[int, int]]:
-    """(branches, blocks) of regular windows, shortest first. An utterance's last window is as
-    long as it happens to be."""
+    """Returns (branches, blocks) of the regular windows of a preset, shortest first.
+
+    The last window of an utterance can have any length.
+    """
     branches = {evaluation.branches for evaluation in preset.solver.evaluations}
     blocks = {window.stop - window.start for window in _windows(preset, block=1)}
     return sorted(product(branches, blocks), key=lambda sizes: sizes[::-1])
 
 
 def vocoder_sizes(preset: SpeechPreset, block: int) -> list[int]:
-    """Frames of the vocoder's regular calls, shortest first: what its stream asks for when it
-    is pushed the windows of a preset."""
+    """Returns the frames of the vocoder's regular calls for a preset, shortest first."""
     graph = Recorder()
     stream = VocoderStream(Bindings(graph), preset.context)
     for window in _windows(preset, block):
@@ -109,7 +110,7 @@ def vocoder_sizes(preset: SpeechPreset, block: int) -> list[int]:
 
 
 def _windows(preset: SpeechPreset, block: int) -> Iterator[Window]:
-    """Until the scheme repeats, and the context that it leaves behind does too."""
+    """Yields windows until both their sizes and the vocoder's context repeat."""
     scheme = preset.windows
     begin, settled = 0, scheme.past + preset.context + 1
     for number in range(len(scheme.chunks) + settled):

@@ -1,4 +1,4 @@
-"""A vocoder that is silent, and notes what it is asked for."""
+"""A silent vocoder that records the lengths of its calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omnijet.runtime.bundle.contract import Array, GraphContract, TensorSpec
 
 
 class Recorder:
-    """A vocoder of one mel row and one sample a frame that notes how long its calls are."""
+    """A vocoder of one mel row and one sample a frame that records how long its calls are."""
 
     contract = GraphContract(
         "vocoder",

@@ -1,5 +1,7 @@
-"""Bundles in bf16 on ONNX Runtime's CPU, which has no kernels for them: to prove what their
-graphs compute, and to calibrate them. Slow; nothing that ships uses it."""
+"""Runs bundles in bf16 on ONNX Runtime's CPU, which has no bf16 kernels.
+
+Tests and calibration use this backend. It is slow, and nothing on a device uses it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from omnijet.runtime.bundle.contract import Array, GraphContract, Precision
 
 
 class WidenedBackend(OrtBackend):
-    """Graphs in bf16 are widened as they are loaded, their caches are f32; others as they are."""
+    """Widens graphs in bf16 when it loads them, caches to f32; other graphs stay as they are."""
 
     name = "onnxruntime-cpu, bf16 widened"
     precisions: tuple[Precision, ...] = ("f32", "f16", "bf16")
@@ -31,7 +33,7 @@ class WidenedBackend(OrtBackend):
         weights: Mapping[str, Array] | None = None,
         providers: Providers | None = None,
     ) -> Any:
-        """`altered` must be widened already."""
+        """Opens a session; an `altered` graph must be widened already."""
         if altered is None:
             model = ir.load(path)
             if widen(model):

@@ -1,8 +1,8 @@
 """Parses and builds one graph with TensorRT or TensorRT-RTX, in a process of its own.
 
-A job comes as JSON on stdin; lines of JSON go out on stdout: what is being done, and last a
-verdict. It imports nothing but the bindings, so that they can live in an environment of their
-own, and a build that takes all memory takes nobody else along.
+The job is JSON on stdin. The worker prints lines of JSON: progress, and last a verdict. It imports
+only the bindings, so that they can live in another environment, and so that a build that runs out
+of memory ends no other process.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from collections import Counter
 from typing import Any
 
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt_rtx": ("tensorrt_rtx_bindings", "tensorrt_rtx")}
-"""What may hold the bindings; the first that is there counts."""
+"""Modules that may hold the bindings; the first that is installed counts."""
 
-SAID = 5  # errors that go into the verdict; all are in the log
+SAID = 5  # errors that go into the verdict; the log has all
 
 
 def main() -> None:
-    """One job. Whatever the library says, the last line is a verdict."""
+    """Runs one job. The last line is a verdict, whatever the library prints."""
     step_back()
     job = json.load(sys.stdin)
     bindings = None
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def step_back() -> None:
-    """Nobody's work outlives him, and who takes all memory is the first to give it back."""
+    """Makes the process end with its parent, and the first that the kernel kills for memory."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of linux/prctl.h
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
@@ -47,7 +47,7 @@ def step_back() -> None:
 
 
 class Refused(Exception):
-    """A stage that did not work, and what the library said of it."""
+    """A stage that failed, and what the library said about it."""
 
     def __init__(self, stage: str, said: list[Any]) -> None:
         self.stage, self.said = stage, said
@@ -59,19 +59,19 @@ def tell(fact: dict[str, Any]) -> None:
 
 
 def load(library: str) -> Any:
-    """The module of the bindings."""
+    """Imports the bindings."""
     faults = []
     for name in MODULES[library]:
         try:
             return importlib.import_module(name)
-        except (ImportError, OSError) as error:  # there, but a library beneath is not
+        except (ImportError, OSError) as error:  # installed, but a library that it needs is not
             faults.append(f"{name}: {error}")
     raise Refused("import", faults)
 
 
 def probe(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """What the library is and what it can build for: `ahead`, compute capabilities without such
-    a GPU; `here`, that of this machine's."""
+    """Returns the library's version and the compute capabilities that it builds for: `ahead`,
+    without such a GPU; `here`, this machine's GPU."""
     names = [name for name in dir(getattr(trt, "ComputeCapability", None)) if name[:2] == "SM"]
     return {
         "done": True,
@@ -82,7 +82,7 @@ def probe(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def device_capability() -> int | None:
-    """Of the first GPU, `sm` times ten; None: no GPU or no driver."""
+    """Returns the compute capability of the first GPU, `sm` times ten; None: no GPU or driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -98,11 +98,13 @@ def device_capability() -> int | None:
 
 
 def build(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Args of the job:
-    graph, engine, log: files; the engine's folder is there.
-    profiles: of each, for every input the smallest, usual and largest shape.
+    """Builds the engine of a graph file.
+
+    Args of the job:
+    graph, engine, log: files; the engine's folder exists.
+    profiles: for each profile and input, the smallest, usual and largest shape.
     compute_capability: `sm` times ten, for a library that builds ahead of time.
-    timing_cache: a file to go on from and to leave behind, or None.
+    timing_cache: a file to read and to write, or None.
     optimization_level: None: the library's own.
     """
     with open(job["log"], "w", encoding="utf-8") as log_file:
@@ -138,14 +140,14 @@ def build(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def peak_bytes() -> int:
-    """Most memory that this process held. `getrusage` would begin with what its parent held."""
+    """Returns the peak memory of this process. `getrusage` would include the parent's."""
     with open("/proc/self/status", encoding="ascii") as file:
         peak = next(line for line in file if line.startswith("VmHWM:"))
     return int(peak.split()[1]) * 1024
 
 
 def logger(trt: Any, file: Any) -> Any:
-    """Writes all but verbose messages; remembers errors in `.errors`."""
+    """Returns a logger that writes all but verbose messages and keeps errors in `.errors`."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -172,17 +174,19 @@ def parse(trt: Any, network: Any, graph: str, log: Any) -> None:
 
 
 def let_decompose(trt: Any, network: Any) -> None:
-    """Attention for which this GPU has no kernel of its own becomes several layers. Otherwise the
-    build fails there (seen: TensorRT-RTX 1.7 on SM90); where it has one, nothing changes."""
+    """Lets attention become several layers where this GPU has no fused kernel for it.
+
+    Otherwise such a build fails (seen with TensorRT-RTX 1.7 on SM90).
+    """
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         if layer.type.name == "ATTENTION_INPUT":
-            layer.__class__ = trt.IAttentionInputLayer  # as the API has it: there is no cast
+            layer.__class__ = trt.IAttentionInputLayer  # the API offers no cast
             layer.attention.decomposable = True
 
 
 def fault(error: Any) -> dict[str, str]:
-    """Of the parser: which node, which operator, why."""
+    """Returns an error of the parser: node, operator, reason."""
     return {
         "node": error.node_name() if hasattr(error, "node_name") else f"number {error.node()}",
         "operator": error.node_operator() if hasattr(error, "node_operator") else "",
@@ -196,7 +200,7 @@ def configured(trt: Any, builder: Any, job: dict[str, Any]) -> Any:
         config.num_compute_capabilities = 1
         name = f"SM{job['compute_capability']}"
         config.set_compute_capability(getattr(trt.ComputeCapability, name), 0)
-    # layers and precisions are told by an engine that was built with them
+    # an engine lists its layers and precisions only if it was built with them
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if job["optimization_level"] is not None:
         config.builder_optimization_level = job["optimization_level"]
@@ -213,7 +217,7 @@ def add_profiles(builder: Any, network: Any, config: Any, profiles: list[Any]) -
 
 
 def timing_cache(config: Any, path: str | None) -> str | None:
-    """Goes on from the file if it is one: "used", "damaged" or "new"."""
+    """Loads the timing cache; returns "used", "damaged" or "new"."""
     if path is None or not hasattr(config, "create_timing_cache"):
         return None
     content, state = b"", "new"
@@ -241,7 +245,7 @@ def keep_cache(config: Any, path: str) -> None:
 
 
 def progress_monitor(trt: Any) -> Any:
-    """Tells how far the outermost phase is."""
+    """Returns a monitor that reports the progress of the outermost phase."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -267,14 +271,14 @@ def progress_monitor(trt: Any) -> Any:
 
 
 def boundary(network: Any, side: str) -> list[Any]:
-    """(name, dtype, axes) of the network's inputs or outputs; -1 where dynamic."""
+    """Returns (name, dtype, axes) of the network's inputs or outputs; -1 for a dynamic axis."""
     count, get = getattr(network, f"num_{side}s"), getattr(network, f"get_{side}")
     tensors = [get(index) for index in range(count)]
     return [(tensor.name, tensor.dtype.name, list(tensor.shape)) for tensor in tensors]
 
 
 def summarized(network: Any) -> dict[str, Any]:
-    """How many layers of which kind, and of which numbers what they give is."""
+    """Counts the layers of a network by kind and by the type of their outputs."""
     kinds: Counter[str] = Counter()
     numbers: Counter[str] = Counter()
     for index in range(network.num_layers):
@@ -285,19 +289,22 @@ def summarized(network: Any) -> dict[str, Any]:
 
 
 def described(of: str, kinds: Counter[str], numbers: Counter[str]) -> dict[str, Any]:
-    """`of`: the network as it was parsed, or the engine, whose layers are fused."""
+    """Returns the counts as JSON. `of` is the parsed network, or the engine with fused layers."""
     return {"of": of, "kinds": dict(kinds.most_common()), "numbers": dict(numbers.most_common())}
 
 
 def write_engine(trt: Any, builder: Any, network: Any, config: Any, path: str, log: Any) -> int:
-    """Bytes of the engine's file. Written as it comes where the library can: the whole in
-    memory beside its parts took 18.0 GB in place of 13.5 (3B Thinker, TensorRT-RTX 1.7)."""
+    """Writes the engine and returns its bytes.
+
+    The library streams it if it can: the whole engine in memory beside its parts took 18.0 GB
+    instead of 13.5 (3B Thinker, TensorRT-RTX 1.7).
+    """
     try:
         with open(path, "wb") as file:
             if hasattr(builder, "build_serialized_network_to_stream"):
                 sink = writer(trt, file)
                 built = builder.build_serialized_network_to_stream(network, config, sink)
-                if sink.fault is not None:  # the library goes on, and says that all is well
+                if sink.fault is not None:  # the library ignores the fault and reports success
                     raise sink.fault
             else:
                 plan = builder.build_serialized_network(network, config)
@@ -332,7 +339,7 @@ def writer(trt: Any, file: Any) -> Any:
 
 
 def inspect(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """The layers of an engine file, fused, and their numbers; needs its GPU."""
+    """Returns the fused layers of an engine file and their types; needs the engine's GPU."""
     runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
     with open(job["engine"], "rb") as file:
         engine = runtime.deserialize_cuda_engine(file.read())
@@ -342,7 +349,7 @@ def inspect(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
     kinds: Counter[str] = Counter()
     numbers: Counter[str] = Counter()
     for layer in json.loads(text).get("Layers", []):
-        if isinstance(layer, dict):  # a name alone where the engine was built without details
+        if isinstance(layer, dict):  # only a name if the engine was built without details
             kinds[layer.get("LayerType", "?")] += 1
             numbers.update(out.get("Format/Datatype", "?") for out in layer.get("Outputs", []))
     return {"done": True, "summary": described("engine", kinds, numbers)}

@@ -1,1 +1,1 @@
-"""Other forms of the canonical graph, proven equal to it."""
+"""Rewrites the canonical graph into equal forms that libraries can build and run."""

@@ -1,8 +1,8 @@
 """Attention in older operators.
 
-TensorRT fuses what it recognises as attention into kernels that keep no scores in memory, if the
-scale is multiplied into the queries before the first product ("Fused Attention" in its
-documentation, method 2). Where it does not, scores are in memory: [heads, rows, keys].
+TensorRT fuses attention into kernels that store no scores if the scale is multiplied into the
+queries before the first product ("Fused Attention" in its documentation, method 2). Otherwise the
+scores are stored: [heads, rows, keys].
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from omnijet.engines.lowering.constants import Constants
 from omnijet.runtime.bundle.contract import Array
 
 UNSEEN = np.array(-1e9, np.float32)
-"""A score whose share of a softmax is zero."""
+"""A score whose softmax is zero."""
 
 
 class DecomposedAttention(ir.passes.InPlacePass):
-    """Promise: an Attention, of these dtypes, is two products with a softmax between.
+    """Promise: an Attention of these dtypes becomes two products with a softmax between them.
 
-    Where queries share keys, those of a group become rows of one product: keys and values are
-    read once, not repeated. A masked softmax is in f32; one that is not masked stays in the
-    graph's precision, which is the plainest form and the likeliest to be fused.
+    Queries that share keys become rows of one product, so keys and values are read once instead
+    of repeated. A masked softmax is in f32. An unmasked one stays in the graph's precision, which
+    is the plainest form and the most likely to be fused.
     """
 
     def __init__(self, constants: Constants, dtypes: Collection[ir.DataType]) -> None:
@@ -49,7 +49,7 @@ class DecomposedAttention(ir.passes.InPlacePass):
 
 
 def _is_plain(node: ir.Node) -> bool:
-    """Neither causal nor capped, its scale that of its width: as this exporter writes it."""
+    """Returns whether it is neither causal nor capped and has the default scale, as exported."""
     values = [attribute.value for attribute in node.attributes.values()]
     return "scale" not in node.attributes and not any(values)
 
@@ -57,7 +57,11 @@ def _is_plain(node: ir.Node) -> bool:
 def _attended(
     new: Chain, q: ir.Value, k: ir.Value, v: ir.Value, mask: ir.Value | None = None
 ) -> ir.Value:
-    """q [batch, heads, rows, head_dim], k and v [batch, kv_heads, keys, head_dim] -> as q."""
+    """Attends q [batch, heads, rows, head_dim] to k and v [batch, kv_heads, keys, head_dim].
+
+    Returns:
+        [batch, heads, rows, head_dim].
+    """
     assert q.shape is not None and k.shape is not None and q.dtype is not None
     (_, heads, _, width), kv_heads = q.shape, k.shape[1]
     grouped = heads != kv_heads
@@ -66,7 +70,7 @@ def _attended(
         queries = new.op("Reshape", queries, new.ints("group", 0, kv_heads, -1, width))
     scores = new.op("MatMul", queries, new.op("Transpose", k, perm=[0, 1, 3, 2]))
     if mask is not None:
-        if grouped:  # 0: as it was
+        if grouped:  # 0 copies the size of the axis
             scores = new.op("Reshape", scores, new.ints("ungroup", 0, heads, -1, 0))
         shares = _masked(new, scores, mask, q.dtype)
         if grouped:
@@ -89,7 +93,7 @@ def _masked(new: Chain, scores: ir.Value, mask: ir.Value, dtype: ir.DataType) ->
 
 
 def scaled(new: Chain, q: ir.Value, width: Any) -> ir.Value:
-    """Queries over the root of their width."""
+    """Divides queries by the square root of their width."""
     assert q.dtype is not None and isinstance(width, int)
     scale: Array = np.array(width**-0.5, q.dtype.numpy())
     return new.op("Mul", q, new.constant("scale", scale))

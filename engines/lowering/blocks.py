@@ -1,4 +1,4 @@
-"""Weights that TensorRT cannot dequantize."""
+"""Turns block weights that TensorRT cannot dequantize into floats."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from omnijet.runtime.bundle.contract import Array
 
 
 class FloatBlocks(ir.passes.InPlacePass):
-    """Promise: a weight of INT8 in blocks is the floats that it stands for.
+    """Promise: a weight of INT8 in blocks becomes the floats that it stands for.
 
-    TensorRT 10.3 dequantizes INT4 alone in blocks (`parser_10_3`), newer ones FP4 and FP8 besides;
-    TensorRT-RTX does it. The numbers stay those of the recipe; the bytes are those of a float
-    weight. What has zero points is left: TensorRT has none.
+    In blocks, TensorRT 10.3 dequantizes only INT4 (`parser_10_3`), and newer versions also FP4 and
+    FP8; TensorRT-RTX dequantizes INT8 too. The values stay those of the recipe, the bytes are
+    those of a float weight. A weight with zero points stays: TensorRT has no zero points.
     """
 
     def __init__(self, constants: Constants) -> None:
@@ -27,7 +27,9 @@ class FloatBlocks(ir.passes.InPlacePass):
             block = node.attributes["block_size"].as_int()
             assert node.attributes["axis"].as_int() == 0, node.name
             dense = np.empty(values.shape, scales.dtype)
-            for index, scale in enumerate(scales):  # a head of 2 GB has no room for a copy in f32
+            for index, scale in enumerate(
+                scales
+            ):  # one block at a time: a copy in f32 of a 2 GB head would not fit
                 rows = slice(index * block, (index + 1) * block)
                 dense[rows] = values[rows] * scale.astype(np.float32)
             new = self._constants.add(f"{node.name}.dense", dense)
@@ -37,7 +39,7 @@ class FloatBlocks(ir.passes.InPlacePass):
 
 
 def is_int8_block(node: ir.Node) -> bool:
-    """Whether it dequantizes a weight of INT8 in blocks, without zero points."""
+    """Returns whether the node dequantizes INT8 weights in blocks without zero points."""
     if node.op_type != "DequantizeLinear" or "block_size" not in node.attributes:
         return False
     value = node.inputs[0]

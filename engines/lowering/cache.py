@@ -9,15 +9,15 @@ from omnijet.engines.lowering.chain import Chain
 from omnijet.engines.lowering.constants import Constants
 
 ROWS = 2
-"""The axis of a cache, [1, kv_heads, capacity, head_dim], that is written along."""
+"""Axis of a cache [1, kv_heads, capacity, head_dim] along which rows are written."""
 
 
 class WrittenRows(ir.passes.InPlacePass):
-    """Promise: a TensorScatter is a choice, row by row, between the cache and its update.
+    """Promise: a TensorScatter becomes a choice between cache and update, row by row.
 
-    Which update each row of the cache would take is computed once for all caches. No scatter:
-    that of TensorRT copies the cache before it writes, and a choice reads and writes it once.
-    No slices around the update: their lengths would be known on the GPU only.
+    The row of the update for each row of the cache is computed once for all caches. TensorRT's
+    scatter would copy the cache before it writes; a choice reads and writes it once. Slices around
+    the update would have lengths that are known on the GPU only.
     """
 
     def __init__(self, constants: Constants) -> None:
@@ -39,8 +39,8 @@ class WrittenRows(ir.passes.InPlacePass):
     def _plan(
         self, new: Chain, cache: ir.Value, update: ir.Value, write_index: ir.Value
     ) -> tuple[ir.Value, ir.Value]:
-        """Of each row of the cache: the row of the update nearest to it, i64[capacity], and
-        whether it is written, bool[capacity, 1]. Equal where the lengths have equal names."""
+        """Returns for each row of the cache the nearest row of the update, i64[capacity], and
+        whether it is written, bool[capacity, 1]. Caches with equal axis names share the result."""
         assert cache.shape is not None and update.shape is not None
         key = (write_index, str(cache.shape[ROWS]), str(update.shape[ROWS]))
         if key not in self._plans:

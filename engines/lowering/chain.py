@@ -1,4 +1,4 @@
-"""Nodes that a lowering puts in the place of another."""
+"""Builds the nodes that replace another node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from omnijet.runtime.bundle.contract import Array
 
 
 class Chain:
-    """New nodes in front of an old one, which goes at the end; their names begin with its."""
+    """Inserts new nodes in front of an old one and removes it at the end.
+
+    Names of the new nodes begin with the old node's name.
+    """
 
     def __init__(self, graph: ir.Graph, old: ir.Node, constants: Constants) -> None:
         self._graph = graph
@@ -22,13 +25,13 @@ class Chain:
         self._count = 0
 
     def op(self, kind: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
-        """The first output of a new node."""
+        """Adds a node and returns its first output."""
         return self.node(kind, inputs, 1, **attributes)[0]
 
     def node(
         self, kind: str, inputs: Sequence[ir.Value | None], outputs: int, **attributes: Any
     ) -> Sequence[ir.Value]:
-        """All outputs of a new node."""
+        """Adds a node and returns all its outputs."""
         name = f"{self._old.name}.{self._count}"
         node = ir.node(kind, inputs, attributes, num_outputs=outputs, name=name)
         self._count += 1
@@ -38,16 +41,16 @@ class Chain:
         return node.outputs
 
     def constant(self, what: str, values: Array) -> ir.Value:
-        """Of this chain alone, named after the old node and `what`."""
+        """Adds a constant of this chain alone, named after the old node and `what`."""
         return self._constants.add(f"{self._old.name}.{what}", values)
 
     def ints(self, what: str, *values: int | ir.SymbolicDim) -> ir.Value:
-        """i64[len(values)]: axes, lengths, shapes. No symbol can be among them."""
+        """Adds a constant i64[len(values)]: axes, lengths or a shape without symbols."""
         assert all(isinstance(value, int) for value in values), (self._old.name, what, values)
         return self.constant(what, np.array(values, np.int64))
 
     def end(self, result: ir.Value) -> None:
-        """What the old node gave is this; the node goes."""
+        """Replaces the old node's output by `result` and removes the node."""
         old = self._old.outputs[0]
         result.name, result.shape, result.type = old.name, old.shape, old.type
         ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
@@ -55,13 +58,13 @@ class Chain:
 
 
 def described(value: ir.Value, dtype: ir.DataType | None, shape: Sequence[Any]) -> ir.Value:
-    """The value, its type and shape known to passes that follow."""
+    """Sets a value's type and shape for later passes; returns the value."""
     value.type = ir.TensorType(ir.DataType.FLOAT if dtype is None else dtype)
     value.shape = ir.Shape(shape)
     return value
 
 
 def producer(node: ir.Node, index: int) -> ir.Node | None:
-    """The node that makes this input, or None."""
+    """Returns the node that makes this input, or None."""
     value = node.inputs[index] if len(node.inputs) > index else None
     return None if value is None else value.producer()

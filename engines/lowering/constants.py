@@ -1,4 +1,4 @@
-"""The initializers of a graph that a lowering rewrites."""
+"""The initializers of a graph while a lowering rewrites it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omnijet.runtime.bundle.contract import Array
 
 
 class Constants:
-    """A graph's initializers while some are replaced by others in its new weight file."""
+    """A graph's initializers, some of them replaced in the new weight file."""
 
     def __init__(self, graph: ir.Graph, pages: WeightPages) -> None:
         self._graph = graph
@@ -31,7 +31,7 @@ class Constants:
         return value
 
     def remove(self, node: ir.Node) -> None:
-        """The node, what quantized and dequantized for it alone, constants that nobody reads."""
+        """Removes a node, the (de)quantize nodes that serve it alone, and unused constants."""
         inputs = [value for value in node.inputs if value is not None]
         self._graph.remove(node, safe=True)
         for value in inputs:
@@ -44,7 +44,7 @@ class Constants:
                 del self._graph.initializers[str(value.name)]
 
     def copy_rest(self, progress: Callable[[int], None]) -> None:
-        """All that was not replaced goes over as it is. `progress` is told the bytes."""
+        """Copies all initializers that were not replaced; `progress` receives the bytes of each."""
         for name, value in self._graph.initializers.items():
             if name not in self._written and value.const_value is not None:
                 value.const_value = self._pages.copy(value.const_value)

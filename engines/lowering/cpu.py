@@ -1,9 +1,9 @@
-"""The canonical graph as ONNX Runtime's CPU provider runs it best.
+"""The form that ONNX Runtime's CPU provider runs fastest.
 
-Quantized products become the operators of ONNX Runtime that compute with integers. It has
-passes of its own for this, which run at every start: they transpose every weight again, take
-the accuracy of block weights from the session instead of the file, and leave products in floats
-whose activation several layers share or whose bias was fused before (ONNX Runtime 1.32).
+Quantized products become ONNX Runtime's own integer operators. ONNX Runtime has passes for this,
+but they run at every start: they transpose every weight again, take the accuracy of block weights
+from the session instead of the file, and leave a product in floats if several layers share its
+activation or its bias was fused before (ONNX Runtime 1.32).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BITS = {
 SIGNED = {ir.DataType.INT4, ir.DataType.INT8}
 
 EXACT, IN_INT8 = 1, 4
-"""Accuracy levels of MatMulNBits: in f32, or with activations rounded to int8 block by block."""
+"""Accuracy levels of MatMulNBits: f32, or activations rounded to int8 block by block."""
 
 
 def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes.InPlacePass]:
@@ -39,17 +39,18 @@ lower = Lowering(_passes, domains=(DOMAIN,))
 
 
 def accuracy_levels(contract: GraphContract) -> dict[int, int]:
-    """Bits of the weights -> accuracy level, by measurement (`python -m tools.bench.products`).
+    """Returns the accuracy level for each number of weight bits, chosen by measurement
+    (`python -m tools.bench.products`).
 
-    Of 4 bits, a product with one row is twice as fast in int8, one with 100 rows and more 15 %
-    slower than in f32; a graph with state decodes row by row. Of 8 bits f32 is 2 to 90 times
-    as slow. Rounding activations adds 5e-3 of a product to the 1e-1 that 4 bits cost.
+    With 4 bits, int8 makes a product of one row twice as fast and one of 100 rows or more 15 %
+    slower than f32; a graph with KV caches decodes row by row. With 8 bits, f32 is 2 to 90 times
+    slower. Rounding activations adds a relative error of 5e-3 to the 1e-1 that 4 bits cost.
     """
     return {4: IN_INT8 if contract.state else EXACT, 8: IN_INT8}
 
 
 class BlockProducts(ir.passes.InPlacePass):
-    """Promise: a MatMul whose weight is dequantized in blocks is one MatMulNBits."""
+    """Promise: a MatMul whose weight is dequantized in blocks becomes one MatMulNBits."""
 
     def __init__(self, constants: Constants, levels: Mapping[int, int]) -> None:
         self._constants = constants
@@ -69,7 +70,7 @@ class BlockProducts(ir.passes.InPlacePass):
         bits, block = BITS[values.dtype], weight.attributes["block_size"].as_int()
         inputs, outputs = values.shape.numpy()
         columns = _packed(values.numpy().T, bits)
-        # unsigned here: what has no zero points has its zero in the middle
+        # MatMulNBits takes unsigned values: without zero points, zero is in the middle
         if values.dtype in SIGNED:
             columns ^= np.uint8(0x88 if bits == 4 else 0x80)
         scales = np.ascontiguousarray(_tensor(weight.inputs[1]).numpy().T)
@@ -99,10 +100,10 @@ class BlockProducts(ir.passes.InPlacePass):
 
 
 class IntegerProducts(ir.passes.InPlacePass):
-    """Promise: a MatMul of an activation and a weight, both int8, is one MatMulIntegerToFloat.
+    """Promise: a MatMul of an int8 activation and an int8 weight becomes MatMulIntegerToFloat.
 
-    The activation becomes unsigned, as processors want the first operand of such products: 128
-    more, and 128 is its zero. The operator gives f32; an f16 graph gets a Cast behind it.
+    The activation becomes unsigned with zero point 128, because processors want an unsigned first
+    operand. The operator returns f32; an f16 graph gets a Cast behind it.
     """
 
     def __init__(self, constants: Constants) -> None:
@@ -142,7 +143,7 @@ class IntegerProducts(ir.passes.InPlacePass):
         self._constants.remove(node)
 
     def _unsigned(self, graph: ir.Graph, signed: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """The same activation as u8, its scale in f32, its zero."""
+        """Returns the activation as u8, its scale in f32, and its zero point."""
         quantize = signed.producer()
         assert quantize is not None
         name = str(signed.name)
@@ -159,7 +160,7 @@ class IntegerProducts(ir.passes.InPlacePass):
 
 
 def _blocks_of(node: ir.Node) -> ir.Node | None:
-    """What dequantizes the weight of this product, if in blocks."""
+    """Returns the node that dequantizes this product's weight in blocks, or None."""
     weight = _dequantized(node, 1)
     if weight is None or "block_size" not in weight.attributes:
         return None
@@ -167,7 +168,7 @@ def _blocks_of(node: ir.Node) -> ir.Node | None:
 
 
 def _integers_of(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
-    """What dequantizes activation and weight of this product, if both are int8."""
+    """Returns the nodes that dequantize activation and weight if both are int8, or None."""
     activation, weight = _dequantized(node, 0), _dequantized(node, 1)
     if activation is None or weight is None or "block_size" in weight.attributes:
         return None
@@ -204,7 +205,7 @@ def _tensor(value: ir.Value | None) -> ir.TensorProtocol:
 
 
 def _packed(rows: Array, bits: int) -> Array:
-    """u8[rows, ceil(width * bits / 8)], each row from a byte of its own."""
+    """Packs rows into u8[rows, ceil(width * bits / 8)]; each row begins with a new byte."""
     rows = np.ascontiguousarray(rows).view(np.uint8)
     if bits == 8:
         return rows

@@ -1,9 +1,8 @@
-"""The canonical graph in what TensorRT 10.3 knows (JetPack 6.2), and 10.13 (Thor on JetPack 7.0).
+"""The form for TensorRT 10.3 (JetPack 6.2) and 10.13 (Thor on JetPack 7.0).
 
 Attention, RotaryEmbedding, RMSNormalization and TensorScatter become older operators. The boundary
-stays as it is, but a cache that comes in is not the one that goes out: TensorRT 10.3 updates
-nothing in place, so an engine wants two sets of caches that change their roles at each step.
-In return their length need not be fixed.
+stays as it is, but TensorRT 10.3 updates nothing in place: an engine needs two sets of KV caches
+that swap roles at each step. In return, their length need not be fixed.
 """
 
 from __future__ import annotations

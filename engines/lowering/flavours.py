@@ -1,5 +1,8 @@
-"""The forms that graphs are lowered to, by name. Which one a target takes follows from its
-library and version (`omnijet.engines.targets.toolkits.Toolkit.flavour`)."""
+"""The forms that graphs are lowered to, by name.
+
+The form of a target follows from its library and version
+(`omnijet.engines.targets.toolkits.Toolkit.flavour`).
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,17 @@ DENSE = "native, int8 blocks as floats"
 
 
 def flavour_for(target: Target) -> Lowering:
-    """What makes a canonical graph fit for this target."""
+    """Returns the lowering of canonical graphs for this target."""
     return native.lower_dense if form_of(target) == DENSE else FLAVOURS[target.flavour]
 
 
 def has_int8_blocks(target: Target) -> bool:
-    """Whether weights of INT8 in blocks stay what they are."""
+    """Returns whether INT8 weights in blocks stay INT8."""
     return form_of(target) not in (DENSE, "decomposed")
 
 
 def form_of(target: Target) -> str:
-    """The flavour, and what a toolkit lacks of it: targets of one form get the same graphs."""
+    """Returns the name of a target's form; targets of one form get the same graphs."""
     if target.flavour == "native" and "int8 blocks" not in target.toolkit.features:
         return DENSE
     return target.flavour

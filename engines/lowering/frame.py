@@ -1,4 +1,4 @@
-"""What every lowering does around its passes: a graph file becomes another beside new weights."""
+"""What every lowering does around its passes: reads a graph file, writes another with weights."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from omnijet.runtime.bundle.manifest import GraphEntry
 from omnijet.runtime.errors import OmnijetError
 
 Passes = Callable[[Constants, GraphContract], Sequence[ir.passes.InPlacePass]]
-"""The passes over one graph, in their order; what they make of weights goes to the constants."""
+"""Returns the passes over one graph in order; they write new weights to the constants."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lowering:
-    """From the canonical graph to the form of a flavour: its passes, and what they promise.
+    """The passes from the canonical graph to one form, and what they promise.
 
     Attributes:
-        domains: of operators beyond the standard ones that the lowered graph may have.
-        newest_opset: that its file states; None: as the canonical one.
-        operators: all that it may have; None: whatever the passes leave.
+        domains: domains of non-standard operators that the lowered graph may have.
+        newest_opset: newest opset that its file may state; None: the canonical graph's.
+        operators: all operators that the graph may have; None: any.
     """
 
     passes: Passes
@@ -46,12 +46,12 @@ class Lowering:
 
         Args:
             target: folder of the new graph and its weight file, not that of the source.
-            parameters: of the source, for the entry.
-            progress: told the bytes of the tensors that go over unchanged.
+            parameters: the source's count, for the entry.
+            progress: receives the bytes of each tensor that is copied unchanged.
 
         Raises:
             ContractError: the boundary differs.
-            OmnijetError: an operator is left that the flavour does not know.
+            OmnijetError: an operator is left that the form does not allow.
         """
         model = ir.load(source)
         target.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class Lowering:
         return save_graph(model, contract, target, parameters, self.domains)
 
     def _check(self, model: ir.Model, source: Path) -> None:
-        """Of what the passes promise together; `save_graph` sees to domains and boundary."""
+        """Checks operators and opset; `save_graph` checks domains and boundary."""
         if self.newest_opset is not None:
             assert model.opset_imports[""] <= self.newest_opset, model.opset_imports
         if self.operators is None:

@@ -1,7 +1,7 @@
-"""The canonical graph as TensorRT's parser and builder take it (TensorRT-RTX 1.7).
+"""The form that TensorRT's parser and builder take (TensorRT-RTX 1.7).
 
-Nothing here is about quantization: QuantizeLinear and DequantizeLinear are what TensorRT reads.
-It has no unsigned integers of 4 bits and no zero points, and FP8 from SM89 on.
+Quantized products stay: TensorRT reads QuantizeLinear and DequantizeLinear. It has no unsigned
+integers of 4 bits and no zero points, and FP8 only from SM89 on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes
         ConstantAxes(constants),
         LoopedBlocks(constants),
         JoinedBlocks(constants),
-        # no kernel of TensorRT attends in f32
+        # TensorRT has no fused attention in f32
         DecomposedAttention(constants, {ir.DataType.FLOAT}),
     )
 
@@ -37,11 +37,11 @@ def _dense_passes(constants: Constants, contract: GraphContract) -> Sequence[ir.
 
 lower = Lowering(_passes)
 lower_dense = Lowering(_dense_passes)
-"""For a TensorRT that dequantizes no INT8 in blocks (`toolkits.FEATURES`)."""
+"""The lowering for a TensorRT that dequantizes no INT8 in blocks (`toolkits.FEATURES`)."""
 
 
 class ConstantAxes(ir.passes.InPlacePass):
-    """Promise: the axes of a mean are a constant, not a reshaped one."""
+    """Promise: the axes of a mean are a constant instead of a reshaped constant."""
 
     def __init__(self, constants: Constants) -> None:
         self._constants = constants

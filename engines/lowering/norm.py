@@ -10,7 +10,7 @@ from omnijet.engines.lowering.constants import Constants
 
 
 class DecomposedNorm(ir.passes.InPlacePass):
-    """Promise: an RMSNormalization over the last axis is squares, their mean, a root, in f32."""
+    """Promise: an RMSNormalization over the last axis becomes squares, mean and root in f32."""
 
     def __init__(self, constants: Constants) -> None:
         self._constants = constants

@@ -1,4 +1,4 @@
-"""The opset that a file states."""
+"""Sets the opset that a file states."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omnijet.engines.lowering.parser_10_3 import BLOCKS_IR, BLOCKS_OPSET, FLOATS
 class OlderOpset(ir.passes.InPlacePass):
     """Promise: the file states opset 20, or 21 where weights are dequantized in blocks.
 
-    What is left of newer versions is the same operator with more types (the ONNX checker
+    The remaining operators differ from newer versions only in their types (the ONNX checker
     decides when the file is saved).
     """
 

@@ -1,12 +1,12 @@
-"""What the ONNX parser of TensorRT 10.3 takes, as data.
+"""Operators that the ONNX parser of TensorRT 10.3 takes, as data.
 
-Sources: onnx/onnx-tensorrt at 10.3-GA (62bdde2): `docs/operators.md`, all that has a Y, and opsets
-9 to 20 there; the importers of the operators that decomposed graphs have were read beside their
+Sources: onnx/onnx-tensorrt at 10.3-GA (62bdde2). `docs/operators.md` lists the operators (those
+with a Y) and opsets 9 to 20. The importers of the operators in decomposed graphs were checked for
 types, attributes and constants (`onnxOpImporters.cpp`, `importerUtils.cpp`, `WeightsContext.cpp`).
 The parser refuses no newer opset or IR version (`ModelImporter::importModel` looks at the oldest
-opset only), and it is built on ONNX 1.16, whose opset 21 and IR version 10 brought INT4 and
-DequantizeLinear in blocks: scales there have the rank of the weights, and the last axis of INT4 is
-even. `IDequantizeLayer` (NvInfer.h at v10.3.0): in blocks INT4 alone, 2-D constants, no zeros.
+opset only). It is built on ONNX 1.16, whose opset 21 and IR version 10 brought INT4 and
+DequantizeLinear in blocks: scales have the rank of the weights, and the last axis of INT4 is even.
+`IDequantizeLayer` (NvInfer.h at v10.3.0) takes only INT4 in blocks, 2-D constants, no zero points.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ FLOAT = ir.DataType.FLOAT
 
 
 class JoinedBlocks(ir.passes.InPlacePass):
-    """Promise: a Scan over blocks of queries is one Attention.
+    """Promise: a Scan over blocks of queries becomes one Attention.
 
-    TensorRT takes no attention inside a loop, and its kernels keep no scores in memory, which
-    is what the loop is for.
+    TensorRT fuses no attention inside a loop. The loop only limits the memory of scores, and
+    TensorRT's fused kernels store none.
     """
 
     def __init__(self, constants: Constants) -> None:
@@ -41,11 +41,11 @@ class JoinedBlocks(ir.passes.InPlacePass):
 
 
 class LoopedBlocks(ir.passes.InPlacePass):
-    """Promise: in f32, a Scan over blocks of queries stays a Scan, around products and a softmax.
+    """Promise: in f32, a Scan over blocks of queries stays a Scan around products and a softmax.
 
-    TensorRT fuses no attention in f32, and all scores of a picture of 1,024 cells would be
-    1.1 GB. The loop carries a number that nobody needs: the parser of TensorRT 10 reads the
-    first state of every Scan (`onnxOpImporters.cpp`: `stateVars.at(0)`).
+    TensorRT fuses no attention in f32, and all scores of a picture of 1,024 cells would take
+    1.1 GB. The loop carries an unused number, because the parser of TensorRT 10 reads the first
+    state of every Scan (`onnxOpImporters.cpp`: `stateVars.at(0)`).
     """
 
     def __init__(self, constants: Constants) -> None:
@@ -71,7 +71,7 @@ class LoopedBlocks(ir.passes.InPlacePass):
 
 
 def _block_of(name: str, q: ir.Value, keys: ir.Value, v: ir.Value | None) -> ir.Graph:
-    """One block of queries, [heads, rows, head_dim], over all keys [1, heads, head_dim, keys]."""
+    """Returns the body: queries [heads, rows, head_dim], keys [1, heads, head_dim, keys]."""
     assert q.shape is not None and q.dtype is not None
     floats = ir.TensorType(FLOAT)
     state = ir.Value(name=f"{name}.state", shape=ir.Shape([1]), type=floats)
@@ -82,7 +82,7 @@ def _block_of(name: str, q: ir.Value, keys: ir.Value, v: ir.Value | None) -> ir.
     nodes.append(ir.node("Softmax", [nodes[-1].outputs[0]], {"axis": -1}))
     nodes.append(ir.node("MatMul", [nodes[-1].outputs[0], v]))
     nodes.append(ir.node("Squeeze", [nodes[-1].outputs[0], axes.outputs[0]]))
-    for index, inner in enumerate(nodes):  # names are unique across graph and body
+    for index, inner in enumerate(nodes):  # names must be unique across graph and body
         inner.name = inner.outputs[0].name = f"{name}.{index}"
     outputs = [nodes[1].outputs[0], nodes[-1].outputs[0]]
     for value, like in zip(outputs, (state, rows), strict=True):
@@ -91,7 +91,7 @@ def _block_of(name: str, q: ir.Value, keys: ir.Value, v: ir.Value | None) -> ir.
 
 
 def _attention_in(node: ir.Node) -> ir.Node | None:
-    """That of a Scan over blocks of queries, or None."""
+    """Returns the Attention in a Scan over blocks of queries, or None."""
     if node.op_type != "Scan":
         return None
     return next((n for n in node.attributes["body"].as_graph() if n.op_type == "Attention"), None)

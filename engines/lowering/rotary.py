@@ -9,8 +9,8 @@ from omnijet.engines.lowering.constants import Constants
 
 
 class DecomposedRotary(ir.passes.InPlacePass):
-    """Promise: a RotaryEmbedding of [batch, heads, rows, head_dim] is products and sums of the two
-    halves of each head, or of its even and odd features."""
+    """Promise: a RotaryEmbedding of [batch, heads, rows, head_dim] becomes products and sums of the
+    two halves of each head, or of its even and odd features."""
 
     def __init__(self, constants: Constants) -> None:
         self._constants = constants
@@ -31,7 +31,7 @@ class DecomposedRotary(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(found))
 
     def _over_heads(self, new: Chain, value: ir.Value | None) -> ir.Value:
-        """[batch, rows, head_dim / 2] -> [batch, 1, rows, head_dim / 2], once for all layers."""
+        """Reshapes to [batch, 1, rows, head_dim / 2], once for all layers."""
         assert value is not None
         if value not in self._for_heads:
             self._for_heads[value] = new.op("Unsqueeze", value, new.ints(f"{value.name}.axes", 1))

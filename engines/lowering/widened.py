@@ -1,13 +1,13 @@
-"""A graph in bf16 as one that ONNX Runtime's CPU runs, with the numbers of a machine that
-computes in bf16 and adds up in f32.
+"""Widens a graph in bf16 so that ONNX Runtime's CPU runs it with the same numbers.
 
-Every bf16 value becomes an f32 one that bf16 could hold: what a node computes is rounded to
-bf16, to nearest, ties to even, by a pair of casts (ONNX Runtime 1.32 keeps such a pair at every
-level of optimisation). Weights stay in the file as they are. For proof and calibration: it runs
-no faster than f32, and takes as much memory.
+The numbers are those of a machine that computes in bf16 and accumulates in f32. Every bf16 value
+becomes an f32 value that bf16 can hold: a pair of casts rounds the result of each node to bf16, to
+nearest, ties to even (ONNX Runtime 1.32 keeps such a pair at every level of optimisation). Weights
+stay in the file as they are. Tests and calibration use this form: it is no faster than f32 and
+takes as much memory.
 
-Left open is what machines do differently: the order of sums, and the probabilities inside an
-Attention, which stay f32 here and which some kernels round to bf16.
+Machines may still differ in the order of sums, and in the probabilities inside an Attention: they
+stay f32 here, and some kernels round them to bf16.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ MOVES = frozenset({
     "Compress", "Concat", "Constant", "Expand", "Gather", "Identity", "Reshape", "Scan", "Slice",
     "Split", "Squeeze", "TensorScatter", "Transpose", "Unsqueeze",
 })  # fmt: skip
-"""Operators that hand numbers on as they are. To round again would also undo the update of a
-cache in place."""
+"""Operators that pass values on unchanged. Rounding again would also prevent the update of a cache
+in place."""
 
 
 def widen(model: ir.Model) -> bool:
-    """Widens in place; whether there was anything in bf16."""
+    """Widens a model in place; returns whether anything was in bf16."""
     return Widened()(model).modified
 
 
 def widened_contract(contract: GraphContract) -> GraphContract:
-    """The boundary of the widened graph: caches in f32."""
+    """Returns the contract of the widened graph: caches are f32."""
 
     def wide(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
         return tuple(replace(s, dtype="f32") if s.dtype == "bf16" else s for s in specs)
@@ -41,7 +41,7 @@ def widened_contract(contract: GraphContract) -> GraphContract:
 
 
 class Widened(ir.passes.InPlacePass):
-    """Promise: only weights, and what lies between the two casts of a rounding, are bf16."""
+    """Promise: only weights, and values between the two casts of a rounding, are bf16."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graphs = [model.graph, *model.graph.subgraphs()]
@@ -74,7 +74,7 @@ def _is_narrow(value: ir.Value | None) -> bool:
 
 
 def _fill_types(node: ir.Node) -> None:
-    """What moves bf16 gives bf16, whether or not the graph says so; all else must say it."""
+    """Fills in bf16 for outputs of operators that pass bf16 on; all others must state a type."""
     if node.op_type == "Shape" or not any(map(_is_narrow, node.inputs)):
         return
     for value in node.outputs:
@@ -84,7 +84,7 @@ def _fill_types(node: ir.Node) -> None:
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """Whoever reads what the node computes reads it rounded. The name stays with what is read."""
+    """Makes all readers of a result read it rounded; the rounded value keeps the name."""
     name = str(value.name)
     value.name = f"{name}.exact"
     short = ir.node("Cast", [value], {"to": ir.DataType.BFLOAT16}, name=f"{name}.round")
@@ -99,7 +99,7 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
 
 
 def _widen_weight(graph: ir.Graph, value: ir.Value) -> None:
-    """Whoever reads the weight, in subgraphs too, reads it in f32."""
+    """Makes all readers of a weight, in subgraphs too, read it in f32."""
     wide = ir.node("Cast", [value], {"to": ir.DataType.FLOAT}, name=f"{value.name}.widen")
     new = wide.outputs[0]
     new.name, new.shape, new.dtype = f"{value.name}.wide", value.shape, ir.DataType.FLOAT

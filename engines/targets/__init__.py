@@ -1,1 +1,1 @@
-"""Machines and libraries: facts with their sources, and the limits that follow."""
+"""Facts about machines and libraries with their sources, and the limits that follow."""

@@ -1,4 +1,4 @@
-"""Machines that bundles run on: facts with their sources."""
+"""Machines that bundles run on, with the sources of their figures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from omnijet.engines.targets.sources import UNKNOWN, Fact
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One machine, or the smallest of a family: the others have no less.
+    """One machine, or the smallest of a family.
 
     Attributes:
-        compute_capability: of its GPU, `sm` times ten; None: no GPU.
-        memory_gb: of the GPU; where it is shared, of the whole machine.
+        compute_capability: the GPU's, `sm` times ten; None: no GPU.
+        memory_gb: the GPU's memory, or the whole machine's if the GPU shares it.
         shared: the GPU has no memory of its own.
-        bandwidth_gb_s: of memory, at its peak.
-        fp16_tflops: of dense products, at their peak; `int8_tops`, `fp8_tflops` likewise.
+        bandwidth_gb_s: peak bandwidth of the memory.
+        fp16_tflops: peak of dense products; `int8_tops` and `fp8_tflops` likewise.
     """
 
     name: str
@@ -31,8 +31,8 @@ class Device:
     fp8_tflops: Fact = UNKNOWN
 
 
-# Unknown: what a CPU has; of Orin NX the GPU's share of its TOPS, which are published together
-# with those of its two DLAs; of Thor all but FP8; products on cards, where bandwidth decides.
+# Unknown are all figures of a CPU; the GPU's share of the TOPS of an Orin NX, published together
+# with its two DLAs; all products of a Thor but FP8; products of cards, where bandwidth decides.
 DEVICES: Mapping[str, Device] = {
     device.name: device
     for device in (

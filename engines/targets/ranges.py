@@ -1,25 +1,24 @@
-"""What limits may be: a least and a largest size of each symbol, and why."""
+"""Ranges of the limits: the least and the largest size of each symbol, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from omnijet.engines.targets.limits import BRANCHES, windows_of
+from omnijet.engines.targets.limits import BRANCHES, longest_window, windows_of
 from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.encoders import MAX_CHUNKS
-from omnijet.runtime.speech.synthesis import PRESETS
 from omnijet.runtime.speech.vocoder import EXACT_CONTEXT
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Sizes that a limit may have.
+    """The sizes that a limit may have.
 
     Attributes:
-        why: it is neither less nor more, in words.
+        why: reason for both ends, in words.
     """
 
     least: int
@@ -37,10 +36,10 @@ def limits_with(
     dims: ModelDims,
     preprocessing: Preprocessing,
 ) -> dict[str, int]:
-    """A target's limits with some in their place, and what follows from those.
+    """Returns a target's limits with the given ones, and with what follows from these.
 
     Raises:
-        OmnijetError: a given one is unknown, or beyond its range.
+        OmnijetError: a given limit is unknown or outside its range.
     """
     unknown = sorted(set(given) - set(target))
     if unknown:
@@ -59,7 +58,7 @@ def limits_with(
         allowed = ranges[symbol]
         if not allowed.least <= size <= allowed.most:
             raise OmnijetError(
-                f"no engine of use has {size} {symbol}",
+                f"{size} is outside the range of {symbol}",
                 where=f"--limit {symbol}={size}",
                 expected=str(allowed),
                 got=size,
@@ -71,14 +70,13 @@ def limits_with(
 def ranges_of(
     limits: Mapping[str, int], dims: ModelDims, preprocessing: Preprocessing
 ) -> dict[str, Range]:
-    """Of each symbol of `AXES` of the contract, some of them by the limits of others."""
+    """Returns the range of each symbol of the contract's `AXES`; some depend on other limits."""
     chunks, cells, block = limits["chunks"], limits["cells"], dims.dit.block
     cell = preprocessing.factor**2
     pictures = min(preprocessing.image_min_pixels, preprocessing.video_min_pixels) // cell
     largest = int(max(preprocessing.image_max_pixels, preprocessing.video_max_pixels)) // cell
     tokens = dims.audio.chunk_tokens * chunks
-    schemes = [preset.windows for preset in PRESETS.values()]
-    blocks = max(scheme.past + max(scheme.chunks) + scheme.ahead for scheme in schemes)
+    blocks = longest_window()
     frames = dims.talker.max_positions * dims.dit.repeats
     return {
         "chunks": Range(1, MAX_CHUNKS, f"the runtime gives at most {MAX_CHUNKS} at once"),

@@ -1,4 +1,4 @@
-"""A number with its source, and the sources."""
+"""Published numbers and their sources."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SOURCES: Mapping[str, str] = {
     "tried": "parsed and built with TensorRT-RTX 1.7, `python -m tools.full_size.build`",
     "ort": "ONNX Runtime 1.32 on a CPU, as the tests run it",
 }
-"""Key -> where facts are from. Nothing of the devices was measured here, and the data sheets
-themselves were not at hand when they were written down: look there before you rely on one."""
+"""Key -> source. No figure of a device was measured here, and the data sheets were not at hand when
+the figures were written down: check them there before you rely on one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A published number and the key of its source; None: not published, or not found."""
+    """A published number and the key of its source; both None: not published, or not found."""
 
     value: float | None
     source: str | None

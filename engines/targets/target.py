@@ -1,4 +1,4 @@
-"""What bundles and engines are made for: a machine with a library, and the limits there."""
+"""Targets: a machine with a library, what it can compute, and its limits."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from omnijet.engines.targets.limits import limits_for
 from omnijet.engines.targets.toolkits import TOOLKITS, Flavour, Library, Toolkit
 
 Numbers = Literal["int4 weights", "int8 weights", "int8", "fp8"]
-"""What products with weights may be made of, besides floats; the last two with activations."""
+"""Types that products with weights may have besides floats; in the last two, activations have the
+same type as weights."""
 
 INTEGERS: frozenset[Numbers] = frozenset({"int4 weights", "int8 weights", "int8"})
 FP8_SINCE = 89
-"""Compute capability of Ada: the first whose tensor cores multiply FP8 (source: `matrix`).
-All that run TensorRT here multiply INT8, and have weights of INT4 (source: `layers`)."""
+"""Compute capability of Ada, the first whose tensor cores multiply FP8 (source: `matrix`).
+All targets with TensorRT multiply INT8 and take INT4 weights (source: `layers`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A device with a toolkit. `agx-orin-64` on JetPack 6.2 and on 7.2 are two targets."""
+    """A device with a toolkit: `agx-orin-64` on JetPack 6.2 and on 7.2 are two targets."""
 
     device: Device
     toolkit: Toolkit
@@ -37,17 +38,17 @@ class Target:
 
     @property
     def compute_capability(self) -> int | None:
-        """Of the GPU, `sm` times ten; None: no GPU."""
+        """The GPU's compute capability, `sm` times ten; None: no GPU."""
         return self.device.compute_capability
 
     @property
     def memory_gb(self) -> float | None:
-        """Of the GPU; where it is shared, of the whole machine; None: not known."""
+        """The GPU's memory, or the whole machine's if the GPU shares it; None: not known."""
         return self.device.memory_gb.value
 
     @property
     def bandwidth_gb_s(self) -> float | None:
-        """Of memory, at its peak; None: not known."""
+        """Peak bandwidth of the memory; None: not known."""
         return self.device.bandwidth_gb_s.value
 
     @property
@@ -56,20 +57,23 @@ class Target:
 
     @property
     def flavour(self) -> Flavour:
-        """What a canonical graph is lowered to (`omnijet.engines.lowering.flavours`)."""
+        """The form that canonical graphs are lowered to (`omnijet.engines.lowering.flavours`)."""
         return self.toolkit.flavour
 
     @property
     def numbers(self) -> frozenset[Numbers]:
-        """What products with weights may be made of. Weights of INT8 in blocks cost what floats
-        cost where the toolkit has no feature `int8 blocks`."""
+        """Types that products with weights may have besides floats.
+
+        INT8 weights in blocks cost as much as floats if the toolkit lacks the feature
+        `int8 blocks`.
+        """
         capability = self.compute_capability
         fp8 = capability is not None and capability >= FP8_SINCE
         return INTEGERS | {"fp8"} if fp8 else INTEGERS
 
     @property
     def limits(self) -> Mapping[str, int]:
-        """Largest size of each symbol of `omnijet.runtime.bundle.contract.AXES`, by default."""
+        """Default largest size of each symbol of `omnijet.runtime.bundle.contract.AXES`."""
         return limits_for(self.memory_gb, self.flavour, self.bandwidth_gb_s)
 
 

@@ -1,4 +1,4 @@
-"""Libraries that run graphs, in the versions that a platform ships: facts with their sources."""
+"""Libraries that run graphs, in the versions that platforms ship, with sources."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Literal
 
 Library = Literal["tensorrt", "tensorrt_rtx", "onnxruntime"]
 Flavour = Literal["native", "decomposed", "cpu"]
-"""What a canonical graph is lowered to (`omnijet.engines.lowering.flavours`)."""
+"""The form that a canonical graph is lowered to (`omnijet.engines.lowering.flavours`)."""
 Feature = Literal["attention", "rotary", "kv cache update", "int8 blocks"]
-"""`kv cache update`: in place, of a fixed length; `int8 blocks`: weights of 8 bits in blocks."""
+"""`kv cache update`: updates a KV cache of fixed length in place. `int8 blocks`: dequantizes INT8
+weights in blocks."""
 Version = tuple[int, int]
 
 FEATURES: Mapping[Feature, tuple[Version, str]] = {
@@ -18,20 +19,20 @@ FEATURES: Mapping[Feature, tuple[Version, str]] = {
     "rotary": ((10, 15), "operators"),
     "kv cache update": ((10, 15), "operators"),
 }
-"""The TensorRT whose API and parser began with it, and the source. No header of TensorRT up to
-11.1 names INT8 among what it dequantizes in blocks: they become floats there
-(`omnijet.engines.lowering.flavours`). TensorRT-RTX 1.7 builds it."""
+"""Feature -> the first TensorRT version whose API and parser have it, and the source. No TensorRT
+header up to 11.1 names INT8 among the types that it dequantizes in blocks, so such weights become
+floats there (`omnijet.engines.lowering.flavours`). TensorRT-RTX 1.7 builds them."""
 
 NATIVE_NEEDS: frozenset[Feature] = frozenset({"attention", "rotary", "kv cache update"})
 
 
 @dataclass(frozen=True, slots=True)
 class Toolkit:
-    """One library in the versions of one platform.
+    """A library in the versions of one platform.
 
     Attributes:
-        oldest, newest: major and minor version of the library that it comes in.
-        cuda, python: what it comes with; None: whatever is installed.
+        oldest, newest: major and minor version of the library.
+        cuda, python: versions that the platform ships; None: whatever is installed.
         source: key in `omnijet.engines.targets.sources.SOURCES`.
     """
 
@@ -46,7 +47,7 @@ class Toolkit:
 
     @property
     def features(self) -> frozenset[Feature]:
-        """What every version of it has."""
+        """Features that every version of the toolkit has."""
         if self.library == "tensorrt_rtx":
             return NATIVE_NEEDS | {"int8 blocks"}
         if self.library == "tensorrt":
@@ -57,7 +58,7 @@ class Toolkit:
 
     @property
     def flavour(self) -> Flavour:
-        """What its parser takes."""
+        """The form of graphs that the library's parser takes."""
         if self.library == "onnxruntime":
             return "cpu"
         return "native" if self.features >= NATIVE_NEEDS else "decomposed"

@@ -72,5 +72,4 @@ class Windows:
 
 OFFICIAL = Windows("official", chunks=(3,), ahead=1, past=2)
 GROWING = Windows("growing", chunks=(1, 2, 4, 8), ahead=1)
-FAR = Windows("far", chunks=(1, 2, 4, 8), ahead=2)
-SCHEMES = (OFFICIAL, GROWING, FAR)
+SCHEMES = (OFFICIAL, GROWING)

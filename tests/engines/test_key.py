@@ -80,4 +80,4 @@ def test_what_is_no_ingredient_does_not(nano: tuple[Path, Path]) -> None:
 def test_the_plan_has_a_key_of_its_own_for_each_graph(nano_f16: Path, version: str | None) -> None:
     plan = make_plan(Bundle.open(nano_f16), Request(TARGET), version)
     assert len({one.key for one in plan}) == len(plan) == 6
-    assert {one.state for one in plan} == {"missing"}
+    assert {one.status for one in plan} == {"missing"}

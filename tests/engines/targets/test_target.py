@@ -21,7 +21,7 @@ from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.media.image import smart_resize
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.model.vision_plan import plan
-from omnijet.runtime.speech.windows import SCHEMES
+from omnijet.runtime.speech.synthesis import PRESETS
 
 
 def test_every_number_cites_a_source() -> None:
@@ -133,6 +133,8 @@ def test_windows_suffice_for_every_picture_of_so_many_cells(
 
 def test_speech_windows_fit() -> None:
     for target in TARGETS.values():
-        for scheme in SCHEMES:
-            blocks = scheme.past + max(scheme.chunks) + scheme.ahead
-            assert blocks <= target.limits["blocks"]
+        sizes = []
+        for preset in PRESETS.values():
+            scheme = preset.windows
+            sizes.append(scheme.past + max(scheme.chunks) + scheme.ahead)
+        assert target.limits["blocks"] == max(sizes) == 9  # and no larger
