@@ -296,7 +296,7 @@ class OrtBound:
     """Buffers for fixed sizes, bound once; `run` allocates nothing of ours.
 
     Attributes:
-        binding: onnxruntime's binding; what the contract does not know can be bound to it, too.
+        binding: what the contract does not know can be bound to it, too.
     """
 
     def __init__(
@@ -310,24 +310,25 @@ class OrtBound:
         self.binding = session.binding()
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
+        made = self.binding.made
         carried = {pair.input for pair in contract.state}
         require_state(contract, sizes, state)
         for spec in contract.inputs:
             if spec.name not in carried:
                 array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
                 self.inputs[spec.name] = array
-                self.binding.bind_ortvalue_input(spec.name, _shared(array))
+                made.bind_ortvalue_input(spec.name, _shared(array))
         produced = {pair.output for pair in contract.state}
         for spec in contract.outputs:
             if spec.name not in produced:
                 array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
                 self.outputs[spec.name] = array
-                self.binding.bind_ortvalue_output(spec.name, _shared(array))
+                made.bind_ortvalue_output(spec.name, _shared(array))
         if state is not None:
             for pair in contract.state:
                 value = state.values[pair.input]
-                self.binding.bind_ortvalue_input(pair.input, value)
-                self.binding.bind_ortvalue_output(pair.output, value)
+                made.bind_ortvalue_input(pair.input, value)
+                made.bind_ortvalue_output(pair.output, value)
 
     def run(self) -> None:
         self._session.run(self.binding)

@@ -145,9 +145,9 @@ class Backend(Protocol):
         """Ends every thread that the backend started, and lets go of what its graphs hold.
 
         Whatever it loaded must not be run afterwards: such a run raises `OmnijetError`. A run
-        that another thread has begun is waited for. Buffers and states that a caller still has
-        are freed when the caller lets go of them. Calling `close` twice is harmless. It must not
-        be called within a `device_call`, nor by a finalizer.
+        that another thread has begun comes to its end. Buffers and states that a caller still has
+        are freed when the caller lets go of them; they keep no weights in memory. Calling `close`
+        twice is harmless. It must not be called within a `device_call`, nor by a finalizer.
         """
         ...
 

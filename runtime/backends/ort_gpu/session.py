@@ -12,7 +12,7 @@ import onnxruntime
 
 from omnijet.runtime.backends.device_call import device_call
 from omnijet.runtime.backends.ort_gpu.gate import GATE
-from omnijet.runtime.backends.ort_session import OrtSession, run_failed
+from omnijet.runtime.backends.ort_session import OrtBinding, OrtSession, run_failed
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class DeviceSession(OrtSession):
             return None
         return _options(str(number))
 
-    def run(self, binding: Any, capture: Any = None) -> None:
+    def run(self, binding: OrtBinding, capture: Any = None) -> None:
         """Runs the graph; the caller holds `lock`.
 
         Args:
@@ -64,16 +64,16 @@ class DeviceSession(OrtSession):
         Raises:
             OmnijetError: ONNX Runtime fails, in its own words, or the backend was closed.
         """
-        session = self.require_open()
+        session, made = self.require_open(), binding.made
         if capture is not None and self._captures:
             try:
-                self._run(session, binding, capture)
+                self._run(session, made, capture)
                 return
             except Exception as error:
                 _log.warning("%s runs uncaptured: %s", self._name, error)
                 self._captures = False
         try:
-            self._run(session, binding, self._uncaptured)
+            self._run(session, made, self._uncaptured)
         except Exception as error:  # onnxruntime's own classes share no narrower base
             raise run_failed(self._name, error) from error
 
@@ -85,11 +85,11 @@ class DeviceSession(OrtSession):
             with GATE.shared():  # freeing the device's memory would spoil another capture
                 super().close()
 
-    def _run(self, session: Any, binding: Any, options: Any) -> None:
+    def _run(self, session: Any, made: Any, options: Any) -> None:
         if self._thread is None:
-            session.run_with_iobinding(binding, options)
+            session.run_with_iobinding(made, options)
             return
-        future = self._thread.submit(session.run_with_iobinding, binding, options)
+        future = self._thread.submit(session.run_with_iobinding, made, options)
         try:
             future.result()
         finally:  # an interrupt ends the wait, not the run

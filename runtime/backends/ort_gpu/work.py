@@ -43,6 +43,7 @@ class DeviceWork:
         self._capture: Any = None
         self._is_captured = False
         self._binding = session.binding()
+        made = self._binding.made
         carried = {pair.input for pair in contract.state}
         produced = {pair.output for pair in contract.state}
         self._inputs: dict[str, Any] = {}
@@ -50,17 +51,17 @@ class DeviceWork:
             if spec.name not in carried:
                 zeros = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
                 self._inputs[spec.name] = value = on_device(device, zeros)
-                self._binding.bind_ortvalue_input(spec.name, value)
+                made.bind_ortvalue_input(spec.name, value)
         self.outputs: dict[str, Any] = {}
         for spec in contract.outputs:
             if spec.name not in produced:
                 zeros = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
                 self.outputs[spec.name] = value = on_device(device, zeros)
-                self._binding.bind_ortvalue_output(spec.name, value)
+                made.bind_ortvalue_output(spec.name, value)
         if caches is not None:
             for pair in contract.state:
-                self._binding.bind_ortvalue_input(pair.input, caches.values[pair.input])
-                self._binding.bind_ortvalue_output(pair.output, caches.values[pair.input])
+                made.bind_ortvalue_input(pair.input, caches.values[pair.input])
+                made.bind_ortvalue_output(pair.output, caches.values[pair.input])
 
     def run(self, arrays: Mapping[str, Array], changed: Iterable[str]) -> None:
         """Sends what changed, and runs the graph.

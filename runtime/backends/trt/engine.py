@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from omnijet.runtime.backends.device_call import device_call
-from omnijet.runtime.backends.opened import backend_closed
+from omnijet.runtime.backends.opened import Opened, backend_closed
 from omnijet.runtime.backends.trt.device import Device, DeviceMemory
 from omnijet.runtime.backends.trt.jit import Jit
 from omnijet.runtime.backends.trt.log import log_of
@@ -45,6 +45,7 @@ class Engine:
 
     Attributes:
         lock: held around every use of the stream and the contexts, within a `device_call`.
+        works: what runs the engine, and may hold contexts of it.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Engine:
         self._errors_before = self._log.count
         self._runs = 0
         self._is_closed = False
+        self.works = Opened()
         self._runtime = trt.Runtime(self._log)
         self._engine = self._read(path, sha256)
         _check_boundary(self._engine, contract, entry, path, fix)
@@ -86,6 +88,7 @@ class Engine:
         memory. Compiled kernels are kept in their file."""
         with device_call(), self.lock:
             self._is_closed = True
+            self.works.close()
             self._shared.clear()
             self._jit = self._scratch = self._engine = self._runtime = None
 

@@ -51,6 +51,7 @@ class Work:
         self._runs = 0
         # for each side of the caches, what launches the run, and the address it was captured with
         self._captured: dict[int, tuple[Callable[[], None], int]] = {}
+        engine.works.add(self, contract.name)
 
     def run(self, inputs: Inputs, outputs: Outputs, caches: Caches | None) -> None:
         """Sends what changed, runs the engine, and brings what was asked for.
@@ -87,6 +88,10 @@ class Work:
         with device_call(), self._engine.lock:
             self.outputs.bring(chosen, self._engine.stream)
             self._engine.stream.wait()
+
+    def close(self) -> None:
+        """Lets go of captured runs, whose contexts keep the engine alive."""
+        self._captured.clear()
 
     def _run_plainly(self, caches: Caches | None, side: int) -> None:
         """Runs in the context that all work shares or, when capturing is worth it, in a context of

@@ -83,12 +83,12 @@ def test_a_closed_backend_holds_no_session_and_runs_nothing(nano: tuple[Path, Pa
     bound = graph.bind({"frames": 4})
     bound.run()
     before = bound.outputs["wave"].copy()
-    session = weakref.ref(graph._session.require_open())
+    session, binding = weakref.ref(graph._session.require_open()), weakref.ref(bound.binding.made)
     gc.disable()
     try:
         backend.close()
         backend.close()
-        assert session() is None
+        assert session() is None and binding() is None, "it keeps the weights in memory"
     finally:
         gc.enable()
     for use in (

@@ -25,6 +25,7 @@ from omnijet.runtime.backends.ort_gpu.providers import ONE_LENGTH, PROVIDERS, Pr
 from omnijet.runtime.backends.ort_gpu.session import GRAPH_ID, NOT_CAPTURED, DeviceSession
 from omnijet.runtime.backends.ort_gpu.state import DeviceState
 from omnijet.runtime.backends.ort_gpu.transfers import on_device
+from omnijet.runtime.backends.ort_session import OrtBinding
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.opening import hint
@@ -131,7 +132,7 @@ def replaying(
         seen.sessions.append(name)
         return load(self, path, name, **options)
 
-    def counted(self: DeviceSession, binding: Any, capture: Any = None) -> None:
+    def counted(self: DeviceSession, binding: OrtBinding, capture: Any = None) -> None:
         if capture is not None:
             seen.captured.append(f"{self._name} {capture.get_run_config_entry(GRAPH_ID)}")
         run(self, binding, capture)
@@ -315,6 +316,7 @@ def test_a_closed_backend_holds_no_session_and_runs_nothing(nano: tuple[Path, Pa
         bound.run()
     inner = [weakref.ref(bound._work._session.require_open()) for bound in (step, *lengths)]
     assert len({id(one()) for one in inner}) == 3, "each length has a session"
+    inner += [weakref.ref(bound._work._binding.made) for bound in (step, *lengths)]
     caches = weakref.ref(talker.new_state(32).lease.caches)
     assert caches() is not None, "idle, for the next conversation"
     del talker

@@ -95,7 +95,7 @@ def test_classes_derived_from_the_library_can_be_instantiated(bindings: dict[str
     writer."""
     code = (
         "import io, tensorrt as trt\n"
-        "from engines import worker\n"
+        "from omnijet.engines import worker\n"
         "from omnijet.runtime.backends.trt.log import log_of\n"
         "log_of(trt.ILogger).log(trt.ILogger.Severity.ERROR, 'said')\n"
         "assert list(log_of(trt.ILogger).errors) == ['said']\n"
