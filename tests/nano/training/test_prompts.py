@@ -45,7 +45,7 @@ def sounds(frames: list[int]) -> Sounds:
     return Sounds(rows, np.cumsum([0, *counts]), np.array(frames))
 
 
-def layout(clip_frames: int) -> ExampleBuilder:
+def builder(clip_frames: int) -> ExampleBuilder:
     frames = -(-SAMPLES // 160)
     features = Features(
         takes=sounds([frames, frames]),
@@ -84,7 +84,9 @@ def asked(item: Item, system: str | None, folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("system", [None, *SYSTEM_PROMPTS], ids=["none", "speech", "plain"])
 @pytest.mark.parametrize("name", ITEMS)
-def test_as_the_runtime_lays_it_out(name: str, system: str | None, tmp_path: Path) -> None:
+def test_an_example_starts_like_the_prompt_of_the_runtime(
+    name: str, system: str | None, tmp_path: Path
+) -> None:
     tokens = model_dims().tokens
     item = ITEMS[name]
     prompt = build_prompt(
@@ -92,7 +94,7 @@ def test_as_the_runtime_lays_it_out(name: str, system: str | None, tmp_path: Pat
         use_audio_in_video=True, chat_template=DEFAULT_CHAT_TEMPLATE,
     )  # fmt: skip
     heard = prompt.mel_lengths[0] if name == "watch" else 300
-    example = layout(heard).example(item, Random(0), system)
+    example = builder(heard).example(item, Random(0), system)
     length = prompt.input_ids.size
     np.testing.assert_array_equal(example.ids[:length], prompt.input_ids)
     answer = tokenizer().encode(f"{item.answer}<|im_end|>")
@@ -116,7 +118,7 @@ def test_as_the_runtime_lays_it_out(name: str, system: str | None, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_labels_are_the_answers(name: str) -> None:
-    example = layout(300).example(ITEMS[name], Random(0), PLAIN_SYSTEM_PROMPT)
+    example = builder(300).example(ITEMS[name], Random(0), PLAIN_SYSTEM_PROMPT)
     wanted = [
         token
         for _, answer in ITEMS[name].turns
@@ -129,7 +131,7 @@ def test_labels_are_the_answers(name: str) -> None:
 
 def test_a_thinned_clip_keeps_places() -> None:
     tokens = model_dims().tokens
-    whole = layout(300).example(ITEMS["watch"], Random(0), None)
+    whole = builder(300).example(ITEMS["watch"], Random(0), None)
     thin: TrainingExample = thin_clip(whole, 0.2, np.random.default_rng(0))
     cells = thin.ids == tokens.video
     assert 0.1 < cells.sum() / (whole.ids == tokens.video).sum() < 0.3
