@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import site
+import sys
+from argparse import ArgumentParser
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from omnijet.export.arguments import add_arguments
 from tests.environment import call, environment
 
 OPTIMUM = "optimum==2.1.0"
@@ -45,3 +49,21 @@ def test_a_mistake_is_told_without_a_traceback(cli: Path, tmp_path: Path) -> Non
     assert "omnijet: " in done.stderr and "Traceback" not in done.stderr
     helped = call(cli, "export", "omnijet", "--help", cwd=tmp_path)
     assert "--dtype" in helped.stdout
+
+
+def test_its_options_are_those_of_omnijet_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without optimum: three names stand for what the command takes from it."""
+    base, export = ModuleType("optimum.commands.base"), ModuleType("optimum.commands.export.base")
+    base.BaseOptimumCLICommand, base.CommandInfo = object, dict
+    export.ExportCommand = object
+    for module in (base, export):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    import optimum_register
+
+    del sys.modules["optimum_register"]  # what it holds ends with this test
+    ((command, parent),) = optimum_register.REGISTER_COMMANDS
+    assert parent is export.ExportCommand and command.COMMAND["name"] == "omnijet"
+    ours, theirs = ArgumentParser("x"), ArgumentParser("x")
+    command.parse_args(theirs)
+    add_arguments(ours)
+    assert theirs.format_help() == ours.format_help() and "--dtype" in ours.format_help()
