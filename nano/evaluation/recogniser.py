@@ -12,6 +12,7 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 RATE_HZ = 16_000
+FRAMES_PER_SECOND = 100  # of the recogniser
 PAUSE_SECONDS = 0.5  # the decoder expects silence at both ends
 # tuned on flite's own voices, whose words the recogniser should understand
 WORD_PENALTY, PHONE_PENALTY = 0.01, 0.3
@@ -47,6 +48,10 @@ class Recogniser:
 
     def words(self, samples: Array, rate_hz: int) -> list[str]:
         """Recognises the words in f32[samples] in [-1, 1]; returns no words if nothing fits."""
+        return [word for word, _, _ in self.timed_words(samples, rate_hz)]
+
+    def timed_words(self, samples: Array, rate_hz: int) -> list[tuple[str, float, float]]:
+        """Recognises words and where they stand; returns (word, begin and end in seconds)."""
         if not samples.size:
             return []
         sound = samples if rate_hz == RATE_HZ else soxr.resample(samples, rate_hz, RATE_HZ)
@@ -55,5 +60,14 @@ class Recogniser:
         self._decoder.start_utt()
         self._decoder.process_raw(pcm.tobytes(), full_utt=True)
         self._decoder.end_utt()
-        heard = self._decoder.hyp()
-        return heard.hypstr.split() if heard else []
+        if self._decoder.hyp() is None:
+            return []
+        return [
+            (
+                part.word.split("(")[0],  # an alternative pronunciation has a number
+                part.start_frame / FRAMES_PER_SECOND - PAUSE_SECONDS,
+                (part.end_frame + 1) / FRAMES_PER_SECOND - PAUSE_SECONDS,
+            )
+            for part in self._decoder.seg()
+            if part.word.split("(")[0] in REPLY_WORDS
+        ]

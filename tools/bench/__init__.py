@@ -1,1 +1,1 @@
-"""What the kit costs, and how near it comes, beside its peers."""
+"""Benchmarks of cost and accuracy, beside other programs."""

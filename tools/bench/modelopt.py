@@ -1,4 +1,4 @@
-"""`python -m tools.bench.modelopt BUNDLE --python PYTHON`: error beside nvidia-modelopt's.
+"""`python -m tools.bench.modelopt BUNDLE --python PYTHON`: errors compared with nvidia-modelopt.
 
 The layers of a float bundle, with the activations that they met in the calibration set's
 conversations, go through `quantization` here and through nvidia-modelopt in a process and an
@@ -52,7 +52,7 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.bench import machine
 
-PEER = Path(__file__).parent / "quantization" / "modelopt_peer.py"
+PEER = Path(__file__).parent / "modelopt_peer.py"
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step")
 LIMITS = Limits(text_tokens=64, codes=64, rows=64)
 KINDS = 4  # of conversations, which take turns in the built-in set
@@ -62,7 +62,7 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Ours, and what modelopt is asked for."""
+    """One of our schemes and the modelopt method that it is compared with."""
 
     ours: Scheme
     method: str
@@ -77,7 +77,7 @@ class Pair:
 
     @property
     def job(self) -> str:
-        """Name of modelopt's work, which several pairs may share."""
+        """The name of the modelopt run, which several pairs may share."""
         return f"{self.mode}_{self.method}" + (f"_{self.block}" if self.block else "")
 
     @property
@@ -114,7 +114,7 @@ NO_WORSE = 1.001  # times their error: sums of floats differ by their order
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one layer: squared error over squared output, and bytes with scales of 16 bits."""
+    """The relative squared error of one layer's output, and its bytes with 16-bit scales."""
 
     error: float
     nbytes: int
@@ -125,8 +125,11 @@ class Bank:
     """The layers of one graph.
 
     Attributes:
-        weights: f32[inputs, outputs].
-        seen, held: of each activation, what to calibrate on and what to be judged by.
+        layers: The layers, in the order of the nodes.
+        weights: The weight of each layer, f32[inputs, outputs].
+        seen: The calibration statistics of each activation.
+        held: The held-out rows of each activation, on which errors are measured.
+        names: The graph input of each activation.
     """
 
     layers: list[Layer]
@@ -139,7 +142,7 @@ class Bank:
         self.names = {name: f"x{index:04}" for index, name in enumerate(self.seen)}
 
     def save(self, folder: Path, jobs: Sequence[Pair]) -> None:
-        """What the peer reads."""
+        """Writes the files that the peer reads."""
         nodes = [
             helper.make_node("MatMul", [self.names[layer.activation], f"w{index:04}"],
                              [f"y{index:04}"], name=f"node_{index:04}")
@@ -167,7 +170,7 @@ class Bank:
         (folder / "jobs.json").write_text(json.dumps(made))
 
     def ours(self, scheme: Scheme, taken: Sequence[bool]) -> dict[int, Outcome]:
-        """As `quantize_bundle` goes about it: layers that share an activation share a divisor."""
+        """Quantizes as `quantize_bundle` does: layers that share an activation share a divisor."""
         made = {}
         for name, stats in self.seen.items():
             mine = [index for index, layer in enumerate(self.layers)
@@ -182,9 +185,9 @@ class Bank:
         return made
 
     def theirs(self, path: Path, bits: int, taken: Sequence[bool]) -> dict[int, Outcome]:
-        """By running what modelopt wrote, as it stands."""
+        """Runs the graph that modelopt wrote, unoptimized."""
         options = ort.SessionOptions()
-        # what is fused may round differently
+        # fused operators may round differently
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -207,7 +210,7 @@ class Bank:
 
 def half(bundle: Bundle, layers: Sequence[Layer], odd: bool, count: int, work: Path,
          seed: int) -> Mapping[tuple[str, str], Statistics]:  # fmt: skip
-    """Statistics of every second four conversations of the built-in set."""
+    """Returns statistics of one half of the built-in set: every second group of four."""
     wanted: dict[str, set[str]] = {}
     for layer in layers:
         wanted.setdefault(layer.graph, set()).add(layer.activation)
@@ -221,7 +224,7 @@ def half(bundle: Bundle, layers: Sequence[Layer], odd: bool, count: int, work: P
 
 
 def banks(bundle: Bundle, count: int, work: Path) -> dict[str, Bank]:
-    """Of all graphs. Whoever calibrates sees the sample's rows and no others: both see the same."""
+    """Returns the bank of each graph; both sides calibrate on the same sampled rows."""
     layers = [layer for layer in bundle_layers(bundle) if layer.graph in GRAPHS]
     seen = half(bundle, layers, False, count, work, seed=0)
     held = half(bundle, layers, True, count, work, seed=1)
@@ -243,7 +246,7 @@ def banks(bundle: Bundle, count: int, work: Path) -> dict[str, Bank]:
 
 @dataclass(slots=True)
 class Column:
-    """One pair over all layers."""
+    """The results of one pair over all layers."""
 
     pair: Pair
     names: list[str] = field(default_factory=list)
@@ -277,7 +280,7 @@ def _db(error: Array) -> Array:
 
 
 def compare(bank: Bank, folder: Path, python: Path, columns: Sequence[Column]) -> None:
-    """One graph through all pairs."""
+    """Runs one graph through all pairs."""
     folder.mkdir(parents=True, exist_ok=True)
     bank.save(folder, [column.pair for column in columns])
     subprocess.run(
@@ -298,10 +301,14 @@ def compare(bank: Bank, folder: Path, python: Path, columns: Sequence[Column]) -
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.bench.modelopt")
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--python", type=Path, required=True, help="of modelopt's environment")
+    parser.add_argument(
+        "--python", type=Path, required=True, help="interpreter of an environment with modelopt"
+    )
     parser.add_argument("--work", type=Path, default=Path("build/bench_modelopt"),
-                        help="where calibration goes on, and what modelopt writes")  # fmt: skip
-    parser.add_argument("--conversations", type=int, default=32, help="of each half, at most")
+                        help="folder for calibration state and modelopt's files")  # fmt: skip
+    parser.add_argument(
+        "--conversations", type=int, default=32, help="most conversations of each half"
+    )
     args = parser.parse_args(arguments)
     args.work.mkdir(parents=True, exist_ok=True)
     columns = [Column(pair) for pair in PAIRS]

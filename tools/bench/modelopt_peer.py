@@ -1,10 +1,10 @@
-"""Run by `tools.bench.modelopt` in an environment that has nvidia-modelopt and nothing of ours.
+"""The part of `tools.bench.modelopt` that runs in an environment with nvidia-modelopt alone.
 
     python modelopt_peer.py FOLDER
 
-In FOLDER: `bank.onnx`, `rows.npz` (input name -> f32[rows, inputs] to calibrate on) and
-`jobs.json`, a list of {name, skip, **options of modelopt.onnx.quantization.quantize}. Writes
-`NAME.onnx` for each job.
+FOLDER holds `bank.onnx`, `rows.npz` (input name -> f32[rows, inputs] to calibrate on) and
+`jobs.json`, a list of {name, skip, **options of modelopt.onnx.quantization.quantize}. The program
+writes `NAME.onnx` for each job.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader
 
 
 class OneBatch(CalibrationDataReader):
-    """All rows of all inputs at once: each input has its own number of them."""
+    """All rows of all inputs in one batch, because each input has its own number of rows."""
 
     def __init__(self, rows: dict[str, np.ndarray]) -> None:
         self._rows = rows

@@ -1,8 +1,8 @@
-"""`python -m tools.bench.presets BUNDLE`: what the presets of streamed speech do to the ear.
+"""`python -m tools.bench.presets BUNDLE`: how the presets of streamed speech sound.
 
-Codes of the held-out spoken replies of Omnijet-nano, through each preset and, in one piece,
-through each solver: words that the recogniser gets wrong, and how far the wave and the mel
-lie from those of the reference's solver on the whole utterance.
+The codes of Omnijet-nano's held-out spoken replies are synthesized with each preset and, in one
+piece, with each solver. The tables show the words that the recogniser gets wrong, and how far wave
+and mel are from those of the reference's solver on the whole utterance.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tools.bench.solvers import CHOICES
 
 
 def decibels(got: Array, expected: Array) -> float:
-    """Signal over error."""
-    error = np.mean((got - expected) ** 2) + 1e-20  # one window: the same
+    """Returns the signal-to-error ratio."""
+    error = np.mean((got - expected) ** 2) + 1e-20  # one window has no error
     return float(10 * np.log10(np.mean((expected - expected.mean()) ** 2) / error))
 
 
 class Column:
-    """What one way of speaking does, over all items."""
+    """The results of one preset or solver over all items."""
 
     def __init__(self, name: str, branches: int) -> None:
         self.name, self.branches = name, branches
@@ -58,7 +58,7 @@ class Column:
 
 
 class Bench:
-    """Every item, spoken in every way."""
+    """The benchmark: every item, spoken with every preset and solver."""
 
     def __init__(self, omni: Omni) -> None:
         self.omni = omni
@@ -87,7 +87,7 @@ class Bench:
             self._hear(self.presets[name], wave, expected, wanted)
 
     def _mel(self, item: Any, solver: Solver) -> Array:
-        """f32[80, frames] of the whole utterance."""
+        """Returns the mel of the whole utterance, f32[80, frames]."""
         codes, dims = np.array(item.codes), self.omni.model.dims.dit
         shape = (codes.size * dims.repeats, dims.mel)
         noise = np.random.default_rng(item.number).standard_normal(shape, np.float32)

@@ -1,9 +1,9 @@
 """`python -m tools.bench.products`: what a quantized product costs on this CPU.
 
-Products of the real models' shapes, written by `GraphWriter`, lowered for the CPU with each
-accuracy level, beside the same product in f32. One thread and its CPU time, which a busy machine
-disturbs less than wall time; the best of several rounds. Several weights take turns, so that
-they come from memory as they do in a model.
+Products with the real models' shapes are written by `GraphWriter`, lowered for the CPU with each
+accuracy level, and compared with the same product in f32. The time is the CPU time of one thread,
+which other processes disturb less than wall time, and the best of several rounds. Several weights
+take turns, so that they are read from memory as in a model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.quantization.graphs import error, plain_change, session
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A layer and the rows it sees at a time."""
+    """The shape of a layer, and the rows of one call."""
 
     name: str
     rows: int
@@ -41,7 +41,7 @@ class Shape:
 
     @property
     def copies(self) -> int:
-        """Weights that take turns."""
+        """The number of weights that take turns."""
         return 2 if self.inputs * self.outputs > 1 << 24 else 4
 
 
@@ -63,7 +63,7 @@ def contract(shape: Shape) -> GraphContract:
 
 
 def write_products(shape: Shape, folder: Path) -> Path:
-    """A graph of the products alone."""
+    """Writes a graph that holds the products alone."""
     random = np.random.default_rng(0)
     f32 = ir.TensorType(ir.DataType.FLOAT)
     x = ir.Value(name="x", shape=ir.Shape(("rows", shape.inputs)), type=f32)
@@ -96,7 +96,7 @@ def quantized(source: Path, shape: Shape, kind: str, target: Path, x: Array) -> 
 
 
 def forms(source: Path, shape: Shape, folder: Path, x: Array) -> Iterator[tuple[str, Path]]:
-    """Every way to compute the products: its name, its graph."""
+    """Yields the name and the graph of every way to compute the products."""
     yield "f32", source
     for kind in ("int4", "int8"):
         path = quantized(source, shape, kind, folder / kind, x)
@@ -113,7 +113,7 @@ def forms(source: Path, shape: Shape, folder: Path, x: Array) -> Iterator[tuple[
 
 
 def measure(path: Path, x: Array, seconds: float) -> tuple[float, list[Array]]:
-    """CPU seconds of one run, and what it computes."""
+    """Returns the CPU seconds of one run, and its outputs."""
     ready = session(path, optimize=True)
     result: list[Array] = ready.run(None, {"x": x})
     best, end = np.inf, time.monotonic() + seconds
@@ -125,8 +125,8 @@ def measure(path: Path, x: Array, seconds: float) -> tuple[float, list[Array]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, help="of each form (default: 2)")
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.products", description=__doc__)
+    parser.add_argument("--seconds", type=float, help="time for each form (default: 2)")
     seconds = parser.parse_args().seconds or 2.0
     console = Console(width=110)
     console.print(machine())

@@ -1,12 +1,12 @@
-"""`python -m tools.bench.reply`: one spoken reply, transformers beside us, first sample first.
+"""`python -m tools.bench.reply`: one spoken reply of ours and of transformers, side by side.
 
 A seeded random checkpoint of middle size (`omnijet.export.synthetic.presets`, 0.4 G parameters) is
-asked a question of 5 s with words, and answers with 24 text tokens and 6 s of speech on both
-sides: transformers through its own `generate`, which hands over the speech when it returns (its
-processor's work is left out, ours is in); ours streamed with each preset, and offline. Both decode
-greedily in f32 on the same noise, and the text and codec tokens must be equal; exit code 1 if they
-are not. Every time is the median of three replies, taken in turns. `--small` is a trial at tiny
-dimensions, `--made CHECKPOINT BUNDLE` spares the export.
+asked a spoken question of 5 s with words, and answers with 24 text tokens and 6 s of speech on both
+sides. Transformers uses its own `generate`, which hands over the speech when it returns; the work
+of its processor is not counted, ours is. Ours is streamed with each preset, and generated offline.
+Both decode greedily in f32 on the same noise, and the text and codec tokens must be equal; the exit
+code is 1 if they are not. Every time is the median of three replies, taken in turns. `--small` is a
+trial at tiny dimensions, `--made CHECKPOINT BUNDLE` skips the export.
 """
 
 from __future__ import annotations
@@ -58,9 +58,14 @@ class Spoken:
     """A reply and its times, in seconds from the call.
 
     Attributes:
-        first_pcm_s: until samples are in the caller's hands.
-        synthesis_s: inside DiT and vocoder alone.
-        wave: f32[samples].
+        way: How the reply was made: a preset, "offline" or transformers.
+        first_text_s: Time until the first text.
+        first_pcm_s: Time until the caller holds samples.
+        total_s: Time until the end.
+        synthesis_s: Time inside DiT and vocoder.
+        text_ids: The text tokens.
+        codes: The codec tokens.
+        wave: The samples, f32[samples].
     """
 
     way: str
@@ -78,19 +83,19 @@ class Spoken:
 
 
 class Ours:
-    """Our runtime on a bundle, answering one question at one length."""
+    """Our runtime on a bundle; it answers one question at one length."""
 
     def __init__(self, bundle: Path, question: Messages) -> None:
         self.omni, self.question = Omni.open(bundle), question
         dims = self.omni.model.dims
-        # random weights may end a text at any time: its length is the limit, here and there
+        # random weights may end a text at any time: on both sides the limit sets its length
         self.omni.model.dims = replace(dims, tokens=replace(dims.tokens, eos=()))
         ends = (dims.codec.pad, dims.codec.eos)
         self.sampling = replace(TALKER_SAMPLING, suppress=ends)
         self.omni.load(sight=False)
 
     def prompt(self) -> Prompt:
-        """The question as the reference is asked it."""
+        """The question in the form that the reference takes."""
         return self.omni.model.prompt(parse_messages(self.question))
 
     def options(self, length: tuple[int, int]) -> dict[str, Any]:
@@ -124,8 +129,11 @@ class Ours:
 
 
 class Theirs:
-    """The reference on a checkpoint. A streamer of its Thinker and hooks of its token2wav tell
-    the times that its `generate` does not."""
+    """The reference on a checkpoint.
+
+    A streamer of its Thinker and hooks of its token2wav measure what its `generate` does not
+    report.
+    """
 
     def __init__(self, checkpoint: Path, prompt: Prompt) -> None:
         self.model, self.prompt = load_reference(checkpoint), prompt
@@ -136,11 +144,11 @@ class Theirs:
         self._speech = [0.0, 0.0]
 
     def put(self, ids: torch.Tensor) -> None:
-        """Of a streamer: called with the prompt, then with each token."""
+        """Receives the prompt, then each token (`transformers.generation.BaseStreamer`)."""
         self._puts.append(perf_counter())
 
     def end(self) -> None:
-        """Of a streamer: called once the text is written."""
+        """Is called once the text is complete (`transformers.generation.BaseStreamer`)."""
 
     def _speech_begins(self, *given: Any) -> None:
         self._speech[0] = perf_counter()
@@ -167,8 +175,10 @@ class Theirs:
 def measure(
     checkpoint: Path, bundle: Path, length: tuple[int, int], rounds: int, presets: Sequence[str]
 ) -> list[list[Spoken]]:
-    """Round after round: the reference's reply, then ours in every way. A short reply in every
-    way goes before and is not counted."""
+    """Measures rounds: the reference's reply, then ours in every way.
+
+    A short reply in every way comes first and is not counted.
+    """
     question = user(sound(QUESTION_S, 1), text("What did you hear?"))
     ours = Ours(bundle, question)
     ways: list[Callable[[tuple[int, int]], Spoken]] = [
@@ -182,7 +192,7 @@ def measure(
 
 
 def medians(replies: Sequence[Spoken]) -> Spoken:
-    """The same reply with the median of every time."""
+    """Returns the first reply with the median of every time."""
     return replace(
         replies[0],
         **{
@@ -193,7 +203,7 @@ def medians(replies: Sequence[Spoken]) -> Spoken:
 
 
 def differences(replies: Sequence[Spoken]) -> list[str]:
-    """Where one said something else than the first, the reference's, or at another length."""
+    """Returns where a reply differs in content or length from the first, the reference's."""
     reference, *ours = replies
     found = []
     for reply in ours:
@@ -209,7 +219,7 @@ def differences(replies: Sequence[Spoken]) -> list[str]:
 
 
 def report(taken: Sequence[Sequence[Spoken]]) -> Table:
-    """Medians of the rounds, and how far ours are ahead of the first way, the reference."""
+    """Returns the medians of the rounds, and their ratios to the first way, the reference."""
     replies = [medians(of_one_way) for of_one_way in zip(*taken, strict=True)]
     reference = replies[0]
     table = Table(
@@ -233,7 +243,7 @@ def report(taken: Sequence[Sequence[Spoken]]) -> Table:
 
 
 def decibels(wave: Array, wanted: Array) -> str:
-    """Level of what is wanted over that of the difference."""
+    """Returns the ratio of the wanted signal to the difference."""
     error = float(np.sum((wave - wanted) ** 2)) + 1e-30
     return f"{10 * np.log10(float(np.sum(wanted**2)) / error):.0f}"
 
@@ -266,7 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make(folder: Path, name: str) -> tuple[Path, Path]:
-    """A checkpoint of a preset and its bundle."""
+    """Writes a checkpoint of a preset and its bundle."""
     checkpoint = write_checkpoint(folder / "checkpoint", preset(name), seed=SEED)
     export_bundle(checkpoint, folder / "bundle")
     return checkpoint, folder / "bundle"

@@ -1,4 +1,4 @@
-"""The solvers that the benchmarks compare: from the reference's down to a ninth of its work."""
+"""The solvers that the benchmarks compare, from the reference's down to a ninth of its cost."""
 
 from __future__ import annotations
 

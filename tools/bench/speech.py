@@ -1,10 +1,10 @@
-"""`python -m tools.bench.speech`: what speech in windows costs and how near it comes.
+"""`python -m tools.bench.speech`: cost and error of speech that is synthesized in windows.
 
-At the dimensions of the real DiT and vocoder, on realistic random weights: the presets
-as they stream, each solver on a whole utterance, and each window scheme against the whole
-utterance of the cheapest preset's solver. Work is per second of sound, relative to transformers' 36
-evaluations of both branches and its vocoder, timed in the same run. Takes about fifteen minutes;
-`--small` is a trial at tiny dimensions, `--bundle FOLDER` spares the export.
+DiT and vocoder have the real dimensions and realistic random weights. The tables show the presets
+as they stream, each solver on a whole utterance, and each window scheme against the whole utterance
+of the cheapest preset's solver. Cost is per second of sound, relative to transformers' 36
+evaluations of both branches and its vocoder, timed in the same run. The run takes about fifteen
+minutes; `--small` is a trial at tiny dimensions, `--bundle FOLDER` skips the export.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tests.reference import load_reference
 from tools.bench.solvers import CHOICES
 
 CODES_PER_SECOND = 50
-SHORT_CODES = 96  # for what does not depend on the length of the utterance
+SHORT_CODES = 96  # where the length of the utterance does not matter
 REFERENCE_FRAMES = 96
 ROUNDS = 3
 SEED = 0
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tools.bench.speech")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--codes", type=int, default=300)
-    parser.add_argument("--bundle", type=Path, help="of an earlier run: FOLDER/ck, FOLDER/bundle")
+    parser.add_argument("--bundle", type=Path, help="folder of an earlier run, with ck and bundle")
     options = parser.parse_args(arguments)
     print(machine())
     with tempfile.TemporaryDirectory() as scratch:
@@ -75,7 +75,7 @@ def make(folder: Path, small: bool) -> Path:
 
 
 class Listening(VocoderStream):
-    """Keeps the mel that it is given."""
+    """A vocoder stream that keeps the mel that it receives."""
 
     def __init__(self, vocoder: Bindings, context: int) -> None:
         super().__init__(vocoder, context)
@@ -87,7 +87,7 @@ class Listening(VocoderStream):
 
 
 class Bench:
-    """One utterance, spoken in every way."""
+    """The benchmark: one utterance, spoken with every preset and solver."""
 
     def __init__(self, folder: Path, codes: int) -> None:
         self.omni = Omni.open(folder / "bundle")
@@ -110,7 +110,7 @@ class Bench:
         return self.omni.model.backend.load(self.omni.bundle.graph(name), contract)
 
     def solve(self, solver: Solver) -> Array:
-        """The whole utterance: f32[80, frames]."""
+        """Returns the mel of the whole utterance, f32[80, frames]."""
         graph = self.graphs.dit_step.graph
         return dit.synthesize(
             graph, self.dit_tables, self.codes, self.voice, self.noise, solver=solver
@@ -134,7 +134,7 @@ class Bench:
         return table
 
     def schemes(self) -> Table:
-        """With a cheap solver, against its own whole utterance: the windows' error."""
+        """Returns the error of the windows: a cheap solver against its own whole utterance."""
         base = PRESETS["fast"]
         whole = self.solve(base.solver)
         wave = self.omni.wave_of(whole)
@@ -146,7 +146,7 @@ class Bench:
         return table
 
     def presets(self) -> Table:
-        """Against the exact whole utterance."""
+        """Returns cost and error of the presets against the exact whole utterance."""
         table = Table(
             f"preset, {self.seconds:.1f} s", "work", "mel dB", "wave dB", "codes to first sound"
         )
@@ -161,7 +161,7 @@ class Bench:
         )
 
     def stream(self, preset: SpeechPreset) -> tuple[float, Array, Array, int]:
-        """Seconds, samples, mel f32[80, frames], codes before the first sound."""
+        """Returns seconds, samples, mel f32[80, frames], and codes before the first sound."""
         synthesis = Synthesis(self.graphs, self.voice, SEED, preset)
         listening = synthesis.vocoder = Listening(self.graphs.vocoder, preset.context)
         chunks: list[Array] = []
@@ -180,8 +180,10 @@ class Bench:
 
 @torch.no_grad()
 def reference_seconds(checkpoint: Path, codes: Array) -> float:
-    """What transformers needs for a second of sound: 36 evaluations, of which one is timed,
-    and the vocoder."""
+    """Returns the time that transformers needs for a second of sound.
+
+    It is the time of one evaluation times 36, plus the vocoder.
+    """
     model = load_reference(checkpoint).token2wav
     flow, vocoder = model.code2wav_dit_model, model.code2wav_bigvgan_model
     state = torch.randn(1, REFERENCE_FRAMES, flow.config.mel_dim)
@@ -208,7 +210,7 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def decibels(got: Array, expected: Array) -> str:
-    """Signal over error; infinite if equal."""
+    """Returns the signal-to-error ratio; infinite if equal."""
     error = float(np.mean((got - expected) ** 2))
     signal = float(np.mean((expected - expected.mean()) ** 2))
     return f"{10 * np.log10(signal / error):.1f}" if error else "equal"

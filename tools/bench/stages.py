@@ -1,12 +1,14 @@
-"""`make bench`: what the kit costs on this machine, beside transformers in the same run.
+"""`python -m tools.bench.stages`: the cost of each stage, beside transformers in the same run.
 
-Three tables: stages and host overhead of the embedded checkpoint; a whole reply of it; the
-speech graphs at the dimensions of the real models, where the arithmetic is, beside the
-floor that the machine's own matrix product sets. Takes about five minutes.
+The program prints three tables: stages and host overhead of a tiny checkpoint; a whole reply of it;
+and the speech graphs at the dimensions of the real models, where arithmetic dominates, beside the
+floor that the machine's own matrix product sets. It takes about five minutes and is the first part
+of `make bench`.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Callable
@@ -39,7 +41,7 @@ SPEECH_FRAMES = 96
 
 
 def race(*runners: Callable[[], object]) -> list[float]:
-    """Median milliseconds of each, taken in turns after one uncounted turn."""
+    """Returns the median milliseconds of each runner; they take turns, the first is not counted."""
     times: list[list[float]] = [[] for _ in runners]
     for round_ in range(ROUNDS + 1):
         for runner, taken in zip(runners, times, strict=True):
@@ -51,7 +53,7 @@ def race(*runners: Callable[[], object]) -> list[float]:
 
 
 def whole_reply(checkpoint: Path, bundle: Path) -> Table:
-    """The same greedy reply from both."""
+    """Times the same greedy reply on both sides."""
     omni, reference = Omni.open(bundle), load_reference(checkpoint)
     messages = user(text("Who are you, and what can you see and hear?"))
     prompt = omni.model.prompt(parse_messages(messages))
@@ -68,7 +70,7 @@ def whole_reply(checkpoint: Path, bundle: Path) -> Table:
 
 
 def speech(folder: Path) -> Table:
-    """DiT and vocoder at the dimensions of the real models."""
+    """Times DiT and vocoder at the dimensions of the real models."""
     config = preset("nano")
     config["token2wav_config"] = preset("3b")["token2wav_config"]
     checkpoint = write_checkpoint(folder / "speech", config, seed=0)
@@ -135,14 +137,20 @@ def add(
 
 
 def flops_per_ms() -> float:
-    """What a large f32 matrix product reaches here."""
+    """Returns the rate of a large f32 matrix product on this machine."""
     size = 2048
     a, b = torch.randn(size, size), torch.randn(size, size)
     (took,) = race(lambda: a @ b)
     return 2 * size**3 / took
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench.stages",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
     print(machine())
     console = Console(width=110)
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,0 +1,99 @@
+"""`python -m tools.bench.session BUNDLE`: what a conversation costs after a clip in its first turn.
+
+Ten turns with a clip in the first: how often the clip is opened, decoded and encoded, and what
+the later turns wait for before the first graph call. Then 60 s of speech, fed in pieces of 0.1 s
+as a microphone gives them, in a conversation with the clip and in one without: the ratio of the
+two times, pairs taken in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections import Counter
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import omnijet
+from omnijet.runtime.commands.bench import machine
+from omnijet.runtime.model.encoders import VisionEncoder
+from omnijet.runtime.prompt import preprocess
+
+MEDIA = Path(__file__).parents[2] / "tests" / "media"
+CLIP = {"type": "video", "video": str(MEDIA / "clip.mp4")}
+QUESTION = {"type": "text", "text": "Which colour was shown when the beep came?"}
+TURNS, SECONDS, PIECE, RATE_HZ, PAIRS = 10, 60, 1600, 16_000, 5
+LIMITS: dict[str, Any] = {"speech": False, "seed": 0, "max_text_tokens": 8}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.session", description=__doc__)
+    parser.add_argument("bundle")
+    bundle = parser.parse_args().bundle
+    console = Console(width=100)
+    console.print(f"{machine()}\n")
+    with omnijet.load(bundle) as omni:
+        omni.load()
+        console.print(turns(omni))
+        ratio = listening(omni, console)
+    console.print(f"60 s of feed_audio after a clip, of the time without: {ratio:.2f}")
+    return 0
+
+
+def turns(omni: omnijet.Omni) -> Table:
+    """Ten turns; counts what is done to the clip in each."""
+    counts: Counter[str] = Counter()
+    load, encode = preprocess.load_video, VisionEncoder.encode
+
+    def counted_load(*args: Any) -> Any:
+        counts["decoded"] += 1
+        return load(*args)
+
+    def counted_encode(*args: Any) -> Any:
+        counts["encoded"] += 1
+        return encode(*args)
+
+    table = Table("turn", "clip decoded", "clip encoded", "preprocess, ms", "media kept, kB")
+    preprocess.load_video, VisionEncoder.encode = counted_load, counted_encode  # type: ignore
+    try:
+        session = omni.session()
+        for turn in range(TURNS):
+            before = counts.copy()
+            reply = session.generate([CLIP, QUESTION] if turn == 0 else "And then?", **LIMITS)
+            table.add_row(
+                str(turn + 1),
+                *(str(counts[what] - before[what]) for what in ("decoded", "encoded")),
+                f"{reply.timings_ms['preprocess']:.1f}",
+                f"{session.media_bytes / 1e3:.0f}",
+            )
+    finally:
+        preprocess.load_video, VisionEncoder.encode = load, encode  # type: ignore[method-assign]
+    return table
+
+
+def listening(omni: omnijet.Omni, console: Console) -> float:
+    """The median of the ratios of feeding 60 s with and without a clip before."""
+    sound = (0.1 * np.random.default_rng(0).standard_normal(SECONDS * RATE_HZ)).astype(np.float32)
+    ratios = []
+    for _ in range(PAIRS):
+        seconds = []
+        for first in ([CLIP, QUESTION], "Hello"):
+            session = omni.session(overflow="drop oldest")
+            session.generate(first, **LIMITS)
+            began = perf_counter()
+            for start in range(0, sound.size, PIECE):
+                session.feed_audio(sound[start : start + PIECE])
+            seconds.append(perf_counter() - began)
+        ratios.append(seconds[0] / seconds[1])
+        console.print(f"with the clip {seconds[0]:.2f} s, without {seconds[1]:.2f} s")
+    return statistics.median(ratios)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
