@@ -1,4 +1,4 @@
-"""A bundle gets smaller: integers or FP8 in place of floats, and proof of what that costs."""
+"""Makes a bundle smaller with integers or FP8 instead of floats, and measures what that costs."""
 
 if __name__ != "omnijet.quantization":  # found from a checkout's root: one module has one name
     raise ImportError(

@@ -1,6 +1,6 @@
-"""`omnijet check BUNDLE`, and with `--fidelity` what quantization did to it.
+"""`omnijet check BUNDLE`, and with `--fidelity` what quantization did to the bundle.
 
-All that the second needs is imported when it is asked for.
+Modules that only `--fidelity` needs are imported when it is given.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from omnijet.nano.evaluation.heldout import HeldOutItem
     from omnijet.quantization.fidelity.measure import Fidelity
 
-ITEMS = 4  # conversations of each skill
+ITEMS = 4  # conversations for each skill
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("with --fidelity")
     group.add_argument(
         "--float", type=Path, metavar="BUNDLE", dest="float_bundle",
-        help="the float bundle, if it is not where it was",
+        help="the float bundle, if it has moved",
     )  # fmt: skip
     group.add_argument("--gate", type=Path, metavar="FILE", help="JSON file of tolerances")
     group.add_argument(
@@ -48,21 +48,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--items", type=whole_number(1), metavar="N",
-        help=f"most conversations: of each skill ({ITEMS}), or of the data (all); scores, too",
+        help=f"conversations for each skill (default {ITEMS}), or of the data (all); scores too",
     )  # fmt: skip
     group.add_argument(
         "--steps", type=whole_number(1), metavar="N",
-        help="steps that Thinker and Talker must stay finite together",
+        help="steps of Thinker and Talker in which their logits must stay finite",
     )  # fmt: skip
     group.add_argument(
         "--scores", action="store_true",
-        help="also all scores of `omnijet eval`, of both bundles of Omnijet-nano (minutes)",
+        help="also all scores of `omnijet eval` for both bundles (Omnijet-nano only, minutes)",
     )  # fmt: skip
-    group.add_argument("--html", type=Path, metavar="FILE", help="write a page there")
+    group.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page")
 
 
 def run(args: Namespace) -> int:
-    """Exit codes: 0 as it should be, 1 beyond the tolerances, 2 a fault to mend."""
+    """Checks a bundle. Exit codes: 0 passed, 1 beyond the tolerances, 2 a fault to repair."""
     if not args.fidelity:
         _refuse_options(args)
         return check.run(args)
@@ -70,7 +70,7 @@ def run(args: Namespace) -> int:
 
 
 def _refuse_options(args: Namespace) -> None:
-    """An option that would do nothing is a mistake."""
+    """Refuses options that would do nothing."""
     options = {
         "--float": args.float_bundle, "--gate": args.gate, "--data": args.data,
         "--items": args.items, "--steps": args.steps, "--scores": args.scores or None,
@@ -91,7 +91,7 @@ def _run_fidelity(args: Namespace) -> int:
     from omnijet.quantization.fidelity.report import html, tables, to_json
     from omnijet.runtime.media.wav import check_writable, write_whole
 
-    # every mistake is told before the first minute of work
+    # all mistakes are reported before the first long step
     gate = default_gate() if args.gate is None else read_gate(args.gate)
     if args.html is not None:
         check_writable(args.html)
@@ -137,7 +137,7 @@ def _measured(reference: Bundle, quantized: Bundle, args: Namespace) -> Fidelity
     from omnijet.quantization.fidelity.scores import score_changes
 
     if args.scores:
-        Recogniser()  # told now, if there is none
+        Recogniser()  # reports now if it is not installed
     with stage_progress() as report:
         with _conversations(args) as conversations:
             fidelity = measure(reference, quantized, conversations, steps=args.steps, report=report)
@@ -151,7 +151,7 @@ def _measured(reference: Bundle, quantized: Bundle, args: Namespace) -> Fidelity
 
 @contextmanager
 def _conversations(args: Namespace) -> Iterator[list[list[dict[str, Any]]]]:
-    """What the bundles are compared on, while its media lie where the messages say."""
+    """Yields the conversations to compare on; their media exist inside the context."""
     if args.data is None:
         from omnijet.nano.evaluation.heldout import open_set
 
@@ -165,5 +165,5 @@ def _conversations(args: Namespace) -> Iterator[list[list[dict[str, Any]]]]:
 
 
 def _first(items: Sequence[HeldOutItem], count: int) -> list[HeldOutItem]:
-    """So many of each skill."""
+    """Returns the first `count` items of each skill."""
     return [item for item in items if item.number < count]

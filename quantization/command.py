@@ -1,5 +1,7 @@
-"""`omnijet quantize BUNDLE OUT --recipe R`: integers or FP8 for floats, calibrated through the
-pipeline."""
+"""`omnijet quantize BUNDLE OUT --recipe R`: replaces floats by integers or FP8.
+
+Ranges are calibrated by running conversations through the pipeline.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ from omnijet.runtime.files import shell_quoted
 from omnijet.runtime.media.wav import check_writable
 
 NO_DATA = "none"
-TRIED = 16  # conversations on which mixes are tried
+TRIED = 16  # conversations that mixes are tried on
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="B",
-        help="in place of a recipe, the cheapest mix of INT4, INT8 and float weights in Thinker "
+        help="instead of a recipe, the smallest mix of INT4, INT8 and float weights in Thinker "
         "and Talker: bytes=2.5GB at most, or fidelity=0.99 at least (share of steps with the "
         "float bundle's most likely token)",
     )
@@ -60,7 +62,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--ray", metavar="ADDRESS", help="try mixes on a Ray cluster that sees the same files"
     )
     parser.add_argument(
-        "--scratch", type=Path, metavar="FOLDER", help="of the trials; on a cluster, a shared one"
+        "--scratch",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for files of the trials; a cluster needs a shared one",
     )
     parser.add_argument(
         "--target", choices=TARGETS, help="refuse a recipe that this machine cannot run"
@@ -69,7 +74,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--data",
         metavar="PATH",
         help="calibrate on a folder of media or a JSONL file of messages; by default on the "
-        f"conversations that come along; {NO_DATA!r}: on nothing, weights alone are rounded",
+        f"built-in conversations; {NO_DATA!r}: on nothing, so only weights are rounded",
     )
     parser.add_argument(
         "--items", type=whole_number(1), metavar="N",
@@ -78,24 +83,24 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--max-text-tokens", type=whole_number(1), metavar="N",
-        help=f"of each reply during calibration; default {Limits().text_tokens}",
+        help=f"most text tokens of a reply in calibration; default {Limits().text_tokens}",
     )  # fmt: skip
     parser.add_argument(
         "--max-codes", type=whole_number(1), metavar="N",
-        help=f"of each reply's speech during calibration; default {Limits().codes}",
+        help=f"most codec tokens of a reply in calibration; default {Limits().codes}",
     )  # fmt: skip
     parser.add_argument(
         "--low-memory", action="store_true",
-        help="calibrate with the weights left in their files: slower, and a 3B fits into 4 GB",
+        help="leave weights in their files during calibration: slower, but a 3B fits in 4 GB",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of calibration; default 0")
+    parser.add_argument("--seed", type=int, default=0, help="seed of calibration; default 0")
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--layers", action="store_true", help="list the layers and stop")
 
 
 def run(args: Namespace) -> int:
-    """Quantizes and says what was written."""
+    """Quantizes a bundle and prints what was written."""
     if args.list:
         print_table(_recipes())
         return 0
@@ -129,7 +134,7 @@ def run(args: Namespace) -> int:
 
 def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
     calibration = _calibration(args)
-    facts: dict[str, Any] = {"calibration": None}
+    origin: dict[str, Any] = {"calibration": None}
     seen: Mapping[Place, Statistics] = {}
     budget, recipe, layers = None, None, bundle_layers(bundle)
     if args.recipe is None:
@@ -143,15 +148,22 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
         seen = statistics_of(bundle, layers, calibration, progress)
         data = "built in" if calibration.data is None else calibration.data.name
         limits = asdict(calibration.limits)
-        facts = {"calibration": {"data": data, "seed": calibration.seed, **limits}}
+        origin = {"calibration": {"data": data, "seed": calibration.seed, **limits}}
     if recipe is None:
         assert budget is not None and calibration is not None
         found = _searched(args, budget, layers, seen, calibration, progress)
         recipe = found.recipe(f"budget {args.budget}")
-        facts["budget"] = {"bytes": found.mix.bytes, **asdict(found.outcome)}
+        origin["budget"] = {"bytes": found.mix.bytes, **asdict(found.outcome)}
     plan = plan_for(bundle, recipe, TARGETS.get(args.target))
     manifest = quantize_bundle(
-        args.bundle, args.out, recipe, plan, seen, facts=facts, force=args.force, progress=progress
+        args.bundle,
+        args.out,
+        recipe,
+        plan,
+        seen,
+        origin=origin,
+        force=args.force,
+        progress=progress,
     )
     if calibration is not None and calibration.state is not None:
         calibration.state.unlink(missing_ok=True)
@@ -159,7 +171,7 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
 
 
 def _refuse_idle_options(args: Namespace) -> None:
-    """An option that would do nothing is a mistake."""
+    """Refuses options that would do nothing."""
     of_trials = {"--ray": args.ray, "--scratch": args.scratch}
     of_calibration = {
         "--items": args.items, "--max-text-tokens": args.max_text_tokens,
@@ -178,7 +190,7 @@ def _refuse_idle_options(args: Namespace) -> None:
 
 
 def _check_trials(args: Namespace) -> None:
-    """What would be told after the calibration is told before it."""
+    """Checks before the calibration what trials need after it."""
     if args.data == NO_DATA:
         raise OmnijetError(
             "a budget needs to know the activations",
@@ -218,7 +230,7 @@ def _calibration(args: Namespace) -> Calibration | None:
     if args.data == NO_DATA:
         return None
     data = None if args.data is None else Path(args.data)
-    # beside OUT, so that a run that was cut is found by the next
+    # beside OUT, so that the next run finds an interrupted one
     state = args.out.absolute().parent / f".{args.out.name}.calibration.npz"
     usual = Limits()
     limits = Limits(
@@ -245,7 +257,7 @@ def _layers(bundle: Bundle) -> Table:
 
 
 def _summary(before: Manifest, after: Manifest) -> Table:
-    """Bytes of each graph's weights, and what its layers became."""
+    """Returns the bytes of each graph's weights, and what its layers became."""
     table = Table("graph", "float", "quantized", "layers", title=after.quantization["recipe"])
     for name, entry in before.graphs.items():
         layers = after.quantization["layers"].get(name, {})

@@ -1,8 +1,8 @@
-"""A graph with quantized layers, in standard operators, written as its layers change.
+"""Writes a graph with quantized layers in standard operators, one layer at a time.
 
-A weight becomes DequantizeLinear(integers), an activation of 8 bits passes through
-QuantizeLinear and DequantizeLinear (ONNX opset 24): what ONNX Runtime, TensorRT and
-TensorRT-RTX recognise as products in low precision. The boundary stays as it is.
+A weight becomes DequantizeLinear(integers), and an activation of 8 bits passes through
+QuantizeLinear and DequantizeLinear (ONNX opset 24). ONNX Runtime, TensorRT and TensorRT-RTX
+recognise these as products in low precision. The boundary stays as it is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SMALLEST_F16 = 2.0**-24
 
 @dataclass(frozen=True, slots=True)
 class _Changed:
-    """A product whose weight is replaced; what its activation needs waits for `finish`."""
+    """A product with a new weight; `finish` changes its activation."""
 
     node: ir.Node
     divisor: Array | None
@@ -38,14 +38,14 @@ class _Changed:
 
 
 class GraphWriter:
-    """One graph, from a bundle's file to a new one. Holds one layer's weight at a time.
+    """Turns a bundle's graph file into a new one. Holds one layer's weight at a time.
 
     Args:
         source: the graph file; its weight file is beside it.
         target: folder of the new graph and its weight file, not that of the source.
 
     Attributes:
-        layers: what can be changed, in the order of the graph.
+        layers: the layers that can be changed, in the order of the graph.
     """
 
     def __init__(self, source: Path, contract: GraphContract, target: Path) -> None:
@@ -65,16 +65,16 @@ class GraphWriter:
         self._pages = WeightPages(target, f"{contract.name}.weights")
 
     def read(self, layer: Layer) -> Array:
-        """The weight, f32[inputs, outputs]."""
+        """Returns the weight, f32[inputs, outputs]."""
         tensor = self._weight(layer).const_value
         assert tensor is not None
-        values: Array = tensor.numpy().astype(np.float32)  # a copy: the file's mapping goes
+        values: Array = tensor.numpy().astype(np.float32)  # a copy: the file is unmapped below
         if isinstance(tensor, ir.ExternalTensor):
             tensor.release()
         return values
 
     def change(self, layer: Layer, change: Change) -> None:
-        """Writes the new weight and puts it in the place of the old.
+        """Writes the new weight and replaces the old one by it.
 
         Raises:
             OmnijetError: a scale does not fit the activation's dtype.
@@ -103,10 +103,10 @@ class GraphWriter:
         self._changed.append(_Changed(node, change.divisor, change.activation))
 
     def finish(self, progress: Callable[[int], None]) -> GraphEntry:
-        """Writes all else, checks the file and tells what it is.
+        """Writes the rest, checks the file and returns its entry for the manifest.
 
         Args:
-            progress: told the bytes copied.
+            progress: receives the bytes copied.
 
         Raises:
             ContractError: the boundary differs.
@@ -125,13 +125,13 @@ class GraphWriter:
         return self._model.graph.initializers[layer.name]
 
     def _zero_points(self, layer: Layer, weight: QuantizedWeight) -> list[ir.Value]:
-        """Symmetric weights have none of their own. An omitted one is zero."""
+        """Returns the zero points as inputs; ONNX takes an omitted input as zero."""
         if weight.zeros is None:
             return []
         return [self._initializer(f"{layer.name}.zero", weight.zeros, _stored(weight))]
 
     def _initializer(self, name: str, values: Array, dtype: ir.DataType | None = None) -> ir.Value:
-        """Registers the value, in the place of one of this name."""
+        """Registers a new initializer; replaces one of the same name."""
         graph = self._model.graph
         graph.initializers.pop(name, None)
         tensor = self._pages.add(name, values, dtype)
@@ -146,8 +146,8 @@ class GraphWriter:
         return value
 
     def _rewrite_activation(self, value: ir.Value, products: Sequence[_Changed]) -> None:
-        """One division for all products with the same divisor, one pair of QuantizeLinear and
-        DequantizeLinear for all with the same scale."""
+        """Adds one division for all products with the same divisor, and one pair of QuantizeLinear
+        and DequantizeLinear for all with the same scale."""
         for index, same in enumerate(_grouped(products, _divisor_key)):
             divided = value
             if (divisor := same[0].divisor) is not None:
@@ -164,8 +164,11 @@ class GraphWriter:
     def _divide(
         self, value: ir.Value, divisor: Array, readers: Sequence[ir.Node], name: str
     ) -> ir.Value:
-        """value / divisor for these readers: in the norm that makes the value, if nobody else
-        reads it, before a cast to 16 bits, or as a product of its own."""
+        """Returns value / divisor for these readers.
+
+        If nothing else reads the value, the division goes into the norm that makes it, or before
+        a cast to 16 bits; else it becomes a product of its own.
+        """
         node = value.producer()
         if node is not None and not _has_other_readers(value, readers):
             if node.op_type == "Cast":
@@ -177,7 +180,7 @@ class GraphWriter:
                 return value
         dtype = _float_dtype(value)
         factors = _checked(1 / divisor, dtype, name)
-        if not factors.all():  # a feature would fall silent
+        if not factors.all():  # a feature would become zero
             raise _unfit(1 / divisor, dtype, name)
         factor = self._initializer(f"{name}.factor", factors)
         new = ir.node("Mul", [value, factor], name=name)
@@ -186,7 +189,7 @@ class GraphWriter:
         return new.outputs[0]
 
     def _fold(self, norm: ir.Node, divisor: Array) -> bool:
-        """Divides what the norm multiplies and adds, if those are weights of this norm alone."""
+        """Divides the norm's weight and bias if no other node uses them; returns whether it did."""
         vectors = [value for value in norm.inputs[1:] if value is not None]
         if any(value.const_value is None or len(value.uses()) != 1 for value in vectors):
             return False
@@ -216,7 +219,7 @@ class GraphWriter:
         return dequantize.outputs[0]
 
     def _insert(self, new: ir.Node, value: ir.Value) -> None:
-        """Right behind the value's producer: before whatever reads it."""
+        """Inserts a node right behind the value's producer, before all readers."""
         if (producer := value.producer()) is not None:
             self._model.graph.insert_after(producer, new)
         else:
@@ -254,7 +257,7 @@ def _has_other_readers(value: ir.Value, readers: Sequence[ir.Node]) -> bool:
 
 
 def _stored(weight: QuantizedWeight) -> ir.DataType | None:
-    """What the bytes of the values are, where numpy's dtype does not say it."""
+    """Returns the ONNX type of the values if numpy's dtype does not determine it, else None."""
     if weight.dtype != "int4":
         return None
     return ir.DataType.INT4 if weight.zeros is None else ir.DataType.UINT4
@@ -274,8 +277,11 @@ def _describe(
 
 
 def _fitting(scales: Array, dtype: np.dtype[np.generic], layer: Layer) -> Array:
-    """A scale that f16 would round to zero becomes its smallest number: what it stood for
-    was at most 448 times 3e-8."""
+    """Returns the scales in the graph's dtype.
+
+    A scale that f16 would round to zero becomes f16's smallest number: its weights are at most
+    448 times 3e-8.
+    """
     if dtype == np.float16:
         scales = np.maximum(scales, SMALLEST_F16)
     return _checked(scales, dtype, layer.name)

@@ -1,4 +1,4 @@
-"""The layers of a graph that can be quantized: products with a weight."""
+"""Finds the layers of a graph that can be quantized: products with a weight."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Layer:
     """A MatMul of an activation [..., inputs] with a weight [inputs, outputs].
 
     Attributes:
-        name: of the weight, as the exporter named it: `decoder.layers.0.qkv.weight`.
+        name: the exporter's name of the weight, such as `decoder.layers.0.qkv.weight`.
         activation: name of the value that is multiplied.
-        half: what the float weight is held in.
+        half: 16-bit type of the float weight; None: f32.
     """
 
     graph: str
@@ -34,7 +34,7 @@ class Layer:
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a number of the float weight."""
+        """Bytes of one number of the float weight."""
         return 4 if self.half is None else 2
 
     @property
@@ -47,7 +47,7 @@ class Layer:
 
 
 def layers_of(model: ir.Model, graph: str) -> list[Layer]:
-    """In the order of the graph. Weights are not read."""
+    """Returns the layers in the order of the graph. Weights are not read."""
     found = []
     for node in model.graph:
         if node.op_type != "MatMul":

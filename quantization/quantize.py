@@ -1,4 +1,4 @@
-"""From a float bundle to a quantized one: plan, calibrate, then graph after graph."""
+"""Quantizes a float bundle: plans, calibrates, then writes one graph after another."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from omnijet.runtime.bundle.manifest import FILE_NAME, GraphEntry, Manifest, has
 from omnijet.runtime.errors import OmnijetError
 
 Progress = Callable[[str, int, int], None]
-"""Told (what, done, of how many)."""
+"""Receives (what, done, total)."""
 Plan = Mapping[Layer, Scheme]
 
 
@@ -37,9 +37,9 @@ class Calibration:
     """What a bundle is calibrated on.
 
     Attributes:
-        data: see `open_conversations`; None is the set that comes along.
-        seed: of all draws.
-        state: where a run that was cut goes on; None: it begins anew.
+        data: see `open_conversations`; None: the built-in set.
+        seed: seed of all random draws.
+        state: file from which an interrupted run resumes; None: start from the beginning.
         limits: how much is run.
         low_memory: see `TappedBackend`.
     """
@@ -52,7 +52,7 @@ class Calibration:
 
 
 def bundle_layers(bundle: Bundle) -> list[Layer]:
-    """Of all graphs."""
+    """Returns the layers of all graphs that can be quantized."""
     return [
         layer
         for graph in bundle.manifest.graphs
@@ -61,7 +61,11 @@ def bundle_layers(bundle: Bundle) -> list[Layer]:
 
 
 def require_float(bundle: Bundle) -> None:
-    """Nothing is rounded twice. Raises `OmnijetError`."""
+    """Checks that a bundle is not quantized, so that nothing is rounded twice.
+
+    Raises:
+        OmnijetError: the bundle is quantized.
+    """
     if bundle.manifest.quantization:
         raise OmnijetError(
             "the bundle is quantized already",
@@ -73,7 +77,11 @@ def require_float(bundle: Bundle) -> None:
 
 
 def require_apart(source: Path, target: Path) -> None:
-    """A float bundle is neither replaced nor written into. Raises `OmnijetError`."""
+    """Checks that the output neither replaces the float bundle nor lies in it.
+
+    Raises:
+        OmnijetError: one folder is or contains the other.
+    """
     bundle, out = source.resolve(), target.resolve()
     if bundle == out or bundle in out.parents or out in bundle.parents:
         raise OmnijetError(
@@ -85,11 +93,11 @@ def require_apart(source: Path, target: Path) -> None:
 
 
 def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Plan:
-    """What becomes of which layer of a float bundle; layers whose width no block divides stay.
+    """Returns the scheme of each layer that changes; layers without whole blocks stay floats.
 
     Raises:
-        OmnijetError: the bundle is quantized already, what the recipe makes does not go with its
-            floats or with the target, or a rule matches no layer.
+        OmnijetError: the bundle is quantized already, the recipe does not fit its floats or the
+            target, or a rule matches no layer.
     """
     require_float(bundle)
     _check_floats(recipe, bundle, target)
@@ -100,7 +108,7 @@ def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Pl
 
 
 def _check_floats(recipe: Recipe, bundle: Bundle, target: Target | None) -> None:
-    """CPUs have no kernels for bf16, neither beside integers nor else."""
+    """Refuses to quantize bf16 for a CPU: CPUs have no bf16 kernels. Raises `OmnijetError`."""
     for_cpu = target is not None and target.compute_capability is None
     if bundle.manifest.precision == "bf16" and (for_cpu or recipe.form == "cpu"):
         raise OmnijetError(
@@ -134,21 +142,22 @@ def quantize_bundle(
     plan: Plan,
     seen: Mapping[Place, Statistics],
     *,
-    facts: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
     force: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Manifest:
-    """Writes `target`, whole or not at all. Memory is that of the largest layers
-    that share an activation, besides `seen`.
+    """Writes `target` completely or not at all.
+
+    Besides `seen`, it holds the largest layers that share an activation in memory.
 
     Args:
-        plan: of `plan_for`.
-        seen: of `statistics_of`; empty: weights alone are rounded, without scaling and
+        plan: the result of `plan_for`.
+        seen: the result of `statistics_of`; empty: only weights are rounded, without scaling and
             compensation.
-        facts: for the manifest.
+        origin: what the manifest says about calibration and budget.
 
     Raises:
-        OmnijetError: the plan needs to know activations, or the disk is full.
+        OmnijetError: the plan needs statistics and there are none, or the disk is full.
     """
     bundle = Bundle.open(source)
     require_apart(source, target)
@@ -182,7 +191,7 @@ def quantize_bundle(
                 "needs": sorted(needs_of(plan.values())),
                 "source": str(source.resolve()),
                 "source_manifest_sha256": hash_file(source / FILE_NAME).sha256,
-                **(facts or {}),
+                **(origin or {}),
                 "layers": report,
             },
         )
@@ -191,7 +200,11 @@ def quantize_bundle(
 
 
 def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:
-    """What can be had without knowing activations. Raises `OmnijetError` if nothing."""
+    """Returns the part of a scheme that needs no calibration.
+
+    Raises:
+        OmnijetError: the scheme rounds activations.
+    """
     if scheme.activations is not None:
         raise OmnijetError(
             "activations are rounded to ranges that only a calibration knows",
@@ -206,10 +219,10 @@ def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:
 def statistics_of(
     bundle: Bundle, layers: Iterable[Layer], calibration: Calibration, progress: Progress
 ) -> Mapping[Place, Statistics]:
-    """What the activations of these layers are while the float bundle answers.
+    """Returns statistics of the activations of these layers while the float bundle answers.
 
     Raises:
-        OmnijetError: the data are not usable.
+        OmnijetError: the data cannot be used.
     """
     wanted: defaultdict[str, set[str]] = defaultdict(set)
     for layer in layers:
@@ -227,7 +240,7 @@ def statistics_of(
 
 
 class _Rounding:
-    """Graph after graph, with one bar for all layers."""
+    """Rounds one graph after another, with one progress bar for all layers."""
 
     def __init__(self, plan: Plan, seen: Mapping[Place, Statistics], progress: Progress) -> None:
         self._plan, self._seen, self._progress = plan, seen, progress
@@ -236,7 +249,7 @@ class _Rounding:
     def graph(
         self, bundle: Bundle, name: str, graphs: Path
     ) -> tuple[GraphEntry, dict[str, dict[str, Any]]]:
-        """Writes one graph into a folder; tells what became of each layer."""
+        """Writes one graph into a folder; returns its entry and what became of each layer."""
         writer = GraphWriter(bundle.graph(name), bundle.manifest.contracts[name], graphs)
         groups: defaultdict[tuple[str, Scheme], list[Layer]] = defaultdict(list)
         for layer, scheme in self._plan.items():
@@ -265,7 +278,7 @@ class _Rounding:
 
 @contextmanager
 def _named(place: str) -> Iterator[None]:
-    """Errors of numerics say in which layer."""
+    """Adds the layer to errors of the numerics."""
     try:
         yield
     except OmnijetError as error:
@@ -273,16 +286,16 @@ def _named(place: str) -> Iterator[None]:
 
 
 def _ignore(count: int) -> None:
-    """The layers' bar says enough."""
+    """Ignores the bytes: the progress bar of the layers is enough."""
 
 
 def needed_bytes(bundle: Bundle) -> int:
-    """Room on the disk that is enough in any case. Engines are not copied."""
+    """Returns disk space that is always enough. Engines are not copied."""
     return sum(entry.bytes for entry in bundle.manifest.without_engines().files.values())
 
 
 def _copy_rest(bundle: Bundle, folder: Path, progress: Progress) -> None:
-    """All files that were not written anew, but no engines: they are of other graphs."""
+    """Copies all files that were not rewritten, except engines: those belong to other graphs."""
     changed = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     rest = [name for name in bundle.manifest.without_engines().files if name not in changed]
     for done, name in enumerate(rest, start=1):

@@ -1,8 +1,8 @@
-"""Recipes: which layers become what. Data; `omnijet quantize` does the work.
+"""Recipes: which scheme each layer gets, as data.
 
-No rule names the vocoder, whose SnakeBeta falls silent in few bits, the layers that take mel
-frames in and hand velocities out, or anything but products with weights: norms, rotary
-positions, softmax and sampling keep the precision of the float bundle.
+Three things stay floats in every recipe: the vocoder, whose SnakeBeta vanishes in few bits; the
+DiT's first and last layer, which read mel frames and write velocities; and all that is no product
+with a weight, such as norms, rotary positions, softmax and sampling.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from omnijet.quantization.schemes import EightBits, Scheme, WeightScheme, both, 
 from omnijet.runtime.errors import OmnijetError
 
 Form = Literal["standard", "cpu"]
-"""Of the graphs: standard Q/DQ, or as ONNX Runtime runs it fastest on a CPU."""
+"""Form of the graphs: standard Q/DQ, or the form that ONNX Runtime runs fastest on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Patterns (`*`, `?`, `[...]`) of a graph and of a layer's name, and what becomes of them;
-    None: they stay as they are."""
+    """A scheme for the layers whose graph and name match two patterns (`*`, `?`, `[...]`).
+
+    Attributes:
+        scheme: None: the layers stay as they are.
+    """
 
     graph: str
     layers: str
@@ -37,10 +40,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The last rule that matches a layer decides; a layer that none matches stays.
+    """Rules for layers: the last rule that matches a layer decides; other layers stay floats.
 
     Attributes:
-        purpose: in a line, for `--list`.
+        purpose: one line for `--list`.
     """
 
     name: str
@@ -49,10 +52,10 @@ class Recipe:
     form: Form = "standard"
 
     def plan(self, layers: Sequence[Layer]) -> dict[Layer, Scheme]:
-        """What becomes of which layer.
+        """Returns the scheme of each layer that changes.
 
         Raises:
-            OmnijetError: a rule matches nothing; all such rules are named.
+            OmnijetError: rules match no layer; the error names all of them.
         """
         faults = [
             f"{rule.graph}: {rule.layers}{_hint(rule, layers)}"
@@ -74,13 +77,13 @@ class Recipe:
         return plan
 
     def runs_on(self, target: Target) -> bool:
-        """Whether it has the numbers, and the operators, that the recipe makes."""
+        """Returns whether a target has the numbers and the operators of this recipe."""
         for_cpu = target.compute_capability is None
         return self.needs <= target.numbers and (for_cpu or self.form == "standard")
 
     @property
     def needs(self) -> frozenset[Numbers]:
-        """What a target must compute with."""
+        """Types that a target must compute with, besides floats."""
         return needs_of(rule.scheme for rule in self.rules if rule.scheme is not None)
 
 
@@ -114,8 +117,11 @@ def _dit(scheme: Scheme) -> tuple[Rule, ...]:
 
 
 def _both(dtype: EightBits) -> tuple[Rule, ...]:
-    """Weights and activations. What the SwiGLU makes reaches hundreds in a few features: one
-    scale for all loses the rest, so that the layer that reads it keeps its activations."""
+    """Returns rules for weights and activations of one type.
+
+    A few features of a SwiGLU's output reach hundreds, and one scale for all features would lose
+    the others, so the activations of the layer that reads it stay floats.
+    """
     moved, plain = both(dtype, "max", migration=0.5), both(dtype, "max")
     return (
         *_decoders(moved, None),
@@ -144,7 +150,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def recipe_named(name: str) -> Recipe:
-    """Raises `OmnijetError` if there is none."""
+    """Returns a recipe by name. Raises `OmnijetError` if there is none."""
     if name not in RECIPES:
         near = get_close_matches(name, RECIPES, 1)
         raise OmnijetError(

@@ -1,4 +1,4 @@
-"""What the weights and the activations of a layer become: facts, no arithmetic."""
+"""Quantization schemes: what the weights and the activations of a layer become."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Scheme:
 
     @property
     def needs(self) -> frozenset[Numbers]:
-        """What a target must compute with."""
+        """Types that a target must compute with, besides floats."""
         if self.activations is None:
             return frozenset({_WEIGHT_NUMBERS[self.weights.dtype]})
         if self._is_uniform:

@@ -1,1 +1,1 @@
-"""The cheapest mix of precisions."""
+"""Finds the smallest mix of precisions that keeps a budget."""

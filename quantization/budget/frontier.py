@@ -1,6 +1,6 @@
-"""The cheapest mixes of precisions: which layer gives up how much, in which order.
+"""Finds the best mixes of precisions for each number of bytes.
 
-Harm is taken to add up over layers; what a mix really does is measured afterwards.
+The harm of layers is assumed to add up; the real harm of a mix is measured afterwards.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Choice:
     """A scheme for one layer.
 
     Attributes:
-        scheme: None: it stays as it is.
-        bytes: of its weight.
-        harm: of the whole model if this layer alone is changed, from 0.
+        scheme: None: the layer stays as it is.
+        bytes: bytes of the layer's weight.
+        harm: harm to the whole model if only this layer changes, at least 0.
     """
 
     scheme: Scheme | None
@@ -52,11 +52,13 @@ class Mix:
 
 
 def frontier(offers: Mapping[Layer, Sequence[Choice]]) -> list[Mix]:
-    """Mixes from the largest to the smallest, each one step from the one before: the layer that
-    loses least for each byte saved goes on to its next cheaper choice.
+    """Returns mixes from the largest to the smallest.
+
+    From one mix to the next, the layer with the least harm for each byte saved takes its next
+    smaller choice.
 
     Args:
-        offers: of each layer at least one choice, in any order.
+        offers: at least one choice for each layer, in any order.
     """
     steps = []
     current: dict[Layer, Choice] = {}
@@ -65,7 +67,7 @@ def frontier(offers: Mapping[Layer, Sequence[Choice]]) -> list[Mix]:
         current[layer] = hull[0]
         for before, after in pairwise(hull):
             steps.append((_price(before, after), layer, after))
-    # along one hull prices rise, so that a layer's steps stay in their order
+    # along one hull prices rise, so sorting keeps the order of a layer's steps
     mixes = [Mix(dict(current))]
     for _, layer, after in sorted(steps, key=lambda step: step[0]):
         current[layer] = after
@@ -74,8 +76,7 @@ def frontier(offers: Mapping[Layer, Sequence[Choice]]) -> list[Mix]:
 
 
 def lower_hull(choices: Sequence[Choice]) -> list[Choice]:
-    """From the choice of least harm down to that of fewest bytes; what lies above the line
-    between two others is left out."""
+    """Returns the lower convex hull of choices, from the least harm to the fewest bytes."""
     hull: list[Choice] = []
     best = min(choices, key=lambda choice: (choice.harm, choice.bytes))
     for choice in sorted(choices, key=lambda choice: (-choice.bytes, choice.harm)):
@@ -88,13 +89,15 @@ def lower_hull(choices: Sequence[Choice]) -> list[Choice]:
 
 
 def _price(before: Choice, after: Choice) -> float:
-    """Harm for each byte saved."""
+    """Returns the harm for each byte saved."""
     return (after.harm - before.harm) / (before.bytes - after.bytes)
 
 
 def smallest_that(mixes: Sequence[Mix], keeps: Callable[[Mix], bool]) -> Mix | None:
-    """The last mix that `keeps` says holds, by halves: a mix is taken to hold if a smaller one
-    does. None if even the first does not."""
+    """Returns the last mix that `keeps` accepts, or None if it refuses the first.
+
+    The search is a bisection: a mix is assumed to be accepted if a smaller one is.
+    """
     if not keeps(mixes[0]):
         return None
     low, high = 0, len(mixes) - 1

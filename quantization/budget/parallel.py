@@ -1,4 +1,4 @@
-"""Independent measurements at the same time: in processes of this machine, or on a Ray cluster."""
+"""Runs independent measurements in parallel: in processes here, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from omnijet.runtime.errors import OmnijetError
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 Run = Callable[[Callable[[Given], Found], Sequence[Given]], Iterator[tuple[int, Found]]]
-"""Runs a function on each; yields (which, result) as they come."""
+"""Runs a function on each item; yields (index, result) as results arrive."""
 
 
 @contextmanager
 def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
-    """Fresh processes, by default one for each core, for one run. What is run must be
-    importable."""
+    """Yields a runner with fresh processes, by default one for each core.
+
+    The function that it runs must be importable.
+    """
     with ProcessPoolExecutor(count or os.cpu_count(), get_context("spawn")) as pool:
 
         def run(
@@ -46,8 +48,9 @@ def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[Run[Any, Any]]:
-    """Tasks of one core each. Its machines must see bundle and scratch folder at the same paths,
-    and have omnijet installed.
+    """Yields a runner with tasks of one core each on a Ray cluster.
+
+    All machines must have omnijet installed and see bundle and scratch folder at the same paths.
 
     Args:
         address: `ray://HOST:PORT`, `HOST:PORT`, `auto`, or `local` for a cluster on this machine.
@@ -65,7 +68,7 @@ def ray_cluster(address: str) -> Iterator[Run[Any, Any]]:
             fix='pip install "omnijet[ray]", or leave --ray out',
         ) from error
     try:
-        _knock(address)
+        _require_listener(address)
         ray.init(address, log_to_driver=False, configure_logging=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise OmnijetError(
@@ -77,7 +80,7 @@ def ray_cluster(address: str) -> Iterator[Run[Any, Any]]:
         ) from error
 
     def run(work: Callable[[Given], Found], each: Sequence[Given]) -> Iterator[tuple[int, Found]]:
-        # it takes functions alone, and a bound or partial one is none to it
+        # Ray takes plain functions only, no bound or partial ones
         task: Any = ray.remote(num_cpus=1)(lambda given: work(given))
         waiting = {task.remote(given): number for number, given in enumerate(each)}
         while waiting:
@@ -90,9 +93,12 @@ def ray_cluster(address: str) -> Iterator[Run[Any, Any]]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Whether anything listens: Ray itself waits for minutes, then ends the process. Raises
-    `OSError`."""
+def _require_listener(address: str) -> None:
+    """Checks that something listens, because Ray waits for minutes and then ends the process.
+
+    Raises:
+        OSError: nothing listens.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=5).close()

@@ -1,4 +1,4 @@
-"""`--budget`: each layer's sensitivity measured, then the cheapest mix that keeps the budget."""
+"""`--budget`: measures each layer's sensitivity, then finds the smallest mix within the budget."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ OFFERED = (
     Scheme(WeightScheme("int4", 32, scaling=True)),
     Scheme(WeightScheme("int4", 64, scaling=True)),
 )
-"""What a layer may become, besides staying."""
+"""Schemes that are tried for each layer."""
 
 Progress = Callable[[str, int, int], None]
-"""Told (what, done, of how many)."""
+"""Receives (what, done, total)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What must be kept.
+    """What a mix must keep to.
 
     Attributes:
-        kind: `bytes`: weights of Thinker and Talker together are at most this many;
-            `fidelity`: at this share of steps, at least, the most likely token is the float
-            bundle's, text and codec tokens each.
+        kind: `bytes`: the weights of Thinker and Talker take at most this many bytes.
+            `fidelity`: in at least this share of steps, the most likely token is the float
+            bundle's, both for text and for codec tokens.
     """
 
     kind: Literal["bytes", "fidelity"]
@@ -43,7 +43,7 @@ class Budget:
 
     @staticmethod
     def parse(text: str) -> Budget:
-        """`bytes=2.5e9`, `bytes=2.5GB`, `fidelity=0.99`. Raises `OmnijetError`."""
+        """Parses `bytes=2.5e9`, `bytes=2.5GB` or `fidelity=0.99`. Raises `OmnijetError`."""
         kind, _, value = text.partition("=")
         factor = 1.0
         for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -67,13 +67,13 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The mix that was chosen, and what it really does."""
+    """The chosen mix and its measured outcome."""
 
     mix: Mix
     outcome: Outcome
 
     def recipe(self, name: str) -> Recipe:
-        """Its layers by name."""
+        """Returns a recipe that names the mix's layers."""
         rules = [Rule(layer.graph, layer.name, scheme) for layer, scheme in self.mix.plan.items()]
         return Recipe(name, "of a budget", tuple(rules))
 
@@ -85,7 +85,11 @@ def search(
     run: Run[Any, Any],
     progress: Progress = lambda what, done, total: None,
 ) -> Found:
-    """Raises `OmnijetError` if no mix keeps the budget; it tells how near one comes."""
+    """Returns the smallest mix within the budget.
+
+    Raises:
+        OmnijetError: no mix keeps the budget; the error says how near one comes.
+    """
     decoders = [layer for layer in layers if layer.graph in DECODERS]
     trials = [
         (layer, scheme) for layer in decoders for scheme in OFFERED
@@ -135,7 +139,7 @@ def _bytes(layer: Layer, scheme: Scheme) -> int:
 def _require_reach(
     budget: Budget, layers: Sequence[Layer], trials: Sequence[tuple[Layer, Scheme]]
 ) -> None:
-    """Before anything is measured: the fewest bytes are known."""
+    """Refuses an unreachable number of bytes before anything is measured."""
     least = {layer: layer.float_bytes for layer in layers}
     for layer, scheme in trials:
         least[layer] = min(least[layer], _bytes(layer, scheme))
@@ -144,7 +148,7 @@ def _require_reach(
 
 
 def _alone(bench: Bench, plan: dict[Layer, Scheme]) -> Outcome:
-    """A trial among others: ONNX Runtime takes one core."""
+    """Runs one of many parallel trials: ONNX Runtime takes one core."""
     return bench.run(plan, threads=1)
 
 

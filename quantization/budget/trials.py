@@ -1,5 +1,7 @@
-"""What one mix of precisions does to the decoders, tried without writing a bundle: weights are
-rounded in memory and put in place of the float ones."""
+"""Measures what a mix of precisions does to Thinker and Talker without writing a bundle.
+
+Rounded weights replace the float ones in memory.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,11 @@ DECODERS = (THINKER, TALKER)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Beside the float bundle, fed the same.
+    """How far a mix is from the float bundle on the same inputs.
 
     Attributes:
-        harm: Kullback-Leibler divergence in nats a step, Thinker and Talker added.
-        agreement: share of steps with the same most likely token, of the worse of the two.
+        harm: Kullback-Leibler divergence in nats a step, the sum of Thinker and Talker.
+        agreement: share of steps with the same most likely token, the smaller of the two.
     """
 
     harm: float
@@ -44,8 +46,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lead:
-    """What the float bundle made of one conversation."""
+class FloatReply:
+    """The float bundle's reply to one conversation."""
 
     fed: Fed
     written: Written
@@ -54,11 +56,11 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """All that a trial needs, on disk, so that any process can run it.
+    """Files for trials, so that any process can run one.
 
     Attributes:
-        bundle: the float one.
-        folder: leads, and statistics of each activation.
+        bundle: the float bundle.
+        folder: holds the float bundle's replies, and statistics of each activation.
     """
 
     bundle: Path
@@ -71,56 +73,56 @@ class Bench:
         """Lets the float bundle answer and writes what trials read.
 
         Raises:
-            OmnijetError: a conversation cannot be used, or nothing is said in any.
+            OmnijetError: a conversation cannot be used, or no reply is spoken.
         """
         omni = Omni.open(self.bundle, backend=WidenedBackend())
-        leads = []
+        replies = []
         for messages in conversations:
             fed = feed(omni, messages)
             written = write(omni, fed)
-            leads.append(Lead(fed, written, speak(omni, fed, written, None)))
-        if all(lead.spoken is None for lead in leads):
+            replies.append(FloatReply(fed, written, speak(omni, fed, written, None)))
+        if all(reply.spoken is None for reply in replies):
             raise OmnijetError(
                 "nothing is said in the conversations on which mixes are tried",
                 expected="an answer of two tokens or more",
                 fix="try more of them with --items, or give others with --data",
             )
-        (self.folder / "leads").write_bytes(pickle.dumps(leads))
+        (self.folder / "replies").write_bytes(pickle.dumps(replies))
         for (graph, activation), statistics in seen.items():
             path = self._statistics(graph, activation)
             np.savez(path, allow_pickle=False, **statistics.to_arrays())
 
     def run(self, plan: Mapping[Layer, Scheme], threads: int = 0) -> Outcome:
-        """The outcome of one mix."""
+        """Returns the outcome of one mix."""
         omni = Omni.open(self.bundle, backend=_Rounded(self._weights(plan), threads))
         return self.outcome_of(omni, {layer.graph for layer in plan})
 
     def outcome_of(self, omni: Omni, touched: Collection[str]) -> Outcome:
-        """Of a model of which these graphs may differ from the float bundle's."""
-        leads: list[Lead] = pickle.loads((self.folder / "leads").read_bytes())
+        """Returns the outcome of a model; only `touched` graphs differ from the float bundle's."""
+        replies: list[FloatReply] = pickle.loads((self.folder / "replies").read_bytes())
         thinker, talker = AgreementSum(), AgreementSum()
-        for lead in leads:
+        for reply in replies:
             if THINKER in touched:
-                written = write(omni, lead.fed, lead.written.tokens)
-                thinker.add(lead.written.logits, written.logits, lead.written.tokens)
-            if lead.spoken is not None and TALKER in touched:
-                # on the float bundle's own rows: what the Thinker lost is not counted again
-                spoken = speak(omni, lead.fed, lead.written, None, lead.spoken.drawn)
+                written = write(omni, reply.fed, reply.written.tokens)
+                thinker.add(reply.written.logits, written.logits, reply.written.tokens)
+            if reply.spoken is not None and TALKER in touched:
+                # on the float bundle's rows, so that the Thinker's loss is not counted twice
+                spoken = speak(omni, reply.fed, reply.written, None, reply.spoken.drawn)
                 assert spoken is not None
-                talker.add(lead.spoken.logits, spoken.logits, lead.spoken.drawn)
+                talker.add(reply.spoken.logits, spoken.logits, reply.spoken.drawn)
         found = [one for one in (thinker.agreement(), talker.agreement()) if one is not None]
         if any(one.not_finite for one in found):
             return Outcome(np.inf, 0.0)
         return Outcome(sum(one.kl_mean for one in found), min([1.0, *(one.top1 for one in found)]))
 
     def _weights(self, plan: Mapping[Layer, Scheme]) -> dict[str, dict[str, Array]]:
-        """Per graph, float weights by name as they are after rounding."""
+        """Returns rounded float weights by graph and by name."""
         groups: defaultdict[tuple[str, str, Scheme], list[Layer]] = defaultdict(list)
         for layer, scheme in plan.items():
             groups[layer.graph, layer.activation, scheme].append(layer)
         made: defaultdict[str, dict[str, Array]] = defaultdict(dict)
         for (graph, activation, scheme), layers in groups.items():
-            assert scheme.activations is None, scheme  # only weights are put in place
+            assert scheme.activations is None, scheme  # trials replace weights only
             half = layers[0].half
             floats = _floats(self.bundle / "graphs" / f"{graph}.onnx", layers)
             seen = None
@@ -149,14 +151,14 @@ def _floats(path: Path, layers: Sequence[Layer]) -> dict[str, Array]:
 
 
 def _as_held(weight: Array, half: Half) -> Array:
-    """f32[...] in the graph's floats; bf16 as its bits."""
+    """Returns f32[...] in the float type of the graph; bf16 as its bits."""
     if half == "bf16":
         return weight.astype(ml_dtypes.bfloat16).view(NUMPY_DTYPES[half])
     return weight.astype(NUMPY_DTYPES[half or "f32"])
 
 
 class _Rounded(WidenedBackend):
-    """Graphs with some weights replaced."""
+    """Loads graphs with some weights replaced."""
 
     def __init__(self, weights: Mapping[str, Mapping[str, Array]], threads: int) -> None:
         super().__init__(threads)

@@ -1,1 +1,1 @@
-"""What activations are like, from conversations."""
+"""Measures activations while a bundle answers conversations."""

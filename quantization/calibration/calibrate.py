@@ -1,7 +1,7 @@
-"""Calibration: what activations are while a bundle answers conversations.
+"""Calibration: measures activations while a bundle answers conversations.
 
-Every conversation runs through the whole pipeline in the bundle's own precision: the Talker
-reads what the Thinker really wrote, the DiT solves the flow for the Talker's own codes.
+Every conversation runs through the whole pipeline in the bundle's precision: the Talker reads what
+the Thinker wrote, and the DiT solves the flow for the Talker's codes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ from omnijet.runtime.talk.turn import Turn
 
 SAVED_EVERY = 8  # conversations
 GATHERED = 64  # rows
-MEASURED_WITH = ("numpy", "omnijet", "onnxruntime")  # whose releases may change statistics
+MEASURED_WITH = (
+    "numpy",
+    "omnijet",
+    "onnxruntime",
+)  # a release of one of these may change statistics
 
 Progress = Callable[[int, int], None]
-"""Told (conversations done, conversations in all)."""
+"""Receives (conversations done, conversations in total)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,9 @@ class Limits:
     """How much is run.
 
     Attributes:
-        text_tokens, codes: of a reply; codes are 50 a second.
-        rows: that one call of a graph shows of an activation, evenly spaced if there are more.
-        conversations: the first so many; None: all.
+        text_tokens, codes: most of them in a reply; codes are 50 a second.
+        rows: most rows of an activation that one call of a graph adds, evenly spaced.
+        conversations: number of conversations, the first ones; None: all.
     """
 
     text_tokens: int = 128
@@ -68,19 +72,19 @@ def calibrate(
     threads: int = 0,
     low_memory: bool = False,
 ) -> dict[Place, Statistics]:
-    """Runs the conversations and measures activations. Same arguments, same statistics.
+    """Runs conversations and measures activations. The same arguments give the same statistics.
 
     Args:
-        wanted: names of activations (`Layer.activation`) of each graph.
-        data: see `open_conversations`; None is the built-in set.
-        seed: of all draws, the Talker's and the statistics'.
-        state_path: where the state is kept; a run that was cut goes on from there.
-        threads: of ONNX Runtime; 0 lets it choose.
+        wanted: names of activations (`Layer.activation`) for each graph.
+        data: see `open_conversations`; None: the built-in set.
+        seed: seed of all draws, the Talker's and the statistics'.
+        state_path: file that an interrupted run resumes from.
+        threads: threads of ONNX Runtime; 0 lets it choose.
         low_memory: see `TappedBackend`.
 
     Raises:
-        OmnijetError: the data or a medium in it cannot be used (all faults at once, before
-            the work begins), nothing in it reaches a graph, or activations are not finite.
+        OmnijetError: the data or a medium in it cannot be used (all faults at once, before the
+            first conversation runs), no data reach a graph, or activations are not finite.
     """
     limits = limits or Limits()
     names = {graph: tuple(sorted(set(wanted[graph]))) for graph in sorted(wanted) if wanted[graph]}
@@ -119,11 +123,13 @@ def calibrate(
 
 @dataclass(slots=True)
 class Measuring:
-    """Rows on their way into statistics. Few of them, those of decoding, wait for more: an
-    update with one costs as much as with many.
+    """Collects rows for statistics.
+
+    The few rows of decode steps wait for more, because an update with one row costs as much as
+    with many.
 
     Attributes:
-        seed: of their samples.
+        seed: seed of the samples.
         waiting: [rows, inputs] each, fewer than `GATHERED` rows together.
     """
 
@@ -132,14 +138,14 @@ class Measuring:
     waiting: dict[Place, list[Array]] = field(default_factory=dict)
 
     def see(self, graph: str, activation: str, rows: Array) -> None:
-        """f16 or f32[rows, inputs]."""
+        """Takes rows of an activation, f16 or f32[rows, inputs]."""
         waiting = self.waiting.setdefault((graph, activation), [])
         waiting.append(rows)
         if sum(map(len, waiting)) >= GATHERED:
             self._update((graph, activation))
 
     def settle(self) -> None:
-        """Nothing waits any more."""
+        """Adds all waiting rows to the statistics."""
         for place in list(self.waiting):
             self._update(place)
 
@@ -158,7 +164,7 @@ def _answer(
     seed: int,
     limits: Limits,
 ) -> None:
-    """Runs as much of the pipeline as the wanted graphs need; voices take turns."""
+    """Runs the part of the pipeline that the wanted graphs need; voices take turns."""
     voices = sorted(omni.bundle.manifest.voices)
     speech = "talker_step" in names or "dit_step" in names
     options = Options.of(
@@ -178,11 +184,11 @@ def _answer(
         raise error.within(conversation.name) from error
 
 
-# -- before the work begins ---------------------------------------------------------------
+# -- before the first conversation ----------------------------------------------------------
 
 
 def _check(omni: Omni, conversations: Conversations, names: Mapping[str, Collection[str]]) -> None:
-    """Every medium can be read, every prompt fits, and every encoder has work."""
+    """Checks that every medium can be read, every prompt fits, and every encoder gets input."""
     faults: list[str] = []
     heard = sighted = False
     for conversation in conversations.items:
@@ -223,8 +229,10 @@ def _key(
     seed: int,
     limits: Limits,
 ) -> str:
-    """sha256 of all that the statistics depend on, but the processor. The manifest has the
-    hashes of all files."""
+    """Returns the sha256 of all that statistics depend on except the processor.
+
+    The manifest stands for all files of the bundle, because it holds their hashes.
+    """
     facts = {
         "bundle": hash_file(omni.bundle.folder / FILE_NAME).sha256,
         "data": conversations.digest,

@@ -1,8 +1,8 @@
-"""Calibration data: the conversations during which activations are measured.
+"""Calibration data: the conversations that activations are measured in.
 
-A JSONL file holds one conversation a line, its messages as `Omni.generate` takes them; media are
-paths from the folder of the file. A folder of media is one conversation for each. The built-in
-set is such a JSONL file with its media, zipped.
+Each line of a JSONL file is one conversation: the messages that `Omni.generate` takes, with paths
+of media relative to the file. A folder of media gives one conversation for each medium. The
+built-in set is a zipped JSONL file with its media.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ ASKED = {
     "image": "Describe this picture.",
     "video": "Describe this clip.",
 }
-"""What a medium of a folder is asked with."""
+"""The question about a medium of a folder, by kind."""
 
 UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""What `zipfile` raises on a damaged, encrypted or foreign archive."""
+"""Errors that `zipfile` raises for a damaged, encrypted or foreign archive."""
 
 Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages up to a last question, media as paths.
+    """Messages that end with a question; media are paths.
 
     Attributes:
-        name: where it comes from, for messages.
+        name: where the conversation comes from, for error messages.
     """
 
     name: str
@@ -61,10 +61,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
-    """All of one source.
+    """All conversations of one source.
 
     Attributes:
-        digest: sha256 over texts and contents of media, not over their paths.
+        digest: sha256 of texts and contents of media, not of paths.
     """
 
     source: Path
@@ -74,14 +74,14 @@ class Conversations:
 
 @contextmanager
 def open_conversations(source: Path | None = None) -> Iterator[Conversations]:
-    """Yields them while their media lie where the messages say.
+    """Yields conversations; their media exist inside the context.
 
     Args:
-        source: a JSONL file, a folder of media, or a zip file like the built-in one; None is
-            the built-in one.
+        source: a JSONL file, a folder of media, or a zip file like the built-in set; None: the
+            built-in set.
 
     Raises:
-        OmnijetError: there is no such file, nothing is in it, or lines are broken: all of them.
+        OmnijetError: there is no such file, it is empty, or lines are broken (names all of them).
     """
     source = BUILT_IN if source is None else source
     if source.exists() and not (source.is_dir() or source.is_file()):
@@ -161,7 +161,7 @@ def _of_media(folder: Path) -> list[Conversation]:
 
 
 def _of_lines(path: Path, where: Path) -> list[Conversation]:
-    """`where` is the file that the user knows."""
+    """Reads a JSONL file; `where` is the file that the user knows."""
     made, faults = [], []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
@@ -186,7 +186,7 @@ def _of_lines(path: Path, where: Path) -> list[Conversation]:
 
 
 def _check(messages: Any) -> None:
-    """Raises `ValueError` that says all that is wrong."""
+    """Checks messages. Raises `ValueError` that names all faults."""
     try:
         parsed = parse_messages(messages)
     except OmnijetError as error:
@@ -196,7 +196,7 @@ def _check(messages: Any) -> None:
 
 
 def _located(messages: Any, folder: Path) -> Any:
-    """The same messages with their media's paths from anywhere; of any other shape, too."""
+    """Returns the messages with absolute paths of media; other shapes pass unchanged."""
 
     def path(value: str) -> str:
         return value if is_address(value) else str(folder / value)
@@ -205,7 +205,7 @@ def _located(messages: Any, folder: Path) -> Any:
 
 
 def _described(messages: Messages) -> Any:
-    """The same messages with their media's contents for paths."""
+    """Returns the messages with contents of media instead of paths."""
     return _with_media(messages, lambda value: hash_file(Path(value)).sha256)
 
 

@@ -1,4 +1,4 @@
-"""How far a calibration got, in one file: a run that was cut goes on from there."""
+"""The progress of a calibration in one file, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZi
 
 @dataclass(slots=True)
 class CalibrationState:
-    """What was seen so far.
+    """Statistics of the conversations so far.
 
     Attributes:
-        key: of all that the statistics depend on; a state of another key is of no use.
-        done: conversations answered.
+        key: hash of all that statistics depend on; a file with another key is ignored.
+        done: number of conversations answered.
     """
 
     key: str
@@ -36,7 +36,7 @@ class CalibrationState:
     statistics: dict[Place, Statistics] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Written beside, then renamed."""
+        """Writes a file beside `path`, then renames it."""
         places = sorted(self.statistics)
         header = {"key": self.key, "done": self.done, "places": places}
         arrays: dict[str, Array] = {"header": np.array(json.dumps(header))}
@@ -54,7 +54,7 @@ class CalibrationState:
 
     @staticmethod
     def resume(path: Path, key: str) -> CalibrationState:
-        """What a run with the same key left, or a state that has seen nothing."""
+        """Returns what a run with the same key saved, or an empty state."""
         if not path.exists():
             return CalibrationState(key)
         try:

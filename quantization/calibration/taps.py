@@ -1,8 +1,8 @@
-"""A backend that shows the activations of chosen layers while the pipeline runs.
+"""A backend that reports the activations of chosen layers while the pipeline runs.
 
-A tapped graph is the bundle's own with more outputs: the pipeline finds what it knows from the
-contract, and the rows of the activations go to whoever wants to see them. Weights are those of
-the bundle's file, nothing is written. A graph in bf16 is widened, so that a CPU can run it.
+A tapped graph is the bundle's graph with more outputs. The pipeline reads the outputs of the
+contract, and a callback gets the rows of the activations. Weights stay in the bundle's file, and
+nothing is written. A graph in bf16 is widened, so that a CPU can run it.
 """
 
 from __future__ import annotations
@@ -22,29 +22,28 @@ from omnijet.runtime.backends.protocol import Graph, State
 from omnijet.runtime.bundle.contract import Array, GraphContract, verify
 from omnijet.runtime.errors import OmnijetError
 
-ROWS = 512  # of a prefill, at most (`decoder.PREFILL_ROWS`): those are seen whole
+ROWS = 512  # rows of the longest prefill step (`decoder.PREFILL_ROWS`), so that all are seen
 
 Seen = Callable[[str, str, Array], None]
-"""Told (graph, activation, [rows, inputs] in the graph's precision) after each call; the rows are
-the callee's."""
+"""Receives (graph, activation, [rows, inputs] in the graph's precision) after each call. The callee
+may keep the rows."""
 
 PADDED = {"audio_encoder": "key_mask", "dit_step": "mask_self"}
-"""The input that says which positions of a graph are real: what stands on the others reaches no
-result. Its activations have a row for each position, in every branch; those of two axes only have
-one for each token instead."""
+"""Input that marks the real positions of a graph; the others reach no result. Activations have a
+row for each position in every branch, but those with two axes have a row for each token."""
 
 
 class TappedBackend:
-    """ONNX Runtime with taps.
+    """ONNX Runtime that reports activations.
 
     Args:
-        wanted: names of activations (`Layer.activation`) of each graph.
-        seen: told of them.
-        rows: that a call shows of an activation, evenly spaced if there are more: all outputs
-            of a call are held at once, and a large picture has many.
-        threads: as for `OrtBackend`.
-        low_memory: weights stay in their files, mapped, and go through memory layer by layer at
-            every call, in place of packed copies of them: slower.
+        wanted: names of activations (`Layer.activation`) for each graph.
+        seen: receives the rows of these activations.
+        rows: most rows of an activation for each call, evenly spaced. All outputs of a call are
+            held at once, and a large picture has many rows.
+        threads: see `OrtBackend`.
+        low_memory: weights stay mapped from their files and pass through memory layer by layer in
+            every call, instead of as packed copies: slower.
     """
 
     name = "onnxruntime-cpu, tapped"
@@ -70,7 +69,11 @@ class TappedBackend:
         self._plain.close()
 
     def load(self, path: Path, contract: GraphContract) -> Graph:
-        """Raises `OmnijetError` too if the graph lacks an activation that is wanted."""
+        """Loads a graph with taps.
+
+        Raises:
+            OmnijetError: see `Backend.load`; or the graph lacks a wanted activation.
+        """
         wanted = self._wanted.get(contract.name)
         if not wanted:
             return self._plain.load(path, contract)
@@ -90,7 +93,7 @@ class TappedBackend:
 
 
 class TappedGraph:
-    """A loaded graph with the layers that read each tapped activation."""
+    """A loaded graph, and the layers that read each tapped activation."""
 
     def __init__(
         self, session: OrtSession, contract: GraphContract, taps: dict[str, list[Layer]], seen: Seen
@@ -114,7 +117,7 @@ class TappedGraph:
 
 
 class TappedBound(OrtBound):
-    """Buffers for what the contract names; ONNX Runtime allocates what is tapped."""
+    """Buffers of the contract's tensors; ONNX Runtime allocates the tapped outputs."""
 
     def __init__(
         self,
@@ -149,13 +152,13 @@ class TappedBound(OrtBound):
         self._bind_taps()
 
     def _bind_taps(self) -> None:
-        """Anew for each run: this frees the last one's, which would be written again."""
+        """Binds tapped outputs anew: the last run's are freed instead of overwritten."""
         for activation in self._taps:
             self.binding.made.bind_output(_output(activation), "cpu")
 
 
 def _find(layers: list[Layer], wanted: Collection[str], path: Path) -> dict[str, list[Layer]]:
-    """Activation -> the layers that read it, in the order of the graph."""
+    """Returns the layers that read each wanted activation, in the order of the graph."""
     found: dict[str, list[Layer]] = {}
     for layer in layers:
         if layer.activation in wanted:
@@ -176,7 +179,7 @@ def _output(activation: str) -> str:
 
 
 def _tap(model: ir.Model, layer: Layer, most: int, padded: str | None) -> None:
-    """Adds an output: the real rows of a layer's activation, at most so many."""
+    """Adds an output with at most `most` real rows of a layer's activation."""
     graph = model.graph
     value = next(
         value for node in graph for value in node.inputs if value and value.name == layer.activation

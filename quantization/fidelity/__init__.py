@@ -1,1 +1,1 @@
-"""What quantization did to a bundle."""
+"""Measures what quantization did to a bundle."""

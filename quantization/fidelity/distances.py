@@ -1,4 +1,4 @@
-"""How far two results of the same work are apart: distributions, signals, finiteness."""
+"""Distances between two results of the same computation: distributions, signals, finiteness."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from omnijet.runtime.bundle.contract import Array
 
 EQUAL_DB = 200.0
-"""Stands for no difference at all: more than f32 can resolve, and a number that JSON has."""
+"""SNR of no difference: more than f32 can resolve, and JSON has no infinity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Next-token distributions of both bundles after the same rows, over `steps` steps.
+    """Compares next-token distributions of both bundles on the same inputs over `steps` steps.
 
     Attributes:
-        not_finite: steps at which the quantized logits hold a NaN or an infinity; the other
-            figures leave them out, and are NaN if no step is left.
-        top1: share of steps at which the most likely token is the same.
+        not_finite: steps with a NaN or an infinity in the quantized logits; the other figures
+            leave these steps out, and are NaN if no step is left.
+        top1: share of steps with the same most likely token.
         kl_mean, kl_p99, kl_most: KL(float || quantized), nats a step.
-        float_perplexity, perplexity: of the tokens that the float bundle chose.
+        float_perplexity, perplexity: perplexity of the tokens that the float bundle chose.
     """
 
     steps: int
@@ -50,7 +50,7 @@ class AgreementSum:
     _losses: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, reference: Array, other: Array, tokens: Sequence[int]) -> None:
-        """Logits f32[steps, vocab] of both, and what the reference chose."""
+        """Adds logits f32[steps, vocab] of both bundles and the reference's tokens."""
         for row, seen, token in zip(reference, other, tokens, strict=True):
             if not (np.isfinite(row).all() and np.isfinite(seen).all()):
                 self.not_finite += 1
@@ -61,7 +61,7 @@ class AgreementSum:
             self._losses.append((-float(first[token]), -float(second[token])))
 
     def agreement(self) -> Agreement | None:
-        """None if there was no step."""
+        """Returns the agreement over all steps, or None without any."""
         steps = len(self._kl) + self.not_finite
         if not steps:
             return None
@@ -82,29 +82,29 @@ class AgreementSum:
 
 @dataclass(slots=True)
 class Noise:
-    """Gathers a signal and what another differs from it by."""
+    """Gathers the power of a signal and of another signal's difference from it."""
 
     signal: float = 0.0
     noise: float = 0.0
     count: int = 0
 
     def add(self, reference: Array, other: Array) -> None:
-        """Of equal shapes."""
+        """Adds two signals of equal shape."""
         wanted = reference.astype(np.float64)
-        with np.errstate(all="ignore"):  # what is not finite shows in the sum
+        with np.errstate(all="ignore"):  # a NaN or an infinity shows in the sum
             self.signal += float(np.square(wanted).sum())
             self.noise += float(np.square(other - wanted).sum())
         self.count += wanted.size
 
     @property
     def snr_db(self) -> float | None:
-        """Signal to noise over all that was added; NaN if something was not finite, None if
+        """Signal-to-noise ratio of all that was added; NaN if a number was not finite; None if
         nothing was added."""
         return snr_db(self.signal, self.noise) if self.count else None
 
 
 def snr_db(signal: float, noise: float) -> float:
-    """10 log10 of signal over noise power, at most `EQUAL_DB` either way."""
+    """Returns 10 log10 of signal power over noise power, within +-`EQUAL_DB`."""
     if not (math.isfinite(signal) and math.isfinite(noise)):
         return math.nan
     if noise == 0:
@@ -114,7 +114,7 @@ def snr_db(signal: float, noise: float) -> float:
 
 
 def log_softmax(logits: Array) -> Array:
-    """f64[vocab]."""
+    """Returns f64[vocab]."""
     shifted = logits.astype(np.float64) - float(logits.max())
     logarithm: Array = shifted - np.log(np.exp(shifted).sum())
     return logarithm

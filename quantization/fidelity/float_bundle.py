@@ -1,4 +1,4 @@
-"""Which float bundle a quantized one was made from, and whether it still is that one."""
+"""Finds the float bundle that a quantized one was made from, and checks that it is unchanged."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 def float_bundle(quantized: Bundle, given: Path | None) -> Bundle:
-    """The given one, or else the one that the manifest names.
+    """Returns the given float bundle, or else the one that the manifest names.
 
     Raises:
-        OmnijetError: there is none, it has changed since, or it is of another model.
+        OmnijetError: there is none, it has changed since, or it holds another model.
     """
-    facts = quantized.manifest.quantization
+    quantization = quantized.manifest.quantization
     found = _recorded(quantized) if given is None else Bundle.open(given)
-    if given is not None and _is_other(found, facts):
+    if given is not None and _is_other(found, quantization):
         _log.warning("%s is not the bundle that %s was made from", given, quantized.folder)
     faults = list(_differences("dims", quantized.manifest.dims, found.manifest.dims))
     if faults:
@@ -38,14 +38,14 @@ def float_bundle(quantized: Bundle, given: Path | None) -> Bundle:
 
 
 def _recorded(quantized: Bundle) -> Bundle:
-    facts, path = quantized.manifest.quantization, quantized.folder / FILE_NAME
-    source = facts.get("source")
+    quantization, path = quantized.manifest.quantization, quantized.folder / FILE_NAME
+    source = quantization.get("source")
     if not isinstance(source, str):
         raise OmnijetError(
             "the bundle does not say which float bundle it was made from",
             where=path,
             expected="a quantized bundle",
-            got="one that is not quantized" if not facts else "no quantization.source",
+            got="one that is not quantized" if not quantization else "no quantization.source",
             fix="name the bundle to compare with: --float BUNDLE",
         )
     if not (Path(source) / FILE_NAME).is_file():
@@ -57,25 +57,25 @@ def _recorded(quantized: Bundle) -> Bundle:
             fix="say where it is now: --float BUNDLE",
         )
     found = Bundle.open(source)
-    if _is_other(found, facts):
+    if _is_other(found, quantization):
         raise OmnijetError(
             "the float bundle has changed since this one was made from it",
             where=source,
-            expected=f"{FILE_NAME} with sha256 {facts.get('source_manifest_sha256')}",
+            expected=f"{FILE_NAME} with sha256 {quantization.get('source_manifest_sha256')}",
             got=hash_file(found.folder / FILE_NAME).sha256,
             fix="quantize again, or compare with what is there now: --float BUNDLE",
         )
     return found
 
 
-def _is_other(found: Bundle, facts: dict[str, Any]) -> bool:
-    """Whether its manifest, which holds the hash of every file, is not the recorded one."""
-    recorded = facts.get("source_manifest_sha256")
+def _is_other(found: Bundle, quantization: dict[str, Any]) -> bool:
+    """Returns whether a bundle's manifest, which has all hashes, is not the recorded one."""
+    recorded = quantization.get("source_manifest_sha256")
     return recorded not in (None, hash_file(found.folder / FILE_NAME).sha256)
 
 
 def _differences(where: str, wanted: Any, got: Any) -> Iterator[str]:
-    """Lines that name each field in which two facts differ."""
+    """Yields a line for each field in which two dataclasses differ."""
     if is_dataclass(wanted):
         for field in fields(wanted):
             ours, theirs = getattr(wanted, field.name), getattr(got, field.name)

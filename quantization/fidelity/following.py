@@ -1,4 +1,4 @@
-"""One bundle's replies, and another's logits on the same tokens: teacher forcing."""
+"""Teacher forcing: one bundle replies, and another computes logits on the same tokens."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Messages = Sequence[dict[str, Any]]
 
 MAX_TEXT_TOKENS = 64
 MAX_CODES = 200  # 4 s of speech
-SEED = 0  # of the Talker's draws and of the DiT's noise
+SEED = 0  # seed of the Talker's draws and of the DiT's noise
 
 
 class Recorder(Sampler):
-    """Keeps the logits it is shown, and chooses as it is told.
+    """A sampler that keeps all logits and chooses with a given function.
 
     Attributes:
-        logits: f32[vocab] of each step.
-        tokens: what was chosen.
+        logits: f32[vocab] for each step.
+        tokens: the chosen tokens.
     """
 
     def __init__(self, choose: Callable[[Array], int]) -> None:
@@ -42,29 +42,29 @@ class Recorder(Sampler):
 
     def __call__(self, logits: Array) -> int:
         self.logits.append(logits.copy())
-        # what is not finite is told later: nothing can be drawn from it now
+        # logits that are not finite are reported later; nothing can be drawn from them
         numbers = logits if np.isfinite(logits).all() else np.zeros_like(logits)
         self.tokens.append(self._choose(numbers))
         return self.tokens[-1]
 
     @staticmethod
     def forced(tokens: Sequence[int]) -> Recorder:
-        """Chooses the given tokens whatever the logits are."""
+        """Returns a recorder that chooses the given tokens whatever the logits are."""
         following = iter(tokens)
         return Recorder(lambda logits: next(following))
 
     def stacked(self) -> Array:
-        """f32[steps, vocab]."""
+        """Returns the logits of all steps, f32[steps, vocab]."""
         return np.stack(self.logits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fed:
-    """A conversation as the Thinker reads it.
+    """A conversation in the form that the Thinker reads.
 
     Attributes:
         embeds: f32[n, hidden].
-        heard, seen: encoder features f32[tokens, hidden]; None without sounds or pictures.
+        heard, seen: encoder features f32[tokens, hidden]; None without sound or pictures.
     """
 
     prompt: Prompt
@@ -75,13 +75,13 @@ class Fed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Written:
-    """What a Thinker wrote, or made of what another wrote.
+    """A Thinker's reply, or its logits on another Thinker's reply.
 
     Attributes:
-        tokens: the end token included.
-        logits: f32[steps, vocab] from which each was chosen.
-        prompt_rows: f32[n, width], what the Talker reads of the prompt.
-        reply_rows: f32[steps - 1, width], what it reads of the tokens.
+        tokens: the tokens of the reply with the end token.
+        logits: f32[steps, vocab], from which each token was chosen.
+        prompt_rows: f32[n, width], what the Talker reads about the prompt.
+        reply_rows: f32[steps - 1, width], what the Talker reads about the tokens.
     """
 
     tokens: list[int]
@@ -92,7 +92,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spoken:
-    """Codec tokens, the one that ended them included, and the logits f32[steps, vocab]."""
+    """A Talker's codec tokens with the end token, and their logits f32[steps, vocab]."""
 
     drawn: list[int]
     logits: Array
@@ -100,10 +100,10 @@ class Spoken:
 
 
 def feed(omni: Omni, messages: Messages) -> Fed:
-    """Lays a conversation out and encodes its media.
+    """Lays out the prompt of a conversation and encodes its media.
 
     Raises:
-        OmnijetError: messages or media are unusable.
+        OmnijetError: messages or media cannot be used.
     """
     prompt = omni.model.prompt(parse_messages(messages))
     model = omni.model
@@ -113,13 +113,13 @@ def feed(omni: Omni, messages: Messages) -> Fed:
 
 
 def _features(model: Model, sources: Sequence[EncoderInput]) -> Array | None:
-    """Encoder features f32[tokens, hidden], of which the prompt holds copies."""
+    """Returns encoder features f32[tokens, hidden]; the prompt holds copies of them."""
     made = [model.encode(source, 0, source.fingerprints.size) for source in sources]
     return np.concatenate(made) if made else None
 
 
 def write(omni: Omni, fed: Fed, tokens: Sequence[int] | None = None) -> Written:
-    """The Thinker's most likely reply, or what it makes of the given tokens."""
+    """Returns the Thinker's most likely reply, or its logits on the given tokens."""
     thinker = omni.model.thinker
     context = thinker.decoder.start(fed.prompt.input_ids.size)
     prefill = thinker.prefill(context, fed.embeds, fed.prompt.positions, fed.prompt.delta)
@@ -142,8 +142,8 @@ def write(omni: Omni, fed: Fed, tokens: Sequence[int] | None = None) -> Written:
 def speak(
     omni: Omni, fed: Fed, written: Written, voice: str | None, drawn: Sequence[int] | None = None
 ) -> Spoken | None:
-    """What the Talker says of a reply, drawn as in a conversation, or what it makes of the
-    given codes. A reply of a single token is not spoken: None."""
+    """Returns the Talker's codes for a reply, drawn as in a conversation, or its logits on the
+    given codes; None for a reply of one token, which is not spoken."""
     if not written.reply_rows:
         return None
     talker = omni.model.talker

@@ -1,7 +1,7 @@
-"""How much fidelity a quantized bundle may lose: tolerances as data.
+"""Tolerances: how much fidelity a quantized bundle may lose.
 
-A gate file is a JSON object of tolerances by name, `null` for one that is not to count; those
-it does not name stay as they are by default:
+A gate file is a JSON object of tolerances by name. `null` turns a metric off, and metrics that are
+not named keep their defaults:
 
     {"thinker_kl": 0.02, "pcm_snr_db": 10, "sight_snr_db": null}
 """
@@ -23,16 +23,16 @@ from omnijet.runtime.errors import OmnijetError
 
 Bound = Literal["at least", "at most"]
 Gate = Mapping[str, float | None]
-"""Tolerance of each metric; None: it does not count."""
+"""Tolerance of each metric; None: the metric is off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A number that may be judged.
+    """A number that may have a tolerance.
 
     Attributes:
-        default: its tolerance; None does not judge it.
-        value: of what was measured; None if it was not.
+        default: the default tolerance; None: the metric is off.
+        value: reads the number from a measurement; None if it was not measured.
     """
 
     name: str
@@ -42,18 +42,21 @@ class Metric:
     value: Callable[[Fidelity], float | None]
 
     def holds(self, value: float, tolerance: float) -> bool:
-        """A NaN holds nothing."""
+        """Returns whether a value is within a tolerance; a NaN never is."""
         return value >= tolerance if self.bound == "at least" else value <= tolerance
 
 
 def _judged(fidelity: Fidelity) -> list[ScoreChange]:
-    """Without the score that says what a model knows when its sense of time is taken away: more
-    or less of that is neither better nor worse."""
+    """Returns the scores that are judged.
+
+    The score without the sense of time is not among them: a higher or a lower one is neither
+    better nor worse.
+    """
     return [change for change in fidelity.scores if change.before.name != SHUFFLED]
 
 
-# The defaults let plain rounding of Omnijet-nano's weights to 4 bits in blocks of 64 pass and
-# refuse it to 3 bits: KL of the Talker 0.019 and 0.108, mel 21.9 and 14.8 dB, audio features
+# The defaults pass plain rounding of Omnijet-nano's weights to 4 bits in blocks of 64 and
+# refuse 3 bits: KL of the Talker 0.019 and 0.108, mel 21.9 and 14.8 dB, audio features
 # 26.7 and 19.3 dB.
 METRICS = (
     Metric("thinker_top1", "at least", 0.95, "Thinker: same most likely token",
@@ -71,9 +74,9 @@ METRICS = (
     Metric("sight_snr_db", "at least", 20.0, "vision encoder: features, dB",
            lambda f: f.snr_db.sight),
     Metric("mel_snr_db", "at least", 15.0, "DiT: mel, dB", lambda f: f.snr_db.mel),
-    # unjudged: a phase that nobody hears counts as noise
+    # off: an inaudible shift of phase counts as noise
     Metric("pcm_snr_db", "at least", None, "DiT and vocoder: wave, dB", lambda f: f.snr_db.pcm),
-    # unjudged: one weak layer may not matter, and if it does the others say so
+    # off: one weak layer may not matter, and if it does other metrics show it
     Metric("layer_snr_db", "at least", None, "worst layer by itself, dB",
            lambda f: f.layers[0].snr_db if f.layers else None),
     Metric("score_loss", "at most", None, "scores: largest loss",
@@ -85,7 +88,7 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A metric's value against its tolerance; `passed` is None if either is missing."""
+    """A metric's value and its tolerance; `passed` is None if one of them is missing."""
 
     metric: str
     meaning: str
@@ -100,11 +103,11 @@ def default_gate() -> dict[str, float | None]:
 
 
 def read_gate(path: Path) -> dict[str, float | None]:
-    """A gate file over the defaults.
+    """Returns the defaults with the tolerances of a gate file.
 
     Raises:
-        OmnijetError: it cannot be read; lists every unknown name with the near miss, and every
-            tolerance that is no number.
+        OmnijetError: the file cannot be read, or names or tolerances are wrong; lists every
+            unknown name with the near miss, and every tolerance that is no number.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -141,7 +144,7 @@ def _fault(name: str, value: object, known: Gate) -> str | None:
 
 
 def judge(fidelity: Fidelity, gate: Gate) -> list[Judgement]:
-    """Every metric, in the order of the table."""
+    """Returns the judgement of every metric, in the order of the table."""
     judgements = []
     for metric in METRICS:
         value, tolerance = metric.value(fidelity), gate[metric.name]
@@ -155,7 +158,7 @@ def judge(fidelity: Fidelity, gate: Gate) -> list[Judgement]:
 
 
 def faults(fidelity: Fidelity, judgements: Sequence[Judgement]) -> list[str]:
-    """What is beyond the tolerances, and all that is not finite, one line each."""
+    """Returns a line for each metric beyond its tolerance and each number that is not finite."""
     beyond = [
         f"{j.metric}: {j.value:.4g}, not {j.bound} {j.tolerance:g}"
         for j in judgements

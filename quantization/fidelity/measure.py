@@ -1,7 +1,7 @@
-"""What quantization did to a model: both bundles at the same work, side by side.
+"""Measures what quantization did to a model by running both bundles on the same conversations.
 
-The float bundle answers; the quantized one is fed the same conversations and made to write
-and say the same, so that every step starts from the same past. One bundle is open at a time.
+The float bundle answers. The quantized one is forced to write and speak the same tokens, so that
+every step starts from the same past. One bundle is loaded at a time.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from omnijet.runtime.omni import Omni
 from omnijet.runtime.talk.model import Model
 
 FORMAT, VERSION = "omnijet-fidelity", 1
-STEPS = 256  # of Thinker and Talker together: 5 s of speech
-SOUNDS = 4  # replies that are made to sound: by far the longest work
+STEPS = 256  # steps of Thinker and Talker together: 5 s of speech
+SOUNDS = 4  # replies that are synthesized, by far the slowest part
 
 Report = Callable[[str, int, int], None]
-"""Told (what, done, in all)."""
+"""Receives (what, done, total)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerFidelity:
-    """A quantized layer by itself; `snr_db` of its output on calibration rows."""
+    """One quantized layer; `snr_db` is the SNR of its output on calibration rows."""
 
     graph: str
     layer: str
@@ -59,7 +59,7 @@ class LayerFidelity:
 
 @dataclass(frozen=True, slots=True)
 class GraphBytes:
-    """Weights of a graph in both bundles."""
+    """Bytes of a graph's weights in both bundles."""
 
     graph: str
     float_bytes: int
@@ -68,13 +68,13 @@ class GraphBytes:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Signal to noise in dB, the float bundle's result being the signal; None: there was none.
+    """Signal-to-noise ratios in dB; the float bundle's result is the signal. None: no signal.
 
     Attributes:
         hearing, sight: encoder features of the same media.
-        mel: log-mel around its mean, of the same codes, voice and noise in one piece.
-        pcm: what the vocoders make of those mels. The ear forgives a low one: a shift in
-            phase that nobody hears is noise to it.
+        mel: log-mel minus its mean, from the same codes, voice and noise in one piece.
+        pcm: output of the vocoders for these mels. A low ratio may be inaudible: a shift of phase
+            counts as noise.
     """
 
     hearing: float | None
@@ -85,13 +85,13 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """All that was measured; names and units of the JSON output.
+    """The whole measurement, with the names and units of the JSON output.
 
     Attributes:
         conversations, text_tokens, codes: how much the bundles were compared on.
-        layers: worst first; empty if the bundle says nothing of its layers.
-        thinker, talker: None if nothing was written, or said.
-        scores: empty unless asked for.
+        layers: the worst first; empty if the bundle does not describe its layers.
+        thinker, talker: None if nothing was written or spoken.
+        scores: empty unless requested.
     """
 
     bundle: str
@@ -121,7 +121,7 @@ class Fidelity:
 
     @property
     def not_finite(self) -> list[str]:
-        """Where a NaN or an infinity was met, one line each."""
+        """Returns a line for each place with a NaN or an infinity."""
         found = [
             f"{name}: logits at {agreement.not_finite} of {agreement.steps} steps"
             for name, agreement in (("thinker", self.thinker), ("talker", self.talker))
@@ -139,7 +139,7 @@ class Fidelity:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts, lists, numbers; a number that is none is null."""
+        """Returns plain dicts, lists and numbers; a NaN or an infinity becomes null."""
         data = {"format": FORMAT, "version": VERSION, **asdict(self)}
         plain: dict[str, Any] = _plain({**data, "not_finite": self.not_finite})
         return plain
@@ -154,15 +154,15 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Lead:
-    """What the float bundle made of one conversation."""
+class _FloatReply:
+    """The float bundle's reply to one conversation."""
 
     messages: Messages
     voice: str
     fed: Fed
     written: Written
     spoken: Spoken | None
-    mel: Array  # f32[80, frames], empty if it was not made to sound
+    mel: Array  # f32[80, frames], empty if it was not synthesized
     wave: Array  # f32[samples]
 
 
@@ -179,8 +179,8 @@ def measure(
 
     Args:
         conversations: at least one; the voices take turns to answer them.
-        steps: that Thinker and Talker go on together; by default `STEPS`.
-        backend: `exact_backend` by default.
+        steps: steps of Thinker and Talker beyond a reply; default `STEPS`.
+        backend: default `exact_backend`.
 
     Raises:
         OmnijetError: a bundle is damaged, or a conversation cannot be used.
@@ -189,11 +189,11 @@ def measure(
     layers = _layers(quantized)
     backend = backend or exact_backend()
     omni = Omni(Model(quantized, backend))
-    leads = _lead(Omni(Model(reference, backend)), conversations, report)
-    thinker, talker, signals = _follow(omni, leads, report)
+    replies = _float_replies(Omni(Model(reference, backend)), conversations, report)
+    thinker, talker, signals = _follow(omni, replies, report)
     total = STEPS if steps is None else steps
     stability = endure(
-        omni, feed(omni, leads[0].messages), total, lambda done: report("together", done, total)
+        omni, feed(omni, replies[0].messages), total, lambda done: report("together", done, total)
     )
     manifest, before = quantized.manifest, reference.manifest
     return Fidelity(
@@ -202,9 +202,9 @@ def measure(
         recipe=str(manifest.quantization.get("recipe", "none")),
         precision=manifest.precision,
         float_precision=before.precision,
-        conversations=len(leads),
-        text_tokens=sum(len(lead.written.tokens) for lead in leads),
-        codes=sum(len(lead.spoken.codes) for lead in leads if lead.spoken is not None),
+        conversations=len(replies),
+        text_tokens=sum(len(reply.written.tokens) for reply in replies),
+        codes=sum(len(reply.spoken.codes) for reply in replies if reply.spoken is not None),
         layers=layers,
         thinker=thinker,
         talker=talker,
@@ -216,14 +216,18 @@ def measure(
 
 
 def exact_backend() -> OrtBackend:
-    """ONNX Runtime on the CPU, which here does what the graphs say and no more: it would round
-    activations, too, and that is its own loss, not the bundle's."""
+    """Returns ONNX Runtime on the CPU without its own rounding of activations.
+
+    That rounding is a loss of the runtime, not of the bundle.
+    """
     return OrtBackend(integer_products=False)
 
 
-def _lead(omni: Omni, conversations: Sequence[Messages], report: Report) -> list[_Lead]:
+def _float_replies(
+    omni: Omni, conversations: Sequence[Messages], report: Report
+) -> list[_FloatReply]:
     voices = list(omni.bundle.manifest.voices)
-    leads = []
+    replies = []
     for done, messages in enumerate(conversations):
         report("float bundle", done, len(conversations))
         voice = voices[done % len(voices)]
@@ -231,44 +235,44 @@ def _lead(omni: Omni, conversations: Sequence[Messages], report: Report) -> list
         written = write(omni, fed)
         spoken = speak(omni, fed, written, voice)
         sound = _sound(omni, spoken if done < SOUNDS else None, voice)
-        leads.append(_Lead(messages, voice, fed, written, spoken, *sound))
+        replies.append(_FloatReply(messages, voice, fed, written, spoken, *sound))
     report("float bundle", len(conversations), len(conversations))
-    return leads
+    return replies
 
 
 def _follow(
-    omni: Omni, leads: Sequence[_Lead], report: Report
+    omni: Omni, replies: Sequence[_FloatReply], report: Report
 ) -> tuple[Agreement | None, Agreement | None, Signals]:
     thinker, talker = AgreementSum(), AgreementSum()
     hearing, sight, mels, pcm = Noise(), Noise(), Noise(), Noise()
-    for done, lead in enumerate(leads):
-        report("quantized bundle", done, len(leads))
-        fed = feed(omni, lead.messages)
+    for done, reply in enumerate(replies):
+        report("quantized bundle", done, len(replies))
+        fed = feed(omni, reply.messages)
         for noise, wanted, got in (
-            (hearing, lead.fed.heard, fed.heard), (sight, lead.fed.seen, fed.seen),
+            (hearing, reply.fed.heard, fed.heard), (sight, reply.fed.seen, fed.seen),
         ):  # fmt: skip
             if wanted is not None and got is not None:
                 noise.add(wanted, got)
-        written = write(omni, fed, lead.written.tokens)
-        thinker.add(lead.written.logits, written.logits, lead.written.tokens)
-        if lead.spoken is None:
+        written = write(omni, fed, reply.written.tokens)
+        thinker.add(reply.written.logits, written.logits, reply.written.tokens)
+        if reply.spoken is None:
             continue
-        # on the float bundle's own rows: what the Thinker lost is not counted again
-        spoken = speak(omni, lead.fed, lead.written, lead.voice, lead.spoken.drawn)
+        # on the float bundle's rows, so that the Thinker's loss is not counted twice
+        spoken = speak(omni, reply.fed, reply.written, reply.voice, reply.spoken.drawn)
         assert spoken is not None
-        talker.add(lead.spoken.logits, spoken.logits, lead.spoken.drawn)
-        if lead.wave.size:
-            mel, wave = _sound(omni, lead.spoken, lead.voice)
-            middle = lead.mel.mean()
-            mels.add(lead.mel - middle, mel - middle)
-            pcm.add(lead.wave, wave)
-    report("quantized bundle", len(leads), len(leads))
+        talker.add(reply.spoken.logits, spoken.logits, reply.spoken.drawn)
+        if reply.wave.size:
+            mel, wave = _sound(omni, reply.spoken, reply.voice)
+            middle = reply.mel.mean()
+            mels.add(reply.mel - middle, mel - middle)
+            pcm.add(reply.wave, wave)
+    report("quantized bundle", len(replies), len(replies))
     signals = Signals(hearing.snr_db, sight.snr_db, mels.snr_db, pcm.snr_db)
     return thinker.agreement(), talker.agreement(), signals
 
 
 def _sound(omni: Omni, spoken: Spoken | None, voice: str) -> tuple[Array, Array]:
-    """Mel f32[80, frames] and wave f32[samples] of codes, empty without any."""
+    """Returns mel f32[80, frames] and wave f32[samples] of codes; empty without codes."""
     if spoken is None or not spoken.codes:
         return np.empty((omni.model.dims.dit.mel, 0), np.float32), np.empty(0, np.float32)
     mel = omni.mel_of(spoken.codes, voice=voice, seed=SEED)
@@ -284,7 +288,7 @@ def _weights(reference: Manifest, quantized: Manifest) -> tuple[GraphBytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A layer as the manifest tells it."""
+    """The manifest's entry of a layer."""
 
     scheme: str
     snr_db: float
@@ -297,11 +301,11 @@ def _is_measured(entry: Any) -> bool:
 
 
 def _layers(quantized: Bundle) -> tuple[LayerFidelity, ...]:
-    """Worst first. Raises `OmnijetError` if the manifest's figures are damaged."""
+    """Returns the layers, the worst first. Raises `OmnijetError` if their figures are damaged."""
     recorded = quantized.manifest.quantization.get("layers", {})
-    if isinstance(recorded, dict):  # of a packed checkpoint's layers there is but their number
+    if isinstance(recorded, dict):  # a packed checkpoint records only the number of layers
         recorded = {name: found for name, found in recorded.items() if not isinstance(found, int)}
-    # without calibration nobody measured them
+    # layers without calibration have no SNR
     recorded = {
         graph: {name: entry for name, entry in layers.items() if _is_measured(entry)}
         if isinstance(layers, dict) else layers

@@ -1,4 +1,4 @@
-"""Plots of a fidelity report as SVG: layers, weights, scores."""
+"""Draws the SVG plots of a fidelity report: layers, weights, scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from omnijet.runtime.profiling.svg import (
 
 WIDE = 1100  # pixels
 ROW = 26
-# the plots' colours are of stages: a graph has that of its work
+# colours belong to stages of the pipeline; a graph has its stage's colour
 STAGES = {
     "audio_encoder": "audio_encoder",
     "vision_encoder": "vision_encoder",
@@ -33,7 +33,7 @@ STAGES = {
 
 
 def layers(found: Sequence[LayerFidelity]) -> str:
-    """A column a layer in the order of graphs, as high as its SNR; graphs side by side."""
+    """Draws one column for each layer, as high as its SNR; graphs stand side by side."""
     known = [layer for layer in found if math.isfinite(layer.snr_db)]
     if not known:
         return ""
@@ -65,12 +65,12 @@ def layers(found: Sequence[LayerFidelity]) -> str:
 
 
 def _place(layer: LayerFidelity) -> list[tuple[int, str]]:
-    """Layer 10 after layer 9."""
+    """Returns a key that sorts layer 10 after layer 9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in layer.layer.split(".")]
 
 
 def weights(found: Sequence[GraphBytes]) -> str:
-    """A bar a graph: the float bundle's weights (faint), the quantized ones' before them."""
+    """Draws one bar for each graph: quantized weights in front of float weights (faint)."""
     left, right = 120, 230
     end = max(max(graph.float_bytes, graph.bytes) for graph in found) / 1e6
     scale = (WIDE - left - right) / max(end, 1e-9)
@@ -93,7 +93,7 @@ def weights(found: Sequence[GraphBytes]) -> str:
 
 
 def scores(changes: Sequence[ScoreChange]) -> str:
-    """Two whiskers a score: the float bundle's interval (faint), the quantized one's below."""
+    """Draws two intervals for each score: the float bundle's (faint), the quantized one's below."""
     left, right = 300, 190
     scale = (WIDE - left - right) / 100.0
     bottom = ROW * len(changes)

@@ -1,4 +1,4 @@
-"""A fidelity measurement as tables, as JSON, as a page."""
+"""Shows a fidelity measurement as tables, as JSON or as a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from omnijet.quantization.fidelity.speed import CODES_PER_S
 from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.profiling.style import STYLE
 
-WORST = 10  # layers that are shown
+WORST = 10  # number of layers that are shown
 
 SPEED_NOTE = (
     "Upper bounds, not predictions of a product: memory bandwidth over the bytes of weights that a "
@@ -28,7 +28,7 @@ SPEED_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A table before it is text or a page; every column but the first `words` is numbers."""
+    """The content of a table; all columns after the first `words` hold numbers."""
 
     title: str
     head: tuple[str, ...]
@@ -38,14 +38,14 @@ class Rows:
 
 
 def to_json(fidelity: Fidelity, judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """The measurement with its verdict."""
+    """Returns the measurement with its verdict."""
     found = faults(fidelity, judgements)
     gate = [{**asdict(j), "value": _number(j.value)} for j in judgements]
     return {**fidelity.to_json(), "gate": gate, "faults": found, "ok": not found}
 
 
 def tables(fidelity: Fidelity, judgements: Sequence[Judgement]) -> list[Table]:
-    """For a terminal."""
+    """Returns the tables for a terminal."""
     shown = []
     for rows in _all(fidelity, judgements):
         table = Table(*rows.head, title=rows.title, caption=rows.note or None)
@@ -58,7 +58,7 @@ def tables(fidelity: Fidelity, judgements: Sequence[Judgement]) -> list[Table]:
 
 
 def html(fidelity: Fidelity, judgements: Sequence[Judgement]) -> str:
-    """A page that stands alone, its plots inline SVG."""
+    """Returns a self-contained page with inline SVG plots."""
     found = faults(fidelity, judgements)
     verdict, layers, weights, speed, scores = (
         _page_rows(rows) if rows.rows else "" for rows in _sections(fidelity, judgements)
@@ -95,7 +95,7 @@ def html(fidelity: Fidelity, judgements: Sequence[Judgement]) -> str:
     )
 
 
-# -- what is in the tables ------------------------------------------------------------------
+# -- the content of the tables --------------------------------------------------------------
 
 
 def _sections(fidelity: Fidelity, judgements: Sequence[Judgement]) -> tuple[Rows, ...]:
@@ -257,5 +257,5 @@ def _figure(plot: str, caption: str) -> str:
 
 
 def _number(value: float | None) -> float | None:
-    """JSON has no NaN."""
+    """Returns the number or None, because JSON has no NaN."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Every score of `omnijet eval`, of both bundles, with the difference item by item."""
+"""Compares every score of `omnijet eval` between both bundles, item by item."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from omnijet.runtime.talk.model import Model
 def score_changes(
     reference: Bundle, quantized: Bundle, items: Sequence[HeldOutItem], report: Progress
 ) -> tuple[ScoreChange, ...]:
-    """Float first. Speech is drawn with the same seeds."""
+    """Returns the change of every score; the float bundle runs first. Speech has the same seeds."""
     right, spoken = [], []
     for name, bundle in (("float", reference), ("quantized", quantized)):
         omni = Omni(Model(bundle, exact_backend()))

@@ -1,4 +1,4 @@
-"""What memory bandwidth allows at most: a decoding step reads every weight once."""
+"""Upper bounds of decode speed from memory bandwidth: a step reads every weight once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from omnijet.runtime.bundle.contract import NUMPY_DTYPES
 from omnijet.runtime.bundle.dims import DecoderDims
 from omnijet.runtime.bundle.manifest import Manifest
 
-CODES_PER_S = 50  # of speech as fast as it plays
+CODES_PER_S = 50  # of speech at playing speed
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedBound:
-    """Steps a second that nothing exceeds on a target, of both bundles.
+    """The most decode steps a second on a device, for both bundles.
 
     Attributes:
-        bytes: of one step: weights alone. Caches, activations and all else come on top.
+        bytes: bytes of weights that one step reads; KV caches and activations are not counted.
     """
 
     target: str
@@ -29,7 +29,7 @@ class SpeedBound:
 
 
 def speed_bounds(reference: Manifest, quantized: Manifest) -> tuple[SpeedBound, ...]:
-    """For Thinker and Talker on every device whose memory bandwidth is known."""
+    """Returns bounds for Thinker and Talker on every device with a known memory bandwidth."""
     bounds = []
     for graph in ("thinker_step", "talker_step"):
         before, after = step_bytes(reference, graph), step_bytes(quantized, graph)
@@ -42,7 +42,7 @@ def speed_bounds(reference: Manifest, quantized: Manifest) -> tuple[SpeedBound, 
 
 
 def step_bytes(manifest: Manifest, graph: str) -> int:
-    """The graph's weights and the row of the embedding table that the step starts with."""
+    """Returns the bytes of the graph's weights and of one row of the embedding table."""
     dims: DecoderDims = getattr(manifest.dims, graph.removesuffix("_step"))
     width = NUMPY_DTYPES[manifest.precision].itemsize
     return manifest.graphs[graph].weight_bytes + dims.embed_width * width

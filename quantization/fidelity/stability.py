@@ -1,4 +1,4 @@
-"""Thinker and Talker step by step, far beyond a reply: do their numbers stay numbers?"""
+"""Checks that logits of Thinker and Talker stay finite far beyond the length of a reply."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from omnijet.runtime.omni import Omni
 
 @dataclass(frozen=True, slots=True)
 class Stability:
-    """Attributes:
-    steps: that both made together, all finite unless `broke` names whose logits were not.
+    """The outcome of a long run.
+
+    Attributes:
+        steps: number of steps that Thinker and Talker made together.
+        broke: names the graph whose logits were not finite; None: all were.
     """
 
     steps: int
@@ -31,7 +34,7 @@ class _Broke(Exception):
 
 
 class _Watched(Sampler):
-    """A sampler that lets no such logits pass."""
+    """A sampler that raises on logits with a NaN or an infinity."""
 
     def __init__(self, name: str, sampler: Sampler) -> None:
         self._name = name
@@ -44,13 +47,13 @@ class _Watched(Sampler):
 
 
 def endure(omni: Omni, fed: Fed, steps: int, progress: Callable[[int], None]) -> Stability:
-    """Goes on after a prompt for `steps` text tokens and as many codes, by turns.
+    """Continues after a prompt for `steps` text tokens and as many codes in turn.
 
-    Neither may end: their end tokens are suppressed. A context that has less room makes
-    fewer steps. `progress` is told the steps done.
+    End tokens are suppressed. A shorter context makes fewer steps. `progress` receives the number
+    of steps done.
     """
     length, dims = fed.prompt.input_ids.size, omni.model.dims
-    wanted = min(steps, omni.model.context_limit - length - 3)  # the Talker reads two rows more
+    wanted = min(steps, omni.model.context_limit - length - 3)  # the Talker needs two more rows
     done = 0
     try:
         for _ in _codes(omni, fed, wanted):

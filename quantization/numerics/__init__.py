@@ -1,1 +1,1 @@
-"""Rounding, ranges and divisors."""
+"""Rounds numbers, and chooses ranges and divisors for that."""

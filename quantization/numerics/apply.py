@@ -1,4 +1,4 @@
-"""One layer's change under a scheme, and what it does to the layer's output."""
+"""Applies a scheme to one layer, and measures what that does to the layer's output."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from omnijet.quantization.weights import ActivationGrid, Change, QuantizedWeight
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
-ROWS = 64  # of the sample, that scales of channels are chosen by
-OUTPUTS = 8192  # features compared at once: a vocabulary's would be a copy of the largest weight
+ROWS = 64  # rows of the sample that scales of channels are chosen with
+OUTPUTS = 8192  # features compared at once; a whole vocabulary would copy the largest weight
 HEADROOM = {"int8": 1.0, "fp8": 4.0}
-"""Times the range that an activation may reach before it saturates. Floats lose nothing by a power
-of two, and what is met later may be larger than all that calibration saw."""
+"""Factor on the calibrated range before an activation saturates. FP8 loses nothing by a power of
+two, and later activations may be larger than all that calibration saw."""
 
 
 def change_of(
@@ -34,13 +34,13 @@ def change_of(
     divisor: Array | None,
     half: Half = None,
 ) -> Change:
-    """What becomes of a weight f32[inputs, outputs].
+    """Returns what becomes of a layer with a weight f32[inputs, outputs].
 
     Args:
-        stats: of the layer's activation, undivided; None will do where the scheme is not
+        stats: statistics of the layer's undivided activation; may be None if the scheme is not
             calibrated.
         divisor: f32[inputs] of the activation, shared by all its layers; None divides nothing.
-        half: what scales are stored in, as in a graph of 16 bits.
+        half: 16-bit type that scales are stored in; None: f32.
 
     Raises:
         OmnijetError: the scheme needs statistics and there are none, or numbers are not finite.
@@ -76,10 +76,10 @@ def _divided(rows: Array, divisor: Array | None) -> Array:
 
 
 def common_divisor(weights: list[Array], scheme: Scheme, stats: Statistics | None) -> Array | None:
-    """Of all layers that read one activation: f32[inputs], or None.
+    """Returns the divisor f32[inputs] of all layers that read one activation, or None.
 
     Args:
-        weights: f32[inputs, outputs of each layer].
+        weights: f32[inputs, outputs] of each layer.
     """
     if stats is None:
         return None
@@ -93,12 +93,13 @@ def common_divisor(weights: list[Array], scheme: Scheme, stats: Statistics | Non
 
 
 def worth_moving(weights: Array, scheme: Scheme, stats: Statistics, divisor: Array) -> Array | None:
-    """The divisor, or None if outputs are nearer without it on the sample. FP8 is as fine for
-    small numbers as for large ones, and often gains nothing.
+    """Returns the divisor, or None if outputs on the sample are nearer without it.
+
+    FP8 is as fine for small numbers as for large ones, and often gains nothing.
 
     Args:
-        weights: f32[inputs, outputs of all layers that share the activation]; of a large layer
-            every n-th output is tried.
+        weights: f32[inputs, outputs of all layers that share the activation]; only every n-th
+            output of a large layer is tried.
     """
     part = np.ascontiguousarray(weights[:, :: max(1, weights.size // SEARCHED)])
     moved, plain = (
@@ -109,10 +110,10 @@ def worth_moving(weights: Array, scheme: Scheme, stats: Statistics, divisor: Arr
 
 
 def snr_db(weight: Array, change: Change, sample: Array) -> float:
-    """Of the changed layer's output against the product `sample` f32[rows, inputs] @ `weight`,
-    with the rounding of activations; infinite if nothing differs.
+    """Returns the SNR of a changed layer's output against `sample` f32[rows, inputs] @ `weight`.
 
-    Of compensated weights it flatters on the rows they were compensated for: give others.
+    Activations are rounded too. The SNR is infinite if nothing differs. On the rows that weights
+    were compensated for it is too high: use other rows there.
     """
     rows = _divided(sample, change.divisor)
     if change.activation is not None:

@@ -1,13 +1,13 @@
-"""Rounding input by input: what one loses, the following ones make good.
+"""Rounds input by input: later inputs compensate for the loss of earlier ones.
 
-Source: GPTQ (Frantar et al. 2022, arXiv:2210.17323), algorithm 1, with the same result to
-rounding and another way there. Its Hessian H = X'X + d of all inputs is never built: with k
-sample rows it has rank k and a damped diagonal, so what columns already rounded left over,
-r = X (weight - rounded), and k x k matrices say the same. For columns B of a block and all
-later ones N, with M = X_N X_N' + d:
+Source: GPTQ (Frantar et al. 2022, arXiv:2210.17323), algorithm 1. The result is the same up to
+rounding, but the Hessian H = X'X + d of all inputs is never built. With k sample rows, H has rank k
+and a damped diagonal, so k x k matrices and the remainder of rounded columns,
+r = X (weight - rounded), suffice. For columns B of a block and all later columns N, with
+M = X_N X_N' + d:
 
     weight_B + X_B' (M + X_B X_B')^-1 r   is B as compensated so far,
-    1 + X_B' M^-1 X_B                     is its Hessian with N free to follow, over d.
+    1 + X_B' M^-1 X_B                     is its Hessian, divided by d, if N may still change.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from omnijet.quantization.schemes import Half, WeightScheme
 from omnijet.quantization.weights import QuantizedWeight
 from omnijet.runtime.bundle.contract import Array
 
-DAMPING = 0.01  # of the Hessian's mean diagonal
+DAMPING = 0.01  # share of the Hessian's mean diagonal
 LAZY = 128  # columns that are compensated together
-EAGER = 32  # columns of those that follow each other at once
+EAGER = 32  # columns among these that follow each other at once
 
 
 def round_compensated(
     weight: Array, sample: Array, scheme: WeightScheme, half: Half = None
 ) -> QuantizedWeight:
-    """f32[inputs, outputs] -> of least squared error of `sample` f32[rows, inputs] times it.
+    """Rounds f32[inputs, outputs] for the least squared error of `sample` f32[rows, inputs] @ it.
 
-    Inputs are rounded in their order. The range of a block is chosen from its weights as
-    compensated when it is reached. Inputs that the sample never drives round to nearest; so do
-    all if it drives none. Beside the weight it holds a few arrays f32[rows, inputs + outputs].
+    Inputs are rounded in order. The range of a block is chosen from its compensated weights when
+    the block is reached. Inputs that are zero in the whole sample round to nearest. Besides the
+    weight, it holds a few arrays f32[rows, inputs + outputs] in memory.
 
-    What it gains on the sample says little: rows that are few or unlike the rest are learned by
-    heart. With independent features and half as many rows as inputs it loses 4.5 dB against
-    rounding to nearest on rows not seen, where it gains 5.7 on the sample.
+    The gain on the sample says little, because few or unusual rows are overfitted. With independent
+    features and half as many rows as inputs, it gains 5.7 dB on the sample and loses 4.5 dB on
+    other rows, both against rounding to nearest.
     """
     blocks = empty_blocks(weight, scheme)
     rows = condensed(sample)
@@ -61,7 +61,7 @@ def round_compensated(
 
 
 def _hessians(rows: Array, damping: float) -> Iterator[tuple[int, Array, Array]]:
-    """For each `LAZY` columns: the first, f32[rows, columns] that spreads what was lost to
+    """Yields for each `LAZY` columns the first column, f32[rows, columns] that spreads the loss to
     them, and the upper Cholesky factor f32[columns, columns] of their inverse Hessian."""
     wide = rows.astype(np.float64)
     later = wide @ wide.T + damping * np.eye(len(rows))
@@ -86,9 +86,9 @@ def _round_lazily(
     start: int,
     half: Half,
 ) -> Array:
-    """Rounds f32[columns, outputs] into `blocks` from input `start`; what they became.
+    """Rounds f32[columns, outputs] into `blocks` from input `start`; returns the rounded floats.
 
-    `wanted` is worked on in place.
+    `wanted` is changed in place.
     """
     assert scheme.block is not None
     everywhere = slice(None)
@@ -98,7 +98,7 @@ def _round_lazily(
         last = first + EAGER
         if (start + first) % scheme.block == 0:
             grid = best_range(wanted[first : first + scheme.block], scheme, half=half)
-        assert grid is not None  # the first column of a lazy block begins one of the scheme's
+        assert grid is not None  # a lazy block begins with a block of the scheme
         whole = np.empty_like(wanted[first:last])
         errors = np.empty_like(whole)
         for index in range(first, last):

@@ -1,4 +1,4 @@
-"""Divisors of an activation that weights take in, kept to what 16-bit floats can hold."""
+"""Keeps divisors of an activation in the range of 16-bit floats."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import numpy as np
 from omnijet.runtime.bundle.contract import Array
 
 SMALLEST = 1e-5
-LARGEST_ACTIVATION = 16384.0  # a quarter of f16's largest
+LARGEST_ACTIVATION = 16384.0  # a quarter of the largest f16
 
 
 def balanced(divisor: Array, live: Array, absmax: Array) -> Array:
-    """A common factor changes no rounding: it is chosen so that nothing overflows.
+    """Scales a divisor by a common factor, which changes no rounding, so that nothing overflows.
 
     Args:
         divisor: f32[inputs], positive where `live`.
-        live: bool[inputs]; the others are divided by 1.
+        live: bool[inputs]; the other inputs are divided by 1.
         absmax: f32[inputs], largest magnitudes of the activation.
 
     Returns:
-        f32[inputs] of geometric mean 1 where live, from 1e-5 to 1e5; more if the activation
-        would else reach beyond `LARGEST_ACTIVATION`.
+        f32[inputs] with geometric mean 1 where live, from 1e-5 to 1e5; larger if the activation
+        would exceed `LARGEST_ACTIVATION` otherwise.
     """
     result = np.ones(len(divisor), np.float64)
     if live.any():

@@ -1,4 +1,4 @@
-"""Magnitudes counted in even bins whose range grows by doubling."""
+"""Counts magnitudes in even bins; the range grows by doubling."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from omnijet.runtime.bundle.contract import Array
 
 LOG_BINS = 14
 BINS = 1 << LOG_BINS
-LOWEST = -100  # 2**-100 is as good as zero, and 2**(14 + 100) is a number in f32
+LOWEST = -100  # 2**-100 counts as zero, and 2**(14 + 100) is finite in f32
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Bins and range are powers of two: a number falls into one bin exactly, and two bins
-    into one when the range doubles. So counts depend on what was seen, not on the order.
+    """Counts of magnitudes that do not depend on the order of updates.
+
+    Bins and range are powers of two: each number falls into exactly one bin, and two bins become
+    one when the range doubles.
 
     Attributes:
-        exponent: bins reach from 0 to 2**exponent, which no number seen reaches.
+        exponent: bins cover 0 to 2**exponent; all numbers so far are smaller.
         counts: i64[BINS].
     """
 
@@ -33,12 +35,12 @@ class Histogram:
 
     @property
     def used(self) -> int:
-        """Bins up to the last that counted something."""
+        """Number of bins up to the last that is not empty."""
         filled = np.flatnonzero(self.counts)
         return int(filled[-1]) + 1 if len(filled) else 0
 
     def add(self, magnitudes: Array) -> None:
-        """f32[...], finite, none negative."""
+        """Adds f32[...], finite and not negative."""
         self._reach(math.frexp(float(magnitudes.max(initial=0)))[1] if magnitudes.any() else LOWEST)
         scaled = magnitudes * np.float32(math.ldexp(1.0, LOG_BINS - self.exponent))
         self.counts += np.bincount(scaled.astype(np.intp).ravel(), minlength=BINS)

@@ -1,4 +1,4 @@
-"""Large activations moved into the weights before both are rounded to 8 bits."""
+"""Moves large activations into the weights before both are rounded to 8 bits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from omnijet.runtime.errors import OmnijetError
 
 
 def smooth_divisor(weight_absmax: Array, stats: Statistics, strength: float) -> Array:
-    """f32[inputs]: absmax of the activation ** strength / absmax of the weight ** (1 - strength).
+    """Returns f32[inputs]: activation absmax ** strength / weight absmax ** (1 - strength).
 
     Source: SmoothQuant (Xiao et al. 2022, arXiv:2211.10438), equation 4.
 
     Args:
         weight_absmax: f32[inputs], over the outputs of all layers that share the activation.
-        strength: 0 leaves all difficulty with the activation, 1 moves all to the weights.
+        strength: 0 leaves the whole range to the activation, 1 moves all of it to the weights.
     """
     if not 0 <= strength <= 1:
         raise OmnijetError("the strength of migration is out of range",

@@ -1,4 +1,4 @@
-"""The largest magnitude an activation keeps, chosen from a histogram of magnitudes."""
+"""Chooses the range of an activation from a histogram of magnitudes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from omnijet.quantization.schemes import EightBits
 from omnijet.runtime.bundle.contract import Array
 
 PERCENTILE = 99.99
-FINE_BINS = 2048  # with more, entropy would compare the noise of bins that counted little
-LEVELS = 128  # a range of fewer bins has no rounding to see
+FINE_BINS = 2048  # with more bins, entropy would compare noise of nearly empty ones
+LEVELS = 128  # a range of fewer bins shows no rounding
 TRIES = 128
 
 
 def percentile_range(histogram: Histogram) -> float:
-    """Upper edge of the bin that `PERCENTILE` percent of all magnitudes stay within."""
+    """Returns the upper edge of the bin below which `PERCENTILE` percent of all magnitudes lie."""
     reached = np.cumsum(histogram.counts)
     index = int(np.searchsorted(reached, reached[-1] * (PERCENTILE / 100)))
     return (index + 1) * histogram.bin_width
 
 
 def mse_range(histogram: Histogram, dtype: EightBits) -> float:
-    """Of least squared error, rounding and clipping together."""
+    """Returns the range of least squared error from rounding and clipping."""
     used = histogram.used
     counts = histogram.counts[:used].astype(np.float64)
     centres = np.arange(used) + 0.5
@@ -37,25 +37,25 @@ def mse_range(histogram: Histogram, dtype: EightBits) -> float:
 
 
 def entropy_range(histogram: Histogram, dtype: EightBits) -> float:
-    """Of least Kullback-Leibler divergence of what is kept from what was seen.
+    """Returns the range of least Kullback-Leibler divergence between original and rounded values.
 
-    Source: TensorRT's entropy calibration (Migacz, "8-bit inference with TensorRT", GTC 2017)
-    as ModelOpt's `_compute_amax_entropy` has it; levels are those of the dtype.
+    Source: TensorRT's entropy calibration (Migacz, "8-bit inference with TensorRT", GTC 2017), as
+    in ModelOpt's `_compute_amax_entropy`; levels are those of the dtype.
     """
     width = 1
     while histogram.used > FINE_BINS * width:
         width *= 2
     counts = histogram.counts.reshape(-1, width).sum(axis=1).astype(np.float64)
     used = -(-histogram.used // width)
-    counts[0] = counts[1]  # zeros are exact at any range: they must not outvote the rest
-    # of equals the widest, which clips least
+    counts[0] = counts[1]  # zeros are exact in any range: they must not outweigh the rest
+    # the widest of equal ranges clips least
     tries = _reaches(used)[::-1]
     best = min(tries, key=lambda reach: _divergence(counts[:used], reach, dtype))
     return best * width * histogram.bin_width
 
 
 def _divergence(counts: Array, reach: int, dtype: EightBits) -> float:
-    """KL(seen, clipped into the last bin | spread evenly within each level), of `reach` bins."""
+    """Returns KL(counts clipped into `reach` bins || the same spread evenly within each level)."""
     inside, seen = counts[:reach], counts[:reach].copy()
     seen[-1] += counts[reach:].sum()
     if inside[-1] == 0 and seen[-1] > 0:
@@ -75,6 +75,6 @@ def _on_grid(scaled: Array, dtype: EightBits) -> Array:
 
 
 def _reaches(used: int) -> list[int]:
-    """Numbers of bins that are tried as the range, rising to all that are used."""
+    """Returns the numbers of bins that are tried as the range, ascending to all used bins."""
     tries = np.geomspace(min(LEVELS, used), used, TRIES)
     return [int(reach) for reach in np.unique(np.rint(tries))]

@@ -1,4 +1,4 @@
-"""Rounding to a grid: weights in blocks or by channel, activations as a graph rounds them."""
+"""Rounds to a grid: weights in blocks or by channel, activations as a graph does."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 LARGEST: dict[EightBits, float] = {"int8": 127.0, "fp8": 448.0}
-"""Magnitude that a range's end is mapped to; E4M3 has no larger finite number."""
+"""Magnitude that the end of a range is mapped to; E4M3 has no larger finite number."""
 
 SHRINKS = tuple(np.linspace(1.0, 0.5, 21).tolist())
-"""Parts of a block's range that are tried: clipping few weights can round the rest finer."""
+"""Fractions of a block's range that are tried: clipping few weights can round the others finer."""
 
 OCTAVE = tuple((2.0 ** (np.arange(8) / 8)).tolist())
-"""Multiples of an FP8 scale that are tried: nothing is clipped, but numbers fall to other places
-between two powers of two, where the grid is up to twice as fine or as coarse."""
+"""Multiples of an FP8 scale that are tried. Nothing is clipped, but numbers move between two powers
+of two, where the grid is up to twice as fine or as coarse."""
 
-COLUMNS = 1024  # of a block at once: 64 x 1024 numbers stay in the cache
+COLUMNS = 1024  # columns of a block at once: 64 x 1024 numbers fit in the processor's cache
 
 TINY = float(np.finfo(np.float32).tiny)
-SMALLEST_HALF = 2.0**-24  # of f16
+SMALLEST_HALF = 2.0**-24  # the smallest positive f16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,17 @@ class Grid:
     high: Array
 
     def rounded(self, weight: Array) -> Array:
-        """f32[..., outputs] -> whole numbers f32[..., outputs], nearest, ties to even."""
+        """Rounds f32[..., outputs] to whole numbers f32[..., outputs], nearest, ties to even."""
         nearest = np.rint(weight / self.scale)
         whole: Array = np.clip(nearest, self.low, self.high, out=nearest)
         return whole
 
     def shrunk(self, weight: Array, moments: Array | None = None) -> Grid:
-        """The one of `SHRINKS` with the least squared error of f32[block, outputs], or of its
-        product with rows whose second moments are f32[block, block]."""
+        """Returns the shrunk grid of least squared error for a weight f32[block, outputs].
+
+        With second moments f32[block, block] of activation rows, the error is that of the product
+        with these rows.
+        """
         best, least = self.scale, np.full_like(self.scale, np.inf)
         for shrink in SHRINKS:
             scale = np.maximum(self.scale * np.float32(shrink), np.float32(TINY))
@@ -66,7 +69,7 @@ class Grid:
 
 
 def whole_range(weight: Array, scheme: WeightScheme) -> Grid:
-    """Of a block f32[block, outputs]: from its least to its largest number, and always zero."""
+    """Returns the grid from the least to the largest number of f32[block, outputs], with zero."""
     least = np.minimum(weight.min(axis=0), np.float32(0))
     largest = np.maximum(weight.max(axis=0), np.float32(0))
     levels = np.float32(2**scheme.bits - 1)
@@ -80,18 +83,18 @@ def whole_range(weight: Array, scheme: WeightScheme) -> Grid:
 
 
 def _positive(scale: Array) -> Array:
-    """1 for a range of zeros, or of numbers too small to divide by."""
+    """Replaces scales too small to divide by, such as those of zeros, by 1."""
     positive: Array = np.where(scale < TINY, np.float32(1), scale)
     return positive
 
 
 def stored(scale: Array, half: Half) -> Array:
-    """f32[...], as the graph will hold it: rounded before numbers are chosen for it."""
+    """Returns f32[...] as the graph stores it, so that numbers are rounded for the stored scale."""
     if half is None:
         return scale
-    if half == "bf16":  # reaches as far as f32
+    if half == "bf16":  # has the range of f32
         return scale.astype(ml_dtypes.bfloat16).astype(np.float32)
-    with np.errstate(over="ignore"):  # what is too large for f16 is refused where it is written
+    with np.errstate(over="ignore"):  # a scale too large for f16 is refused when it is written
         kept = np.maximum(scale, np.float32(SMALLEST_HALF)).astype(np.float16)
     rounded: Array = np.where(np.isfinite(kept), kept.astype(np.float32), scale)
     return rounded
@@ -100,7 +103,7 @@ def stored(scale: Array, half: Half) -> Array:
 def best_range(
     weight: Array, scheme: WeightScheme, moments: Array | None = None, half: Half = None
 ) -> Grid:
-    """Of a block f32[block, outputs]: of least squared error among shrunk ranges."""
+    """Returns the shrunk grid of least squared error for a block f32[block, outputs]."""
     grid = whole_range(weight, scheme).shrunk(weight, moments)
     return Grid(stored(grid.scale, half), grid.low, grid.high)
 
@@ -108,11 +111,11 @@ def best_range(
 def round_blocks(
     weight: Array, scheme: WeightScheme, moments: Array | None = None, half: Half = None
 ) -> QuantizedWeight:
-    """f32[inputs, outputs], each number to the nearest of its block's grid.
+    """Rounds each number of f32[inputs, outputs] to the nearest on its block's grid.
 
     Args:
-        moments: f32[inputs / block, block, block], second moments of the activation's features
-            in each block, by which errors count when ranges are chosen; None counts all alike.
+        moments: f32[inputs / block, block, block], second moments of the activation's features in
+            each block, which weigh errors when ranges are chosen; None weighs all alike.
     """
     assert scheme.block is not None
     blocks = empty_blocks(weight, scheme)
@@ -128,7 +131,7 @@ def round_blocks(
 
 
 def empty_blocks(weight: Array, scheme: WeightScheme) -> QuantizedWeight:
-    """Room for a weight's blocks, once it is known that it has some and is finite.
+    """Returns empty arrays for a weight's blocks, after checks of its size and its numbers.
 
     Raises:
         OmnijetError: inputs are no multiple of the block, or numbers are not finite.
@@ -151,7 +154,7 @@ def empty_blocks(weight: Array, scheme: WeightScheme) -> QuantizedWeight:
 
 
 def store(blocks: QuantizedWeight, start: int, columns: slice, grid: Grid, whole: Array) -> None:
-    """Rows `start` and on of `blocks` become `whole` (f32[<= block, columns]) of `grid`."""
+    """Stores `whole`, f32[<= block, columns] on `grid`, into `blocks` from row `start`."""
     assert blocks.block is not None
     index = start // blocks.block
     blocks.scales[index, columns] = grid.scale
@@ -164,11 +167,13 @@ def store(blocks: QuantizedWeight, start: int, columns: slice, grid: Grid, whole
 def round_channels(
     weight: Array, dtype: EightBits, rows: Array | None = None, half: Half = None
 ) -> QuantizedWeight:
-    """f32[inputs, outputs]; the largest of an output becomes the dtype's largest.
+    """Rounds f32[inputs, outputs] with a scale for each output feature.
+
+    The largest number of an output becomes the largest of the dtype.
 
     Args:
-        rows: f32[rows, inputs] of the activation: FP8 scales are then the multiple of that which
-            is best for the product. Between integers all places are alike.
+        rows: f32[rows, inputs] of the activation; FP8 scales become the multiple that is best for
+            the product with them. An integer grid is equally fine everywhere.
     """
     require_finite(weight)
     values = np.empty(weight.shape, np.int8 if dtype == "int8" else ml_dtypes.float8_e4m3fn)
@@ -185,8 +190,8 @@ def round_channels(
 
 
 def _best_place(weight: Array, scales: Array, rows: Array) -> Array:
-    """f32[outputs]: of `OCTAVE` the multiples of least squared error of `rows` @ f32[inputs,
-    outputs]."""
+    """Returns f32[outputs], the scales times the multiple from `OCTAVE` of least squared error of
+    `rows` @ f32[inputs, outputs]."""
     best, least = scales, np.full_like(scales, np.inf)
     for multiple in OCTAVE:
         tried = scales * np.float32(multiple)
@@ -199,7 +204,7 @@ def _best_place(weight: Array, scales: Array, rows: Array) -> Array:
 
 
 def on_grid(scaled: Array, dtype: EightBits) -> Array:
-    """f32 in units of the scale -> i8 or E4M3; what is too large saturates."""
+    """Rounds f32 in units of the scale to i8 or E4M3; larger numbers saturate."""
     largest = np.float32(LARGEST[dtype])
     limited = np.clip(scaled, -largest, largest)
     if dtype == "int8":
@@ -210,7 +215,7 @@ def on_grid(scaled: Array, dtype: EightBits) -> Array:
 
 
 def round_activation(rows: Array, dtype: EightBits, scale: float) -> Array:
-    """f32[...] as QuantizeLinear and DequantizeLinear leave it: int8 reaches down to -128."""
+    """Rounds f32[...] as QuantizeLinear and DequantizeLinear do: int8 reaches down to -128."""
     scaled = rows / np.float32(scale)
     if dtype == "int8":
         rounded = np.clip(np.rint(scaled), -128, 127)
@@ -221,8 +226,8 @@ def round_activation(rows: Array, dtype: EightBits, scale: float) -> Array:
 
 
 def require_finite(weight: Array) -> None:
-    """Of f32[inputs, outputs]; the OmnijetError names the first number that is not."""
-    # few rows at once: the mask of a whole layer is memory for nothing
+    """Checks f32[inputs, outputs]; the OmnijetError names the first number that is not finite."""
+    # few rows at once, because a mask of the whole layer would waste memory
     for first in range(0, len(weight), 64):
         finite = np.isfinite(weight[first : first + 64])
         if not finite.all():

@@ -1,4 +1,4 @@
-"""Weights that large activations meet, scaled up before they are rounded with an eye on them."""
+"""Scales up the weights that large activations meet, then rounds them for these activations."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from omnijet.quantization.weights import QuantizedWeight
 from omnijet.runtime.bundle.contract import Array
 
 STEPS = 10
-SEARCHED = 1 << 20  # weights that are rounded for each exponent
-RATIO = 1e-4  # features quieter than this part of the mean count as this loud
+SEARCHED = 1 << 20  # most weights that are rounded for each exponent
+RATIO = 1e-4  # features quieter than this share of the mean count as this loud
 
 
 def awq_divisor(weights: Array, stats: Statistics, scheme: WeightScheme) -> Array | None:
-    """f32[inputs], or None if no exponent beats plain rounding on the sample.
+    """Returns f32[inputs], or None if no exponent beats plain rounding on the sample.
 
-    Source: AWQ (Lin et al. 2023, arXiv:2306.00978), section 3.2, with the weights in the search
-    as the authors' code has it: exponents from 0 to 1, by squared error of the output. Of a large
-    layer every n-th output is searched.
+    Source: AWQ (Lin et al. 2023, arXiv:2306.00978), section 3.2. As in the authors' code, weights
+    are part of the search: exponents from 0 to 1, compared by squared error of the output. Only
+    every n-th output of a large layer is searched.
 
     Args:
         weights: f32[inputs, outputs of all layers that share the activation].
@@ -41,8 +41,8 @@ def awq_divisor(weights: Array, stats: Statistics, scheme: WeightScheme) -> Arra
 
 
 def reaches(weights: Array, block: int) -> Array:
-    """f32[inputs], 0 to 1: how far the weights of an input reach into their blocks' ranges, the
-    mean over outputs."""
+    """Returns f32[inputs], 0 to 1: magnitude of an input's weights relative to the largest in their
+    blocks, averaged over outputs."""
     total: Array = np.zeros(len(weights), np.float32)
     for start in range(0, len(weights), block):
         part = np.abs(weights[start : start + block])
@@ -51,7 +51,7 @@ def reaches(weights: Array, block: int) -> Array:
 
 
 def scaling(stats: Statistics, reach: Array, exponent: float) -> Array:
-    """f32[inputs]: absmean ** exponent / reach ** (1 - exponent)."""
+    """Returns f32[inputs]: absmean ** exponent / reach ** (1 - exponent)."""
     loudness = stats.absmean
     live = (loudness > 0) & (reach > 0)
     quietest = RATIO * float(loudness.mean())
@@ -64,8 +64,8 @@ def round_scaled(
 ) -> QuantizedWeight:
     """Rounds f32[inputs, outputs] with the divisor multiplied into it.
 
-    The paper's clipping, here in the choice of ranges: of least squared error of what a block
-    adds to the output.
+    The choice of ranges does the paper's clipping: it takes the range of least squared error of a
+    block's contribution to the output.
     """
     assert scheme.block is not None
     if divisor is not None:
@@ -74,8 +74,11 @@ def round_scaled(
 
 
 def _moments(rows: Array, block: int) -> Array:
-    """f32[inputs / block, block, block] of rows f32[rows, inputs]; each input counts a little by
-    itself, lest the weights of one that the sample never drives be rounded to anything."""
+    """Returns second moments f32[inputs / block, block, block] of rows f32[rows, inputs].
+
+    Each input also counts a little on its own; otherwise the weights of an input that is zero in
+    the sample could be rounded to anything.
+    """
     blocks = rows[:, : rows.shape[1] // block * block].reshape(len(rows), -1, block)
     moments: Array = np.einsum("rbi,rbj->bij", blocks, blocks, optimize=True) / len(rows)
     diagonal = np.einsum("bii->bi", moments)

@@ -1,4 +1,4 @@
-"""What calibration keeps of an activation: a few vectors, a histogram, a sample of rows."""
+"""What calibration keeps about an activation: a few vectors, a histogram, a sample of rows."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 SAMPLE_ROWS = 512
-CHUNK = 1 << 20  # numbers worked on at once
+CHUNK = 1 << 20  # numbers processed at once
 
 
 class Statistics:
-    """Of the rows that one activation was, f16 or f32[inputs], in memory that does not grow.
+    """Statistics of the rows f16 or f32[inputs] of one activation, in constant memory.
 
-    A row enters the sample if a hash of the seed and its number is among the smallest. Count,
-    absmax, histogram and sample are therefore the same however rows were split into updates;
-    absmean is to the last bits of an f64 sum.
+    A row enters the sample if the hash of the seed and the row's number is among the smallest.
+    Count, absmax, histogram and sample therefore do not depend on how rows are split into updates;
+    absmean may differ in the last bits of an f64 sum.
 
     Attributes:
-        inputs: features of a row.
-        count: rows seen.
+        inputs: number of features.
+        count: number of rows.
         absmax: f32[inputs], largest magnitude of each feature.
-        histogram: of all magnitudes together.
+        histogram: histogram of all magnitudes.
 
     Args:
-        dtype: of the rows, in which the sample is held.
+        dtype: type of the rows, and of the sample.
     """
 
     def __init__(
@@ -44,27 +44,29 @@ class Statistics:
         self.histogram = Histogram()
         self._total: Array = np.zeros(inputs, np.float64)
         self._rows: Array = np.empty((sample_rows, inputs), dtype)
-        self._hashes: Array = np.empty(0, np.uint64)  # of the rows held, in the order of `_rows`
+        self._hashes: Array = np.empty(
+            0, np.uint64
+        )  # hashes of the sample's rows, in the order of `_rows`
 
     @property
     def absmean(self) -> Array:
-        """f32[inputs], mean magnitude of each feature."""
+        """Mean magnitude of each feature, f32[inputs]."""
         self._require_rows()
         mean: Array = (self._total / self.count).astype(np.float32)
         return mean
 
     @property
     def sample(self) -> Array:
-        """f32[min(count, sample rows), inputs], drawn evenly from all rows."""
+        """Rows drawn uniformly from all, f32[min(count, sample rows), inputs]."""
         self._require_rows()
         rows: Array = self._rows[np.argsort(self._hashes)].astype(np.float32, copy=False)
         return rows
 
     def update(self, rows: Array) -> None:
-        """f16 or f32 [rows, inputs]. Statistics are as they were if it raises.
+        """Adds rows f16 or f32[rows, inputs]. If it raises, the statistics are unchanged.
 
         Raises:
-            OmnijetError: rows of another width, or not finite.
+            OmnijetError: the rows have another width, or are not finite.
         """
         self._require_sound(rows)
         step = max(1, CHUNK // self.inputs)
@@ -81,10 +83,10 @@ class Statistics:
         self.histogram.add(magnitudes)
 
     def merge(self, other: Statistics) -> None:
-        """Takes in what `other` saw of other rows.
+        """Adds the statistics of other rows.
 
-        A row keeps its hash. Give the parts of one calibration different seeds, so that their
-        samples are drawn independently.
+        A row keeps its hash, so parts of one calibration need different seeds for independent
+        samples.
         """
         if other.inputs != self.inputs:
             raise OmnijetError("statistics of different activations cannot be merged",
@@ -96,11 +98,11 @@ class Statistics:
         self.histogram.merge(other.histogram)
 
     def range_of(self, ranging: Ranging, dtype: EightBits, divisor: Array | None = None) -> float:
-        """Largest magnitude to represent, positive; 1 if only zeros were seen.
+        """Returns the largest magnitude to represent, positive; 1 if all rows are zero.
 
         Args:
-            divisor: f32[inputs], by which rows will be divided. All but `max` then look at the
-                sample alone.
+            divisor: f32[inputs], by which rows will be divided. All rules but `max` then use the
+                sample only.
         """
         self._require_rows()
         divided = self.absmax if divisor is None else self.absmax / divisor
@@ -123,8 +125,7 @@ class Statistics:
         return min(reach, largest)
 
     def to_arrays(self) -> dict[str, Array]:
-        """All that `from_arrays` needs to go on as if it had never stopped; the arrays are
-        this object's own."""
+        """Returns all that `from_arrays` needs to continue; the arrays are not copies."""
         held = len(self._hashes)
         return {
             "seed": np.array(self.seed, np.uint64),
@@ -151,7 +152,7 @@ class Statistics:
         return self
 
     def _draw(self, rows: Array, hashes: Array) -> None:
-        """Holds those of the rows held and `rows` that have the smallest hashes."""
+        """Keeps the rows with the smallest hashes among the sample and `rows`."""
         held = len(self._hashes)
         order = np.argsort(np.concatenate([self._hashes, hashes]), kind="stable")
         winners = order[: len(self._rows)]
@@ -184,8 +185,8 @@ class Statistics:
 
 
 def condensed(rows: Array) -> Array:
-    """f32[rows, inputs] -> f32[<= inputs, inputs] of the same Gram matrix, so that any product
-    with a weight has the same squared sum."""
+    """Reduces f32[rows, inputs] to f32[<= inputs, inputs] with the same Gram matrix, so that every
+    product with a weight has the same squared sum."""
     if len(rows) <= rows.shape[1]:
         return rows
     _, triangle = np.linalg.qr(rows)
@@ -193,7 +194,7 @@ def condensed(rows: Array) -> Array:
 
 
 def _hashed(seed: int, numbers: Array) -> Array:
-    """u64[n]: SplitMix64 (Steele, Lea, Flood 2014) of a seed's own stream."""
+    """Returns u64[n], SplitMix64 (Steele, Lea, Flood 2014) in a stream for each seed."""
     state = _mixed(np.array([seed], np.uint64) + np.uint64(0x9E3779B97F4A7C15))
     return _mixed(state + (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
 
