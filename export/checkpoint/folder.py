@@ -153,10 +153,10 @@ class Checkpoint:
         if self.packing is not None:
             layout, misfits = packed_layout(layout, stored, self.packing)
             if misfits:
-                count, group = len(misfits), self.packing.group
-                unfit = [
-                    f"{count} layers cannot be divided into groups of {group}: {_names(misfits)}"
-                ]
+                layers = (
+                    f"{len(misfits)} layers cannot be divided into groups of {self.packing.group}"
+                )
+                unfit = [f"{layers}: {_names(misfits)}"]
         elif packed := packed_layers(stored, layout):
             unfit = [f"{len(packed)} layers are packed, but {CONFIG} has no quantization_config"]
         missing = [f"{name} is missing" for name in missing_files(self.folder)]
