@@ -9,6 +9,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from omnijet.runtime.backends.device_call import device_call
 from omnijet.runtime.backends.protocol import Backend, Graph, run_once
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild_command
@@ -62,12 +63,12 @@ class Model:
 
     def close(self) -> None:
         """Ends every stream and every thread, and lets go of the graphs. Harmless if repeated."""
-        with self._loading:
+        with device_call(), self._loading:
             self._is_closed = True
         for workers in list(self.streams):
             workers.end()
         self.backend.close()
-        with self._loading:
+        with device_call(), self._loading:
             self._graphs.clear()
         for part in ("ears", "eyes", "thinker", "talker", "speech", "dit_tables"):
             self.__dict__.pop(part, None)
@@ -78,7 +79,7 @@ class Model:
         Raises:
             OmnijetError: it cannot be loaded, or the model was closed.
         """
-        with self._loading:
+        with device_call(), self._loading:
             self.require_open()
             if name not in self._graphs:
                 contract = self.bundle.manifest.contracts[name]
@@ -156,7 +157,7 @@ class Model:
 
     def next_piece(self, pieces: Iterator[Array]) -> Array | None:
         """Makes one window's sound: one utterance at a time uses the model's buffers."""
-        with self.speaking:
+        with device_call(), self.speaking:
             return next(pieces, None)
 
     def mel_of(self, codes: Sequence[int], voice: str, seed: int, clock: Clock) -> Array:
@@ -186,7 +187,7 @@ class Model:
         def report(done: int) -> None:
             clock.report("dit", done, len(codes) * self.dims.dit.repeats)
 
-        with self.speaking:
+        with device_call(), self.speaking:
             return whole.mel_of(list(codes), report)
 
     def wave_of(self, mel: Array, clock: Clock) -> Array:
@@ -195,7 +196,7 @@ class Model:
             graph = self.graph("vocoder")
             most = graph.limit("frames")
             if most is not None and mel.shape[1] > most:
-                with self.speaking:
+                with device_call(), self.speaking:
                     return wave_in_pieces(self.speech.vocoder, mel, most)
             wave = run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
             # a reply may be kept for long: the buffers of a device are not its to hold

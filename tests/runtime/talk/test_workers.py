@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from omnijet.runtime.backends.device_call import device_call, in_device_call
+from omnijet.runtime.backends.ort_cpu import OrtBackend, OrtGraph
 from omnijet.runtime.backends.ort_gpu.gate import Gate
+from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.cancel import Cancellation
+from omnijet.runtime.omni import Omni
 from omnijet.runtime.talk.workers import Workers
 
 SOON = 0.1  # seconds in which nothing may happen
@@ -103,6 +109,24 @@ def test_a_thread_in_a_device_call_does_not_wait_for_workers_that_want_one() -> 
     assert not in_device_call()
     workers.end()
     assert not [one for one in threading.enumerate() if one.name == "omnijet-work"]
+
+
+def test_the_locks_of_a_model_are_held_in_device_calls(nano: tuple[Path, Path]) -> None:
+    """A worker that waits for such a lock is not joined by the thread that holds it."""
+    loads: list[bool] = []
+
+    class Noting(OrtBackend):
+        def load(self, path: Path, contract: GraphContract) -> OrtGraph:
+            loads.append(in_device_call())
+            return super().load(path, contract)
+
+    def pieces() -> Iterator[Array]:
+        yield np.array(in_device_call())
+
+    with Omni.open(nano[1], backend=Noting(1)) as omni:
+        omni.model.graph("vocoder")
+        assert omni.model.next_piece(pieces())
+    assert loads == [True] and not in_device_call()
 
 
 def test_an_interrupt_at_the_gate_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
