@@ -1,7 +1,6 @@
 """Rotary tables, computed on the host: graphs take cos and sin and hold no positions.
 
-All tables are float32 and half a head wide; how a graph pairs the two halves is its own
-business. Angles are products in float32, as in the reference: at positions in the
+All tables are float32 and half a head wide; each graph pairs the two halves itself. Angles are products in float32, as in the reference: at positions in the
 thousands, an angle in float64 is a different angle.
 """
 
@@ -19,14 +18,14 @@ VISION_THETA = 10000.0
 
 
 def inverse_frequencies(width: int, theta: float) -> FloatArray:
-    """theta ** (-2j / width) for j < width / 2: f32[width / 2]."""
+    """Returns theta ** (-2j / width) for j < width / 2: f32[width / 2]."""
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     powers = np.power(np.float64(theta), exponents.astype(np.float64))
     return (np.float32(1) / powers.astype(np.float32)).astype(np.float32)
 
 
 class MRope:
-    """Multimodal rotary tables of one decoder: bands of the half head follow one axis each.
+    """The multimodal rotary tables of one decoder: each band of the half head follows one axis.
 
     `section` is how many frequencies follow time, height and width (report section 2.2;
     `apply_multimodal_rotary_pos_emb` of transformers 4.57.6).
@@ -51,14 +50,14 @@ class MRope:
         return MRope(decoder.head_dim, decoder.rope_theta, decoder.mrope_section)
 
     def tables(self, positions: IntArray) -> tuple[FloatArray, FloatArray]:
-        """positions i64[3, 1, L] -> cos, sin f32[1, L, head_dim / 2]."""
+        """Returns cos and sin f32[1, L, head_dim / 2] of positions i64[3, 1, L]."""
         shape = (1, positions.shape[2], len(self.inv_freq))
         cos, sin = np.empty(shape, np.float32), np.empty(shape, np.float32)
         self.write(positions, cos, sin)
         return cos, sin
 
     def write(self, positions: IntArray, cos: FloatArray, sin: FloatArray) -> None:
-        """`tables` into f32[1, L, head_dim / 2] arrays of the caller, C-contiguous or not."""
+        """Writes `tables` into arrays f32[1, L, head_dim / 2], C-contiguous or not."""
         where = positions.astype(np.float32)
         if where.shape[2] == 1:
             np.multiply(where[self._axes, 0, 0], self.inv_freq, out=cos[0, 0])
@@ -69,9 +68,9 @@ class MRope:
         _in_place(cos, sin)
 
     def write_step(self, position: int, cos: FloatArray, sin: FloatArray) -> None:
-        """Tables of one decoded token, which stands at `position` on every axis.
+        """Writes the tables of a decoded token, whose position is the same on every axis.
 
-        Into f32[1, 1, head_dim / 2] arrays.
+        The arrays are f32[1, 1, head_dim / 2].
         """
         np.multiply(self.inv_freq, np.float32(position), out=cos[0, 0])
         _in_place(cos, sin)
@@ -88,7 +87,7 @@ def decode_position(cache_len: int, delta: int) -> int:
 
 
 def vision_cos_sin(pos_hw: IntArray, head_dim: int) -> tuple[FloatArray, FloatArray]:
-    """Patch rows and columns i64[N, 2] -> cos, sin f32[1, N, head_dim / 2].
+    """Returns cos and sin f32[1, N, head_dim / 2] of patch rows and columns i64[N, 2].
 
     The first half of the frequencies follows the row, the second the column.
     """
@@ -104,6 +103,6 @@ def vision_cos_sin(pos_hw: IntArray, head_dim: int) -> tuple[FloatArray, FloatAr
 
 
 def _in_place(cos: FloatArray, sin: FloatArray) -> None:
-    """cos holds the angles."""
+    """Replaces the angles in `cos` by their cosines and writes their sines."""
     np.sin(cos, out=sin)
     np.cos(cos, out=cos)

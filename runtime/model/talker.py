@@ -1,4 +1,4 @@
-"""The Talker: reads what the Thinker fed and wrote, writes codec tokens (50 a second)."""
+"""The Talker reads what the Thinker read and wrote, and writes codec tokens (50 a second)."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ class Talker:
     codec: CodecIds
 
     def opening_rows(self, voice_token: int, first_reply: Array) -> Array:
-        """f32[2, embed_width]: the speaker's mark and the first reply row, with pad and start
-        codes: what follows the prompt.
+        """Returns the two rows that follow the prompt: f32[2, embed_width].
+
+        They are the speaker's mark with the pad code, and the first reply row with the start code.
 
         Args:
             voice_token: the speaker's text-side opening id.
@@ -51,14 +52,16 @@ class Talker:
         return np.stack([voice, first_reply + self._codec(self.codec.bos)])
 
     def end_marks(self) -> Iterator[Array]:
-        """What is added to codec tokens once the text is read: the end mark, then the pad
-        mark for ever."""
+        """Yields what is added to codec tokens after the text: the end mark, then pad marks."""
         pad = self._text(self.tokens.tts_pad)
         return chain([self._text(self.tokens.tts_eos)], repeat(pad))
 
     def sampler(self, sampling: Sampling, prompt: int, rng: np.random.Generator) -> Sampler:
-        """A sampler whose penalty history is the reference's: mask ids for the prompt, then
-        pad and start, so that pad (an end token) is penalised from the first step."""
+        """Returns a sampler with the reference's penalty history.
+
+        The history is mask ids for the prompt, then pad and start, so that pad (an end token) is
+        penalised from the first step.
+        """
         history = [self.codec.mask] * min(prompt, 1) + [self.codec.pad, self.codec.bos]
         return Sampler(sampling, self.decoder.dims.vocab, history, rng)
 
@@ -77,8 +80,8 @@ class Talker:
     ) -> Iterator[int]:
         """Yields codec tokens until an end token, the limit, or a full cache.
 
-        `texts` is what is added to each codec token in turn, endless: the reply rows after
-        the first, then `end_marks`. One is taken after each code.
+        `texts` is endless: the reply rows after the first, then `end_marks`. One is added to each
+        codec token, and is taken after the code.
 
         The reference always drops the last token it generated, even at the limit: with
         `max_codes` draws at most `max_codes - 1` codes come out.

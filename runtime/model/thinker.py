@@ -1,4 +1,4 @@
-"""The Thinker: embeddings with pictures and sound merged in, then text, token by token."""
+"""The Thinker reads embedded text with pictures and sound, and writes text token by token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chat template: a conversation written out, each of its media as one placeholder.
+"""The chat template writes a conversation out, with one placeholder per medium.
 
 The environment is that of `apply_chat_template` of transformers 4.57.6, so a checkpoint's
 own template renders to the same text.
@@ -62,7 +62,7 @@ You are a helpful assistant.<|im_end|>
 
 
 def render_chat(messages: Sequence[Message], template: str) -> str:
-    """The prompt up to where the assistant's reply begins.
+    """Returns the prompt up to the point where the assistant's reply begins.
 
     Raises:
         OmnijetError: the template is faulty, or refuses the conversation.
@@ -81,7 +81,7 @@ def render_chat(messages: Sequence[Message], template: str) -> str:
 
 
 def _plain(message: Message) -> dict[str, Any]:
-    """What templates look at; of media, only which they are."""
+    """Returns a message as templates read it; a medium is only its kind."""
     if isinstance(message.content, str):
         return {"role": message.role, "content": message.content}
     kinds = {kind: name for name, kind in PARTS.items()}

@@ -1,4 +1,4 @@
-"""A conversation: the chat format of the HF processor, checked and frozen.
+"""A conversation in the chat format of the HF processor, checked.
 
     [{"role": "user", "content": "Hello"},
      {"role": "user", "content": [{"type": "image", "image": "cat.png"},
@@ -33,7 +33,7 @@ MESSAGE_KEYS = ("role", "content")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words, passed on as they are: special tokens spelled out in them are parsed."""
+    """Text that is passed on unchanged: special tokens spelled out in it are parsed."""
 
     text: str
 
@@ -96,7 +96,7 @@ class Message:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The content as parts, a plain string too."""
+        """The content as parts; a plain string is one part."""
         return (Text(self.content),) if isinstance(self.content, str) else self.content
 
 
@@ -199,7 +199,7 @@ def _fits(kind: str, value: Any) -> bool:
 def _check_keys(
     data: Mapping[str, Any], known: tuple[str, ...], where: str, faults: list[str]
 ) -> bool:
-    """Whether `data` has the keys `known` and no other."""
+    """Notes missing and unknown keys; returns whether all of `known` are there."""
     missing = [key for key in known if key not in data]
     unknown = [key for key in data if key not in known]
     for key in unknown:

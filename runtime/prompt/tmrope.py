@@ -1,7 +1,7 @@
-"""TMRoPE: where every token of a prompt stands in time, height and width.
+"""TMRoPE gives every token of a prompt a position in time, height and width.
 
-This is the twin of the reference's function: it finds the layout of ids that somebody else
-expanded. Prompts of our own know theirs (`omnijet.runtime.prompt.layout`). Source: the
+This module is the twin of the reference's function: it finds the layout of ids that other code
+expanded. Our own prompts know their layout (`omnijet.runtime.prompt.layout`). Source: the
 Qwen2.5-Omni report, section 2.2 (arXiv 2503.20215), and `get_rope_index` of transformers
 4.57.6, whose results are reproduced exactly for well-formed prompts.
 """
@@ -54,7 +54,7 @@ def tmrope_positions(
     *,
     spatial_merge: int = 2,
 ) -> tuple[IntArray, IntArray]:
-    """Positions of a batch of prompts, and what decoding adds to the row count.
+    """Returns positions of a batch of prompts, and what decoding adds to the row count.
 
     Images, clips and sounds are taken in prompt order, counted across the whole batch.
     A clip whose markers hold no audio_bos is placed as a silent one even under
@@ -176,7 +176,7 @@ class _Media:
     tokens: TokenIds
 
     def next_item(self, ids: IntArray, at: int, where: str) -> _Item:
-        """The input whose first placeholder is `ids[at]`."""
+        """Returns the input whose first placeholder is `ids[at]`."""
         tokens = self.tokens
         if ids[at] == tokens.audio:
             return self._sound(where)
@@ -248,7 +248,7 @@ class _Media:
 
 
 def _row_positions(ids: IntArray, media: _Media, row: int) -> IntArray:
-    """Positions i64[3, tokens] of one row without its pads."""
+    """Returns positions i64[3, tokens] of one row without its pads."""
     if not len(ids):
         raise OmnijetError("a prompt is empty", where=f"row {row}", expected="1 token or more")
     tokens = media.tokens
@@ -278,7 +278,7 @@ def _row_positions(ids: IntArray, media: _Media, row: int) -> IntArray:
 
 
 def _check_spelling(ids: IntArray, at: int, text: int, item: _Item, row: int) -> None:
-    """The input's markers and placeholders stand in the prompt, in their full number."""
+    """Refuses an input whose markers or placeholders are not complete in the prompt."""
     end = at + item.length
     opening = tuple(ids[max(at - len(item.opening), 0) : at].tolist())
     if text < 0 or opening != item.opening:
@@ -307,14 +307,14 @@ def _spelled(counts: dict[int, int]) -> str:
 
 
 def _flat_positions(keep: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
-    """Without pictures a prompt is plain text: sound advances all axes like text does."""
+    """Returns positions of prompts without pictures, where sound advances like text."""
     line = np.where(keep, keep.cumsum(axis=1) - 1, 1).astype(np.int64)
     deltas = line.max(axis=1, keepdims=True) + 1 - keep.sum(axis=1, keepdims=True)
     return np.repeat(line[None], 3, axis=0), deltas.astype(np.int64)
 
 
 def _check_flat(ids: IntArray, keep: npt.NDArray[np.bool_], media: _Media) -> None:
-    """No picture placeholder without grids, and as many sound placeholders as frames say."""
+    """Refuses picture placeholders without grids, and a wrong number of sound placeholders."""
     tokens = media.tokens
     for queue, placeholder in ((media.images, tokens.image), (media.clips, tokens.video)):
         places = np.argwhere((ids == placeholder) & keep)

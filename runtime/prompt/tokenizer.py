@@ -1,4 +1,4 @@
-"""The text tokenizer: a bundle's `tokenizer.json`, and text that grows token by token."""
+"""The text tokenizer of a bundle: `tokenizer.json`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ TURN_TOKENS = ("<|im_start|>", "<|im_end|>")
 class Tokenizer:
     """Reads `tokenizer.json` from `path`.
 
-    Special tokens spelled out in a text are parsed, as the reference tokenizer does:
-    whoever passes on the words of strangers decides whether to let them.
+    Special tokens spelled out in a text are parsed, as the reference tokenizer does. A caller
+    that passes on the text of strangers decides whether to allow that.
 
     Raises:
         OmnijetError: the file cannot be read.
@@ -50,17 +50,17 @@ class Tokenizer:
         self._tokenizer.no_truncation()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids; nothing is added in front or behind."""
+        """Returns token ids; no special tokens are added."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text, special tokens left out; bytes that make no character as U+FFFD."""
+        """Returns the text without special tokens; incomplete characters are U+FFFD."""
         text: str = self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
         return text
 
     def token_id(self, token: str) -> int | None:
-        """The id of one token by its spelling."""
+        """Returns the id of a token by its spelling."""
         token_id: int | None = self._tokenizer.token_to_id(token)
         return token_id
 

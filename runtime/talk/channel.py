@@ -1,5 +1,4 @@
-"""What passes between the threads of a stream: a bounded queue that can be ended, and
-cancelled from either side."""
+"""A bounded queue between the threads of a stream, which either side can cancel."""
 
 from __future__ import annotations
 
@@ -12,10 +11,10 @@ T = TypeVar("T")
 
 
 class Channel(Generic[T]):
-    """A queue of at most `size` items. A full one makes its writer wait: back-pressure.
+    """A queue of at most `size` items; a full queue makes its writer wait (back-pressure).
 
-    All channels of a stream wait on the condition of its switch, so that cancelling wakes
-    whoever waits.
+    All channels of a stream wait on the condition of its cancellation, so that cancelling wakes
+    every waiting thread.
     """
 
     def __init__(self, size: int, cancellation: Cancellation) -> None:
@@ -26,7 +25,7 @@ class Channel(Generic[T]):
         self._error: BaseException | None = None
 
     def put(self, item: T) -> None:
-        """Waits for room. Raises `Cancelled`."""
+        """Waits for room and adds an item. Raises `Cancelled`."""
         changed = self._cancellation.changed
         with changed:
             changed.wait_for(lambda: len(self._items) < self._size or self._cancellation.is_set)
@@ -35,18 +34,18 @@ class Channel(Generic[T]):
             changed.notify_all()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Nothing follows; an error is raised at the reader, before what it has not read."""
+        """Ends the channel. The reader gets an error before the items that it has not read."""
         with self._cancellation.changed:
             self._ended = True
             self._error = self._error or error
             self._cancellation.changed.notify_all()
 
     def take(self, most: int = 1) -> list[T]:
-        """Waits for items and returns up to `most`; none at the end.
+        """Waits for items and returns up to `most`; an empty list is the end.
 
         Raises:
-            Cancelled: the stream was.
-            BaseException: what the writer ended with.
+            Cancelled: the stream was cancelled.
+            BaseException: the error that the writer ended with.
         """
         changed = self._cancellation.changed
         with changed:
@@ -57,7 +56,7 @@ class Channel(Generic[T]):
                 error, self._error = self._error, None
                 try:
                     raise error
-                finally:  # its traceback leads here: kept, the two would hold the whole turn
+                finally:  # the traceback refers to this frame: a cycle would keep the whole turn
                     del error
             taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
             changed.notify_all()

@@ -1,4 +1,4 @@
-"""A turn's clock: what each stage and each step took, and when things first came."""
+"""A turn's clock: the time of each stage and step, and of the first text, code and sample."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from omnijet.runtime.model.decoder import Context
 T = TypeVar("T")
 
 StageReport = Callable[[str, int, int], None]
-"""Told (stage, steps done, steps in all or 0 if unknown)."""
+"""Called with a stage, its steps done, and all its steps (0 if unknown)."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Microseconds of each step of a decoding stage: in all, and inside the graph call.
-    The difference is what the host costs."""
+    """Microseconds of each step of a decoding stage, in all and inside the graph call.
+
+    The difference is the cost of the host.
+    """
 
     total_us: list[float] = field(default_factory=list)
     graph_us: list[float] = field(default_factory=list)
@@ -34,7 +36,7 @@ class Span(NamedTuple):
 
 
 class Clock:
-    """Starts when made. Stages that run in other threads may use it too."""
+    """A clock that starts when it is made; stages of several threads share it."""
 
     def __init__(self, report: StageReport | None = None) -> None:
         self._report = report
@@ -47,7 +49,7 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """One run of a stage; runs of the same stage add up."""
+        """Times one run of a stage; runs of the same stage add up."""
         self.report(name, 0, 0)
         began = time.perf_counter()
         try:
@@ -56,7 +58,7 @@ class Clock:
             self._add(name, began, time.perf_counter() - began)
 
     def timed(self, name: str, context: Context, steps: Iterator[T]) -> Iterator[T]:
-        """Passes the steps of a decoding stage on, and times each.
+        """Yields the steps of a decoding stage, and times each.
 
         A step may take steps of another timed stage inside it (the Talker waits for the
         Thinker): their time is theirs alone.
@@ -80,12 +82,12 @@ class Clock:
             yield step
 
     def mark(self, name: str) -> None:
-        """Something came; only the first time counts."""
+        """Notes when something came; only the first time counts."""
         if name not in self.latency_ms:
             self.latency_ms[name] = 1e3 * (time.perf_counter() - self._began)
 
     def report(self, stage: str, done: int, total: int) -> None:
-        """Tells whoever shows progress."""
+        """Reports progress, if somebody wants to know."""
         if self._report is not None:
             self._report(stage, done, total)
 

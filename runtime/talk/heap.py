@@ -1,4 +1,4 @@
-"""What is freed goes back to the system: glibc's malloc, told once for the whole process."""
+"""Makes glibc's malloc give freed memory back to the system, for the whole process."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ THRESHOLD_BYTES = 128 << 10  # where glibc begins
 
 
 def keep_heap_small() -> bool:
-    """For a host that talks for long and does nothing else: call it once, at the start. Nothing
-    of omnijet calls it, for it is the process's choice: torch in the same process, which
-    allocates every result anew, takes up to 2.7 times as long.
+    """Keeps the memory of a process that talks for hours from growing.
 
-    It settles two things that glibc adapts to the past, for streams have threads of their own
-    and what they allocate is seldom of the same size twice:
+    A process that does nothing else calls it once, at the start. omnijet itself never does, because
+    other code in the process may suffer: torch, which allocates every result anew, takes up to 2.7
+    times as long.
 
-    * From 128 kB on, a block is given back when it is freed. glibc raises that to the largest
-      block ever freed, up to 32 MB, and keeps what lies below in heaps full of holes.
-    * There is one heap. glibc makes up to eight for each core, and every new thread may get one
-      where others left holes.
+    It fixes two settings that glibc otherwise adapts. Streams have threads of their own and
+    seldom allocate the same size twice, so the adapted settings leave holes:
 
-    Without, a few hundred turns of Omnijet-nano come to half as much memory again; turns take
-    as long with it as without. Source: `man mallopt`.
+    * A block of 128 kB or more is returned to the system when it is freed. glibc raises this
+      limit to the largest block ever freed, up to 32 MB, and keeps smaller blocks in its heaps.
+    * All threads share one heap. glibc makes up to eight heaps for each core, and a new thread may
+      get one that other threads left full of holes.
+
+    Without it, memory grows by half over a few hundred turns of Omnijet-nano. Turns take the
+    same time. Source: `man mallopt`.
 
     Returns:
-        Whether it was done: not where the C library is another one, or where the user has
-        settled it (`MALLOC_...`, `GLIBC_TUNABLES` in the environment).
+        Whether the settings were made. They are not made with another C library, or if the user
+        has chosen settings (`MALLOC_...` or `GLIBC_TUNABLES` in the environment).
     """
     if sys.platform != "linux" or _settled(os.environ):
         return False

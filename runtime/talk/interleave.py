@@ -1,4 +1,4 @@
-"""Thinker and Talker in turns: the Talker asks for text only when it needs some."""
+"""Thinker and Talker take turns: the Talker asks for text only when it needs some."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ are read one by one as they are needed."""
 
 
 def interleave(text: Iterator[TextStep], speak: Speak | None) -> Iterator[TextStep | int]:
-    """Text steps and codec tokens (ints) in the order in which they come into being.
+    """Yields text steps and codec tokens (ints) in the order in which they are made.
 
-    The Talker starts as soon as the first text token has been fed, and every code of it
-    waits for one more: it never reads a pad mark while the Thinker still writes. Text that
-    outlasts the speech follows at the end. A reply of a single token is not spoken.
+    The Talker starts as soon as the first text token was fed. Before each further code it waits
+    for one more text token, so it never reads a pad mark while the Thinker still writes. Text that
+    is longer than the speech follows at the end. A reply of a single token is not spoken.
     """
     fresh: deque[TextStep] = deque()
 

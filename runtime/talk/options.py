@@ -1,4 +1,4 @@
-"""How a turn is to be answered: what `generate` and `stream` take besides the messages."""
+"""The options of a turn: what `generate` and `stream` take besides the messages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Options:
 
     @staticmethod
     def of(**given: Any) -> Options:
-        """Options by name, checked; a seed is drawn if none is given.
+        """Makes options by name and checks them; draws a seed if none is given.
 
         Raises:
             OmnijetError: an option is unknown or its value is unusable.
@@ -73,12 +73,12 @@ class Options:
 
     @property
     def sampling(self) -> Sampling:
-        """The Talker's."""
+        """How the Talker draws codes."""
         return self.talker_sampling.made_greedy() if self.greedy else self.talker_sampling
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
-    """A whole number from `least`, or `OmnijetError`."""
+    """Returns the value as an int. Raises `OmnijetError` unless it is whole and at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise OmnijetError(
             f"{name} is unusable", expected=f"a whole number from {least}", got=repr(value)

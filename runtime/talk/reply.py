@@ -1,4 +1,4 @@
-"""What a turn produces: whole, or piece by piece as it comes into being."""
+"""What a turn produces: a whole reply, or its pieces as they are made."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Text that was written since the last one; `ids` are its tokens, the end token's too."""
+    """Text that was written since the last delta.
+
+    Attributes:
+        ids: its tokens, the end token included.
+    """
 
     text: str
     ids: tuple[int, ...]
@@ -51,8 +55,12 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class PcmChunk:
-    """Sound that can be played: f32[n] in [-1, 1] at `sample_rate_hz`, from `start_sample` of
-    the reply on. Chunks follow each other without a gap."""
+    """Sound that can be played. Chunks follow each other without a gap.
+
+    Attributes:
+        samples: f32[n] in [-1, 1].
+        start_sample: of the reply, where the chunk begins.
+    """
 
     samples: Array
     start_sample: int

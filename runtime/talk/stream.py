@@ -28,8 +28,8 @@ from omnijet.runtime.talk.text_feed import TextFeed
 from omnijet.runtime.talk.turn import Turn
 from omnijet.runtime.talk.workers import Workers
 
-EVENTS = 64  # that wait for the reader
-CODES = 512  # that wait for the DiT: ten seconds of speech
+EVENTS = 64  # the most that wait for the reader
+CODES = 512  # the most that wait for the DiT: ten seconds of speech
 
 Event = TextDelta | PcmChunk
 
@@ -70,12 +70,12 @@ class Stream:
                 "speak": partial(_speak, turn, preset, self._events, codes, opening, sounds),
             },
         )
-        # the workers know nothing of this object: once nobody holds it, they are ended
+        # the workers hold no reference to this object: when it is collected, they end
         weakref.finalize(self, self.workers.end)
         turn.model.streams.add(self.workers)
         try:
             self.workers.start()
-        except BaseException:  # the system refused a thread: the one before it must not go on
+        except BaseException:  # the system refused a thread: the thread before it must end
             self.workers.end()
             raise
 
@@ -184,7 +184,7 @@ def _speak(
         taken = 0
         while batch := codes.take(CODES):
             yield batch
-            # asked for more: what these codes sound like is with the reader
+            # the next batch is wanted: the reader has the sound of these codes
             taken += len(batch)
             if taken >= opening:
                 sounds.end()

@@ -10,7 +10,7 @@ from omnijet.runtime.cancel import Cancellation
 
 
 class _Worker(threading.Thread):
-    """A daemon: a stream that nobody reads must not hold up the end of the process."""
+    """A daemon thread: a stream that nobody reads must not delay the end of the process."""
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:
         super().__init__(target=work, name=f"omnijet-{name}", daemon=True)
@@ -33,11 +33,11 @@ class Workers:
             thread.start()
 
     def end(self) -> None:
-        """Returns once they are gone; from any thread, any number of times.
+        """Cancels the workers and waits until they have ended; any thread may call it repeatedly.
 
-        A worker, of this stream or another, tells them and goes on: the garbage collector may
-        run this in the middle of a piece of speech, whose buffers those to be waited for may
-        be waiting for themselves. So does a thread in a call to a device.
+        Worker threads, and threads inside a device call, do not wait. The garbage collector may run
+        this inside such a thread, while the workers to wait for need the buffers or the device that
+        it holds.
         """
         self._cancellation.cancel()
         if isinstance(threading.current_thread(), _Worker) or in_device_call():
