@@ -1,7 +1,8 @@
 """Rotary tables, computed on the host: graphs take cos and sin and hold no positions.
 
-All tables are float32 and half a head wide; each graph pairs the two halves itself. Angles are products in float32, as in the reference: at positions in the
-thousands, an angle in float64 is a different angle.
+All tables are float32 and half a head wide; each graph pairs the two halves itself. Angles are
+products in float32, as in the reference: at positions in the thousands, an angle in float64 is a
+different angle.
 """
 
 from __future__ import annotations

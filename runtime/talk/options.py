@@ -78,7 +78,11 @@ class Options:
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
-    """Returns the value as an int. Raises `OmnijetError` unless it is whole and at least `least`."""
+    """Returns the value as an int.
+
+    Raises:
+        OmnijetError: it is no whole number, or less than `least`.
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise OmnijetError(
             f"{name} is unusable", expected=f"a whole number from {least}", got=repr(value)
