@@ -79,7 +79,7 @@ def _refuse_options(args: Namespace) -> None:
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise OmnijetError(
-            "options of the fidelity check without it",
+            "options that need --fidelity",
             got=", ".join(given),
             fix="add --fidelity",
         )

@@ -115,7 +115,7 @@ def run(args: Namespace) -> int:
         )  # fmt: skip
     if args.out is None or (args.recipe is None and args.budget is None):
         raise OmnijetError(
-            "nothing says what to make",
+            "neither a recipe nor a budget is given, or no output",
             expected="omnijet quantize BUNDLE OUT, with --recipe R or with --budget B",
             fix="`omnijet quantize BUNDLE --list` shows the recipes",
         )
@@ -198,11 +198,11 @@ def _check_trials(args: Namespace) -> None:
             fix="leave --data out, or give data of your own",
         )
     if args.scratch is not None and not args.scratch.is_dir():
-        raise OmnijetError("the scratch folder is not there", where=args.scratch)
+        raise OmnijetError("the scratch folder does not exist", where=args.scratch)
     if args.ray is not None:
         if args.ray != "local" and args.scratch is None:
             raise OmnijetError(
-                "the machines of a cluster must see what is tried",
+                "the machines of a cluster need a shared scratch folder",
                 where="--ray",
                 expected="--scratch FOLDER, on a disk that all of them share",
             )

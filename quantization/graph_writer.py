@@ -42,7 +42,7 @@ class GraphWriter:
 
     Args:
         source: the graph file; its weight file is beside it.
-        target: folder of the new graph and its weight file, not that of the source.
+        target: folder of the new graph and its weight file, not the source's folder.
 
     Attributes:
         layers: the layers that can be changed, in the order of the graph.

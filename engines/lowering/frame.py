@@ -45,7 +45,7 @@ class Lowering:
         """Writes the graph at `source` into folder `target`. Holds one layer's weight at a time.
 
         Args:
-            target: folder of the new graph and its weight file, not that of the source.
+            target: folder of the new graph and its weight file, not the source's folder.
             parameters: the source's count, for the entry.
             progress: receives the bytes of each tensor that is copied unchanged.
 

@@ -83,7 +83,7 @@ class Bench:
             replies.append(FloatReply(fed, written, speak(omni, fed, written, None)))
         if all(reply.spoken is None for reply in replies):
             raise OmnijetError(
-                "nothing is said in the conversations on which mixes are tried",
+                "no answer is spoken in the conversations that mixes are tried on",
                 expected="an answer of two tokens or more",
                 fix="try more of them with --items, or give others with --data",
             )

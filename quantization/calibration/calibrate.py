@@ -112,9 +112,9 @@ def calibrate(
     missing = [place for place in missing if place not in state.statistics]
     if missing:
         raise OmnijetError(
-            f"calibration never saw {len(missing)} activations",
+            f"{len(missing)} activations never occurred in calibration",
             where=conversations.source,
-            expected="conversations that are answered in more than one token",
+            expected="conversations whose answers have more than one token",
             got=", ".join(f"{graph}: {name}" for graph, name in missing[:8]),
             fix="calibrate with other conversations",
         )
@@ -207,7 +207,7 @@ def _check(omni: Omni, conversations: Conversations, names: Mapping[str, Collect
             f"{len(faults)} of {len(conversations.items)} conversations cannot be used",
             where=conversations.source,
             got="\n            ".join(faults),
-            fix="mend them or leave them out",
+            fix="repair them or leave them out",
         )
     for graph, reached, medium in (
         ("audio_encoder", heard, "sound"),

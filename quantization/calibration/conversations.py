@@ -147,13 +147,15 @@ def _of_media(folder: Path) -> list[Conversation]:
         made.append(Conversation(str(path), [system, {"role": "user", "content": content}]))
     if not made:
         raise OmnijetError(
-            "there is no medium in the folder",
+            "the folder holds no media",
             where=folder,
             expected="files that end in " + ", ".join(kinds),
             got="no file" if not others else f"{others} other files",
         )
     if others:
-        _log.warning("%s: %d files are no media, by their names", folder, others)
+        _log.warning(
+            "%s: %d files are ignored, because their names are not those of media", folder, others
+        )
     return made
 
 

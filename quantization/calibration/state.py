@@ -61,7 +61,10 @@ class CalibrationState:
             with np.load(path, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
                 if header["key"] != key:
-                    _log.warning("%s: calibration of something else, it starts anew", path)
+                    _log.warning(
+                        "%s: this belongs to another calibration; starting from the beginning",
+                        path,
+                    )
                     return CalibrationState(key)
                 arrays: list[dict[str, Array]] = [{} for _ in header["places"]]
                 for member in file.files:
@@ -74,5 +77,9 @@ class CalibrationState:
             }
             return CalibrationState(key, int(header["done"]), statistics)
         except _UNREADABLE as error:
-            _log.warning("%s: no state of a calibration (%s), it starts anew", path, error)
+            _log.warning(
+                "%s: this is no saved calibration (%s); starting from the beginning",
+                path,
+                error,
+            )
             return CalibrationState(key)

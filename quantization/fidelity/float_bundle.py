@@ -28,7 +28,7 @@ def float_bundle(quantized: Bundle, given: Path | None) -> Bundle:
     faults = list(_differences("dims", quantized.manifest.dims, found.manifest.dims))
     if faults:
         raise OmnijetError(
-            f"the bundles are of different models ({len(faults)} differences)",
+            f"the bundles hold different models ({len(faults)} differences)",
             where=found.folder,
             expected=f"the dimensions of {quantized.folder}",
             got="\n            ".join(faults),

@@ -1,4 +1,4 @@
-"""`omnijet build` with TensorRT-RTX: what lands in a bundle, and what never does."""
+"""`omnijet build` with TensorRT-RTX: what a bundle gets, and what it never gets."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def copied(built: Path, tmp_path: Path) -> Path:
 
 
 def build(capsys: Capture, bundle: Path, *options: str) -> dict[str, Any]:
-    """What it says of each graph."""
+    """Builds; returns the JSON that the command prints for each graph."""
     capsys.readouterr()
     command = ["build", str(bundle), "--target", TARGET, *options, "--format", "json"]
     assert cli.main(command) == 0
@@ -77,8 +77,8 @@ def test_bf16_behind_a_link(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is half done lies beside the folder, not beside the link: that may be on another disk,
-    from which nothing can be renamed."""
+    """Unfinished engines lie beside the folder, not beside the link, which may be on another disk;
+    files cannot be renamed across disks."""
     bundle = tmp_path / "disk" / "bundle"
     shutil.copytree(nano_bf16, bundle)
     link = tmp_path / "link"
@@ -149,7 +149,7 @@ def test_a_corrupt_engine_is_built_again(
 ) -> None:
     path = copied / f"engines/{TARGET}/audio_encoder.engine"
     harm(path)
-    if harm is not flip:  # a size tells at once, and how to mend it
+    if harm is not flip:  # a wrong size is found at once, with the way out
         assert cli.main(["check", str(copied)]) == 2
         assert f"omnijet build {copied} --target {TARGET}" in capsys.readouterr().out
     facts = build(capsys, copied, "--graphs", *QUICK)
@@ -167,7 +167,7 @@ def test_a_damaged_graph_is_not_built_from(copied: Path, capsys: Capture) -> Non
 def test_a_graph_damaged_within_is_not_built_from(
     copied: Path, capsys: Capture, suffix: str
 ) -> None:
-    """An engine of it would count as one of the right graph."""
+    """An engine of a replaced graph would count as one of the right graph."""
     path = (copied / "graphs" / "talker_step").with_suffix(suffix)
     path.write_bytes(bytes(1000) + path.read_bytes()[1000:])
     command = ("build", copied, "--target", TARGET, "--graphs", "talker_step")
@@ -177,7 +177,7 @@ def test_a_graph_damaged_within_is_not_built_from(
 
 
 def test_an_engine_that_does_not_fit_the_disk(copied: Path) -> None:
-    """The library takes no notice, and says that it is built."""
+    """The library ignores the fault and reports success."""
     words = f"build {copied} --target {TARGET} --graphs audio_encoder --force"
     blocks = Manifest.read(copied).engines[TARGET]["audio_encoder"].bytes // 1024 - 100
     done = subprocess.run(
@@ -207,7 +207,7 @@ def test_what_cannot_be_moved_in_leaves_the_engine_before(
 
 
 def test_engines_on_another_disk(copied: Path, capsys: Capture) -> None:
-    """As where a bundle or a part of it is mounted: nothing can be renamed into it."""
+    """A bundle or a part of it may be a mounted disk; nothing can be renamed into it."""
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == copied.stat().st_dev:
         pytest.skip("there is no other disk")
@@ -237,8 +237,8 @@ def test_a_bundle_that_cannot_be_written_is_told_before(
 
 @pytest.mark.parametrize("victim", ["command", "worker"])
 def test_a_killed_build_goes_on_where_it_was(copied: Path, capsys: Capture, victim: str) -> None:
-    """Killed, not interrupted: no cleaning up. The worker goes with its parent."""
-    # what a crash between moving in and naming leaves
+    """The build is killed and cannot clean up. The worker ends with its parent."""
+    # left by a crash between moving the file and naming it in the manifest
     stranger = copied / "engines" / TARGET / "talker_step.engine"
     stranger.write_bytes(b"half")
     command = ("build", copied, "--target", TARGET, "--graphs", "dit_step")
@@ -325,13 +325,13 @@ def test_too_little_memory_is_told_before(
     said = refused(capsys, "build", copied, "--target", TARGET, "--graphs", "dit_step")
     assert "too little memory" in said and "0.1 GB free" in said and "swap" in said
     assert contents(copied) == before
-    build(capsys, copied, "--graphs", *QUICK)  # what is there needs none
+    build(capsys, copied, "--graphs", *QUICK)  # existing engines need no library
 
 
 def test_an_operator_that_the_parser_lacks(
     nano_f16: Path, rtx: Installed, tmp_path: Path, capsys: Capture
 ) -> None:
-    """Its node, the reason, the way out; the bundle is as it was."""
+    """The error has the node, the reason and a way out; the bundle is unchanged."""
     import onnx
 
     bundle = Path(shutil.copytree(nano_f16, tmp_path / "bundle"))

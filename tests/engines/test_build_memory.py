@@ -1,4 +1,4 @@
-"""Memory is predicted from a graph's weights, near what was measured."""
+"""Memory predicted from a graph's weights is near the measured one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_weights_of_a_graph(nano_f16: Path) -> None:
 def test_weights_that_become_floats(
     thinker_f16: tuple[Path, GraphContract], tmp_path: Path
 ) -> None:
-    """As many bytes as the lowered graph then has."""
+    """The predicted bytes are those of the lowered graph."""
     source, contract = thinker_f16
     quantize(source, contract, tmp_path / "graphs", "int8", True)
     path = tmp_path / "graphs" / source.name
@@ -59,14 +59,14 @@ def test_predictions_beside_measurements(weights: WeightBytes) -> None:
 
 
 def test_pages_of_the_file_may_go() -> None:
-    """Of 13.5 GB at the peak, 5 are the file's."""
+    """5 of 13.5 GB at the peak are mapped from the file."""
     weights = WeightBytes(6_172_434_432, 0, 622_329_856)
     assert 8e9 < least_bytes(weights, "tensorrt_rtx") < 9.5e9
     assert least_bytes(weights, "tensorrt") == predicted_bytes(weights, "tensorrt")
 
 
 def test_builds_on_a_device_take_several_times_the_weights() -> None:
-    """3 to 4 times the bytes of the parameters, as published."""
+    """A build takes 3 to 4 times the bytes of the parameters, as published."""
     weights = WeightBytes(6_200_000_000, 0, 622_329_856)
     assert 3 < predicted_bytes(weights, "tensorrt") / weights.total < 5
 

@@ -1,4 +1,4 @@
-"""An engine's key changes with each thing it was made of, and with nothing else."""
+"""An engine's key changes with each of its ingredients, and with nothing else."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_another_library_or_flavour(nano: tuple[Path, Path]) -> None:
 
 
 def test_what_is_no_ingredient_does_not(nano: tuple[Path, Path]) -> None:
-    """Other graphs, limits of axes that this one lacks, names."""
+    """Other graphs, limits of symbols that the graph lacks, and names do not change the key."""
     manifest = Manifest.read(nano[1])
     before = key_of(made_of(manifest))
     assert key_of(made_of(rehashed(manifest, "graphs/vocoder.weights"))) == before

@@ -1,4 +1,4 @@
-"""What cannot be built is told before anything is."""
+"""A plan reports what cannot be built before anything is built."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_options_that_mean_nothing(nano_f16: Path, capsys: Capture) -> None:
 def test_engines_are_hashed_once_and_seen(
     nano_f16: Path, rtx: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Gigabytes on a device: by a whole command, with a bar that ends where it should."""
+    """Engines are gigabytes on a device: the command hashes each once, and its bar is complete."""
     target, graph = "rtx-ada", "vocoder"
     bundle = tmp_path / "bundle"
     bundle.mkdir()
@@ -129,7 +129,7 @@ def test_levels_that_no_builder_has(nano_f16: Path, capsys: Capture, level: str)
 
 
 def test_a_library_that_is_not_for_the_target() -> None:
-    """Another version, another GPU, none."""
+    """The library has another version, or the machine another GPU or none."""
     able = Installed("tensorrt", "python", "10.16.2.10", (), 87)
     require_able(able, TARGETS["orin-nx-jp72"])
     require_able(able, TARGETS["orin-nx-jp62"])  # newer than its graphs need

@@ -33,7 +33,7 @@ def with_engines(bundle: Path) -> Manifest:
 
 
 def test_the_script_runs_what_is_asked(nano_f16: Path, tmp_path: Path) -> None:
-    """With a `polygraphy` that writes down how it is called."""
+    """Runs the script with a `polygraphy` that records its arguments."""
     place = tmp_path / "bundle" / "engines" / TARGET.name / "compare.sh"
     place.parent.mkdir(parents=True)
     place.write_text(script(with_engines(nano_f16), TARGET))
@@ -53,7 +53,7 @@ def test_the_script_runs_what_is_asked(nano_f16: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_processor_cannot_run_is_not_compared(nano_bf16: Path, tmp_path: Path) -> None:
-    """bf16; the script says so, and compares what is in f32 all the same."""
+    """The script reports graphs in bf16 and still compares those in f32."""
     manifest = with_engines(nano_bf16)
     made = script(manifest, TARGET)
     reference = re.findall(r"polygraphy run graphs/(\w+)\.onnx --onnxrt", made)
@@ -65,7 +65,7 @@ def test_what_the_processor_cannot_run_is_not_compared(nano_bf16: Path, tmp_path
 
 
 def test_its_inputs_are_ones_that_the_graph_takes(nano_f16: Path) -> None:
-    """Drawn as polygraphy draws them: ONNX Runtime computes, and nothing is out of range."""
+    """Inputs drawn like polygraphy's run in ONNX Runtime, and no index is out of range."""
     manifest = with_engines(nano_f16)
     random = np.random.default_rng(0)
     lines = [line for line in script(manifest, TARGET).splitlines() if "--onnxrt" in line]

@@ -1,4 +1,4 @@
-"""Whatever the runtime binds lies in a profile, and the common sizes have their own."""
+"""All sizes that the runtime binds lie in a profile; common sizes have profiles of their own."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_every_call_of_a_decoder(target: Target, graph: str, data: st.DataObject
     sizes = {"rows": rows, "capacity": target.limits["capacity"]}
     made = profiles(graph, target)
     assert holds(made[-1], sizes)
-    if target.library == "tensorrt":  # a step alone has its own, chosen first
+    if target.library == "tensorrt":  # a step of one row has a profile, which is first
         assert [holds(one, sizes) for one in made] == [rows == 1, True]
     assert len({sizes for one in made for sizes in [one["capacity"]]}) == 1
 
 
 @given(st.sampled_from(BUILT), st.integers(2, 64), st.integers(1, 64))
 def test_every_picture(target: Target, rows: int, columns: int) -> None:
-    """Of two rows of cells or more, as far as the limit goes."""
+    """Yields pictures of two rows of cells or more up to the limit."""
     if rows * columns <= target.limits["cells"]:
         plan = vision_plan.plan(DIMS.vision, rows * DIMS.vision.merge, columns * DIMS.vision.merge)
         sizes = {"cells": plan.cells, "windows": len(plan.window_rows)}
@@ -85,7 +85,7 @@ def test_every_call_for_sounds(target: Target, lengths: list[int]) -> None:
 @pytest.mark.parametrize("speech", PRESETS.values(), ids=PRESETS)
 @pytest.mark.parametrize("codes", [1, 13, 60, 301])
 def test_every_call_of_an_utterance(target: Target, speech: SpeechPreset, codes: int) -> None:
-    """Windows of all presets as they come, the last one as long as it happens to be."""
+    """All windows of all presets fit, also a last one of any length."""
     frames, block = codes * DIMS.dit.repeats, DIMS.dit.block
     recorder = Recorder()
     vocoder = VocoderStream(Bindings(recorder), speech.context)
@@ -105,7 +105,7 @@ def test_every_call_of_an_utterance(target: Target, speech: SpeechPreset, codes:
 
 
 def test_common_windows_are_those_that_return() -> None:
-    """Of an endless utterance, by the schemes themselves."""
+    """Sizes equal those of an endless utterance."""
     block = DIMS.dit.block
     assert vocoder_sizes(COMMON, block) == [32, 80, 136, 232]
     assert COMMON.name == inspect.signature(Omni.stream).parameters["preset"].default

@@ -17,14 +17,14 @@ from tests.rtx import CAPABILITIES, LIMITS, build, kinds_of, lowered, must_build
 GRAPHS = (
     "audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder",
 )  # fmt: skip
-ZEROS = ("int4z", "int8z")  # of one graph: the parser stops at the first
+ZEROS = ("int4z", "int8z")  # for one graph only: the parser stops at the first
 CELLS = [
     ("f16", graph, kind)
     for graph in GRAPHS
     for kind in kinds_of(graph)
     if kind not in ZEROS or graph == "thinker_step"
 ]
-# the others are f32 in every precision; what quantizing makes of bf16 is the same in all four
+# the others are always f32; quantized bf16 is alike in all four
 BF16_CELLS = [
     *(("bf16", graph, "none") for graph in GRAPHS[:4]),
     *(("bf16", "thinker_step", kind) for kind in ("int4", "int8", "w8a8", "fp8")),
@@ -59,7 +59,7 @@ def test_a_graph_builds(
 def test_a_decomposed_graph_builds(
     nano_f16: Path, rtx: Installed, tmp_path: Path, graph: str, kind: str
 ) -> None:
-    """What TensorRT 10.3 and 10.13 are given: for the nearest GPU of an Orin, of a Thor."""
+    """Builds the graphs for TensorRT 10.3 and 10.13 for GPUs close to an Orin and a Thor."""
     manifest = Manifest.read(nano_f16)
     contract = manifest.contracts[graph]
     profiles = profiles_for(contract, LIMITS, rtx.library, manifest.dims.dit.block)

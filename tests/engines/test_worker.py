@@ -1,4 +1,4 @@
-"""The worker against the real bindings, where they can be asked without a GPU."""
+"""The worker runs the real bindings as far as that needs no GPU."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ ASKED = {
     "IStreamWriter": ("write",),
     "IProgressMonitor": ("phase_start", "step_complete", "phase_finish"),
 }  # fmt: skip
-"""What the worker calls, by class."""
+"""Members that the worker uses, by class."""
 
 
 def test_it_imports_nothing_but_bindings() -> None:
-    """An interpreter with the bindings alone runs it: no path to our packages."""
+    """An interpreter that has only the bindings runs the worker."""
     job = json.dumps({"do": "probe", "library": "tensorrt"})
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(WORKER)], input=job, capture_output=True, text=True
@@ -95,7 +95,7 @@ def write_graph(folder: Path, kind: str = "Relu") -> Path:
 def test_attention_without_a_kernel_of_its_own_builds(
     rtx: Installed, tmp_path: Path, head: int
 ) -> None:
-    """No kernel has heads of 264: the library refuses them unless it may take several."""
+    """No kernel has heads of 264: the library refuses them unless it may use several layers."""
     from onnx import TensorProto, helper, save
 
     q, k, v, y = (
@@ -163,7 +163,7 @@ def test_a_worker_without_a_verdict(tmp_path: Path) -> None:
 
 
 def test_its_memory_is_its_own() -> None:
-    """`getrusage` tells a child its parent's peak where the two shared memory for a moment."""
+    """`getrusage` gives a child its parent's peak if the two shared memory for a moment."""
     parent = bytearray(600_000_000)
     parent[::4096] = b"x" * len(parent[::4096])
     code = "from omnijet.engines.worker import peak_bytes; print(peak_bytes())"

@@ -1,4 +1,4 @@
-"""Activations like a transformer's: correlated features, of uneven loudness, a few far louder."""
+"""Activations like a transformer's: correlated features, uneven loudness, a few far louder ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from omnijet.runtime.bundle.contract import Array
 
 
 def correlated(inputs: int, outliers: int, seed: int = 0) -> Callable[[int], Array]:
-    """A source of rows f32[rows, inputs]: a mix of inputs / 8 hidden causes that fall off as the
-    square root of their rank, and a little noise; `outliers` features are 20 times louder."""
+    """Returns a source of rows f32[rows, inputs]: inputs / 8 hidden causes that fall off with the
+    square root of their rank, plus a little noise; `outliers` features are 20 times louder."""
     rng = np.random.default_rng(seed)
     causes = inputs // 8
     mix = rng.standard_normal((causes, inputs)) / np.sqrt(np.arange(1, causes + 1))[:, None]
@@ -27,6 +27,6 @@ def correlated(inputs: int, outliers: int, seed: int = 0) -> Callable[[int], Arr
 
 
 def weights(inputs: int, outputs: int, seed: int = 1) -> Array:
-    """f32[inputs, outputs] with heavier tails than a normal distribution, as trained ones have."""
+    """Returns f32[inputs, outputs] with heavier tails than a normal distribution, as if trained."""
     drawn = np.random.default_rng(seed).standard_t(5, (inputs, outputs)) * 0.02
     return drawn.astype(np.float32)

@@ -1,4 +1,4 @@
-"""A few conversations of the built-in set: the first four are one of each kind."""
+"""The first conversations of the built-in set; the first four are one of each kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omnijet.quantization.calibration.conversations import BUILT_IN, LINES
 
 
 def few_conversations(folder: Path, count: int) -> Path:
-    """A JSONL file of them, media beside it."""
+    """Writes a JSONL file with `count` conversations, and their media beside it."""
     with zipfile.ZipFile(BUILT_IN) as file:
         file.extractall(folder)
     few = folder / "few.jsonl"

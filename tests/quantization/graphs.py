@@ -1,4 +1,4 @@
-"""Graphs to quantize, inputs to feed them, and what a quantized graph must equal."""
+"""Quantizes graphs plainly, feeds them, and writes the float graphs that they must equal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 def feeds(
     contract: GraphContract, seed: int = 0, sizes: Mapping[str, int] = SIZES
 ) -> dict[str, Array]:
-    """Random inputs, indices in range, masks that see almost everything; bf16 is widened."""
+    """Returns random inputs: indices in range, masks that see almost everything, bf16 as f32."""
     random = np.random.default_rng(seed)
     shapes = {spec.name: spec.shape(sizes) for spec in contract.inputs}
     result: dict[str, Array] = {}
@@ -52,7 +52,7 @@ def feeds(
 
 
 def _rows_behind(index: str, shapes: dict[str, tuple[int, ...]]) -> int:
-    """How many rows an index may choose from."""
+    """Returns how many rows an index may choose from."""
     if index == "pool_rows":
         return shapes["key_mask"][0] * shapes["key_mask"][-1]
     if index == "window_rows":
@@ -66,13 +66,13 @@ def _rows_behind(index: str, shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def run(path: Path, inputs: dict[str, Array], *, optimize: bool, level: str = "1") -> list[Array]:
-    """All outputs in ONNX Runtime. `level`: accuracy of products with block weights that the
-    file does not state itself; 1 computes in f32."""
+    """Returns all outputs in ONNX Runtime. `level`: accuracy of products with block weights, where
+    the file does not state it; 1 computes in f32."""
     return session(path, optimize=optimize, level=level).run(None, inputs)
 
 
 def run_widened(path: Path, inputs: dict[str, Array]) -> list[Array]:
-    """All outputs of a graph in bf16."""
+    """Returns all outputs of a graph in bf16."""
     found: list[Array] = WidenedBackend(1).session(path, path.stem).run(None, inputs)
     return found
 
@@ -93,7 +93,7 @@ def session(path: Path, *, optimize: bool, level: str = "1", saved: Path | None 
 
 
 def error(found: list[Array], wanted: list[Array]) -> float:
-    """Largest root-mean-square error of an output, relative to it."""
+    """Returns the largest relative root-mean-square error among all outputs."""
     assert len(found) == len(wanted)
     worst = 0.0
     for a, b in zip(found, wanted, strict=True):
@@ -104,7 +104,7 @@ def error(found: list[Array], wanted: list[Array]) -> float:
 
 
 def blocks(weight: Array, bits: Any, block: Any, symmetric: bool) -> QuantizedWeight:
-    """Plain rounding."""
+    """Rounds plainly in blocks."""
     parts = weight.reshape(-1, block, weight.shape[1])
     if symmetric:
         top = 2 ** (bits - 1) - 1
@@ -122,7 +122,7 @@ def blocks(weight: Array, bits: Any, block: Any, symmetric: bool) -> QuantizedWe
 
 
 def channels(weight: Array, dtype: Any) -> QuantizedWeight:
-    """Plain rounding."""
+    """Rounds plainly with a scale for each output."""
     top = 127 if dtype == "int8" else FP8_MAX
     scales = _in_f16(np.maximum(np.abs(weight).max(axis=0), 1e-4) / top)
     ratio = np.clip(weight / scales, -top, top)
@@ -132,14 +132,14 @@ def channels(weight: Array, dtype: Any) -> QuantizedWeight:
 
 
 def _in_f16(scales: Array) -> Array:
-    """So that f32 and f16 graphs have the same."""
+    """Rounds scales to f16, so that f32 and f16 graphs have the same ones."""
     return np.asarray(scales, np.float16).astype(np.float32)
 
 
 def activations(
     source: Path, layers: Sequence[Layer], inputs: dict[str, Array]
 ) -> dict[str, Array]:
-    """What each layer's activation is on these inputs: [rows, inputs], by name."""
+    """Returns the activations of the layers on these inputs, [rows, inputs] by name."""
     names = list(dict.fromkeys(layer.activation for layer in layers))
     loaded = ir.load(source)
     widen(loaded)
@@ -162,9 +162,13 @@ def activations(
 def plain_change(
     weight: Array, kind: str, divisor: Array | None, activation: Array
 ) -> Change | None:
-    """Kinds: `int4`, `int4z` (zero points), `int8`, `int8z`, `w8a8`, `fp8`, and `w4f8` (INT4
-    weights, FP8 activations). None if the layer does not divide into blocks. `activation`:
-    values it has, undivided."""
+    """Returns the plain change of a layer, or None if its weight has no whole blocks.
+
+    Args:
+        kind: `int4`, `int4z` (zero points), `int8`, `int8z`, `w8a8`, `fp8`, or `w4f8` (INT4
+            weights, FP8 activations).
+        activation: values of the undivided activation.
+    """
     if divisor is not None:
         weight = weight * divisor[:, None]
         activation = activation / divisor
@@ -181,7 +185,7 @@ def plain_change(
 
 
 def divisors(layers: Sequence[Layer]) -> dict[str, Array]:
-    """By activation: layers that share one share its divisor. Powers of two are exact."""
+    """Returns a divisor for each activation. All are powers of two, so division is exact."""
     random = np.random.default_rng(0)
     return {
         layer.activation: np.float32(2) ** random.integers(-2, 3, layer.inputs) for layer in layers
@@ -196,7 +200,7 @@ def quantize(
     divided: bool,
     layers: slice = slice(None),
 ) -> dict[str, tuple[Layer, Change]]:
-    """Every layer of these that can be, plainly, into folder `target`."""
+    """Quantizes all layers that have whole blocks plainly, and writes the graph into `target`."""
     writer = GraphWriter(source, contract, target)
     dividing = divisors(writer.layers)
     seen = activations(source, writer.layers, feeds(contract))
@@ -217,8 +221,11 @@ def quantize(
 
 
 def write_reference(source: Path, target: Path, changes: dict[str, tuple[Layer, Change]]) -> None:
-    """The source graph with float weights that are what the changes stand for, divided
-    back, and activations rounded in plain arithmetic. No DequantizeLinear in it."""
+    """Writes a float graph that equals the quantized one, without DequantizeLinear.
+
+    Its weights are the dequantized ones divided back, and its activations are rounded in plain
+    arithmetic.
+    """
     model = ir.load(source)
     graph = model.graph
     for name, (_, change) in changes.items():
@@ -240,7 +247,7 @@ def write_reference(source: Path, target: Path, changes: dict[str, tuple[Layer, 
 def _round(
     graph: ir.Graph, node: ir.Node, scale: float, divisor: Array | None, fp8: bool, dtype: Any
 ) -> ir.Value:
-    """round(x / divisor / scale) * scale * divisor in f32, of the node's activation x."""
+    """Adds round(x / divisor / scale) * scale * divisor in f32 for the node's activation x."""
     prefix = f"{node.inputs[1].name}.reference"
     made: list[ir.Node] = []
 

@@ -1,4 +1,4 @@
-"""`omnijet check` without `--fidelity` is what it was, and asks for nothing more."""
+"""`omnijet check` without `--fidelity` needs only the base install."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONAL = ("torch", "onnx", "onnx_ir", "ml_dtypes", "onnxscript", "pocketsphinx
 
 
 def loaded_without_extras(statement: str) -> set[str]:
-    """Modules after a statement, in a process that has the base install alone."""
+    """Returns the modules that a statement loads in a process with the base install alone."""
     code = (
         f"import sys, json\nfor name in {OPTIONAL!r}: sys.modules[name] = None\n"
         f"{statement}\nprint(json.dumps([n for n, m in sys.modules.items() if m is not None]))"

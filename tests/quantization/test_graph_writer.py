@@ -1,4 +1,4 @@
-"""A written graph keeps its contract and equals a float graph of what its weights stand for."""
+"""A quantized graph keeps its contract and equals a float graph of its dequantized weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.quantization.graphs import (
     write_reference,
 )
 
-# every kind of change on the graph that has most to lose, each graph with every rule it needs
+# every kind of change on the most sensitive graph, and every graph with the rules it needs
 CASES = [
     *(("thinker_step", kind, divided)
       for kind in ("int4", "int4z", "int8", "int8z", "w8a8", "fp8") for divided in (False, True)),
@@ -57,7 +57,7 @@ def compare(
     # bit may decide for the next step.
     rounded = kind in ("w8a8", "fp8", "w4f8")
     assert error(run(path, inputs, optimize=True), wanted) < (0.03 if rounded else limit)
-    # and rounding did something at all
+    # and rounding changed something
     assert error(wanted, run(source, inputs, optimize=False)) > 1e-3
 
 
@@ -84,7 +84,7 @@ BF16_CASES = [
 def test_a_graph_in_bf16(
     thinker_bf16: tuple[Path, GraphContract], tmp_path: Path, kind: str, layers: slice
 ) -> None:
-    """Scales are bf16 too. Widened: no CPU runs it as it is."""
+    """Scales are bf16 too. The graph is widened, because no CPU runs bf16."""
     source, contract = thinker_bf16
     changes = quantize(source, contract, tmp_path / "graphs", kind, True, layers)
     path = tmp_path / "graphs" / "thinker_step.onnx"
@@ -108,8 +108,8 @@ def test_a_graph_in_bf16(
 def test_an_activation_in_f16(
     thinker_f16: tuple[Path, GraphContract], tmp_path: Path, kind: str, layer: int, limit: float
 ) -> None:
-    """Behind a norm, behind a product, the last. One at a time: the last bit of f16 moves a
-    part of the rounded values by a whole step, more with every layer that does so."""
+    """Tests activations behind a norm, behind a product, and the last, one at a time: the last bit
+    of f16 moves some rounded values by a whole step, and every further layer adds more."""
     compare(*thinker_f16, tmp_path, kind, True, limit, slice(layer, layer + 1))
 
 
@@ -148,7 +148,7 @@ def test_a_norm_takes_the_divisor_where_it_can(trained: tuple[Path, Path], tmp_p
 
 
 def test_a_norm_that_others_read_stays(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """One of three readers of the norm is divided."""
+    """Only one of three readers of the norm is divided."""
     source = trained[1] / "graphs" / "audio_encoder.onnx"
     contract = Manifest.read(trained[1]).contracts["audio_encoder"]
     writer = GraphWriter(source, contract, tmp_path / "graphs")

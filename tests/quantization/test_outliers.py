@@ -1,4 +1,4 @@
-"""A checkpoint with outlier channels, as real ones have: what scaling is worth there."""
+"""Scaling on a checkpoint with outlier channels, which real checkpoints have."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from omnijet.quantization.schemes import Scheme, WeightScheme
 from omnijet.runtime.bundle.folder import Bundle
 from tests.quantization.few import few_conversations
 
-LOUD = 24.0  # times the others
+LOUD = 24.0  # factor over the other channels
 CHANNELS = (5, 77, 101)
 PLAIN = Scheme(WeightScheme("int4", 64))
 
 
 def plant(bundle: Path, target: Path) -> None:
-    """The same Thinker, number for number, whose norms make some channels loud and whose weights
-    take them back."""
+    """Writes an equal Thinker whose norms make some channels loud and whose weights undo that."""
     shutil.copytree(bundle, target)
     path = target / "graphs" / "thinker_step.onnx"
     model = ir.load(path)

@@ -55,7 +55,7 @@ def question(data: Path) -> Iterator[list[dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def expected(trained: tuple[Path, Path], question: list[dict[str, Any]]) -> Reply:
-    """Of the float bundle."""
+    """The reply of the float bundle."""
     return Omni.open(trained[1], backend=OrtBackend(threads=1)).generate(question, **SHORT)
 
 
@@ -103,7 +103,7 @@ def test_weights_alone_need_no_data(
         one["scheme"] for one in omni.bundle.manifest.quantization["layers"]["talker_step"].values()
     }
     assert schemes == {"int4 weights, blocks of 64", "int8 weights, blocks of 64"}
-    # its layers' errors are not known, all else is
+    # only the errors of its layers are unknown
     assert cli.main(["check", str(tmp_path / "out"), "--fidelity", "--items", "1"]) == 0
     assert omni.generate(question, speech=False, max_text_tokens=12).text
 
@@ -116,7 +116,7 @@ def test_the_command_and_its_check(
     assert cli.main(command) == 0
     said = capsys.readouterr().out
     assert "thinker_step" in said and "check" in said
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # the calibration's state is gone
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # the saved calibration is removed
     assert cli.main(["check", out, "--fidelity", "--items", "1", "--steps", "9"]) == 0
     assert "PASSED" in capsys.readouterr().out
     assert "already" in refused(capsys, "quantize", out, tmp_path / "again", "--recipe", "cpu-int8")
@@ -142,7 +142,7 @@ def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> 
         refused(capsys, "quantize", bundle, out, "--recipe", "orin-int8", "--data", data)
     said = refused(capsys, "quantize", bundle, out, "--recipe", "cpu-int8", "--target", "thor-jp72")
     assert "ONNX Runtime" in said and "thor-fp8" in said
-    for place in (bundle, bundle / "out", bundle.parent):  # the float bundle stays what it is
+    for place in (bundle, bundle / "out", bundle.parent):  # the float bundle must stay unchanged
         options = ("--recipe", "orin-int4", "--data", "none", "--force")
         assert "in the float one" in refused(capsys, "quantize", bundle, place, *options)
     refused(capsys, "quantize", bundle, out, "--recipe", "orin-int4", "--budget", "bytes=2GB")
@@ -215,7 +215,7 @@ def thinker_layers(bundle: Path, count: int) -> list[Layer]:
 def test_a_trial_is_what_the_bundle_does(
     trained: tuple[Path, Path], bench: Bench, seen: Mapping[Place, Statistics], tmp_path: Path
 ) -> None:
-    """Weights rounded in memory have the outcome of those in a quantized graph."""
+    """Weights rounded in memory have the same outcome as a quantized graph."""
     scheme = Scheme(WeightScheme("int4", 64, scaling=True))
     plan = {layer: scheme for layer in thinker_layers(trained[1], 8)}
     recipe = Recipe("mine", "", tuple(Rule(one.graph, one.name, scheme) for one in plan))
@@ -247,7 +247,7 @@ def test_a_budget_spends_its_bytes_where_they_matter(
 
     kept = search(bench, layers, Budget("fidelity", 1.0), in_turn)
     assert kept.outcome.agreement == 1.0 and kept.mix.bytes <= whole
-    with pytest.raises(OmnijetError, match="no mix"):  # known before anything is tried
+    with pytest.raises(OmnijetError, match="no mix"):  # refused before anything is tried
         search(bench, layers, Budget("bytes", 10), pytest.fail)
 
 

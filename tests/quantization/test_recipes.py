@@ -1,4 +1,4 @@
-"""Recipes as data: the last rule decides, typos are told, targets refuse what they lack."""
+"""Recipes: the last rule decides, typos are reported, targets refuse numbers that they lack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lowered graph computes what the canonical one does, with integers."""
+"""A lowered graph computes the same as the canonical one, with integers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lowered(
     levels: dict[int, int] | None = None,
     layers: slice = slice(None),
 ) -> tuple[Path, Path, GraphEntry]:
-    """(canonical file, lowered file, entry of the lowered)."""
+    """Returns (canonical file, lowered file, entry of the lowered graph)."""
     quantize(source, contract, folder / "canonical", kind, True, layers)
     path = folder / "canonical" / f"{contract.name}.onnx"
     levels = levels or cpu.accuracy_levels(contract)
@@ -51,12 +51,12 @@ def test_a_lowered_graph_equals_the_canonical_one(
     wanted = run(path, inputs, optimize=False)
     # a last bit decides how an activation is rounded to 8 bits: see test_graph_writer
     limit = 0.03 if kind == "w8a8" else 1e-5
-    # it is the optimiser that keeps u8 x s8 from saturating, see runtime/backends/ort_cpu.py
+    # the optimiser keeps u8 x s8 from saturating, see runtime/backends/ort_cpu.py
     for optimize in (True,) if kind == "w8a8" else (False, True):
         assert error(run(target, inputs, optimize=optimize), wanted) < limit
     integer = "MatMulIntegerToFloat" if kind == "w8a8" else "MatMulNBits"
     canonical = Counter(node.op_type for node in ir.load(path).graph)
-    # whatever was quantized, and nothing is dequantized any more
+    # all that was quantized, and nothing is dequantized
     assert "DequantizeLinear" not in entry.ops
     assert entry.ops[integer] + entry.ops.get("MatMul", 0) == canonical["MatMul"]
     assert entry.ops.get("QuantizeLinear", 0) == canonical["QuantizeLinear"]
@@ -92,7 +92,7 @@ def test_products_in_int8_err_little(trained: tuple[Path, Path], tmp_path: Path)
 def test_onnx_runtime_keeps_the_integer_products(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Its own passes leave 10 of the audio encoder's 19 products in floats."""
+    """ONNX Runtime's passes leave 10 of the audio encoder's 19 products in floats."""
     contract = Manifest.read(trained[1]).contracts["audio_encoder"]
     source = trained[1] / "graphs" / "audio_encoder.onnx"
     _, target, entry = lowered(source, contract, tmp_path, "w8a8")

@@ -1,4 +1,4 @@
-"""A decomposed graph computes what the canonical one does, in operators of TensorRT 10.3."""
+"""A decomposed graph computes the same as the canonical one, in operators of TensorRT 10.3."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LARGER = {
     "branches": 1, "blocks": 2, "frames": 61,
 }  # fmt: skip
 LIMITS = {"f32": 2e-5, "f16": 2e-3, "bf16": 2e-2}
-"""Of the error relative to the canonical output: some roundings of the last bit of a dtype,
-through all layers."""
+"""Limits of error relative to the canonical output: some roundings of a dtype's last bit, through
+all layers."""
 
 
 def lowered(
     bundle: Path, graph: str, folder: Path, kind: str = "none", layers: slice = slice(None)
 ) -> tuple[GraphContract, Path, Path, GraphEntry]:
-    """(contract, canonical file, lowered file, entry of the lowered)."""
+    """Returns (contract, canonical file, lowered file, entry of the lowered graph)."""
     contract = Manifest.read(bundle).contracts[graph]
     source = bundle / "graphs" / f"{graph}.onnx"
     if kind != "none":
@@ -46,7 +46,7 @@ def lowered(
 
 
 def assert_known_to_tensorrt(path: Path, opset: int) -> None:
-    """No operator that 10.3 has not, in bodies of loops neither."""
+    """Checks that TensorRT 10.3 has all operators, in bodies of loops too."""
     model = onnx.load(path, load_external_data=False)
     found = {node.op_type for node in ir.traversal.RecursiveGraphIterator(ir.load(path).graph)}
     assert found <= OPERATORS
@@ -75,7 +75,7 @@ def test_a_decomposed_graph_equals_the_canonical_one(
 
 
 def typed(path: Path) -> ir.Model:
-    """With the dtype of every value, which widening asks for; weights are not read."""
+    """Loads a graph with the dtype of every value, which widening needs; weights are not read."""
     model = onnx.load(path, load_external_data=False)
     return ir.from_proto(onnx.shape_inference.infer_shapes(model, strict_mode=True))
 
@@ -86,7 +86,7 @@ def typed(path: Path) -> ir.Model:
 def test_a_decomposed_graph_in_bf16(
     trained_bf16: tuple[Path, Path], tmp_path: Path, graph: str, kind: str
 ) -> None:
-    """Both widened: roundings of 2^-9, some of them of scores, that the canonical one has not."""
+    """Both graphs are widened; the lowered one has more roundings of 2^-9, some of scores."""
     contract, source, path, _ = lowered(trained_bf16[1], graph, tmp_path, kind)
     assert_known_to_tensorrt(path, 21 if kind == "int4" else 20)
     model = typed(path)
@@ -112,8 +112,8 @@ def test_a_cache_is_written_where_it_should_be(
     rows: int,
     write: int,
 ) -> None:
-    """Old rows bit for bit; new ones are products, and those of the first layer's values come
-    out of the same operators but for the norm."""
+    """Old rows are equal bit for bit. New rows are products; the first layer's values come from the
+    same operators except the norm."""
     folder = request.getfixturevalue(bundle)[1]
     contract, source, path, _ = lowered(folder, "talker_step", tmp_path)
     inputs = feeds(contract, 3, {**SIZES, "capacity": capacity, "rows": rows})
@@ -137,8 +137,8 @@ def test_a_cache_is_written_where_it_should_be(
 def test_a_quantized_graph(
     request: pytest.FixtureRequest, tmp_path: Path, bundle: str, graph: str, kind: str
 ) -> None:
-    """To the bit in the quantizers, see below: what differs comes from the floats between. A last
-    bit there decides how an activation is rounded to 8 bits, at every layer anew; in f16, where
+    """Quantizers are equal to the bit (see below), so differences come from floats between them.
+    A last bit decides how an activation is rounded to 8 bits, in every layer again; in f16, where
     a last bit is 5e-4, two layers are enough for that."""
     half = bundle.endswith("f16") and graph != "dit_step"
     eight = kind in ("w8a8", "fp8")
@@ -183,7 +183,7 @@ def _quantizers(path: Path) -> Counter[tuple[object, ...]]:
 def test_blocks_of_8_bits_become_floats(
     request: pytest.FixtureRequest, tmp_path: Path, bundle: str, dtype: ir.DataType, numbers: Any
 ) -> None:
-    """TensorRT 10.3 dequantizes INT4 alone in blocks."""
+    """TensorRT 10.3 dequantizes only INT4 in blocks."""
     folder = request.getfixturevalue(bundle)[1]
     _, source, path, entry = lowered(folder, "thinker_step", tmp_path, "int8")
     assert "DequantizeLinear" not in entry.ops
@@ -197,7 +197,7 @@ def test_blocks_of_8_bits_become_floats(
 
 
 def test_pictures_in_f32_stay_in_a_loop(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """All scores at once would fill the memory: no kernel of TensorRT fuses f32."""
+    """All scores at once would fill the memory, because TensorRT fuses no attention in f32."""
     *_, path, entry = lowered(trained[1], "vision_encoder", tmp_path)
     loops = [node for node in ir.load(path).graph if node.op_type == "Scan"]
     assert (
@@ -205,7 +205,7 @@ def test_pictures_in_f32_stay_in_a_loop(trained: tuple[Path, Path], tmp_path: Pa
         == entry.ops["Scan"]
         == Manifest.read(trained[1]).graphs["vision_encoder"].ops["Scan"]
     )
-    for loop in loops:  # the parser wants a state
+    for loop in loops:  # the parser needs a state
         assert len(loop.inputs) == 2 and loop.attributes["num_scan_inputs"].as_int() == 1
 
 

@@ -1,4 +1,4 @@
-"""A lowered graph computes what the canonical one does, without what TensorRT refuses."""
+"""A lowered graph computes the same as the canonical one, without what TensorRT refuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_lowered_graph_in_f32(trained: tuple[Path, Path], tmp_path: Path, grap
     wanted = run(source, inputs, optimize=False)
     assert error(run(tmp_path / f"{graph}.onnx", inputs, optimize=False), wanted) < 1e-5
     assert entry.parameters == 7
-    # no kernel of TensorRT attends in f32, so that all scores of a picture would be in memory
+    # TensorRT has no fused attention in f32, so all scores of a picture would be stored
     assert ("Scan" in entry.ops) == (graph == "vision_encoder")
     assert "Attention" not in entry.ops
 
@@ -33,7 +33,7 @@ def test_a_lowered_graph_in_f32(trained: tuple[Path, Path], tmp_path: Path, grap
 def test_weights_of_8_bits_in_blocks(
     thinker_f16: tuple[Path, GraphContract], tmp_path: Path, target: str, blocks: int
 ) -> None:
-    """TensorRT has them for FP4, FP8 and INT4 only, TensorRT-RTX for INT8 too."""
+    """TensorRT has blocks for FP4, FP8 and INT4 only, TensorRT-RTX for INT8 too."""
     source, contract = thinker_f16
     quantize(source, contract, tmp_path / "graphs", "int8", True)
     source = tmp_path / "graphs" / source.name

@@ -1,4 +1,4 @@
-"""A widened graph computes what a machine does that computes in bf16 and adds up in f32."""
+"""A widened graph computes like a machine that computes in bf16 and accumulates in f32."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENA
 
 
 def bf16(array: np.ndarray) -> np.ndarray:
-    """Rounded, in f32."""
+    """Rounds to bf16; returns f32."""
     return array.astype(ml_dtypes.bfloat16).astype(np.float32)
 
 
 def toy(weight: np.ndarray) -> ir.Model:
-    """bf16(x) @ weight, squared, all in bf16; y in f32, z in bf16."""
+    """Returns a graph of bf16(x) @ weight, squared, all in bf16; y is f32, z bf16."""
     nodes = [
         helper.make_node("Cast", ["x"], ["a"], to=TensorProto.BFLOAT16),
         helper.make_node("MatMul", ["a", "w"], ["b"]),
@@ -51,10 +51,10 @@ def toy(weight: np.ndarray) -> ir.Model:
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_result_is_rounded_once_at_every_level_of_optimisation(level: str) -> None:
     random = np.random.default_rng(2)
-    # eighths: sums are exact in f32 in any order, and need more bits than bf16 has
+    # eighths: sums are exact in f32 in any order, but need more bits than bf16 has
     weight = bf16(random.integers(-99, 99, (37, 13)) / np.float32(8))
     x = (random.standard_normal((5, 37)) * 9).astype(np.float32)
-    x = np.round(x * 8) / np.float32(8) + np.float32(2**-12)  # what its own rounding takes away
+    x = np.round(x * 8) / np.float32(8) + np.float32(2**-12)  # removed by the rounding of x
     model = toy(weight)
     assert widen(model)
     options = onnxruntime.SessionOptions()
@@ -101,7 +101,7 @@ def computed(model: ir.Model) -> list[ir.Value]:
 def test_bf16_stays_near_f32(
     trained: tuple[Path, Path], trained_bf16: tuple[Path, Path], tmp_path: Path, graph: str
 ) -> None:
-    """Of one checkpoint in bf16, so that both have the same weights."""
+    """Bundles of one checkpoint in bf16, so that both have the same weights."""
     contract = Manifest.read(trained_bf16[1]).contracts[graph]
     inputs = feeds(contract)
     inputs = {name: bf16(a) if "cache" in name else a for name, a in inputs.items()}
@@ -126,7 +126,7 @@ def test_graphs_without_bf16_stay(trained: tuple[Path, Path], tmp_path: Path) ->
 
 
 def test_onnxruntime_still_needs_it(trained_bf16: tuple[Path, Path]) -> None:
-    """Or its CPU provider can be given bundles in bf16 as they are."""
+    """If this fails, the CPU provider runs bf16, and bundles need no widening."""
     path = trained_bf16[1] / "graphs" / "thinker_step.onnx"
     with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented):
         onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

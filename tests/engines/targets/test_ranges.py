@@ -1,4 +1,4 @@
-"""Limits that no engine of use could have are refused, by name and with the reason."""
+"""Limits outside their ranges are refused by name, with the reason."""
 
 from __future__ import annotations
 

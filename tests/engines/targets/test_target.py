@@ -1,4 +1,4 @@
-"""Facts of targets fit together: sources, flavours, limits."""
+"""Sources, forms and limits of targets fit together."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def test_more_memory_never_allows_less() -> None:
     for flavour in FLAVOURS:
         for model in ((4, 8, 12, 15.9), (16, 24, 32, 64, 128, 256)):  # 3B, then 7B
             sizes = [limits_for(memory, flavour) for memory in model]
-            for before, after in pairwise(sizes):  # a longer cache may allow fewer rows at once
+            for before, after in pairwise(sizes):  # a longer cache may leave room for fewer rows
                 kept = AXES.keys() - {"rows"}
                 assert all(before[symbol] <= after[symbol] for symbol in kept), (before, after)
     assert limits_for(None, "native") == limits_for(8, "native")
 
 
 def test_the_bandwidth_bounds_the_caches() -> None:
-    """Figures of the docstring of `omnijet.engines.targets.limits`."""
+    """The figures in the docstring of `omnijet.engines.targets.limits` are right."""
     found = {name: TARGETS[name].limits["capacity"] for name in (
         "thor-jp72", "thor-jp70", "orin-nx-jp62", "orin-nano-jp72", "cuda-hopper", "rtx-ada", "cpu",
     )}  # fmt: skip
@@ -101,7 +101,7 @@ def test_the_bandwidth_bounds_the_caches() -> None:
         sizes = [limits_for(64, flavour, bandwidth)["capacity"] for bandwidth in (1, 50, 300, 4000)]
         assert sizes == sorted(sizes) and sizes[0] == 2048
         assert sizes[-1] == limits_for(64, flavour)["capacity"]
-    assert limits_for(1, "native", 1)["capacity"] < 2048  # memory bounds first
+    assert limits_for(1, "native", 1)["capacity"] < 2048  # memory is the tighter bound
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def dims() -> ModelDims:
 
 
 def test_cache_rows_are_those_of_the_contract(dims: ModelDims) -> None:
-    """The bytes of a row follow from a model's dimensions as `limits` has them for the real."""
+    """The bytes of a row follow from a model's dimensions in the way that `limits` states."""
     for graph, decoder in (("thinker_step", dims.thinker), ("talker_step", dims.talker)):
         contract = graph_contracts(dims, "f16")[graph]
         caches = [contract.input(pair.input) for pair in contract.state]

@@ -1,4 +1,4 @@
-"""Mixes against brute force."""
+"""Mixes equal those that brute force finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measurements at the same time: in processes, and on a cluster of two workers."""
+"""Parallel measurements: in processes, and on a cluster of two workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration: deterministic, resumable, and every fault is found before the work begins."""
+"""Calibration is deterministic and resumable, and finds every fault before it runs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_another_seed_draws_other_codes(
     mean = {seed: stats["talker_step", "embeds"].absmean for seed, stats in
             ((3, whole), (4, other))}  # fmt: skip
     assert not np.array_equal(mean[3], mean[4])
-    # the Thinker draws nothing
+    # the Thinker draws no random numbers
     text = ("thinker_step", "rms_norm")
     np.testing.assert_array_equal(whole[text].absmax, other[text].absmax)
 
@@ -167,7 +167,7 @@ def test_a_file_that_is_no_state(
         np.savez(path, x=np.zeros(3))
     with caplog.at_level(logging.WARNING):
         assert calibration_state.CalibrationState.resume(path, "key").done == 0
-    assert "starts anew" in caplog.text
+    assert "starting from the beginning" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_only_what_is_wanted_runs(
     assert set(statistics) == {(graph, name) for name in WANTED[graph]}
     assert {options.speech for options in made} == {speech}
     assert {options.max_text_tokens for options in made} == {tokens}
-    # every voice has its turn, and no conversation the draws of another
+    # every voice takes a turn, and no two conversations share draws
     assert [options.voice for options in made[:3]] == ["Chelsie", "Ethan", "Chelsie"]
     assert [options.seed for options in made] == [3, 4, 5, 6, 7]
 
@@ -219,7 +219,7 @@ def test_data_that_does_not_reach_a_graph(bundle: Path, tmp_path: Path, graph: s
 
 
 def test_replies_too_short_to_be_spoken(bundle: Path, data: Path) -> None:
-    with pytest.raises(OmnijetError, match="never saw 1 activations") as caught:
+    with pytest.raises(OmnijetError, match="1 activations never occurred") as caught:
         measure(bundle, data, wanted={"talker_step": ["embeds"]}, limits=Limits(text_tokens=1))
     assert "talker_step: embeds" in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Calibration data: the built-in set, folders, JSONL files, and all that can be wrong in them."""
+"""Calibration data: the built-in set, folders, JSONL files, and their faults."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_folder_of_media(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         assert asked == ["What do you hear?", "Describe this picture.", "Describe this clip."]
         names = [next(media(item.messages)) for item in conversations.items]
         assert names == [str(tmp_path / name) for name in ("a.wav", "b/x.PNG", "c.mp4")]
-    assert "1 files are no media" in caplog.text
+    assert "1 files are ignored" in caplog.text
 
 
 def test_a_jsonl_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_media(tmp_path: Path, name: str | None) -> None:
     if name is not None:
         (tmp_path / name).write_text("none")
-    with pytest.raises(OmnijetError, match="no medium in the folder"):
+    with pytest.raises(OmnijetError, match="folder holds no media"):
         open_conversations(tmp_path).__enter__()
 
 

@@ -1,4 +1,4 @@
-"""Tapped graphs: the pipeline does what it did, and the rows are the layers' real inputs."""
+"""Tapped graphs: the pipeline's results are unchanged, and rows are the real layer inputs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPTIONS = {"seed": 3, "max_text_tokens": 5, "max_codes": 14}
 
 
 class Rows:
-    """Keeps all that is seen."""
+    """Keeps all rows that it receives."""
 
     def __init__(self) -> None:
         self.seen: dict[tuple[str, str], list[Array]] = defaultdict(list)
@@ -93,7 +93,7 @@ def test_the_pipeline_cannot_tell(bundle: Path) -> None:
 
 
 def test_what_the_talker_is_fed_comes_from_the_thinker(bundle: Path) -> None:
-    """Its prompt rows are embeddings plus hidden states; then codes plus reply rows."""
+    """Prompt rows are embeddings plus hidden states; later rows are codes plus reply rows."""
     rows = Rows()
     omni = Omni.open(bundle, backend=TappedBackend({"talker_step": ["embeds"]}, rows, threads=1))
     turn = Turn.of(omni.model, Options.of(**OPTIONS), Clock())
@@ -127,7 +127,7 @@ def test_the_first_rows_in_numpy(bundle: Path) -> None:
 
 
 def by_hand(bundle: Path, graph: str, activation: str, feeds: dict[str, Array]) -> Array:
-    """The activation f32[all rows, inputs] from a graph that ends there."""
+    """Returns the activation f32[all rows, inputs] from a graph that ends there."""
     path = bundle / "graphs" / f"{graph}.onnx"
     model = onnx.load(path)
     del model.graph.output[:]
@@ -140,7 +140,7 @@ def by_hand(bundle: Path, graph: str, activation: str, feeds: dict[str, Array]) 
 
 
 def feeds_of(bundle: Path, graph: str, sizes: dict[str, int]) -> dict[str, Array]:
-    """Random numbers; the last positions are padding where a graph knows any."""
+    """Returns random inputs; the last positions are padding if the graph has padding."""
     rng = np.random.default_rng(5)
     feeds: dict[str, Array] = {}
     for spec in contract_of(bundle, graph).inputs:

@@ -1,4 +1,4 @@
-"""Distances against their definitions."""
+"""Distances equal their definitions."""
 
 from __future__ import annotations
 

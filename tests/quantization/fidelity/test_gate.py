@@ -1,4 +1,4 @@
-"""The gate: defaults, files over them, and verdicts."""
+"""The gate: defaults, gate files, and verdicts."""
 
 from __future__ import annotations
 

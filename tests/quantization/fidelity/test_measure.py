@@ -1,4 +1,4 @@
-"""`omnijet check --fidelity`: a bundle beside itself, beside a damaged twin, and every mistake."""
+"""`omnijet check --fidelity`: a bundle against itself, against damaged copies, and mistakes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LAYERS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def short_work() -> Iterator[None]:
-    """What is measured is the same on a few codes."""
+    """Limits replies to a few codes: they measure the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(following, "MAX_CODES", 12)
         patch.setattr(fidelity, "SOUNDS", 1)
@@ -53,7 +53,7 @@ def short_work() -> Iterator[None]:
 def twin(
     trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Copies of the bundle with a graph's weights changed."""
+    """Makes copies of the bundle with changed weights of a graph."""
 
     def make(name: str, graph: str, change: Callable[[np.ndarray], np.ndarray]) -> Path:
         source = trained[1]
@@ -77,7 +77,7 @@ def twin(
 
 @pytest.fixture(scope="module")
 def noisy(twin: Callable[..., Path]) -> Path:
-    """The Thinker's weights with as much again added at random."""
+    """A copy with random noise as large as the Thinker's weights."""
     rng = np.random.default_rng(0)
     return twin("noisy", "thinker_step", lambda w: w * (1 + rng.standard_normal(w.shape)))
 
@@ -90,13 +90,13 @@ def checked(capsys: Capture, bundle: Path, *options: str | Path) -> tuple[int, d
 
 
 def measured(reference: Path, quantized: Path) -> Fidelity:
-    """On one short question."""
+    """Returns the JSON of a measurement on one short question."""
     question = [{"role": "user", "content": "What do you see?"}]
     return measure(Bundle.open(reference), Bundle.open(quantized), [question], steps=2)
 
 
 def kinds(value: Any) -> Any:
-    """The layout of a JSON value: keys and types, of a list its first element."""
+    """Returns the layout of a JSON value: keys and types; of a list, the first element's."""
     if isinstance(value, dict):
         return {key: kinds(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -153,7 +153,7 @@ def test_a_damaged_thinker_fails_the_gate(noisy: Path, tmp_path: Path, capsys: C
     assert kinds(facts) == SCHEMA
     failed = {one["metric"] for one in facts["gate"] if one["passed"] is False}
     assert {"thinker_top1", "thinker_kl"} <= failed and not failed & {"talker_kl", "mel_snr_db"}
-    # the Talker hears the float Thinker's rows: it is not blamed
+    # the Talker reads the float Thinker's rows, so its figures stay perfect
     assert facts["talker"]["top1"] == 1.0 and facts["talker"]["kl_most"] == 0.0
     assert facts["snr_db"]["hearing"] == EQUAL_DB and facts["snr_db"]["mel"] == EQUAL_DB
     assert facts["thinker"]["float_perplexity"] < 1.1 < facts["thinker"]["perplexity"] / 2
@@ -169,7 +169,7 @@ def test_a_damaged_thinker_fails_the_gate(noisy: Path, tmp_path: Path, capsys: C
 
 
 class Tags(HTMLParser):
-    """Which tags are opened, and that each is closed in its turn."""
+    """Collects opened tags and checks that each is closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -254,7 +254,7 @@ def test_the_dit_and_the_vocoder_are_heard(
     found = measured(trained[1], louder)
     assert found.snr_db.mel is not None and found.snr_db.pcm is not None
     assert 5 < found.snr_db.mel < 40 and found.snr_db.pcm < found.snr_db.mel
-    assert found.snr_db.hearing is None  # nothing was heard
+    assert found.snr_db.hearing is None  # the question has no sound
     assert found.thinker is not None and found.thinker.kl_most == 0.0
 
 
@@ -277,7 +277,7 @@ def test_conversations_of_ones_own(
 
 
 def test_forced_tokens_meet_the_logits_that_chose_them(trained: tuple[Path, Path]) -> None:
-    """The reply is the pipeline's own, and forcing it changes nothing."""
+    """The reply equals the pipeline's, and forcing it changes nothing."""
     omni = Omni(Model(Bundle.open(trained[1]), OrtBackend(threads=1)))
     messages = [{"role": "user", "content": "What do you see?"}]
     fed = feed(omni, messages)

@@ -1,4 +1,4 @@
-"""Scores of both bundles, item by item."""
+"""Scores of both bundles are compared item by item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds of speed: bandwidth over bytes, and the bytes are those of the files."""
+"""Bounds of speed are bandwidth divided by the bytes of the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer's change is what its scheme says, and its SNR what the layer's output shows."""
+"""A layer's change follows its scheme, and its SNR follows the layer's output."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_activations_get_the_scale_of_their_range(scheme: Scheme) -> None:
 
 
 def test_weights_in_blocks_go_with_activations_of_8_bits() -> None:
-    """A scheme's two halves are chosen apart: each is what it is in a scheme without the other."""
+    """The two fields of a scheme are independent: each gives the same without the other."""
     blocks = WeightScheme("int4", 32, scaling=True)
     mixed = change_of(WEIGHT, Scheme(blocks, ActivationScheme("fp8")), STATS, DIVISOR)
     alone = change_of(WEIGHT, Scheme(blocks), STATS, DIVISOR)
@@ -92,7 +92,7 @@ def test_activations_move_into_weights_only_where_outputs_gain(
     int8 = both("int8", "max", 0.5)
     assert worth_moving(WEIGHT, int8, STATS, divisor) is divisor
     assert worth_moving(WEIGHT, int8, STATS, 1 / divisor) is None
-    # of a large layer every n-th output decides: here those that lose
+    # every n-th output of a large layer decides: here those that lose
     weight = WEIGHT.copy()
     weight[:, ::4] *= 1e-3
     weight[STATS.absmax.argmax(), ::4] = 1

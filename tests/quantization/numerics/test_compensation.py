@@ -1,4 +1,4 @@
-"""GPTQ against the paper's algorithm on the whole Hessian, and against rounding to nearest."""
+"""GPTQ equals the paper's algorithm on the whole Hessian, and beats rounding to nearest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.quantization.activations import correlated, weights
 
 
 def as_the_paper(weight: Array, rows: Array, scheme: WeightScheme) -> Array:
-    """Algorithm 1 column by column in f64: what the weights become, f64[inputs, outputs]."""
+    """Runs algorithm 1 column by column in f64; returns the weights f64[inputs, outputs]."""
     wide = rows.astype(np.float64)
     hessian = wide.T @ wide
     hessian += DAMPING * np.trace(hessian) / len(hessian) * np.eye(len(hessian))
@@ -44,7 +44,7 @@ def test_it_is_the_papers_algorithm(scheme: WeightScheme, count: int) -> None:
     weight = weights(384, 24)
     found = round_compensated(weight, rows, scheme).dequantized()
     expected = as_the_paper(weight, rows, scheme)
-    # a tie that falls the other way in f32 moves all that follow in its column: few may
+    # a tie that rounds the other way in f32 changes the rest of its column: few columns may
     same = np.isclose(found, expected, rtol=1e-3, atol=1e-5).all(axis=0)
     assert same.sum() >= 20 if scheme.bits == 4 else same.sum() >= 12
     ratio = np.linalg.norm(rows @ (found - weight)) / np.linalg.norm(rows @ (expected - weight))

@@ -1,4 +1,4 @@
-"""Scales that are stored in f16 are those that numbers were rounded for."""
+"""Numbers are rounded for the scales that are stored in 16 bits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_small_weights_lose_no_more_than_large_ones(scheme: Scheme) -> None:
         return float(np.square(kept.dequantized() - small).mean()) / size**2
 
     assert noise(1e-4, "f16") < 1.5 * noise(1.0, "f16")
-    if scheme == INT8:  # what the rounding of scales afterwards would lose
+    if scheme == INT8:  # the loss if scales were rounded afterwards
         assert noise(1e-4, None) > 3 * noise(1.0, None)
 
 
@@ -55,7 +55,7 @@ def test_scales_stay_positive_and_those_too_large_as_they_are() -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_scales_of_bf16_are_those_that_numbers_were_rounded_for(scheme: Scheme) -> None:
-    """Rounded afterwards they would move every number by up to 0.4 %."""
+    """Scales rounded afterwards would move every number by up to 0.4 %."""
     rng = np.random.default_rng(5)
     seen = Statistics(128, 0)
     seen.update(rng.standard_normal((200, 128)).astype(np.float32))

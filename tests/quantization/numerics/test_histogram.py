@@ -1,4 +1,4 @@
-"""Counts that do not depend on the order in which ranges grew."""
+"""Counts do not depend on the order in which ranges grow."""
 
 from __future__ import annotations
 

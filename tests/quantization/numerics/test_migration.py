@@ -1,4 +1,4 @@
-"""SmoothQuant's divisor, and what it is worth."""
+"""SmoothQuant's divisor, and the gain from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges against plain loops that do the same the long way."""
+"""Ranges equal those of plain loops."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_mse_is_as_good_as_the_best_range_for_the_numbers_themselves(
 
 
 def entropy_the_long_way(counts: list[int]) -> int:
-    """ModelOpt's loops over tenable ranges, for levels k - 1/2 to k + 1/2 of 127."""
+    """Runs ModelOpt's loops over possible ranges, for levels k - 1/2 to k + 1/2 of 127."""
     counts = [counts[1], *counts[1:]]
     best, least = 0, math.inf
     for reach in _reaches(len(counts)):

@@ -1,4 +1,4 @@
-"""Rounding against brute force, number by number."""
+"""Rounding equals brute force, number by number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMES = [
 
 
 def by_brute_force(block: np.ndarray, bits: int, symmetric: bool, moments: np.ndarray) -> float:
-    """Least error of one column's block f64[block] over all shrunk ranges."""
+    """Returns the least error of one column's block f64[block] over all shrunk ranges."""
     low, high = min(block.min(), 0.0), max(block.max(), 0.0)
     if symmetric:
         codes = np.arange(-8, 8) if bits == 4 else np.arange(-127, 128)
@@ -40,10 +40,10 @@ def by_brute_force(block: np.ndarray, bits: int, symmetric: bool, moments: np.nd
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_blocks_are_as_good_as_brute_force(scheme: WeightScheme, heard: bool) -> None:
     weight = weights(128, 5) + np.float32(0.01)
-    weight[:, 3] = np.abs(weight[:, 3]) + 1  # zero lies far outside of what is there
+    weight[:, 3] = np.abs(weight[:, 3]) + 1  # zero lies far outside these numbers
     block = scheme.block
     moments = np.broadcast_to(np.eye(block), (128 // block, block, block))
-    if heard:  # correlated, of a mean that is not zero, and of uneven loudness
+    if heard:  # correlated, with a mean that is not zero, and uneven loudness
         rows = correlated(128, outliers=2)(300) + 1
         blocks = rows.reshape(300, -1, block).astype(np.float64)
         moments = np.einsum("rbi,rbj->bij", blocks, blocks) / 300

@@ -77,7 +77,7 @@ def test_exponents_go_from_the_weights_to_the_activations() -> None:
 
 
 def test_nothing_is_scaled_where_nothing_is_gained() -> None:
-    """Weights that are on the grid already round to themselves only as they are."""
+    """Weights that lie on the grid already round to themselves only without a divisor."""
     grid = np.random.default_rng(0).integers(-8, 8, (128, 32)).astype(np.float32)
     grid[::64] = -8
     stats = calibrated(correlated(128, outliers=2)(300))
