@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 
 from omnijet import cli
+from omnijet.engines.targets.target import TARGETS
+from omnijet.quantization.recipes import RECIPES
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.speech.synthesis import PRESETS
 from tests.strict_types import check_types
 
 ROOT = Path(__file__).parent.parent
@@ -104,6 +107,13 @@ def test_the_table_of_commands_is_whole() -> None:
     for verb, row in rows:
         named, known = set(re.findall(r"--[a-z-]+", row)), parser_of(verb).format_help()
         assert named <= set(re.findall(r"--[a-z-]+", known)), verb
+
+
+def test_tables_name_every_target_and_recipe_and_preset() -> None:
+    for page, names in (("engines", TARGETS), ("shrink", RECIPES), ("talk", PRESETS)):
+        rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / f"{page}.md").read_text("utf-8"), re.M)
+        found = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+        assert found == set(names) - {"cpu"}, page  # a build is for a GPU
 
 
 def test_users_import_omnijet_alone(tmp_path: Path) -> None:
