@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -45,7 +46,7 @@ class Events:
 
 class Streaming:
     def __init__(self, dims: ModelDims) -> None:
-        self.dims = dims
+        self.model = SimpleNamespace(dims=dims)
         self.options: dict[str, Any] = {}
 
     @contextmanager
