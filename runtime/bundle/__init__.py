@@ -1,1 +1,1 @@
-"""What travels to the device: a folder with a manifest, and what it says."""
+"""The bundle that travels to the device: a folder with a manifest, and its contents."""

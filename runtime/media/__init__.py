@@ -1,1 +1,1 @@
-"""Files and arrays of sound, pictures and clips, read into arrays."""
+"""Reads sounds, pictures and clips from files and arrays."""

@@ -1,7 +1,7 @@
-"""Sound on the host: any file or array to 16 kHz mono, and that to log-mel frames.
+"""Sound on the host: reads any file or array as 16 kHz mono.
 
 Resampling follows `librosa.load` (mono first, then soxr HQ), which the model's published
-loader calls; the log-mel is that of `WhisperFeatureExtractor` of transformers 4.57.6.
+loader calls.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def load_audio(
         if (
             isinstance(rate, bool)
             or not isinstance(rate, int | float)
-            or not 100 <= rate <= 10_000_000
+            or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ
         ):
             raise OmnijetError(
                 "the sample rate is unusable",
                 where=where,
-                expected="100 to 10,000,000 Hz",
+                expected=f"{LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ:,} Hz",
                 got=rate,
             )
         samples = samples[: math.ceil((max_seconds + MARGIN_SECONDS) * rate)]

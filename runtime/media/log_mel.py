@@ -1,6 +1,6 @@
-"""Log-mel frames of a sound, at once or while it grows.
+"""Log-mel frames of a complete sound, or of one that still grows.
 
-They are those of `WhisperFeatureExtractor` of transformers 4.57.6.
+The frames equal those of `WhisperFeatureExtractor` of transformers 4.57.6.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 
 HIGHEST_MEL_HZ = 8000.0
 POWER_FLOOR = 1e-10
-DYNAMIC_RANGE = 8.0  # decades below the loudest band that survive
-BLOCK_FRAMES = 3000  # mel frames computed at once: bounds memory, stays in cache
+DYNAMIC_RANGE = 8.0  # decades below the loudest band; quieter bands are raised to there
+BLOCK_FRAMES = 3000  # mel frames per block: bounds the memory and fits the cache
 
 
 def log_mel(samples: Array, preprocessing: Preprocessing) -> Array:
     """Returns the log-mel frames of a mono sound, one per hop.
 
-    The reference pads to 300 s with silence and drops the frames of the padding. Its
-    result depends on nothing further than two frames into the padding, so no more is
-    computed here.
+    The reference pads to 300 s with silence and drops the frames of the padding. Its result
+    depends on the first two frames of the padding at most, so no more are computed here.
 
     Args:
-        samples: f32[samples] at `preprocessing.sample_rate_hz`; what lies beyond
-            `preprocessing.max_samples` is not heard.
+        samples: f32[samples] at `preprocessing.sample_rate_hz`; samples beyond
+            `preprocessing.max_samples` are ignored.
 
     Returns:
         f32[n_mels, ceil(samples / hop)]
@@ -40,14 +39,14 @@ def log_mel(samples: Array, preprocessing: Preprocessing) -> Array:
 
 
 class GrowingSound:
-    """A sound that somebody still speaks, and the log-mel frames that are certain.
+    """A sound that still grows, and its log-mel frames.
 
-    A frame is computed once, as soon as every sample that it looks at has come. When the sound
-    becomes louder than before, the floor below the loudest band moves: then, and only then,
-    earlier frames change.
+    Each frame is computed once, when all samples of its window have arrived. Earlier frames
+    change only when the sound becomes louder than before, because the floor depends on the
+    loudest band.
 
     Attributes:
-        samples: f32[n], all that came.
+        samples: f32[n], all samples so far.
     """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
@@ -69,12 +68,12 @@ class GrowingSound:
 
     @property
     def certain_frames(self) -> int:
-        """Frames whose windows lie within the samples that came."""
+        """Number of frames whose windows lie within the samples so far."""
         heard = min(self.samples.size, self._preprocessing.max_samples)
         return max(0, (heard - self._preprocessing.n_fft) // self._preprocessing.hop)
 
     def certain_mel(self) -> Array:
-        """Returns the frames that no later sample changes, but for the floor.
+        """Returns the frames whose bands no later sample changes; their floor may still rise.
 
         Returns:
             f32[n_mels, certain_frames]
@@ -109,7 +108,7 @@ class GrowingSound:
 
 @lru_cache(maxsize=2)
 def mel_filters(n_mels: int, n_fft: int, sample_rate_hz: int) -> Array:
-    """Slaney's mel filter bank up to 8 kHz, each filter of unit area: f64[n_mels, n_fft // 2 + 1].
+    """Returns Slaney's mel filter bank up to 8 kHz, of unit area: f64[n_mels, n_fft // 2 + 1].
 
     Mel is linear up to 1 kHz (15 mel) and logarithmic above, 27 mel per factor of 6.4.
     Source: Malcolm Slaney's Auditory Toolbox (1998).
@@ -128,15 +127,17 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate_hz: int) -> Array:
 
 
 def _logs(samples: Array, first: int, stop: int | None, preprocessing: Preprocessing) -> Array:
-    """Returns log10 of the mel bands, frame `first` to `stop` or to the last that hears the end.
+    """Returns log10 of the mel bands of frames `first` to `stop`.
+
+    Without `stop` the frames go on to the last one whose window reaches the sound.
 
     Returns:
         f32[n_mels, frames]
     """
     hop, n_fft = preprocessing.hop, preprocessing.n_fft
     frames = -(-len(samples) // hop)
-    # a window reaches half of n_fft behind its centre: these frames still hear the end,
-    # and the loudest band may be in one of them
+    # windows reach n_fft / 2 behind their centre, so these frames past the end still contain
+    # sound, and one of them may have the loudest band
     audible = min(frames + -(-n_fft // (2 * hop)), preprocessing.max_samples // hop)
     stop = audible if stop is None else stop
     padded = np.zeros(min(frames * hop + n_fft, preprocessing.max_samples), np.float64)

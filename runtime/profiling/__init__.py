@@ -1,1 +1,1 @@
-"""The latency profiler: scenarios measured, explained and compared."""
+"""The latency profiler: measures, explains and compares scenarios."""

@@ -1,1 +1,1 @@
-"""Codec tokens to sound: DiT windows and vocoder."""
+"""Turns codec tokens into sound: DiT windows and the vocoder."""
