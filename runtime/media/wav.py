@@ -25,10 +25,11 @@ def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
 def pcm16(samples: Array) -> bytes:
     """Returns f32[samples] in [-1, 1] as 16-bit little-endian PCM; louder samples are clipped.
 
-    Full scale is 32768, as WAV readers have it, so that +1 becomes 32767.
+    The numbers are those that libsndfile writes of floats: 32768 is full scale, the fraction
+    is dropped.
     """
-    rounded: Array = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767)
-    return rounded.astype("<i2").tobytes()
+    scaled: Array = np.clip(np.floor(samples * np.float32(32768)), -32768, 32767)
+    return scaled.astype("<i2").tobytes()
 
 
 def write_whole(path: Path, content: bytes) -> None:
