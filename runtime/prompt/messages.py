@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -48,7 +48,7 @@ class Image:
     """
 
     source: ImageSource | None
-    medium: Medium | None = None
+    medium: Medium | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +56,7 @@ class Audio:
     """A sound, with the attributes of `Image`."""
 
     source: AudioSource | None
-    medium: Medium | None = None
+    medium: Medium | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -68,7 +68,7 @@ class Video:
     """
 
     source: VideoSource | None
-    medium: Medium | None = None
+    medium: Medium | None = field(default=None, repr=False)
     is_heard: bool = False
 
 
