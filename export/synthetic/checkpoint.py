@@ -186,8 +186,7 @@ def _never_drawn(dims: ModelDims) -> list[int]:
     lacks.
     """
     sounds = dims.dit.codec_rows - 2
-    ends = (dims.codec.pad, dims.codec.eos)
-    return [token for token in range(sounds, dims.talker.vocab) if token not in ends]
+    return [token for token in range(sounds, dims.talker.vocab) if token not in dims.codec.ends]
 
 
 def _voices(dims: ModelDims, seed: int) -> dict[str, dict[str, Any]]:

@@ -83,7 +83,7 @@ def _codes(omni: Omni, fed: Fed, steps: int) -> chain[int]:
     logits = talker.prefill(
         context, np.concatenate([rows, talker.opening_rows(mark, first.reply_row)]), positions
     )
-    ends = (dims.codec.bos, dims.codec.pad, dims.codec.eos)
+    ends = (dims.codec.bos, *dims.codec.ends)
     drawing = talker.sampler(
         replace(TALKER_SAMPLING, suppress=ends), length, np.random.default_rng(SEED)
     )

@@ -200,6 +200,11 @@ class CodecIds:
     eos: int
     mask: int
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The codes that end speech."""
+        return (self.pad, self.eos)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelDims:

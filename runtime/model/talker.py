@@ -89,7 +89,7 @@ class Talker:
         for step in range(max_codes):
             code = sampler(logits)
             full = context.filled >= self.decoder.context_limit
-            if code in (self.codec.pad, self.codec.eos) or step == max_codes - 1:
+            if code in self.codec.ends or step == max_codes - 1:
                 return
             if full:
                 _log.warning("the context is full after %d codes: the speech ends here", step)

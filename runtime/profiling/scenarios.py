@@ -65,7 +65,7 @@ class Scenario:
             "max_codes": self.codes,
             "use_audio_in_video": True,
             "thinker_sampling": replace(THINKER_SAMPLING, suppress=dims.tokens.eos),
-            "talker_sampling": replace(TALKER_SAMPLING, suppress=(dims.codec.pad, dims.codec.eos)),
+            "talker_sampling": replace(TALKER_SAMPLING, suppress=dims.codec.ends),
         }
 
 

@@ -90,8 +90,7 @@ class Ours:
         dims = self.omni.model.dims
         # random weights may end a text at any time: on both sides the limit sets its length
         self.omni.model.dims = replace(dims, tokens=replace(dims.tokens, eos=()))
-        ends = (dims.codec.pad, dims.codec.eos)
-        self.sampling = replace(TALKER_SAMPLING, suppress=ends)
+        self.sampling = replace(TALKER_SAMPLING, suppress=dims.codec.ends)
         self.omni.load(sight=False)
 
     def prompt(self) -> Prompt:

@@ -1,4 +1,4 @@
-"""What the users of a long run ask: typed, said, shown and filmed, the same for each seed."""
+"""The questions of a long run: text, speech, pictures and clips, determined by a seed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from omnijet.runtime.bundle.dims import CodecIds
 from omnijet.runtime.model.talker import TALKER_SAMPLING
 from omnijet.runtime.speech.synthesis import PRESETS
 
-# in turn; no two counts share a divisor, so that every kind meets every preset and length early
+# taken in turn; no two lengths share a divisor, so every kind meets every preset and length early
 KINDS = ("text", "hear", "text", "see", "text", "converse", "hear", "watch", "text")
 LENGTHS = ("own", "short", "own", "own", "long")
 
 
 class Limits(NamedTuple):
-    """How long replies may get: an untrained model ends none by itself.
+    """The most tokens of a reply; an untrained model ends none by itself.
 
     Attributes:
-        text_tokens: of any reply.
-        codes: of one of its own length, and exactly of a long one; 50 a second.
-        short: of one that is cut short.
+        text_tokens: The most text tokens of any reply.
+        codes: The most codec tokens (50 a second), and exactly those of a long reply.
+        short: The most codec tokens of a short reply.
     """
 
     text_tokens: int
@@ -37,15 +37,15 @@ class Limits(NamedTuple):
     short: int
 
 
-TRAINED = Limits(64, 201, 21)  # 200 codes: the longest window of every preset is reached
+TRAINED = Limits(64, 201, 21)  # 200 codes reach the longest window of every preset
 
 
 class Question(NamedTuple):
-    """One conversation and how it is to be answered.
+    """One conversation, and the options of its answer.
 
     Attributes:
-        messages: up to the last question.
-        options: of a stream.
+        messages: The messages up to the last question.
+        options: The options of the stream.
     """
 
     kind: str
@@ -54,12 +54,12 @@ class Question(NamedTuple):
 
     @property
     def content(self) -> Any:
-        """The last question alone, for a session."""
+        """The content of the last question alone, for a session."""
         return self.messages[-1]["content"]
 
     @property
     def spoken(self) -> Array | None:
-        """f32[samples], 16 kHz, if the last question begins with a sound."""
+        """The sound that the last question begins with, f32[samples] at 16 kHz, or None."""
         first = self.content[0]
         if first["type"] != "audio":
             return None
@@ -68,16 +68,18 @@ class Question(NamedTuple):
 
     @property
     def unspoken(self) -> Any:
-        """What follows that sound."""
+        """The content after that sound."""
         return list(self.content[1:]) or ""
 
 
 class Questions:
-    """An endless series.
+    """An endless series of questions.
 
     Args:
-        held_out: conversations with media.
-        codec: of the model that is asked: long replies are drawn without its end tokens.
+        held_out: Conversations with media.
+        rng: The source of every choice.
+        limits: The most tokens of a reply.
+        codec: The codec ids of the model; long replies are drawn without its end tokens.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Questions:
         self._held_out = {kind: [item for item in held_out if item.skill == kind] for kind in KINDS}
         self._rng = rng
         self._limits = limits
-        self._endless = replace(TALKER_SAMPLING, suppress=(codec.pad, codec.eos))
+        self._endless = replace(TALKER_SAMPLING, suppress=codec.ends)
         self._kinds, self._presets, self._lengths = cycle(KINDS), cycle(PRESETS), cycle(LENGTHS)
 
     def next(self) -> Question:
@@ -110,6 +112,6 @@ class Questions:
 
 
 def pieces(samples: Array, rng: Random) -> list[Array]:
-    """As a microphone hands them over, in pieces of odd sizes."""
+    """Cuts samples into pieces of random sizes, as a microphone delivers them."""
     cuts = sorted(rng.randrange(len(samples)) for _ in range(9))
     return [np.ascontiguousarray(piece) for piece in np.split(samples, cuts)]
