@@ -1,1 +1,1 @@
-"""Programs of the developers: demo, benchmarks, checks of full size and on GPUs."""
+"""Programs for developers: the demo, benchmarks, and checks at full size and on GPUs."""

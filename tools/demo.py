@@ -1,12 +1,13 @@
-"""`make demo`: checkpoint -> bundle -> check -> four questions, on Omnijet-nano.
+"""`make demo`: exports Omnijet-nano, checks the bundle, and asks it four questions.
 
-Asks with a spoken number, a drawing, a filmed clip and a second turn, all from tests/media,
-prints answers and a table of stages, and writes the spoken replies and a picture of their
-mel spectrograms. The exit code is 1 if an answer is wrong.
+The questions are a spoken number, a drawing, a filmed clip and a second turn, all from tests/media.
+The program prints the answers and a table of stages, and writes the spoken replies and a picture of
+their mel spectrograms to build/demo. The exit code is 1 if an answer is wrong.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ OUT = ROOT / "build" / "demo"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Turns of a user, what is right to answer to the last, and who answers."""
+    """The turns of a user, the right answer to the last turn, and the voice that answers."""
 
     name: str
     turns: tuple[tuple[tuple[str, str], ...], ...]
@@ -64,7 +65,13 @@ QUESTIONS = (
 )
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     bundle = OUT / "bundle"
@@ -89,7 +96,7 @@ def main() -> int:
 
 
 def ask(omni: Omni, question: Question) -> Reply:
-    """The reply to the last turn; earlier turns are answered in writing first."""
+    """Returns the spoken reply to the last turn; earlier turns are answered in text alone."""
     system = [{"type": "text", "text": SPEECH_SYSTEM_PROMPT}]
     messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
     for number, turn in enumerate(question.turns, start=1):
@@ -105,7 +112,7 @@ def ask(omni: Omni, question: Question) -> Reply:
 
 
 def answer_table(replies: dict[str, Reply]) -> Table:
-    """What was asked and answered."""
+    """Returns the questions and answers."""
     table = Table("question", "answer", "", "voice", "speech, s", title="answers")
     for question in QUESTIONS:
         reply = replies[question.name]
@@ -120,7 +127,7 @@ def answer_table(replies: dict[str, Reply]) -> Table:
 
 
 def stage_table(replies: dict[str, Reply]) -> Table:
-    """Milliseconds of each stage."""
+    """Returns the milliseconds of each stage."""
     stages = list(dict.fromkeys(s for reply in replies.values() for s in reply.timings_ms))
     table = Table("milliseconds", *replies, title="time of each stage")
     for stage in stages:
@@ -134,7 +141,7 @@ def stage_table(replies: dict[str, Reply]) -> Table:
 
 
 def plot(replies: dict[str, Reply], path: Path) -> None:
-    """Waveform above mel spectrogram, a column per reply."""
+    """Draws a column per reply: its waveform above its mel spectrogram."""
     figure, axes = plt.subplots(2, len(replies), figsize=(4 * len(replies), 5), squeeze=False)
     for column, reply in enumerate(replies.values()):
         seconds = np.arange(reply.audio.size) / reply.sample_rate_hz

@@ -1,1 +1,1 @@
-"""A thousand turns and two hundred cancels in one process."""
+"""A long run: a thousand turns and two hundred cancels in one process."""

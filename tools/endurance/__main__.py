@@ -1,7 +1,7 @@
 """`python -m tools.endurance BUNDLE`: a thousand turns and two hundred cancels in one process.
 
-Meant for a bundle of Omnijet-nano; takes about ten minutes. Prints memory, latency and threads,
-and whether each demand is met; exit code 1 if one is not.
+The run is meant for a bundle of Omnijet-nano and takes about ten minutes. It prints memory,
+latencies, threads, and whether each demand is met; the exit code is 1 if one is not.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--threads", type=whole_number(0), default=0, metavar="N", help="0: one per core"
     )
     args = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s")  # readings as they come, on stderr
+    logging.basicConfig(format="%(asctime)s %(message)s")  # each reading at once, on stderr
     logging.getLogger("tools.endurance").setLevel(logging.INFO)
-    keep_heap_small()  # as a host that talks for long
+    keep_heap_small()  # as a long-running host does
     plan = Plan(args.turns, args.cancels, args.seed)
     try:
         omni = Omni.open(args.bundle, backend=OrtBackend(args.threads), context_limit=CONTEXT)
@@ -64,7 +64,7 @@ def _endure(omni: Omni, plan: Plan) -> Findings:
 
 
 def report(found: Findings, plan: Plan) -> int:
-    """Prints everything; 1 if a demand is not met."""
+    """Prints all findings and returns the exit code: 1 if a demand is not met."""
     print(machine())
     console = Console(width=110)
     for table in (_memory(found), _latency(found, plan), _counts(found)):

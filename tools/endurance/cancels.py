@@ -1,5 +1,7 @@
-"""Turns that are cut off at any moment, in every way there is; after each the conversation
-answers as one that never was cut off."""
+"""Turns that are cut off at any moment, in every way that a user has.
+
+After each cut the conversation must answer like one that was never cut off.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +26,18 @@ GONE_WITHIN = 5.0  # seconds after the cut
 
 
 class ReaderDied(Exception):
-    """What a reader raises in its own thread."""
+    """An error that a reader raises in its own thread."""
 
 
 class Cut:
-    """A moment.
+    """The moment of a cut.
 
     Args:
-        events: read before.
-        delay: seconds of doing nothing after them.
+        events: The number of events to read before it.
+        delay: Seconds to wait after them.
 
     Attributes:
-        at: when it came, on the monotonic clock.
+        at: The time of the cut on the monotonic clock.
     """
 
     def __init__(self, events: int, delay: float) -> None:
@@ -50,9 +52,11 @@ class Cut:
 
 
 class Cancels:
-    """Attributes:
-    counts: which way how often, and how often something had been said by then.
-    slowest: seconds from a cut until the last thread was gone, at worst.
+    """The cuts of one run.
+
+    Attributes:
+        counts: How often each way was taken, and how often a reply had begun by then.
+        slowest: The longest time in seconds from a cut until the last thread had ended.
     """
 
     def __init__(self, omni: Omni, questions: Questions, rng: Random) -> None:
@@ -64,13 +68,13 @@ class Cancels:
         self._session = omni.session(overflow="drop oldest")
 
     def take(self) -> list[str]:
-        """One cut and what was wrong after it."""
+        """Makes one cut and returns the faults after it."""
         rng, session = self._rng, self._session
         if rng.random() < 0.1:
             session.reset()
         name = rng.choice(list(WAYS))
         self.counts[name] += 1
-        # the shortest delays meet the most different stages
+        # short delays reach the most stages
         cut = Cut(rng.choice((0, 0, rng.randrange(MOST_EVENTS))), LONGEST_DELAY * rng.random() ** 3)
         running = WAYS[name](session, self.questions.next(), cut)
         faults = []
@@ -80,7 +84,7 @@ class Cancels:
             self.slowest = max(self.slowest, took)
             if workers() or took > GONE_WITHIN:
                 faults.append(f"{name}: {workers() or 'all gone'} {took:.1f} s after the cut")
-            if workers():  # they still write: a turn beside them proves nothing
+            if workers():  # a turn beside threads that still write proves nothing
                 return faults
         reply = session.generate(PROBE, **PROBED)  # ends what is still running
         if left := workers():
@@ -95,11 +99,11 @@ class Cancels:
         return faults
 
     def reset(self) -> None:
-        """The conversation ends."""
+        """Ends the conversation."""
         self._session.reset()
 
     def _as_if_fresh(self, session: Session) -> Reply:
-        """The probe's reply in a session that is given the history it was asked on."""
+        """Returns the probe's reply in a new session with the same history."""
         *history, asked, _ = session.messages  # `generate` has settled it
         assert asked.content == PROBE
         if history and history[-1].role == "assistant":
@@ -147,7 +151,7 @@ def _quietly(death: threading.ExceptHookArgs) -> None:
 
 
 def _from_another_thread(session: Session, question: Question, cut: Cut) -> None:
-    """The reader goes on as soon as it finds the end, while the other may still wait."""
+    """Cancels from a second thread; the reader goes on as soon as it finds the end."""
     stream = session.stream(question.content, **question.options)
     thread = threading.Thread(target=_cancel_at, args=(stream, cut), name="canceller")
     thread.start()

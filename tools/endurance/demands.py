@@ -1,4 +1,4 @@
-"""What a long run has to hold."""
+"""The demands on a long run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SLOWER = 1.10  # late over early
 
 
 class Demand(NamedTuple):
-    """One demand and what was found."""
+    """One demand, what was found, and whether that meets it."""
 
     name: str
     limit: str
@@ -20,7 +20,7 @@ class Demand(NamedTuple):
 
 
 def demands(found: Findings, plan: Plan) -> list[Demand]:
-    """In the order of the issue."""
+    """Returns every demand: errors, memory, latency and threads."""
     warm, end = found.readings[0], found.readings[-1]
     before, after = found.threads
     return [

@@ -1,4 +1,4 @@
-"""One fixed question, asked several times over: a single turn is noise."""
+"""One fixed question, asked several times because a single turn is noisy."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ QUESTION = user(DRAWING, text("What do you see?"))
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Medians in milliseconds of one turn: to the first sample, to the end, and of all that
-    by the processor's clock, which other processes disturb less."""
+    """Median milliseconds of one turn.
+
+    They are the time to the first sample, the time to the end, and the CPU time, which other
+    processes disturb less.
+    """
 
     first_pcm: float
     whole: float
@@ -28,7 +31,7 @@ class Latency:
 
     @staticmethod
     def measure(omni: Omni, limits: Limits) -> Latency:
-        """The same reply each time, streamed and read as fast as it comes."""
+        """Measures the same reply several times, streamed and read without pauses."""
         options = {"seed": 0, "max_text_tokens": limits.text_tokens, "max_codes": limits.codes}
         taken = []
         for _ in range(REPEATS):

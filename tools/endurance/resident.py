@@ -1,4 +1,4 @@
-"""What the process holds, as its user sees it: nothing is collected or trimmed for a reading."""
+"""Memory and threads of the process; no garbage is collected for a reading."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ PROCESS = Path("/proc/self")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """After so many turns.
+    """A reading after a number of turns.
 
     Attributes:
-        resident: bytes in memory, mapped files included.
-        mapped: bytes of them that lie in mapped files and shared memory.
-        threads: of the process, those of libraries included.
+        turn: The number of turns so far.
+        resident: Bytes in memory, mapped files included.
+        mapped: Those of the resident bytes that lie in mapped files and shared memory.
+        threads: The number of threads, those of libraries included.
     """
 
     turn: int
@@ -30,23 +31,23 @@ class Reading:
 
     @staticmethod
     def take(turn: int) -> Reading:
-        """Source: `man proc_pid_statm`, fields 2 and 3."""
+        """Takes a reading now (`man proc_pid_statm`, fields 2 and 3)."""
         resident, mapped = (PROCESS / "statm").read_text().split()[1:3]
         return Reading(turn, int(resident) * PAGE_BYTES, int(mapped) * PAGE_BYTES, thread_count())
 
 
 def thread_count() -> int:
-    """As the system counts."""
+    """Returns the number of threads that the system counts."""
     return len(list((PROCESS / "task").iterdir()))
 
 
 def workers() -> list[str]:
-    """Names of the threads of streams that still run."""
+    """Returns the names of the stream threads that still run."""
     return [t.name for t in threading.enumerate() if t.name.startswith("omnijet")]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it came true in time."""
+    """Waits for a condition and returns whether it came true in time."""
     end = time.monotonic() + seconds
     while not (met := condition()) and time.monotonic() < end:
         time.sleep(0.002)

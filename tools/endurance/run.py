@@ -1,4 +1,4 @@
-"""A long run in one process: turns with readings, probes around them, cuts after them."""
+"""A long run in one process: a probe, turns with readings, a second probe, then cuts."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Progress = Callable[[str, int, int], None]
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """The progress of a run that nobody watches."""
+    """Reports no progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long a run is."""
+    """The length of a run."""
 
     turns: int = 1000
     cancels: int = 200
@@ -47,22 +47,25 @@ class Plan:
 
     @property
     def warm(self) -> int:
-        """After how many turns memory is read first."""
+        """The number of turns before the first reading of memory."""
         return min(WARM, self.turns // 4)
 
 
 @dataclass(slots=True)
 class Findings:
-    """What came of it.
+    """The findings of a run.
 
     Attributes:
-        readings: at checkpoints, when all conversations have been reset; the first is warm.
-        early, late: latencies of the probe.
-        after_cuts: once more after all of them.
-        threads: of the process when warm and at the end.
-        turns, cuts: what happened how often.
-        slowest_end: seconds from a cut until its threads were gone, at worst.
-        turn_faults, cut_faults: one text each.
+        readings: Readings at checkpoints, after all conversations were reset; the first is warm.
+        early: The probe's latency before the turns.
+        late: The probe's latency after the turns.
+        after_cuts: The reading after all cuts.
+        threads: The number of threads when warm and at the end.
+        turns: How often each kind of turn happened.
+        cuts: How often each kind of cut happened.
+        slowest_end: The longest time in seconds from a cut until its threads had ended.
+        turn_faults: One text per fault of a turn.
+        cut_faults: One text per fault of a cut.
     """
 
     readings: list[Reading] = field(default_factory=list)
@@ -78,19 +81,19 @@ class Findings:
 
     @property
     def growth(self) -> int:
-        """Bytes, from warm to the last turn."""
+        """The bytes that memory grew by, from warm to the last turn."""
         return self.readings[-1].resident - self.readings[0].resident
 
 
 def endure(omni: Omni, plan: Plan, progress: Progress = silent) -> Findings:
-    """All of it."""
+    """Makes the whole run."""
     found = Findings()
     rng = Random(plan.seed)
     with open_set() as held_out:
         questions = Questions(held_out, rng, plan.limits, omni.model.dims.codec)
         converse(Turns(omni, questions, rng), plan, found, progress)
         cut(Cancels(omni, questions, rng), plan, found, progress)
-    # a thread that has ended stays in the system's list for a moment
+    # the system lists a thread for a moment after its end
     least = min(reading.threads for reading in found.readings)
     wait_for(lambda: thread_count() <= least, 2.0)
     found.threads = (least, thread_count())
@@ -98,7 +101,7 @@ def endure(omni: Omni, plan: Plan, progress: Progress = silent) -> Findings:
 
 
 def converse(turns: Turns, plan: Plan, found: Findings, progress: Progress = silent) -> None:
-    """The turns, with readings and probes."""
+    """Takes the turns, with readings and probes."""
     checkpoints = {round(plan.warm + (plan.turns - plan.warm) * part / CHECKPOINTS)
                    for part in range(CHECKPOINTS + 1)}  # fmt: skip
     for number in range(1, plan.turns + 1):
@@ -118,7 +121,7 @@ def converse(turns: Turns, plan: Plan, found: Findings, progress: Progress = sil
 
 
 def cut(cancels: Cancels, plan: Plan, found: Findings, progress: Progress = silent) -> None:
-    """The cancels, and a last reading."""
+    """Makes the cuts, and takes a last reading."""
     for number in range(1, plan.cancels + 1):
         with watched(f"cancel {number}", found.cut_faults):
             found.cut_faults += cancels.take()
@@ -130,7 +133,7 @@ def cut(cancels: Cancels, plan: Plan, found: Findings, progress: Progress = sile
 
 @contextmanager
 def watched(what: str, faults: list[str]) -> Iterator[None]:
-    """An error becomes a fault, a hang the end of the process."""
+    """Turns an error into a fault, and ends the process at a hang."""
     faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
     try:
         yield

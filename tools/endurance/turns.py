@@ -1,5 +1,7 @@
-"""A thousand turns of several people: questions out of the blue, and conversations that are
-reset, forked and outgrow their cache."""
+"""The turns of a long run: single questions, and conversations.
+
+Conversations are reset, forked, and outgrow their cache.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,14 @@ from omnijet.runtime.talk.stream import Stream
 from tools.endurance.questions import Question, Questions, pieces
 
 SESSIONS = 3
-CONTEXT = 1024  # rows of the caches: a conversation of a dozen turns outgrows them
+CONTEXT = 1024  # cache rows; a conversation of a dozen turns outgrows them
 
 
 class Turns:
-    """Attributes:
-    counts: what happened how often.
+    """The conversations of one run, and their turns.
+
+    Attributes:
+        counts: How often each kind of turn happened.
     """
 
     def __init__(self, omni: Omni, questions: Questions, rng: Random) -> None:
@@ -28,7 +32,7 @@ class Turns:
         self._sessions = [omni.session(overflow="drop oldest") for _ in range(SESSIONS)]
 
     def take(self) -> None:
-        """One turn, read to its end."""
+        """Takes one turn and reads it to its end."""
         question = self.questions.next()
         self.counts[question.kind] += 1
         if self._rng.random() < 0.4:
@@ -38,7 +42,7 @@ class Turns:
             self._converse(question)
 
     def reset(self) -> None:
-        """All conversations end: what is held now does not depend on how long they were."""
+        """Ends all conversations, so that memory does not depend on their lengths."""
         for session in self._sessions:
             session.reset()
 
@@ -74,7 +78,7 @@ class Turns:
 
 
 def settled(session: Session) -> int:
-    """Messages of a conversation whose last turn has been read."""
+    """Returns the number of messages of a conversation whose last turn was read."""
     with session:
         pass
     return len(session.messages)

@@ -1,10 +1,11 @@
-"""`python -m tools.full_size.build`: which engines TensorRT-RTX builds at full size, outside CI.
+"""`python -m tools.full_size.build`: which engines TensorRT-RTX builds at full size.
 
-Every graph of a synthetic checkpoint, exported as f16 and as bf16, as it is and quantized plainly,
-lowered and built ahead of time for each GPU, none of which this machine needs. Prints a table of
-seconds, peak memory (predicted too), size and layers; exit code 1 if what must build does not, or
-what cannot build does. Cells are kept in a file as they come, and a later run goes on behind them.
-The 3B takes 60 GB of disk and 16 GB of memory. Bundles that are there already are taken:
+A synthetic checkpoint is exported as f16 and as bf16. Every graph, unquantized and plainly
+quantized, is lowered and built ahead of time for each GPU; the machine needs none. The program
+prints a table of seconds, measured and predicted peak memory, size and layers. The exit code is 1
+if a graph that must build does not, or one that cannot build does. Verdicts are kept in a file, and
+a later run continues after them. The 3B takes 60 GB of disk and 16 GB of memory. Existing bundles
+can be given:
 
     python -m tools.full_size.build --f16 build/full/f16 --bf16 build/full/bf16
 """
@@ -40,12 +41,12 @@ from tests.rtx import KINDS, build, kinds_of, lowered, must_build
 ROOT = Path(__file__).parents[2]
 BUILDABLE = tuple(kind for kind in KINDS if not kind.endswith("z"))
 WIDE = ("dit_step", "vocoder")
-"""f32 in every bundle: those of one precision stand for all."""
+"""Graphs that are f32 in every bundle: the bundle of one precision covers them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One engine that is asked for."""
+    """One engine to build."""
 
     precision: str
     graph: str
@@ -55,7 +56,7 @@ class Cell:
 
 
 class Kept:
-    """Verdicts on cells, in a file of JSON lines."""
+    """The verdicts on cells, kept in a file of JSON lines."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -71,10 +72,12 @@ class Kept:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.full_size.build", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("preset", nargs="?", default="3b", help="see `omnijet synthesize --help`")
     parser.add_argument("--scratch", type=Path, default=ROOT / "build" / "build-full")
-    parser.add_argument("--f16", type=Path, help="a bundle of it, in place of the preset's")
+    parser.add_argument("--f16", type=Path, help="an f16 bundle, in place of the preset's")
     parser.add_argument("--bf16", type=Path, help="likewise")
     parser.add_argument("--precisions", nargs="+", default=["f16", "bf16"],
                         choices=("f16", "bf16"))  # fmt: skip
@@ -100,7 +103,7 @@ def main() -> int:
 
 
 def exported(options: argparse.Namespace, precision: str) -> Path:
-    """The preset's bundle; made if it is not there."""
+    """Returns the preset's bundle; exports it if it does not exist."""
     source, bundle = options.scratch / "checkpoint", options.scratch / precision
     if not bundle.exists():
         if not source.exists():
@@ -110,7 +113,7 @@ def exported(options: argparse.Namespace, precision: str) -> Path:
 
 
 def omnijet(*command: str | Path) -> None:
-    """Raises `SystemExit` if it fails."""
+    """Runs an `omnijet` command; raises `SystemExit` if it fails."""
     print("$ omnijet", *command, file=sys.stderr, flush=True)
     done = subprocess.run([sys.executable, "-m", "omnijet", *map(str, command)], cwd=ROOT)
     if done.returncode:
@@ -120,7 +123,7 @@ def omnijet(*command: str | Path) -> None:
 def build_cells(
     options: argparse.Namespace, precision: str, folder: Path, installed: Installed, kept: Kept
 ) -> None:
-    """All that are not kept yet."""
+    """Builds all cells without a kept verdict."""
     manifest = Manifest.read(folder)
     for graph in options.graphs or manifest.graphs:
         for kind in kinds_asked(options, precision, graph):
@@ -137,8 +140,11 @@ def build_cells(
 
 
 def kinds_asked(options: argparse.Namespace, precision: str, graph: str) -> list[str]:
-    """Quantized bf16 differs from quantized f16 in the floats between products alone, which a
-    graph that is not quantized has too."""
+    """Returns the kinds of quantization to build for a graph.
+
+    Quantized bf16 differs from quantized f16 only in the floats between products, which the
+    unquantized graph has, too.
+    """
     if precision == "bf16":
         return [] if graph in WIDE or "none" not in options.kinds else ["none"]
     return [kind for kind in options.kinds if kind in kinds_of(graph)]
@@ -147,7 +153,7 @@ def kinds_asked(options: argparse.Namespace, precision: str, graph: str) -> list
 def verdicts_on(
     cells: list[Cell], folder: Path, manifest: Manifest, installed: Installed, scratch: Path
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Of cells that differ in the target alone; lowered once for those of equal limits."""
+    """Yields verdicts on cells that differ in their target; equal limits share one lowering."""
     capacities = {cell: TARGETS[cell.target].limits["capacity"] for cell in cells}
     for capacity in dict.fromkeys(capacities.values()):
         first, *_ = cells = [cell for cell in capacities if capacities[cell] == capacity]
@@ -187,8 +193,10 @@ def text_of(cell: Cell, verdict: Mapping[str, Any]) -> str:
 
 
 def table_of(verdicts: Mapping[Cell, Mapping[str, Any]]) -> Table:
-    """Markdown. A row for each graph and kind; of memory, size and layers the most of any
-    target."""
+    """Returns a table with a row per graph and kind.
+
+    Memory, size and layers are the largest of all targets.
+    """
     targets = sorted({cell.target for cell in verdicts}, key=list(TARGETS).index)
     table = Table(
         "graph", "form", *(f"SM{TARGETS[target].compute_capability}" for target in targets),

@@ -1,8 +1,8 @@
-"""`make check-full`: synthetic checkpoints of the real 3B and 7B through the whole kit.
+"""`make check-full`: the whole kit on synthetic checkpoints of the 3B's and the 7B's size.
 
-For each: write the checkpoint, export it as f16, verify the bundle, and run its largest
-graphs once. Prints time and peak memory of every step beside its limit; exit code 1 if a
-limit is passed.
+For each size the program writes the checkpoint, exports it as f16, verifies the bundle, and runs
+its largest graphs once. It prints time and peak memory of every step beside its limit; the exit
+code is 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ ROOT = Path(__file__).parents[2]
 LIMIT_GB = 2.0
 EXPORT_SECONDS = {"3b": 300, "7b": 600}
 NEEDED_GB = {"3b": 26, "7b": 50}
-# What each preset must run; the 7B's Thinker alone is 13 GB of weights.
+# the probes of each preset; the 7B's Thinker alone has 13 GB of weights
 PROBES = {"3b": ("speech", "sight", "thinker"), "7b": ("speech",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One process and what it took."""
+    """The time and the memory of one process."""
 
     name: str
     seconds: float
@@ -47,7 +47,7 @@ class Step:
 
 
 def measure(name: str, *command: str | Path, **limits: float) -> Step:
-    """Runs a Python command; its memory is sampled, that of its children added."""
+    """Runs a Python command and samples its memory, with that of its children."""
     print(f"$ {' '.join(str(part) for part in command)}", flush=True)
     began = time.monotonic()
     process = psutil.Popen([sys.executable, *map(str, command)], cwd=ROOT)
@@ -61,7 +61,7 @@ def measure(name: str, *command: str | Path, **limits: float) -> Step:
 
 
 def _resident(process: psutil.Process) -> int:
-    """Bytes in memory of a process and all its children."""
+    """Returns the resident bytes of a process and all its children."""
     total = 0
     with contextlib.suppress(psutil.NoSuchProcess):
         for one in (process, *process.children(recursive=True)):
@@ -71,7 +71,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 def check(preset: str, scratch: Path) -> bool:
-    """All steps of one size."""
+    """Runs all steps of one size and returns whether every limit holds."""
     free = shutil.disk_usage(scratch).free / 1e9
     if free < NEEDED_GB[preset]:
         raise SystemExit(f"{preset} needs {NEEDED_GB[preset]} GB of disk, {free:.0f} GB are free")
@@ -104,7 +104,7 @@ def check(preset: str, scratch: Path) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.full_size.check", description=__doc__)
     parser.add_argument("presets", nargs="*", default=["3b", "7b"], help="3b, 7b or both")
     parser.add_argument("--scratch", type=Path, default=ROOT / "build" / "check-full")
     args = parser.parse_args()

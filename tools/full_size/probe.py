@@ -1,11 +1,12 @@
 """`python -m tools.full_size.probe BUNDLE speech|sight|thinker`: one run of the largest graphs.
 
-For full-size bundles, where a whole reply would take minutes: every output must be finite
-and alive.
+The probes are for full-size bundles, where a whole reply takes minutes. Every output must be finite
+and vary.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def alive(name: str, values: Array) -> None:
 
 
 def speech(omni: Omni) -> None:
-    """One DiT evaluation of both branches, one vocoder call, a few Talker rows."""
+    """Runs one DiT evaluation of both branches, one vocoder call, and a few Talker rows."""
     rng = np.random.default_rng(0)
     graph = omni.model.backend.load(omni.bundle.graph("dit_step"), contract(omni, "dit_step"))
     tables = dit.DitTables.load(omni.bundle.table, omni.model.dims.dit)
@@ -65,7 +66,7 @@ def speech(omni: Omni) -> None:
 
 
 def sight(omni: Omni) -> None:
-    """A 1920 x 1080 picture through the vision encoder."""
+    """Runs the vision encoder on a picture of 1920 x 1080."""
     pixels = np.random.default_rng(2).integers(0, 256, (1080, 1920, 3), dtype=np.uint8)
     patches, grid = image_patches(load_image(pixels), omni.model.preprocessing)
     path = omni.bundle.graph("vision_encoder")
@@ -76,7 +77,7 @@ def sight(omni: Omni) -> None:
 
 
 def thinker(omni: Omni) -> None:
-    """A prefill and a few decode steps."""
+    """Runs a prefill and a few decode steps."""
     decode(omni, "thinker_step", omni.model.dims.thinker, "thinker_embedding")
 
 
@@ -101,6 +102,17 @@ def contract(omni: Omni, name: str) -> GraphContract:
     return omni.bundle.manifest.contracts[name]
 
 
+PROBES = {"speech": speech, "sight": sight, "thinker": thinker}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.full_size.probe", description=__doc__)
+    parser.add_argument("bundle")
+    parser.add_argument("probe", choices=PROBES)
+    args = parser.parse_args(arguments)
+    PROBES[args.probe](Omni.open(args.bundle))
+    return 0
+
+
 if __name__ == "__main__":
-    _, folder, part = sys.argv
-    {"speech": speech, "sight": sight, "thinker": thinker}[part](Omni.open(folder))
+    sys.exit(main())

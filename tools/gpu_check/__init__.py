@@ -1,1 +1,1 @@
-"""Everything that needs a GPU."""
+"""The checks that need a GPU."""

@@ -1,18 +1,18 @@
-"""`make gpu-check`: everything that needs a GPU, wherever one is found.
+"""`make gpu-check`: every check that needs a GPU.
 
     pip install "omnijet[gpu]"            # cuda-python; with a CUDA 12 driver also "cuda-python<13"
     pip install onnxruntime-gpu           # in place of onnxruntime, for its providers
     pip install tensorrt                  # or a Jetson's own; or tensorrt_rtx_cu13_{libs,bindings}
     make gpu-check
 
-Whatever of these is here is checked: parity of each graph with the processor, the questions of
-`make demo`, the profiler, and `omnijet bench` at the dimensions of the real 3B. The table lies in
-build/gpu-check/table.md, all output in log.txt beside it. A device without torch is given bundles
-that were exported elsewhere (--nano-bundle, --full-bundle); engines are built into them. One whose
-onnxruntime is too old for the graphs (Python 3.10) is given what they give, too: elsewhere
-`python -m tools.gpu_check.parity BUNDLE --write FOLDER`, there --reference FOLDER.
+Each installed library is checked: parity of each graph with the CPU, the questions of `make demo`,
+the profiler, and `omnijet bench` at the dimensions of the 3B. The table is written to
+build/gpu-check/table.md, and all output to log.txt beside it. A device without torch needs bundles
+that were exported elsewhere (--nano-bundle, --full-bundle); engines are built into them. A device
+whose onnxruntime is too old for the graphs (Python 3.10) also needs their outputs: write them
+elsewhere with `python -m tools.gpu_check.parity BUNDLE --write FOLDER`; give --reference FOLDER.
 
-Without a GPU the reason is printed and the exit code is 0; it is 1 if a part failed.
+Without a GPU the program prints the reason and exits with 0; the exit code is 1 if a part failed.
 """
 
 from __future__ import annotations
@@ -37,15 +37,21 @@ NEEDED_GB = 40  # disk, of a synthetic 3B, its bundles and engines
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tools.gpu_check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--scratch", type=Path, default=ROOT / "build" / "gpu-check")
-    parser.add_argument("--target", help="build engines for this one; default: what is nearest")
-    parser.add_argument("--recipe", help="quantize the 3B by it: f16 does not fit every GPU")
-    parser.add_argument("--nano", action="store_true", help="leave the 3B out")
+    parser.add_argument("--target", help="the target to build engines for; default: the nearest")
+    parser.add_argument(
+        "--recipe", help="the recipe to quantize the 3B by: f16 does not fit every GPU"
+    )
+    parser.add_argument("--nano", action="store_true", help="skip the 3B")
     parser.add_argument("--nano-bundle", type=Path, help="Omnijet-nano in f16, exported elsewhere")
-    parser.add_argument("--reference", type=Path, help="what its graphs give, written elsewhere")
-    parser.add_argument("--full-bundle", type=Path, help="one of the 3B's size, made elsewhere")
+    parser.add_argument("--reference", type=Path, help="outputs of its graphs, written elsewhere")
+    parser.add_argument(
+        "--full-bundle", type=Path, help="a bundle of the 3B's size, exported elsewhere"
+    )
     args = parser.parse_args()
     try:
         gpu = find_gpu()
@@ -80,7 +86,7 @@ def main() -> int:
 
 
 def _parts(args: argparse.Namespace, scratch: Path, found: Sequence[Way]) -> list[Part]:
-    """Paths are whole: parts run in the folder of the repository."""
+    """Returns the parts to run, with absolute paths: parts run in the root of the repository."""
     paths = (args.nano_bundle, args.full_bundle, args.reference)
     given, full, reference = (path and path.resolve() for path in paths)
     parts = nano_parts(scratch, found, given, reference)

@@ -1,11 +1,11 @@
-"""`python -m tools.gpu_check.cuda BUNDLE`: what runs engines, on the real CUDA without TensorRT.
+"""`python -m tools.gpu_check.cuda BUNDLE`: the engine runner on real CUDA, without TensorRT.
 
-Engines are those of the double, which run their graphs on the host in the order of a real stream
-(`tests.runtime.backends.trt.bridge`); memory, copies, captured graphs and their launches are the
-GPU's. The questions of `make demo` are asked, of memory of its own, of memory mapped as on a
-Jetson, and of caches in two buffers; answers, codes and a stream must be the processor's, and a
-second reply must allocate and capture nothing. Prints one line of JSON, with what a decode step
-costs beside its engine; exit code 1 if something is wrong.
+The engines are test doubles, which run their graphs on the host in the order of a real stream
+(`tests.runtime.backends.trt.bridge`). Memory, copies, captured graphs and their launches are the
+GPU's. The questions of `make demo` are asked with device memory, with memory mapped as on a Jetson,
+and with caches in two buffers. Answers, codes and a stream must equal those of the CPU, and a
+second reply must allocate and capture nothing. The program prints one line of JSON, with the cost
+of a decode step beside its engine; the exit code is 1 if something is wrong.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from tests.runtime.backends.trt.engines import CAPACITY, VERSIONS, with_engines
 from tools.demo import DRAWING, QUESTIONS, ask
 from tools.gpu_check.parity import call_us, snr
 
-TARGET = "cuda-hopper"  # a name: the engines are of the GPU that is here
+TARGET = "cuda-hopper"  # only a name: the engines are for the GPU of this machine
 LEAST_DB = 50.0
 ASKED = QUESTIONS[:2]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How engines and memory can be."""
+    """One kind of engines and memory."""
 
     in_place: bool = True
     integrated: bool = False
@@ -56,7 +56,7 @@ CASES = {
 
 
 class Counted:
-    """The CUDA runtime, its calls counted."""
+    """The CUDA runtime, with counted calls."""
 
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
@@ -70,7 +70,7 @@ class Counted:
 
 @contextmanager
 def installed(cuda: Any, facts: DeviceProperties) -> Iterator[Bridge]:
-    """The double of TensorRT on it, and a GPU of these facts."""
+    """Installs the double of TensorRT on the CUDA runtime, and a GPU with these properties."""
     bridge = Bridge(cuda)
     library = double.Library(bridge, "tensorrt", VERSIONS["tensorrt"])
     modules: dict[str, Any] = {"cuda.bindings.runtime": cuda, "tensorrt": library}
@@ -79,7 +79,7 @@ def installed(cuda: Any, facts: DeviceProperties) -> Iterator[Bridge]:
 
 
 def check(case: Case, bundle: Path, folder: Path, facts: DeviceProperties) -> dict[str, Any]:
-    """What was found; `wrong` is empty if all is well."""
+    """Returns the findings; `wrong` lists the faults."""
     made = with_engines(
         bundle, folder, TARGET, capability=facts.compute_capability, in_place=case.in_place
     )
@@ -112,7 +112,7 @@ def _differs(ours: Omni, theirs: Omni, question: Any) -> list[str]:
 
 
 def _streamed(omni: Omni) -> Reply:
-    """One worker captures while the other copies and allocates."""
+    """Streams a reply: one worker captures while another copies and allocates."""
     parts = [{"type": kind, kind: value} for kind, value in DRAWING]
     with omni.stream([{"role": "user", "content": parts}], seed=0, max_text_tokens=8) as events:
         list(events)
@@ -125,14 +125,16 @@ def same(one: Reply, other: Reply) -> bool:
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.gpu_check.cuda", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("bundle", type=Path, help="Omnijet-nano")
     return parser.parse_args(words)
 
 
 def main(words: Sequence[str]) -> int:
     args = parsed(words)
-    gc.disable()  # nothing may be given back in a host function, which must not call CUDA
+    gc.disable()  # a host function must not call CUDA, as the end of a buffer would
     try:
         facts = Device.open().properties
         with tempfile.TemporaryDirectory() as folder:

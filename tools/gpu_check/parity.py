@@ -1,9 +1,9 @@
-"""`python -m tools.gpu_check.parity BUNDLE GRAPH --engines T`: a graph there and on the processor.
+"""`python -m tools.gpu_check.parity BUNDLE GRAPH --engines T`: a graph on the GPU and the CPU.
 
-Five calls of a graph, so that a captured one is among them; a decoder's prefill and six steps.
-Prints one line of JSON: the lowest signal-to-noise ratio of each output and what a call takes.
-Exit code 1 below the limit. What the processor gives for a graph in bf16 is computed in f32, from
-the same weights.
+A graph is called five times, so that a captured call is among them; a decoder does a prefill and
+six steps. The program prints one line of JSON: the lowest signal-to-noise ratio of each output, and
+the time of a call. The exit code is 1 below the limit. For a graph in bf16 the CPU computes in f32,
+with the same weights.
 """
 
 from __future__ import annotations
@@ -45,20 +45,26 @@ Arrays = dict[str, Array]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Calls of a graph: what is put in, and what must come out."""
+    """The inputs and the right outputs of several calls of a graph."""
 
     feeds: list[Arrays]
     outputs: list[Arrays]
 
     @staticmethod
     def of(graph: Graph) -> Reference:
-        """Raises `OmnijetError` if the graph fails."""
+        """Records the outputs of a graph on made inputs; raises `OmnijetError` if it fails."""
         made = made_feeds(graph.contract)
         return Reference(made, [one for one, _ in outputs(graph, made)])
 
     def write(self, path: Path, weights: str) -> None:
-        """`weights`: the sha256 of the graph's. Inputs go along: the last bit of a
-        sine differs from machine to machine."""
+        """Writes the calls to a file.
+
+        Inputs are written, too: the last bit of a sine differs between machines.
+
+        Args:
+            path: The file.
+            weights: The sha256 of the graph's weights.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         kinds = {"in": self.feeds, "out": self.outputs}
         arrays = {
@@ -71,7 +77,7 @@ class Reference:
 
     @staticmethod
     def read(path: Path, weights: str) -> Reference:
-        """Raises `OmnijetError` if there is none, or one of other weights."""
+        """Reads the calls; raises `OmnijetError` for no file, or one of other weights."""
         try:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -84,7 +90,7 @@ class Reference:
                 fix="write it with the bundle that is checked",
             )  # fmt: skip
         calls: dict[str, list[Arrays]] = {"in": [], "out": []}
-        for key, array in arrays.items():  # in the order in which they were written
+        for key, array in arrays.items():  # in the order of writing
             number, kind, name = key.split(".", 2)
             if int(number) == len(calls[kind]):
                 calls[kind].append({})
@@ -93,7 +99,7 @@ class Reference:
 
 
 def made_feeds(contract: GraphContract) -> list[Arrays]:
-    """Of each call. A decoder's mask and rows follow from the number of the call."""
+    """Returns the inputs of each call; a decoder's mask and rows follow from its number."""
     if not contract.state:
         return [feeds(contract, seed) for seed in range(CALLS)]
     made = [feeds(contract, number) for number in range(1 + STEPS)]
@@ -105,13 +111,13 @@ def made_feeds(contract: GraphContract) -> list[Arrays]:
 
 
 def outputs(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound]]:
-    """What each call gives, and what it ran in."""
+    """Yields the outputs of each call, and the bound graph that made them."""
     yield from _steps(graph, made) if graph.contract.state else _calls(graph, made)
 
 
 def _calls(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound]]:
     sizes = {symbol: SIZES[symbol] for symbol in graph.contract.symbols}
-    bound = graph.bind(sizes, kept=True)  # what is captured is compared, too
+    bound = graph.bind(sizes, kept=True)  # captured calls are compared, too
     for call in made:
         for name, array in call.items():
             bound.inputs[name][...] = array
@@ -120,7 +126,7 @@ def _calls(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound
 
 
 def _steps(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound]]:
-    """Capacities differ from backend to backend, and what lies beyond the rows is masked."""
+    """Yields the outputs of a decoder: capacities differ by backend, rows beyond are masked."""
     state = graph.new_state(SIZES["capacity"])
     prompt = graph.bind({"rows": PROMPT, "capacity": state.capacity}, state)
     step = graph.bind({"rows": 1, "capacity": state.capacity}, state)
@@ -139,7 +145,7 @@ def _steps(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound
 
 
 def compare(ours: Graph, right: Reference) -> dict[str, float]:
-    """Decibels of each output, the worst of all calls."""
+    """Returns the lowest decibels of each output over all calls."""
     worst: dict[str, float] = {}
     for (one, _), other in zip(outputs(ours, right.feeds), right.outputs, strict=True):
         for name, wanted in other.items():
@@ -148,7 +154,7 @@ def compare(ours: Graph, right: Reference) -> dict[str, float]:
 
 
 def snr(right: Array, other: Array) -> float:
-    """-inf for what is not finite."""
+    """Returns the signal-to-noise ratio in decibels; -inf where a value is not finite."""
     if not np.isfinite(other).all():
         return -np.inf
     wrong = np.square(right.astype(np.float64) - other).sum()
@@ -156,7 +162,7 @@ def snr(right: Array, other: Array) -> float:
 
 
 def call_us(graph: Graph) -> float:
-    """Microseconds of a call, the outputs taken; of a decoder, of a step."""
+    """Returns the microseconds of a call with its outputs taken; a step for a decoder."""
     bound = None
     for _, last in outputs(graph, made_feeds(graph.contract)):
         bound = last
@@ -174,7 +180,9 @@ def call_us(graph: Graph) -> float:
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.gpu_check.parity", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("graph", nargs="?", help="all with --write")
     kept = parser.add_mutually_exclusive_group()

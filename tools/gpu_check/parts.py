@@ -1,4 +1,4 @@
-"""What is checked, part by part: each a process of its own, which may fail or crash alone."""
+"""The parts of the check: each is a process of its own, which may fail or crash alone."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ class Part:
     """One command.
 
     Attributes:
-        needs: names of parts without which it makes no sense.
-        way: the backend that it is about.
+        name: The name of the part.
+        command: Arguments for the Python interpreter.
+        needs: Names of parts that must pass first.
+        way: The backend that the part checks.
+        minutes: The time limit.
     """
 
     name: str
@@ -44,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a part; `facts` is the JSON object that it printed, if it did."""
+    """The outcome of a part; `facts` is the JSON object that it printed, if any."""
 
     part: Part
     verdict: Verdict
@@ -56,12 +59,14 @@ class Outcome:
 def nano_parts(
     scratch: Path, found: Sequence[Way], given: Path | None = None, reference: Path | None = None
 ) -> list[Part]:
-    """Omnijet-nano: parity of each graph, answers, and profiles.
+    """Returns the parts for Omnijet-nano: parity of each graph, answers, and profiles.
 
     Args:
-        given: a bundle of it that was exported elsewhere: a device need not have torch.
-        reference: what its graphs give, as `parity` wrote it elsewhere; without it parity is left
-            out where ONNX Runtime is too old to tell.
+        scratch: The folder for bundles.
+        found: The backends to check.
+        given: An f16 bundle that was exported elsewhere, for a device without torch.
+        reference: Outputs that `parity` wrote elsewhere; without them, parity is skipped where
+            ONNX Runtime is too old for the graphs.
     """
     compared = GRAPHS if reference is not None or reads_graphs() else ()
     other = () if reference is None else ("--reference", str(reference))
@@ -87,7 +92,7 @@ def nano_parts(
 
 
 def _bf16_parts(scratch: Path, found: Sequence[Way]) -> list[Part]:
-    """Parity of engines: providers of ONNX Runtime have not all kernels for it."""
+    """Returns the parity of engines in bf16: ONNX Runtime's providers lack kernels for it."""
     bundle = str(scratch / "nano-bf16")
     export = ("export", str(ROOT / "nano" / "checkpoint"), bundle, "--dtype", "bf16")
     parts = [_omnijet("nano: export bf16", export)]
@@ -103,7 +108,7 @@ def _bf16_parts(scratch: Path, found: Sequence[Way]) -> list[Part]:
 def full_parts(
     scratch: Path, found: Sequence[Way], recipe: str | None, given: Path | None = None
 ) -> list[Part]:
-    """A checkpoint of the real 3B's dimensions: `omnijet bench`. `given` as for `nano_parts`."""
+    """Returns the parts at the 3B's dimensions: `omnijet bench`; `given` as in `nano_parts`."""
     checkpoint, bundle = str(scratch / "3b-checkpoint"), str(given or scratch / "3b")
     made = str(scratch / "3b-float") if recipe else bundle
     parts = [] if given else [
@@ -126,7 +131,7 @@ def full_parts(
 
 
 def _built(parts: list[Part], size: str, bundle: str, way: Way) -> tuple[str, ...]:
-    """Adds the building of engines if the way is one of engines; what goes before using it."""
+    """Adds the building of engines, where the way needs it; returns what must pass first."""
     ready = tuple(part.name for part in parts if not part.way)[-1:]
     if way.option != "--engines":
         return ready
@@ -144,7 +149,7 @@ def _omnijet(
 
 
 def run_all(parts: Sequence[Part], log: Path) -> list[Outcome]:
-    """One after another; whatever happens to one, the others are tried. Output goes to a log."""
+    """Runs all parts, whatever happens to one of them; their output goes to a log."""
     outcomes: dict[str, Outcome] = {}
     for part in parts:
         lacking = [name for name in part.needs if outcomes[name].verdict != "passed"]
@@ -169,7 +174,7 @@ def run_one(part: Part, log: Path) -> Outcome:
         said, errors = process.communicate(timeout=MINUTE * part.minutes)
     except subprocess.TimeoutExpired:
         late = f"not done in {part.minutes} min"
-        os.killpg(process.pid, signal.SIGKILL)  # with what it started: a builder has a worker
+        os.killpg(process.pid, signal.SIGKILL)  # with its children: a builder has a worker
         said, errors = process.communicate()
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
@@ -184,7 +189,7 @@ def run_one(part: Part, log: Path) -> Outcome:
 
 
 def _facts(text: str) -> dict[str, Any]:
-    """The JSON object that the output is, or ends with."""
+    """Returns the JSON object that the output is, or ends with."""
     for candidate in (text, *text.strip().splitlines()[-1:]):
         try:
             found = json.loads(candidate)
@@ -196,7 +201,7 @@ def _facts(text: str) -> dict[str, Any]:
 
 
 def _why(code: int, errors: str) -> str:
-    """An error of ours begins with "omnijet:"; of others the last line says most."""
+    """Returns the reason of a failure: a line of ours ("omnijet:"), else the last line."""
     if code < 0:
         return f"ended by signal {-code}"
     lines = [line.strip() for line in errors.strip().splitlines() if line.strip()]

@@ -1,9 +1,9 @@
 """`python -m tools.gpu_check.peer`: transformers on this GPU at the dimensions of the 3B.
 
-What a user would take instead, beside `omnijet bench`: decode steps at 512 rows of context, and
-DiT and vocoder for as many codes, of modules with random weights (f16; the speech modules f32, as
-both have them). Prints one line of JSON in the words of `omnijet bench --format json`; only why
-not, where there is no torch with CUDA or no transformers.
+The program times the alternative to omnijet, for comparison with `omnijet bench`: decode steps at
+512 rows of context, and DiT and vocoder for as many codes, with random weights (f16; speech modules
+in f32, as in omnijet). It prints one line of JSON with the keys of `omnijet bench --format json`,
+or the reason where torch with CUDA or transformers is missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ SPEAKER, REFERENCE_FRAMES = 192, 400
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    return argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args(words)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.gpu_check.peer", description=(__doc__ or "").partition("\n")[0]
+    )
+    return parser.parse_args(words)
 
 
 def main() -> int:
@@ -54,7 +57,7 @@ def _say(facts: dict[str, Any]) -> int:
 
 
 def _models() -> Any:
-    """Thinker and Talker with their heads in f16, DiT and vocoder in f32."""
+    """Returns Thinker and Talker with their heads in f16, and DiT and vocoder in f32."""
     import torch
     from transformers.models.qwen2_5_omni import modeling_qwen2_5_omni as modeling
     from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniConfig
@@ -79,7 +82,7 @@ def _models() -> Any:
 
 
 def _step_ms(model: Any, head: Any) -> float:
-    """Milliseconds until the next token is known on the host."""
+    """Returns the milliseconds until the host knows the next token."""
     import torch
     from transformers import DynamicCache
 

@@ -1,4 +1,4 @@
-"""The outcomes as Markdown, for BENCHMARKS.md."""
+"""The report: outcomes as Markdown, for BENCHMARKS.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Row = Sequence[str]
 
 
 def markdown(title: str, outcomes: Sequence[Outcome]) -> str:
-    """Tables of parity and of stages, and every part's verdict."""
+    """Returns tables of parity and of stages, and the verdict on every part."""
     ways = list(dict.fromkeys(one.part.way for one in outcomes if one.part.way))
     ours = [way for way in ways if way != PEER]
     sections = [
@@ -36,7 +36,7 @@ def _cell(text: str) -> str:
 
 
 def _parities(ways: Sequence[str], outcomes: Sequence[Outcome]) -> Iterator[tuple[str, list[str]]]:
-    """A row each; none of those in bf16 where nothing was compared."""
+    """Yields a row per graph; graphs in bf16 only where one was compared."""
     for graph in (*GRAPHS, *(graph + BF16 for graph in GRAPHS)):
         cells = _parity(graph, ways, outcomes)
         if any(cells) or not graph.endswith(BF16):
@@ -79,7 +79,7 @@ def _stages(ways: Sequence[str], outcomes: Sequence[Outcome]) -> str:
 
 
 def _streamed(way: str, outcomes: Sequence[Outcome]) -> float | None:
-    """Median milliseconds until the first sound is there, replies after the first."""
+    """Returns the median first-PCM latency in milliseconds, without the first reply."""
     found = next((o.facts for o in outcomes if o.part.name == f"{way}: profile 3B"), {})
     if "scenarios" not in found:
         return None

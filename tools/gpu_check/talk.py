@@ -1,6 +1,6 @@
 """`python -m tools.gpu_check.talk BUNDLE --engines T`: the questions of `make demo` on a GPU.
 
-Prints one line of JSON; exit code 1 if an answer is wrong or nothing is said.
+The program prints one line of JSON; the exit code is 1 if an answer is wrong or silent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from tools.demo import QUESTIONS, ask
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.gpu_check.talk", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("bundle", type=Path)
     add_backend(parser)
     return parser.parse_args(words)

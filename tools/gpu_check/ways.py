@@ -1,4 +1,4 @@
-"""How a bundle can be run on this machine's GPU: which libraries and providers are here."""
+"""The ways to run a bundle on this machine's GPU: its libraries and providers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from omnijet.runtime.errors import OmnijetError
 
 ROOT = Path(__file__).parents[2]
 BENEATH = {"tensorrt": "nvinfer", "nv_tensorrt_rtx": "tensorrt_rtx"}
-"""Libraries that providers need. onnxruntime-gpu has the first of them wherever it is installed,
-and falls back to the processor without its library."""
+"""The library of each provider. onnxruntime-gpu always lists the first provider, and falls back to
+the CPU without its library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +38,23 @@ class Way:
 
     @property
     def options(self) -> tuple[str, str]:
-        """Of the command line."""
+        """The options of the command line."""
         return self.option, self.value
 
     @property
     def keywords(self) -> dict[str, str]:
-        """Of `Omni.open`."""
+        """The keyword arguments of `Omni.open`."""
         return {self.option.removeprefix("--"): self.value}
 
 
 def find_gpu() -> tuple[DeviceProperties, float] | str:
-    """Its facts and its memory in GB, or why there is none to use.
+    """Returns the GPU's properties and memory in GB, or the reason why there is none.
 
-    A process of its own asks: whoever asks a GPU holds some hundred MB of it until he ends.
+    A second process asks, because a process that uses a GPU holds some hundred MB of it until its
+    end.
 
     Raises:
-        OmnijetError: a driver is here, but no way to talk to it.
+        OmnijetError: The driver exists but does not answer.
     """
     if not has_driver():
         return f"no NVIDIA driver has made a device here (/{', /'.join(DRIVER_FILES)})"
@@ -77,7 +78,7 @@ def main() -> int:
 
 
 def ways(facts: DeviceProperties, memory_gb: float, target: str | None) -> list[Way]:
-    """All of them; engines of the target asked for, or of each library that is here."""
+    """Returns all ways; engines of the given target, or of each installed library."""
     there = onnxruntime.get_available_providers() if reads_graphs() else ()
     found = [
         Way("--provider", name)
@@ -89,7 +90,7 @@ def ways(facts: DeviceProperties, memory_gb: float, target: str | None) -> list[
 
 
 def targets(facts: DeviceProperties, memory_gb: float) -> list[str]:
-    """Of each library that is here the one nearest to this machine, whose memory is no larger."""
+    """Returns the nearest target of each installed library that does not have more memory."""
     found = {}
     for target in TARGETS.values():
         if target.compute_capability != facts.compute_capability or not _has(target):
@@ -102,7 +103,7 @@ def targets(facts: DeviceProperties, memory_gb: float) -> list[str]:
 
 
 def _has(target: Target) -> bool:
-    """Its library is here, in a version of its platform."""
+    """Tells whether the target's library is installed, in a version of its platform."""
     if target.library == "onnxruntime" or not present(target.library):
         return False
     try:
