@@ -1,5 +1,6 @@
-"""The options of `omnijet export`, in a module without heavy imports: `optimum-cli` reads them at
-every start.
+"""The options of `omnijet export`.
+
+This module has no heavy imports, because `optimum-cli` reads the options at every start.
 """
 
 from __future__ import annotations
