@@ -20,7 +20,7 @@ demo: $(STAMP)
 
 # A test of every room, for each change: a minute and a half on two cores.
 quick: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) @tests/quick.txt
+	OMNIJET_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) @tests/quick.txt
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests

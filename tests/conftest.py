@@ -26,6 +26,27 @@ ROOT = Path(__file__).parent.parent
 NANO_CHECKPOINT = ROOT / "omnijet" / "nano" / "checkpoint"
 
 
+# each is an export, half a minute of one core
+BUNDLES = ("nano", "trained", "nano_7b", "nano_f16", "trained_f16", "nano_bf16", "trained_bf16")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Orders the tests of several processes so that none waits for another's export.
+
+    One test of each bundle comes first, in the first process. The others meanwhile run the files
+    that need no bundle.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    needed = {item: set(BUNDLES) & set(getattr(item, "fixturenames", ())) for item in items}
+    with_bundle = {item.path for item in items if needed[item]}
+    first = [next((item for item in items if name in needed[item]), None) for name in BUNDLES]
+    starters = dict.fromkeys(item for item in first if item is not None)
+    rest = [item for item in items if item not in starters]
+    items[:] = [*starters, *sorted(rest, key=lambda item: item.path in with_bundle)]
+
+
 def omnijet_threads() -> set[threading.Thread]:
     """Returns the threads of this process that omnijet started."""
     return {one for one in threading.enumerate() if one.name.startswith("omnijet-")}
@@ -61,6 +82,8 @@ def _make(
     from omnijet.export.synthetic.presets import preset
     from tests.traces import sharing_tracer
 
+    if "OMNIJET_QUICK" in os.environ and name != "nano":  # set by `make quick`
+        pytest.fail(f"quick tests share the export of nano: {name} has no place in tests/quick.txt")
     shared = _shared(factory)
     checkpoint, bundle = given or shared / f"{name}-checkpoint", shared / f"{name}-bundle"
     with FileLock(shared / f"{name}.lock"):
