@@ -1,8 +1,8 @@
 """The real Python bindings of TensorRT, in versions that platforms ship, on any machine.
 
-The package index has the bindings, but not the libraries beneath them. Libraries that define their
-nine functions and do nothing let the bindings be imported: enough to see which classes, methods,
-parameters and values there are. Nothing can be built or run so.
+The package index has the bindings without the libraries that they need. Stub libraries, which
+define the nine functions and do nothing, make the bindings importable. That shows which classes,
+methods, parameters and values exist; nothing can be built or run.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ VERSIONS: Mapping[str, str] = {
     "10.16.1.11": "cu13",  # JetPack 7.2
     "11.4.0.106": "cu13",  # the newest
 }
-"""Of TensorRT, and the CUDA that its bindings are named after."""
+"""Versions of TensorRT, and the CUDA version in the name of their bindings."""
 
 
 def classic_environment(version: str, folder: Path) -> dict[str, str]:
-    """Variables with which a Python process can `import tensorrt`, of this version.
+    """Returns environment variables for a process that imports this version of tensorrt.
 
-    Skips the test if the bindings cannot be had, or there is no C compiler.
+    Skips the test without the bindings or a C compiler.
     """
     if shutil.which("gcc") is None:
         pytest.skip("no C compiler: gcc")
@@ -40,7 +40,7 @@ def classic_environment(version: str, folder: Path) -> dict[str, str]:
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if not wheels:
-        pytest.skip(f"{name} cannot be had: {done.stderr.strip()[-200:]}")
+        pytest.skip(f"{name} could not be downloaded: {done.stderr.strip()[-200:]}")
     with zipfile.ZipFile(wheels[0]) as wheel:
         module = Path(wheel.extract("tensorrt_bindings/tensorrt.so", folder))
     code = folder / "nothing.c"
@@ -52,12 +52,12 @@ def classic_environment(version: str, folder: Path) -> dict[str, str]:
 
 
 def libraries_of(module: Path) -> list[str]:
-    """NVIDIA's, that it is linked with."""
+    """Returns the NVIDIA libraries that the bindings are linked with."""
     found = re.findall(rb"\0(libnv\w+\.so\.\d+)(?=\0)", module.read_bytes())
     return sorted({name.decode() for name in found})
 
 
 def asked_of(module: Path) -> list[str]:
-    """Functions that it wants from them."""
+    """Returns the functions that the bindings need from these libraries."""
     wanted = rb"\0(create\w+_INTERNAL|get\w*PluginRegistry|getNvOnnxParserVersion|initLib\w+)(?=\0)"
     return sorted({name.decode() for name in re.findall(wanted, module.read_bytes())})

@@ -1,4 +1,4 @@
-"""Filmed clips made for the tests."""
+"""Clips that the tests make."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ WIDTH, HEIGHT = 64, 48
 def write_clip(
     path: Path, frames: int, fps: int, *, sound: float | None = None, turn: int = 0
 ) -> None:
-    """Frame i is of grey 5 i (modulo 256), with a white block in the upper left quarter.
+    """Writes a clip; frame i has grey level 5 i (modulo 256) and a white upper left quarter.
 
     Args:
-        sound: seconds of a rising tone on the sound track; None for a silent clip.
-        turn: degrees of rotation that a player must undo.
+        path: The file.
+        frames: The number of frames.
+        fps: The frames per second.
+        sound: Seconds of a rising tone on the sound track; None for a silent clip.
+        turn: Degrees of rotation that a player must undo.
     """
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=fps)

@@ -1,4 +1,4 @@
-"""Running the command line inside a test."""
+"""Helpers that run the command line inside a test."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ TERMINATION = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def heed_signals() -> None:
-    """Undoes what this process ignores; for a child process, before its program starts.
+    """Restores the default of each signal, in a child process before its program starts.
 
-    `nohup` ignores SIGHUP and a script's `&` SIGINT. A program inherits that, and Python then
-    raises no KeyboardInterrupt.
+    `nohup` ignores SIGHUP, and `&` in a script ignores SIGINT. A program inherits ignored signals,
+    and Python then raises no KeyboardInterrupt.
     """
     for number in TERMINATION:
         signal.signal(number, signal.SIG_DFL)
 
 
 def ignore_signals() -> None:
-    """Ignores what `heed_signals` undoes, as `nohup` and a script's `&` do."""
+    """Ignores the signals, as `nohup` and `&` in a script do."""
     for number in TERMINATION:
         signal.signal(number, signal.SIG_IGN)
 
@@ -39,7 +39,7 @@ def refused(capsys: Capture, *command: str | Path) -> str:
 
 
 def answer(capsys: Capture, bundle: Path, *options: str | Path) -> dict:
-    """`omnijet run --json` on a short reply."""
+    """Runs `omnijet run --json` with a short reply and returns the printed object."""
     limits = ["--max-text-tokens", "6", "--max-codes", "11", "--seed", "3"]
     command = ["run", str(bundle), "--json", *limits, *map(str, options)]
     assert cli.main(command) == 0

@@ -1,4 +1,4 @@
-"""Checkpoints and bundles that many tests share, made once per run, and what every test obeys."""
+"""Checkpoints and bundles that all tests of a run share, and a check of every test's threads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 NANO_CHECKPOINT = ROOT / "omnijet" / "nano" / "checkpoint"
 
 
-# each is an export, half a minute of one core
+# each takes an export: half a minute of one core
 BUNDLES = ("nano", "trained", "nano_7b", "nano_f16", "trained_f16", "nano_bf16", "trained_bf16")
 
 
@@ -76,7 +76,7 @@ def _make(
     precision: Precision = "f32",
 ) -> tuple[Path, Path]:
     """Returns a checkpoint, given or of a preset, and its bundle."""
-    # heavy imports wait until a test asks: most tests need none of this
+    # imported here: most tests need none of these heavy modules
     from omnijet.export import stages
     from omnijet.export.synthetic.checkpoint import write_checkpoint
     from omnijet.export.synthetic.presets import preset
@@ -98,25 +98,25 @@ def _make(
 
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(checkpoint, f32 bundle) at 3B-like dimensions."""
+    """Returns (checkpoint, f32 bundle) with the 3B's proportions."""
     return _make(tmp_path_factory, "nano")
 
 
 @pytest.fixture(scope="session")
 def nano_f16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An f16 bundle of the same checkpoint: what engines are built from."""
+    """Returns an f16 bundle of the same checkpoint, for engines."""
     return _make(tmp_path_factory, "nano-f16", nano[0], "f16")[1]
 
 
 @pytest.fixture(scope="session")
 def nano_bf16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bf16 bundle of the same checkpoint."""
+    """Returns a bf16 bundle of the same checkpoint."""
     return _make(tmp_path_factory, "nano-bf16", nano[0], "bf16")[1]
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from this checkout."""
+    """Builds the wheel of this checkout."""
     from tests.environment import call
 
     folder = _shared(tmp_path_factory) / "wheel"
@@ -133,7 +133,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def rtx() -> Installed:
-    """TensorRT-RTX, which builds without a GPU; the dev extra installs it on x86-64."""
+    """Finds TensorRT-RTX, which builds without a GPU; the dev extra installs it on x86-64."""
     from omnijet.engines.library import find_library
     from omnijet.engines.process import interpreter
 
@@ -144,25 +144,25 @@ def rtx() -> Installed:
 
 @pytest.fixture(scope="session")
 def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(checkpoint, f32 bundle) with the 7B's quirks."""
+    """Returns (checkpoint, f32 bundle) with the 7B's quirks."""
     return _make(tmp_path_factory, "nano-7b")
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(checkpoint, f32 bundle) of Omnijet-nano, which knows its world."""
+    """Returns (checkpoint, f32 bundle) of Omnijet-nano, a trained model."""
     return _make(tmp_path_factory, "trained", NANO_CHECKPOINT)
 
 
 @pytest.fixture(scope="session")
 def trained_f16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(checkpoint, f16 bundle) of Omnijet-nano."""
+    """Returns (checkpoint, f16 bundle) of Omnijet-nano."""
     return _make(tmp_path_factory, "trained-f16", NANO_CHECKPOINT, "f16")
 
 
 @pytest.fixture(scope="session")
 def omni(nano: tuple[Path, Path]) -> Iterator[Omni]:
-    """The bundle of `nano`, opened on one thread."""
+    """Opens the bundle of `nano` on one thread."""
     from omnijet.runtime.backends.ort_cpu import OrtBackend
     from omnijet.runtime.omni import Omni
 
@@ -172,19 +172,19 @@ def omni(nano: tuple[Path, Path]) -> Iterator[Omni]:
 
 @pytest.fixture(scope="session")
 def trained_bf16(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(checkpoint, bf16 bundle) of Omnijet-nano."""
+    """Returns (checkpoint, bf16 bundle) of Omnijet-nano."""
     return _make(tmp_path_factory, "trained-bf16", NANO_CHECKPOINT, "bf16")
 
 
 @pytest.fixture(scope="session")
 def thinker_bf16(trained_bf16: tuple[Path, Path]) -> tuple[Path, GraphContract]:
-    """(graph file, contract) of the trained Thinker in bf16."""
+    """Returns (graph file, contract) of the trained Thinker in bf16."""
     return _thinker(trained_bf16[1])
 
 
 @pytest.fixture(scope="session")
 def thinker_f16(trained_f16: tuple[Path, Path]) -> tuple[Path, GraphContract]:
-    """(graph file, contract) of the trained Thinker in f16."""
+    """Returns (graph file, contract) of the trained Thinker in f16."""
     return _thinker(trained_f16[1])
 
 

@@ -1,4 +1,4 @@
-"""Environments of their own, and programs run in them."""
+"""Virtual environments, and programs that run in them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def environment(folder: Path, *packages: str | Path) -> Path:
-    """Makes a virtual environment with some packages and returns its interpreter.
+    """Makes a virtual environment with the packages and returns its interpreter.
 
-    The pip of the tests' environment installs them: one more pip in each takes longer.
+    The pip of the tests' environment installs them, because a pip for each takes longer.
     """
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"

@@ -1,4 +1,4 @@
-"""The order of the house: every room, what each may import, and a reader of imports."""
+"""The order of all rooms, what each room may import, and a reader of imports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# Packages that a device does without. A room may load one only where its row says so, and may
-# import no other room that loads more of these packages than its own row allows.
+# Packages that a device does not have. A room imports one only if its row allows that, and imports
+# no other room whose row allows more of these packages than its own.
 HEAVY = frozenset(
     {"torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub",
      "ml_dtypes"}
@@ -31,8 +31,8 @@ class Room:
         return frozenset(self.allowed.split()) | {"numpy"}
 
 
-# From the ground up. A room imports from rows above its own in this list, never from its own row
-# or a later one. A module belongs to the room with the longest name that its own name starts with.
+# The rows begin at the ground. A room imports from earlier rows only, never from its own row or a
+# later one. A module belongs to the room with the longest name that its own name starts with.
 ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.runtime.errors"),),
     (Room("omnijet.runtime.files"), Room("omnijet.runtime.cancel")),
@@ -96,7 +96,7 @@ ROOMS = {room.name: room for row in ORDER for room in row}
 class Import:
     """One name that one line of a file imports."""
 
-    name: str  # a module where one of that name is known, else what the line says
+    name: str  # of a module if there is one, else as written
     line: int
 
 
@@ -104,7 +104,7 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
     """Returns the file of every module, by the name that it is imported under."""
     found = {}
     for top in ("omnijet", "tools"):
-        # the links in omnijet/ are followed one by one: rglob passes them by
+        # one by one, because rglob does not follow the links in omnijet/
         folders = [root / top, *sorted(path for path in (root / top).glob("*") if path.is_dir())]
         for folder in folders:
             files = folder.glob("*.py") if folder == root / top else folder.rglob("*.py")
@@ -117,7 +117,7 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 
 
 def imports(path: Path, known: Collection[str] = ()) -> Iterator[Import]:
-    """Yields what a file imports, also inside functions and for type checkers alone."""
+    """Yields every import of a file, also those in functions and for type checkers."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -130,11 +130,11 @@ def imports(path: Path, known: Collection[str] = ()) -> Iterator[Import]:
 
 
 def room_of(module: str) -> Room | None:
-    """Returns the room of a module, or None for what has no row of its own."""
+    """Returns the room of a module, or None if no row covers it."""
     parts = module.split(".")
     for count in range(len(parts), 0, -1):
         name = ".".join(parts[:count])
-        # a new folder does not join the command line's room in silence
+        # the room omnijet covers its own files, not folders without a row
         if name in ROOMS and (name != "omnijet" or len(parts) <= 2):
             return ROOMS[name]
     return None
@@ -161,7 +161,7 @@ def order_faults(files: Mapping[str, Path]) -> list[str]:
 
 
 def _room_faults(room: Room, module: str) -> Iterator[str]:
-    """Yields what is wrong with an import of a module from a room."""
+    """Yields the faults of importing a module in a room."""
     other = room_of(module)
     if other is not None and other is not room:
         if RANKS[other.name] >= RANKS[room.name]:
@@ -171,7 +171,7 @@ def _room_faults(room: Room, module: str) -> Iterator[str]:
 
 
 def unused_permissions(files: Mapping[str, Path]) -> list[str]:
-    """Returns the rooms without modules, and the packages that a row allows in vain."""
+    """Returns the rooms without a module, and the packages that no module of a room uses."""
     used: dict[str, set[str]] = {name: {"numpy"} for name in ROOMS}
     inhabited = set()
     for module, path in files.items():

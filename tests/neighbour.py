@@ -1,4 +1,4 @@
-"""A user's folder whose files are named as the folders of this project are."""
+"""A user's folder whose files have the names of this project's folders."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ print(json.dumps({"home": str(Path(omnijet.__file__).parent), "spoken": spoken})
 def write_neighbour(folder: Path) -> Path:
     """Writes the folder and returns its script, which takes a bundle and prints JSON.
 
-    The script prints where its omnijet lies (`home`) and whether a reply of the bundle sounds
-    (`spoken`), and fails where omnijet and the user's modules took one another's place.
+    The script prints the folder of its omnijet (`home`) and whether a reply has sound (`spoken`).
+    It fails if omnijet and the user's modules replace each other.
     """
     for name in ("runtime.py", "export.py", "nano.py", "engines/__init__.py",
                  "quantization/__init__.py"):  # fmt: skip

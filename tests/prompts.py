@@ -1,4 +1,4 @@
-"""Conversations that cover what the model takes in, for comparisons with the reference."""
+"""Conversations with every kind of input, for comparisons with the reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text(words: str) -> Part:
 
 
 def picture(width: int, height: int, seed: int) -> Part:
-    """Blocks of random colour under a gradient: edges and smooth areas."""
+    """Makes blocks of random colour under a gradient: edges and smooth areas."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
     pixels = np.kron(blocks, np.ones((16, 16, 1), np.uint8))[:height, :width]
@@ -30,7 +30,7 @@ def picture(width: int, height: int, seed: int) -> Part:
 
 
 def sound(seconds: float, seed: int) -> Part:
-    """A warbling tone in noise."""
+    """Makes a warbling tone in noise."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     tone = np.sin(2 * np.pi * (220 + 40 * seed) * time + 3 * np.sin(2 * np.pi * 2.5 * time))
@@ -43,7 +43,7 @@ def turn(role: str, *parts: Part) -> dict[str, Any]:
 
 
 def user(*parts: Part) -> Messages:
-    """A conversation of one question."""
+    """Returns a conversation of one question."""
     return [turn("system", text(SPEECH_SYSTEM_PROMPT)), turn("user", *parts)]
 
 
@@ -51,11 +51,11 @@ CLIPS: tuple[tuple[float, float | None], ...] = (
     (2.0, None), (3.0, None), (5.3, None),
     (4.0, 4.0), (3.0, 5.7), (6.2, 2.3), (2.4, 3.1), (4.0, 1.0), (3.0, 2.0),
 )  # fmt: skip
-"""Seconds of picture and of sound."""
+"""Seconds of picture and of sound of each clip."""
 
 
 def write_clips(folder: Path) -> None:
-    """Writes the clips that the conversations show."""
+    """Writes the clips of the conversations."""
     for seconds, heard in CLIPS:
         path = folder / clip_name(seconds, heard)
         write_clip(path, round(FPS * seconds), FPS, sound=heard)
@@ -66,7 +66,7 @@ def clip_name(seconds: float, heard: float | None) -> str:
 
 
 def conversations(folder: Path) -> dict[str, Messages]:
-    """The conversations by name; `folder` has the clips."""
+    """Returns the conversations by name; `folder` has the clips."""
 
     def clip(seconds: float, heard: float | None = None) -> Part:
         assert (seconds, heard) in CLIPS

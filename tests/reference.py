@@ -1,4 +1,4 @@
-"""The oracle: transformers 4.57.6 on the same checkpoint, prompt and noise."""
+"""The reference: transformers 4.57.6 on the same checkpoint, prompt and noise."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from transformers import Qwen2_5OmniForConditionalGeneration
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.prompt.layout import Prompt
 
-NOISE_FRAMES = 30_000  # what the reference draws
-MEL_FRAMES = 30_000  # 300 s: what its feature extractor pads to
+NOISE_FRAMES = 30_000  # drawn by the reference
+MEL_FRAMES = 30_000  # its feature extractor pads to 300 s
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceReply:
-    """What the reference made of a prompt."""
+    """The reference's reply to a prompt."""
 
     text_ids: list[int]
     codes: list[int]
@@ -31,13 +31,13 @@ class ReferenceReply:
 
 
 def load_reference(folder: Path) -> Qwen2_5OmniForConditionalGeneration:
-    """The whole model in f32."""
+    """Loads the whole model in f32."""
     model = Qwen2_5OmniForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     return model.eval()
 
 
 def model_inputs(prompt: Prompt) -> dict[str, Any]:
-    """A prompt as the reference's processor would hand it over."""
+    """Returns a prompt in the form of the reference's processor."""
     ids = torch.from_numpy(prompt.input_ids)[None]
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if prompt.images:
@@ -75,9 +75,17 @@ def reference_reply(
     seed: int,
     **options: Any,
 ) -> ReferenceReply:
-    """Greedy text and codes; mel and wave on the noise our runtime draws for `seed`.
+    """Returns greedy text and codes, and mel and wave on our runtime's noise for `seed`.
 
-    `options` are further ones of its `generate`."""
+    Args:
+        model: The reference.
+        prompt: The prompt.
+        voice: The speaker.
+        max_text: The most text tokens.
+        max_codes: The most codec tokens.
+        seed: The seed of the noise.
+        options: Further options of the reference's `generate`.
+    """
     seen: dict[str, Any] = {}
     sample = model.token2wav.code2wav_dit_model.sample
 

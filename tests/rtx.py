@@ -1,4 +1,4 @@
-"""What TensorRT-RTX must build of a bundle's graphs, and how it is asked; no GPU needed."""
+"""Builds of a bundle's graphs with TensorRT-RTX, which needs no GPU for that."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LIMITS: Mapping[str, int] = {
 
 
 def must_build(kind: str, capability: int) -> bool:
-    """TensorRT has no zero points; FP8 begins with SM89."""
+    """Tells whether a build must succeed: TensorRT has no zero points, FP8 needs SM89."""
     return not kind.endswith("z") and not (kind == "fp8" and capability < 89)
 
 
 def kinds_of(graph: str) -> tuple[str, ...]:
-    """The vocoder has no products with weights."""
+    """Returns the kinds for a graph; the vocoder has no products with weights."""
     return ("none",) if graph == "vocoder" else KINDS
 
 
@@ -38,7 +38,7 @@ def lowered(
     source: Path, contract: GraphContract, kind: str, folder: Path, flavour: Flavour = "native",
     capacity: int = LIMITS["capacity"],
 ) -> Path:  # fmt: skip
-    """The graph quantized plainly, lowered, and its caches of fixed length."""
+    """Returns the graph, plainly quantized and lowered, with caches of fixed length."""
     if kind != "none":
         quantize(source, contract, folder / "quantized", kind, True)
         source = folder / "quantized" / source.name
@@ -52,6 +52,6 @@ def build(
     path: Path, profiles: tuple[Profile, ...], contract: GraphContract, capability: int,
     installed: Installed,
 ) -> dict[str, Any]:  # fmt: skip
-    """The verdict of `engines/worker.py`; the engine lies beside the graph."""
+    """Returns the verdict of `engines/worker.py`; the engine is written beside the graph."""
     job = worker_job(contract, profiles, installed.library, capability)
     return run_worker(installed.python, job, folder=path.parent)

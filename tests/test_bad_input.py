@@ -127,7 +127,9 @@ def test_an_existing_folder_is_kept(
     photos.mkdir()
     (photos / "one.jpg").write_bytes(b"1")
     refused(capsys, "export", nano[0], photos)
-    refused(capsys, "export", nano[0], photos, "--force")  # it is no bundle
+    refused(
+        capsys, "export", nano[0], photos, "--force"
+    )  # refused as well: the folder is no bundle
     assert (photos / "one.jpg").exists()
     assert os.listdir(tmp_path) == ["photos"]
 
@@ -232,7 +234,7 @@ def test_interrupted_export_leaves_nothing(
         cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals,
     )  # fmt: skip
     deadline = time.monotonic() + 300
-    while not list(tmp_path.rglob("*.onnx")):  # the first graph is written, others are not
+    while not list(tmp_path.rglob("*.onnx")):  # until the first of six graphs is written
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)

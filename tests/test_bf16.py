@@ -1,4 +1,4 @@
-"""A bundle in bf16: for GPUs; what a CPU can do with one, and what it says to the rest."""
+"""A bundle in bf16 is for GPUs: what a CPU can do with it, and how it refuses the rest."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_cpu_refuses_to_run_it(
 
 
 def test_it_answers(trained_bf16: tuple[Path, Path]) -> None:
-    """Widened, through the whole pipeline: tables, caches in place, speech."""
+    """Runs the whole pipeline on widened graphs: tables, caches in place, speech."""
     reply = Omni.open(trained_bf16[1], backend=WidenedBackend(1)).generate(
         QUESTION, greedy=True, seed=1
     )

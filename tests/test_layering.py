@@ -1,4 +1,4 @@
-"""Who may import whom, what a wrong name says, and how long `import omnijet` takes."""
+"""Imports follow the order of rooms, wrong names say the right one, `import omnijet` is quick."""
 
 from __future__ import annotations
 

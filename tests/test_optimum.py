@@ -1,4 +1,4 @@
-"""`optimum-cli export omnijet`, with optimum in an environment of its own."""
+"""`optimum-cli export omnijet` works in an environment with optimum."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ OPTIMUM = "optimum==2.1.0"
 
 @pytest.fixture(scope="module")
 def cli(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `optimum-cli` of an environment with our wheel and optimum.
+    """Returns the `optimum-cli` of an environment with our wheel and optimum.
 
-    What both need comes from the tests' environment.
+    Their dependencies come from the tests' environment.
     """
     folder = tmp_path_factory.mktemp("optimum")
     environment(folder / "venv", "--no-deps", wheel, OPTIMUM)
@@ -52,7 +52,7 @@ def test_a_mistake_is_told_without_a_traceback(cli: Path, tmp_path: Path) -> Non
 
 
 def test_its_options_are_those_of_omnijet_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without optimum: three names stand for what the command takes from it."""
+    """The test needs no optimum: three stand-ins replace the names that the command imports."""
     base, export = ModuleType("optimum.commands.base"), ModuleType("optimum.commands.export.base")
     base.BaseOptimumCLICommand, base.CommandInfo = object, dict
     export.ExportCommand = object
@@ -60,7 +60,7 @@ def test_its_options_are_those_of_omnijet_export(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setitem(sys.modules, module.__name__, module)
     import optimum_register
 
-    del sys.modules["optimum_register"]  # what it holds ends with this test
+    del sys.modules["optimum_register"]  # it holds the stand-ins of this test
     ((command, parent),) = optimum_register.REGISTER_COMMANDS
     assert parent is export.ExportCommand and command.COMMAND["name"] == "omnijet"
     ours, theirs = ArgumentParser("x"), ArgumentParser("x")

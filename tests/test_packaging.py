@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own: no torch there, and `omnijet run` answers."""
+"""The wheel answers with `omnijet run` in an environment without torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.neighbour import write_neighbour
 
 @pytest.fixture(scope="module")
 def runtime_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the base install alone."""
+    """Returns the interpreter of an environment with the base install alone."""
     return environment(tmp_path_factory.mktemp("runtime") / "venv", wheel)
 
 
@@ -27,7 +27,7 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     assert tops == {"omnijet", "optimum"}
     registered = [name for name in names if name.startswith("optimum/")]
     assert registered == ["optimum/commands/register/register_omnijet.py"]
-    # what scores a bundle on a device and what calibrates one, not what trains one
+    # data for scores and calibration on a device, no training
     assert {"omnijet/nano/heldout.zip", "omnijet/nano/calibration.zip"} <= set(names)
     assert "omnijet/py.typed" in names  # users see the types
     left_out = ("omnijet/nano/training", "omnijet/nano/checkpoint")
@@ -61,8 +61,8 @@ def test_it_works_beside_files_with_the_names_of_its_folders(
 ) -> None:
     done = call(runtime_python, write_neighbour(tmp_path), nano[1], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["spoken"] and Path(told["home"]).is_relative_to(runtime_python.parent.parent)
+    printed = json.loads(done.stdout)
+    assert printed["spoken"] and Path(printed["home"]).is_relative_to(runtime_python.parent.parent)
 
 
 def test_what_needs_the_export_extra_says_so(runtime_python: Path, tmp_path: Path) -> None:

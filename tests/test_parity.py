@@ -1,4 +1,4 @@
-"""The whole model against transformers 4.57.6: same checkpoint, prompt and noise."""
+"""The whole model equals transformers 4.57.6 on the same checkpoint, prompt and noise."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def prompt_of(omni: Omni, messages: Messages) -> Prompt:
 
 
 def relative_error(got: Array, expected: torch.Tensor) -> float:
-    """Largest difference over the largest expected magnitude."""
+    """Returns the largest difference over the largest expected magnitude."""
     want = expected.numpy()
     assert got.shape == want.shape
     return float(np.abs(got - want).max() / np.abs(want).max())
@@ -65,7 +65,7 @@ def relative_rms(got: Array, expected: Array) -> float:
 def test_features_and_logits(pair: Pair, clips: Path, name: str) -> None:
     prompt = prompt_of(pair.omni, conversations(clips)[name])
     tokens, ids = pair.omni.model.dims.tokens, prompt.input_ids
-    inputs = model_inputs(prompt)  # before the encoders: they let go of what they have read
+    inputs = model_inputs(prompt)  # before the encoders, which release their inputs
     embeds = pair.omni.model.embed(prompt, 0, ids.size, Clock())
     thinker = pair.reference.thinker
     with torch.no_grad():

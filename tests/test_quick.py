@@ -1,4 +1,4 @@
-"""`make quick` keeps its promise: a test of every room."""
+"""`make quick` runs a test of every room."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_line_names_tests(line: str) -> None:
 
 
 def test_every_room_has_a_quick_test() -> None:
-    """A room counts where a quick test or a fixture imports it, or a module that imports it."""
+    """A room counts if a quick test or a fixture imports it or a module that imports it."""
     known = modules()
     paths = {path for line in QUICK for path in files(line)} | {ROOT / "tests" / "conftest.py"}
     tested = {found.name for path in paths for found in imports(path, known)} & set(known)

@@ -1,7 +1,7 @@
-"""Traced graphs that the exports of one test run share.
+"""A store of traced graphs, which the exports of one test run share.
 
-A trace is the slow part of an export, and it depends on nothing but the dimensions and the
-precision that its module is given. tests/test_cli.py compares an export that shares nothing.
+Tracing is the slow part of an export and depends only on the dimensions and the precision of the
+module. tests/test_cli.py compares the result with an export that shares nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from omnijet.runtime.bundle.dims import ModelDims
 
 Traced = Iterator[tuple[str, ir.Model]]
 Tracer = Callable[[Sequence[str], ModelDims, Precision, Path], AbstractContextManager[Traced]]
-# what `GRAPH_MODULES` gives to each graph's module: dimensions, and the precision where it varies
+# the dimensions that `GRAPH_MODULES` gives to each module
 DIMS = {
     "audio_encoder": "audio",
     "vision_encoder": "vision",
@@ -59,7 +59,9 @@ def _stored(paths: dict[str, Path], missing: Sequence[str], new: Traced) -> Trac
             arrived, model = next(new)
             assert arrived == name
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".{os.getpid()}")  # another test process may write it, too
+            part = path.with_suffix(
+                f".{os.getpid()}"
+            )  # another test process may write the same trace
             ir.save(model, part)
             part.replace(path)
         else:

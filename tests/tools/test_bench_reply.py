@@ -1,4 +1,4 @@
-"""The reply beside transformers, at tiny dimensions: the same words, and a table of both."""
+"""The reply benchmark at tiny dimensions: both sides say the same, and the table has both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_both_sides_say_the_same(nano: tuple[Path, Path], capsys: Capture) -> No
         assert 0 < first_text < first_pcm <= total + 0.01
         assert 0 < synthesis < rtf
         assert min(ratios) > 0 and wave_db > 0
-    # the whole wave is that of transformers; what a preset may do to it is its own test
+    # the offline wave is that of transformers; presets are tested elsewhere
     assert float(rows["offline"][-1]) > 60
 
 

@@ -1,4 +1,4 @@
-"""The long run of `tools.endurance`, made short; and that it notices what it is for."""
+"""A short run of `tools.endurance` passes, and each fault that it looks for is found."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def small(nano: tuple[Path, Path]) -> Omni:
 
 
 def unmet(found: Findings, plan: Plan = SHORT) -> list[str]:
-    """Demands that are not met; latencies are left to an idle machine."""
+    """Returns the demands that are not met, without latencies, which need an idle machine."""
     return [d.name for d in demands(found, plan) if not d.met and "latency" not in d.name]
 
 
 def run_alone(bundle: Path) -> Findings:
-    """In a process of its own, as a host that talks for long sets it up."""
+    """Runs in a second process, set up as a long-running host does."""
     keep_heap_small()
     probe.REPEATS = 2
     return endure(opened(bundle), SHORT)
@@ -63,7 +63,7 @@ def test_a_short_run_meets_every_demand(nano: tuple[Path, Path]) -> None:
 
 
 def test_every_kind_has_met_every_preset_before_memory_counts() -> None:
-    """And on a long run every length of reply."""
+    """On a long run, every kind has also met every length of reply."""
     met = set(islice(zip(cycle(KINDS), cycle(PRESETS), strict=False), SHORT.warm))
     assert met == set(product(KINDS, PRESETS))
     met = set(islice(zip(cycle(KINDS), cycle(LENGTHS), strict=False), Plan().warm))
@@ -71,8 +71,10 @@ def test_every_kind_has_met_every_preset_before_memory_counts() -> None:
 
 
 class Leaking:
-    """Turns that ask nobody and keep so many bytes each, in pages of their own: a heap with room
-    from earlier tests would take them in unseen."""
+    """Turns that ask no model and keep a number of bytes each.
+
+    The bytes are in new pages, because free heap of earlier tests would hide them.
+    """
 
     def __init__(self, size: int) -> None:
         self.omni, self.counts, self.kept = None, {}, []
@@ -128,7 +130,7 @@ def test_a_turn_that_breaks_is_a_fault_and_the_run_goes_on(monkeypatch: pytest.M
 
 
 def faults_of(omni: Omni, way: str, count: int = 4) -> list[str]:
-    """Of a few cuts, all of one way."""
+    """Returns the faults of a few cuts of one way."""
     rng, faults = Random(1), []
     with open_set() as held_out, pytest.MonkeyPatch.context() as patched:
         patched.setattr(cancels, "WAYS", {way: cancels.WAYS[way]})
@@ -143,7 +145,7 @@ def faults_of(omni: Omni, way: str, count: int = 4) -> list[str]:
 def test_workers_that_nobody_ends_are_noticed(
     small: Omni, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """In the other two ways they may be done before anyone looks: see `test_workers`."""
+    """The other two ways may end the workers before the check; `test_workers` covers them."""
     monkeypatch.setattr(Workers, "end", lambda self: None)
     for limit, value in (("GONE_WITHIN", 0.0), ("LONGEST_DELAY", 0.0), ("MOST_EVENTS", 1)):
         monkeypatch.setattr(cancels, limit, value)

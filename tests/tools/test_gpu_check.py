@@ -1,5 +1,4 @@
-"""The suite for GPUs, as far as it goes without one: its comparisons judge, one part's failure
-stops no other, and what it writes is a table."""
+"""The GPU check without a GPU: comparisons find faults, parts fail alone, the table is complete."""
 
 from __future__ import annotations
 
@@ -56,7 +55,7 @@ def test_without_a_gpu_it_says_why_and_is_content() -> None:
 
 
 def test_parity_of_every_graph(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """Through engines of the double; a spoilt one is seen."""
+    """The engines are doubles; a spoilt one is found."""
     bundle = with_engines(trained[1], tmp_path / "bundle")
     with machine() as made:
         ours = Omni.open(bundle, engines="orin-nx")
@@ -79,7 +78,7 @@ def test_parity_with_what_was_written_elsewhere(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """For a device whose onnxruntime is too old for the graphs."""
+    """A device whose onnxruntime is too old for the graphs compares with written outputs."""
     bundle = with_engines(trained[1], tmp_path / "bundle")
     written = tmp_path / "written"
 
@@ -110,7 +109,7 @@ def test_parity_with_what_was_written_elsewhere(
 
 
 def test_a_given_python_needs_no_environment_of_ours() -> None:
-    # what runs the suite may be a make, whose flags and directories are its own
+    # a make that runs the suite exports its own flags
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
     }
@@ -128,7 +127,7 @@ def test_a_given_python_needs_no_environment_of_ours() -> None:
 def test_parity_of_bf16(
     trained_bf16: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The processor has no kernels for it, and still tells what is right."""
+    """The CPU has no kernels for bf16, and computes the right outputs in f32."""
     bundle = with_engines(trained_bf16[1], tmp_path / "bundle")
     with machine():
         for graph in ("thinker_step", "vocoder"):
@@ -139,7 +138,7 @@ def test_parity_of_bf16(
 
 
 class _Noisy:
-    """A graph whose outputs are off by 2 %."""
+    """A graph with outputs that are 2 % too large."""
 
     def __init__(self, graph: Any) -> None:
         self.graph, self.contract = graph, graph.contract
@@ -182,7 +181,7 @@ def test_one_failure_stops_no_other_part(tmp_path: Path) -> None:
 
 
 def test_every_command_is_one_that_is_understood(tmp_path: Path) -> None:
-    """Its options exist: the programs themselves parse it."""
+    """Each program parses the options of its command."""
     parts = nano_parts(tmp_path, [CUDA, ORIN]) + full_parts(tmp_path, [CUDA, ORIN], "orin-int4")
     names = {one.name for one in parts}
     assert len(names) == len(parts) and all(set(one.needs) <= names for one in parts)
@@ -267,7 +266,7 @@ def test_ways_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_whole_run_writes_its_table_and_cleans_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As on a machine with a GPU, where one part of two fails."""
+    """A machine with a GPU is simulated, where one part of two fails."""
     main = importlib.import_module("tools.gpu_check.__main__")
     monkeypatch.setattr(main, "find_gpu", lambda: (DeviceProperties("A GPU", 89, False), 24.0))
     monkeypatch.setattr(main, "ways", lambda *_: [CUDA])
@@ -290,7 +289,7 @@ def test_the_whole_run_writes_its_table_and_cleans_up(
 
 
 class _Pretended(Gpu):
-    """The double of the GPU where the real one would be."""
+    """A double in place of the real GPU."""
 
     runs_graphs = True
     faults: tuple[BaseException, ...] = ()
