@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ import pytest
 import torch
 from filelock import FileLock
 
+from tests.threads import begin_test, new_threads
+
 if TYPE_CHECKING:
     from omnijet.engines.library import Installed
     from omnijet.runtime.bundle.contract import GraphContract, Precision
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
+GRACE_S = 5.0
 NANO_CHECKPOINT = ROOT / "omnijet" / "nano" / "checkpoint"
 
 
@@ -47,20 +49,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*starters, *sorted(rest, key=lambda item: item.path in with_bundle)]
 
 
-def omnijet_threads() -> set[threading.Thread]:
-    """Returns the threads of this process that omnijet started."""
-    return {one for one in threading.enumerate() if one.name.startswith("omnijet-")}
-
-
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """Fails a test that leaves a thread of omnijet behind, which a later test would find."""
-    before = omnijet_threads()
+    """Fails a test that leaves a thread of omnijet behind."""
+    begin_test()
     yield
-    deadline = time.monotonic() + 5  # a cancelled thread ends after its current graph call
-    while (left := omnijet_threads() - before) and time.monotonic() < deadline:
+    deadline = time.monotonic() + GRACE_S  # a cancelled thread ends after its current graph call
+    while new_threads() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not left, f"threads are left: {sorted(one.name for one in left)}; close what runs them"
+    left = new_threads()
+    assert not left, f"these threads are left: {left}; close the Omni or stream that runs them"
 
 
 def _shared(factory: pytest.TempPathFactory) -> Path:

@@ -33,20 +33,16 @@ from omnijet.runtime.errors import ContractError, OmnijetError
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.talk.reply import Reply
 from tests.command import Capture, refused
+from tests.threads import new_threads
 
 QUESTION = [{"role": "user", "content": "Who are you?"}]
-
-
-def threads() -> list[str]:
-    """Returns the names of our threads that are alive."""
-    return [one.name for one in threading.enumerate() if one.name.startswith("omnijet-")]
 
 
 @pytest.fixture(autouse=True)
 def no_thread_stays() -> Iterator[None]:
     """A thread that one test leaves behind would be found by another."""
     yield
-    assert not threads()
+    assert not new_threads()
 
 
 @pytest.fixture
@@ -289,15 +285,15 @@ def no_collector() -> Iterator[None]:
 def test_closing_ends_every_thread(replaying: tuple[Omni, Seen], no_collector: None) -> None:
     ours, _ = replaying
     streamed(ours)
-    assert {name.partition("_step")[0] for name in threads()} == {
+    assert {name.partition("_step")[0] for name in new_threads()} == {
         "omnijet-thinker", "omnijet-talker", "omnijet-dit",
     }  # fmt: skip
     ours.close()
-    assert not threads()
+    assert not new_threads()
     ours.close()
     with pytest.raises(OmnijetError):
         streamed(ours)
-    assert not threads()
+    assert not new_threads()
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate provider")
@@ -322,7 +318,7 @@ def test_a_closed_backend_holds_no_session_and_runs_nothing(nano: tuple[Path, Pa
     del talker
     backend.close()
     backend.close()
-    assert not threads() and not any(one() for one in inner)
+    assert not new_threads() and not any(one() for one in inner)
     for bound in (step, *lengths):
         with pytest.raises(OmnijetError, match="its backend was closed"):
             bound.run()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.cancel import Cancelled
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
+from omnijet.runtime.prompt import preprocess
 from omnijet.runtime.prompt.messages import Message
 from omnijet.runtime.talk import model as model_module
 from omnijet.runtime.talk.clock import Clock
@@ -22,6 +25,7 @@ from omnijet.runtime.talk.reply import PcmChunk
 from omnijet.runtime.talk.session import Session
 from omnijet.runtime.talk.turn import Turn
 from tests.clip import write_clip
+from tests.threads import new_threads
 
 LIMITS = {"seed": 5, "greedy": True, "max_text_tokens": 8, "max_codes": 30}
 RATE_HZ = 16_000
@@ -86,7 +90,7 @@ def test_streamed_turns_and_barge_in(omni: Omni) -> None:
                 stream.cancel()
     reply = session.generate("Still there?", **LIMITS)
     assert (reply.text_ids, reply.codes) == whole(omni, session)
-    assert not [t for t in threading.enumerate() if t.name.startswith("omnijet")]
+    assert not new_threads()
 
 
 def test_a_dropped_stream_of_a_session_is_cancelled(omni: Omni) -> None:
@@ -94,7 +98,7 @@ def test_a_dropped_stream_of_a_session_is_cancelled(omni: Omni) -> None:
     stream = session.stream("Hello", preset="fast", **{**LIMITS, "max_codes": 3000})
     next(stream)
     del stream
-    assert not [t for t in threading.enumerate() if t.name.startswith("omnijet")]
+    assert not new_threads()
     reply = session.generate("Still there?", **LIMITS)
     # of the first answer nothing was heard
     assert [message.role for message in session.messages] == ["user", "user", "assistant"]
@@ -335,6 +339,158 @@ def test_who_learns_later_what_was_heard(omni: Omni) -> None:
         session.heard_until(-1)
     with pytest.raises(OmnijetError, match="played is unusable"):
         omni.stream([{"role": "user", "content": "Hi"}], **LIMITS).cancel(played=1.5)
+
+
+def test_words_come_back_when_more_was_heard_than_thought(omni: Omni) -> None:
+    limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 100}
+    session = omni.session()
+    reply = session.generate("Tell me", **limits)
+    session.heard_until(0)
+    assert [message.role for message in session.messages] == ["user"]
+    session.heard_until(reply.audio.size // 2)
+    half = session.messages[1].content
+    assert reply.text.startswith(half) and 0 < len(half) < len(reply.text)
+    twin = session.fork()
+    session.heard_until(reply.audio.size)
+    assert session.messages[1].content == reply.text
+    assert twin.messages[1].content == half
+    # an answer that somebody took out of the conversation stays out
+    del twin.messages[1]
+    twin.heard_until(reply.audio.size)
+    assert [message.role for message in twin.messages] == ["user"]
+
+
+def test_a_stream_may_be_told_after_the_user_speaks(omni: Omni) -> None:
+    """Detecting the user's voice ends the stream; the player says a moment later what it played."""
+    limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 100}
+    session = omni.session()
+    stream = session.stream("Tell me", preset="fast", **limits)
+    taken = sum(event.samples.size for event in stream if isinstance(event, PcmChunk))
+    session.feed_audio(sound(0.1))
+    whole_text = session.messages[1].content
+    stream.cancel(played=taken // 2)
+    session.feed_audio(sound(0.1))
+    half = session.messages[1].content
+    assert whole_text.startswith(half) and 0 < len(half) < len(whole_text)
+    stream.cancel(played=taken)
+    reply = session.generate("Go on", **LIMITS)
+    assert session.messages[1].content == whole_text
+    assert (reply.text_ids, reply.codes) == whole(omni, session)
+
+
+def test_a_turn_that_fails_was_not_asked(
+    omni: Omni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = omni.session()
+    reply = session.generate("Tell me", **LIMITS)
+    before = list(session.messages)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(OmnijetError, match="cannot be read"):
+        session.generate([{"type": "image", "image": str(tmp_path / "bad.png")}], **LIMITS)
+    assert session.messages == before
+    with monkeypatch.context() as patch:  # after the text, before any sound
+        patch.setattr(Model, "mel_of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.generate("Tell me more", **LIMITS)
+    assert session.messages == before
+    # what was heard of the answer before can still be said
+    session.heard_until(0)
+    assert [message.role for message in session.messages] == ["user"]
+    session.heard_until(reply.audio.size)
+    after = session.generate("Go on", **LIMITS)
+    assert (after.text_ids, after.codes) == whole(omni, session)
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_question_that_fits_nowhere_drops_nothing(omni: Omni) -> None:
+    small = Omni(Model(omni.bundle, omni.model.backend, context_limit=220))
+    session = small.session(system="S", overflow="drop oldest")
+    for number in range(3):
+        session.generate(f"Number {number}", speech=False, **LIMITS)
+    before = list(session.messages)
+    with pytest.raises(OmnijetError, match="does not fit the KV cache"):
+        session.generate("word " * 300, **LIMITS)
+    assert session.messages == before
+    # a system prompt of the user's own survives, too
+    session = small.session(overflow="drop oldest")
+    session.messages.append(Message("system", "Short."))
+    for _ in range(12):
+        session.generate("Tell me more about it, please.", speech=False, **LIMITS)
+    session.reset()
+    assert session.messages == [Message("system", "Short.")]
+
+
+def test_a_question_whose_media_nobody_read_is_forgotten(
+    omni: Omni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file may be gone when the next turn would have to read it."""
+    write_clip(tmp_path / "clip.mp4", 5, 4, sound=2.0)
+    session = omni.session()
+    prompts = Model.prompt
+    reached, go = threading.Event(), threading.Event()
+
+    def slow(model: Model, *given: object, **options: object):
+        reached.set()
+        go.wait(10)
+        raise Cancelled
+
+    monkeypatch.setattr(Model, "prompt", slow)
+    stream = session.stream([{"type": "video", "video": str(tmp_path / "clip.mp4")}], **LIMITS)
+    reached.wait(10)
+    threading.Timer(0.05, go.set).start()
+    stream.cancel()
+    monkeypatch.setattr(Model, "prompt", prompts)
+    (tmp_path / "clip.mp4").unlink()
+    reply = session.generate("Hello", **LIMITS)
+    assert [message.content for message in session.messages[:1]] == ["Hello"]
+    assert (reply.text_ids, reply.codes) == whole(omni, session)
+
+
+def test_the_sound_of_a_clip_is_wanted_later(
+    omni: Omni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its picture is not decoded again, and it may be gone."""
+    for name in ("kept.mp4", "gone.mp4"):
+        write_clip(tmp_path / name, 5, 4, sound=2.0)
+    session, other = omni.session(), omni.session()
+    silent = {**LIMITS, "use_audio_in_video": False}
+    session.generate([{"type": "video", "video": str(tmp_path / "kept.mp4")}], **silent)
+    first = other.generate([{"type": "video", "video": str(tmp_path / "gone.mp4")}], **silent)
+    (tmp_path / "gone.mp4").unlink()
+    monkeypatch.setattr(type(omni.model.eyes), "encode", lambda *a, **b: pytest.fail("again"))
+    monkeypatch.setattr(preprocess, "load_video", lambda *a: pytest.fail("decoded again"))
+    heard = session.generate("And its sound?", **LIMITS)
+    assert heard.prompt_tokens > first.prompt_tokens + 40
+    # listening reads no sound that turns did not want
+    known = len(other.memory)
+    other.feed_audio(sound(2.6))
+    assert len(other.memory) > known
+    assert not other.messages[0].parts[0].medium.sound_was_read
+    reply = other.generate("And its sound?", **LIMITS)
+    assert other.messages[0].parts[0].medium.sound_was_read
+    monkeypatch.undo()
+    assert (reply.text_ids, reply.codes) == whole(omni, other)
+
+
+def test_what_lies_beyond_the_longest_sound_is_not_kept(
+    omni: Omni, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        omni.model, "preprocessing", replace(omni.model.preprocessing, max_audio_seconds=3)
+    )
+    session = omni.session()
+    for second in range(6):
+        session.feed_audio(sound(1.0, second))
+        held = session.media_bytes
+    assert session.heard.size == 3 * RATE_HZ
+    session.feed_audio(sound(1.0))
+    assert session.media_bytes == held
+    assert [record.message for record in caplog.records] == [
+        "only the first 3 s of the sound are heard"
+    ]
 
 
 def test_unusable_fed_sound(omni: Omni) -> None:

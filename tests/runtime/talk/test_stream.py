@@ -24,6 +24,7 @@ from omnijet.runtime.speech.vocoder import EXACT_CONTEXT
 from omnijet.runtime.talk.reply import PcmChunk, TextDelta
 from omnijet.runtime.talk.stream import Stream
 from tests.prompts import text, user
+from tests.threads import new_threads
 
 QUESTION = user(text("Who are you, and what can you see and hear?"))
 BROKEN = user({"type": "image", "image": np.zeros((2, 2, 9, 9), np.uint8)})
@@ -41,10 +42,6 @@ def guarded() -> Iterator[None]:
     faulthandler.cancel_dump_traceback_later()
 
 
-def workers() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("omnijet")]
-
-
 def snr_db(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(wanted**2) / np.mean((got - wanted) ** 2)))
 
@@ -56,7 +53,7 @@ def test_streamed_is_offline(omni: Omni, preset: str) -> None:
     with omni.stream(QUESTION, preset=preset, **LIMITS) as stream:
         events = list(stream)
         reply = stream.reply
-    assert not workers()
+    assert not new_threads()
     assert (reply.text, reply.text_ids, reply.codes) == (
         offline.text, offline.text_ids, offline.codes,
     )  # fmt: skip
@@ -153,14 +150,14 @@ def test_a_reader_that_stops_makes_the_others_wait(omni: Omni, narrow: None) -> 
     thread.join(30)
     assert sum(others) == 480 * 79
     waiting.cancel()
-    assert not workers()
+    assert not new_threads()
 
 
 def test_a_reader_that_drops_the_stream_holds_nobody(omni: Omni) -> None:
     stream = omni.stream(QUESTION, preset="fast", **{**LIMITS, "max_codes": 3000})
     next(stream)
     del stream
-    assert not workers()
+    assert not new_threads()
 
 
 def test_a_reader_that_dies_in_its_thread_holds_nobody(
@@ -177,7 +174,7 @@ def test_a_reader_that_dies_in_its_thread_holds_nobody(
     reader = threading.Thread(target=read)
     reader.start()
     reader.join(30)
-    assert died == [ConnectionError] and not workers()
+    assert died == [ConnectionError] and not new_threads()
 
 
 def test_a_stream_that_holds_itself_ends_with_the_garbage(omni: Omni) -> None:
@@ -186,7 +183,7 @@ def test_a_stream_that_holds_itself_ends_with_the_garbage(omni: Omni) -> None:
     stream.player = stream  # as a traceback that is kept does
     del stream
     gc.collect()
-    assert not workers()
+    assert not new_threads()
 
 
 def test_cancel_from_another_thread_ends_the_reader(omni: Omni) -> None:
@@ -195,7 +192,7 @@ def test_cancel_from_another_thread_ends_the_reader(omni: Omni) -> None:
     timer.start()
     events = list(stream)
     timer.join()
-    assert not workers() and len(stream.reply.codes) < 2999
+    assert not new_threads() and len(stream.reply.codes) < 2999
     assert sum(event.samples.size for event in events if isinstance(event, PcmChunk)) == (
         stream.reply.audio.size
     )
@@ -218,7 +215,7 @@ def test_faults(omni: Omni) -> None:
     stream = omni.stream(BROKEN)
     with pytest.raises(OmnijetError):
         list(stream)
-    assert not workers() and list(stream) == []
+    assert not new_threads() and list(stream) == []
 
 
 def test_a_fault_holds_nothing_that_only_the_collector_finds(omni: Omni) -> None:
