@@ -71,7 +71,8 @@ def load(library: str) -> Any:
 
 def probe(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Returns the library's version and the compute capabilities that it builds for: `ahead`,
-    without such a GPU; `here`, this machine's GPU."""
+    without such a GPU; `here`, this machine's GPU.
+    """
     names = [name for name in dir(getattr(trt, "ComputeCapability", None)) if name[:2] == "SM"]
     return {
         "done": True,

@@ -147,7 +147,8 @@ class GraphWriter:
 
     def _rewrite_activation(self, value: ir.Value, products: Sequence[_Changed]) -> None:
         """Adds one division for all products with the same divisor, and one pair of QuantizeLinear
-        and DequantizeLinear for all with the same scale."""
+        and DequantizeLinear for all with the same scale.
+        """
         for index, same in enumerate(_grouped(products, _divisor_key)):
             divided = value
             if (divisor := same[0].divisor) is not None:

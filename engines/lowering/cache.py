@@ -40,7 +40,8 @@ class WrittenRows(ir.passes.InPlacePass):
         self, new: Chain, cache: ir.Value, update: ir.Value, write_index: ir.Value
     ) -> tuple[ir.Value, ir.Value]:
         """Returns for each row of the cache the nearest row of the update, i64[capacity], and
-        whether it is written, bool[capacity, 1]. Caches with equal axis names share the result."""
+        whether it is written, bool[capacity, 1]. Caches with equal axis names share the result.
+        """
         assert cache.shape is not None and update.shape is not None
         key = (write_index, str(cache.shape[ROWS]), str(update.shape[ROWS]))
         if key not in self._plans:

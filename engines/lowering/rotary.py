@@ -10,7 +10,8 @@ from omnijet.engines.lowering.constants import Constants
 
 class DecomposedRotary(ir.passes.InPlacePass):
     """Promise: a RotaryEmbedding of [batch, heads, rows, head_dim] becomes products and sums of the
-    two halves of each head, or of its even and odd features."""
+    two halves of each head, or of its even and odd features.
+    """
 
     def __init__(self, constants: Constants) -> None:
         self._constants = constants

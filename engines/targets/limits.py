@@ -121,7 +121,8 @@ def _capacity(memory: float, bandwidth_gb_s: float | None, size: Size, flavour: 
 
 def _rows(memory: float, size: Size, capacity: int, flavour: Flavour) -> int:
     """Returns the rows of one prefill step, from the bytes that each row holds in memory: gate and
-    up in f32, and unless attention is fused its scores in f32 and f16."""
+    up in f32, and unless attention is fused its scores in f32 and f16.
+    """
     held = 2 * size.ffn * 4
     if flavour != "native":
         held += size.heads * capacity * (4 + 2)
@@ -130,7 +131,8 @@ def _rows(memory: float, size: Size, capacity: int, flavour: Flavour) -> int:
 
 def _cells(memory: float, flavour: Flavour) -> int:
     """Returns the cells of one picture. TensorRT 10.3 may not fuse the attention: scores and
-    probabilities in f16 then take 16 heads x (4 x cells) squared x 2 x 2 bytes."""
+    probabilities in f16 then take 16 heads x (4 x cells) squared x 2 x 2 bytes.
+    """
     cells = STEP * memory / CELL_BYTES
     if flavour == "decomposed":
         squared = VISION_HEADS * CELL_PATCHES**2 * 2 * 2

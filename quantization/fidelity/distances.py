@@ -99,7 +99,8 @@ class Noise:
     @property
     def snr_db(self) -> float | None:
         """Signal-to-noise ratio of all that was added; NaN if a number was not finite; None if
-        nothing was added."""
+        nothing was added.
+        """
         return snr_db(self.signal, self.noise) if self.count else None
 
 

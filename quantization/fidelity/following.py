@@ -143,7 +143,8 @@ def speak(
     omni: Omni, fed: Fed, written: Written, voice: str | None, drawn: Sequence[int] | None = None
 ) -> Spoken | None:
     """Returns the Talker's codes for a reply, drawn as in a conversation, or its logits on the
-    given codes; None for a reply of one token, which is not spoken."""
+    given codes; None for a reply of one token, which is not spoken.
+    """
     if not written.reply_rows:
         return None
     talker = omni.model.talker

@@ -62,7 +62,8 @@ def round_compensated(
 
 def _hessians(rows: Array, damping: float) -> Iterator[tuple[int, Array, Array]]:
     """Yields for each `LAZY` columns the first column, f32[rows, columns] that spreads the loss to
-    them, and the upper Cholesky factor f32[columns, columns] of their inverse Hessian."""
+    them, and the upper Cholesky factor f32[columns, columns] of their inverse Hessian.
+    """
     wide = rows.astype(np.float64)
     later = wide @ wide.T + damping * np.eye(len(rows))
     for start in range(0, rows.shape[1], LAZY):

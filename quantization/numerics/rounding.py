@@ -191,7 +191,8 @@ def round_channels(
 
 def _best_place(weight: Array, scales: Array, rows: Array) -> Array:
     """Returns f32[outputs], the scales times the multiple from `OCTAVE` of least squared error of
-    `rows` @ f32[inputs, outputs]."""
+    `rows` @ f32[inputs, outputs].
+    """
     best, least = scales, np.full_like(scales, np.inf)
     for multiple in OCTAVE:
         tried = scales * np.float32(multiple)

@@ -42,7 +42,8 @@ def awq_divisor(weights: Array, stats: Statistics, scheme: WeightScheme) -> Arra
 
 def reaches(weights: Array, block: int) -> Array:
     """Returns f32[inputs], 0 to 1: magnitude of an input's weights relative to the largest in their
-    blocks, averaged over outputs."""
+    blocks, averaged over outputs.
+    """
     total: Array = np.zeros(len(weights), np.float32)
     for start in range(0, len(weights), block):
         part = np.abs(weights[start : start + block])

@@ -186,7 +186,8 @@ class Statistics:
 
 def condensed(rows: Array) -> Array:
     """Reduces f32[rows, inputs] to f32[<= inputs, inputs] with the same Gram matrix, so that every
-    product with a weight has the same squared sum."""
+    product with a weight has the same squared sum.
+    """
     if len(rows) <= rows.shape[1]:
         return rows
     _, triangle = np.linalg.qr(rows)

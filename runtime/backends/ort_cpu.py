@@ -48,7 +48,8 @@ _TYPE_NAMES = {
 
 def reads_graphs() -> bool:
     """Returns whether this onnxruntime knows the graphs' opset. No onnxruntime for Python 3.10,
-    the one of JetPack 6, does: there engines run the bundle."""
+    the one of JetPack 6, does: there engines run the bundle.
+    """
     return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) >= OLDEST_RELEASE
 
 

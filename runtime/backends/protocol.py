@@ -53,7 +53,8 @@ class State(Protocol):
 
     def copy(self, filled: int) -> State:
         """Returns a state of the same capacity, with the first `filled` rows in buffers of its
-        own."""
+        own.
+        """
         ...
 
 
@@ -68,7 +69,8 @@ class Bound(Protocol):
     @property
     def inputs(self) -> Mapping[str, Array]:
         """Host arrays to write before `run`. Take the array anew before each write; what is
-        not taken keeps its values."""
+        not taken keeps its values.
+        """
         ...
 
     @property
@@ -110,7 +112,8 @@ class Graph(Protocol):
 
     def limit(self, symbol: str) -> int | None:
         """Returns the largest size of an axis (`AXES` of the contract) that can be bound; None:
-        there is no limit."""
+        there is no limit.
+        """
         ...
 
 

@@ -78,7 +78,8 @@ def test_bf16_behind_a_link(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Unfinished engines lie beside the folder, not beside the link, which may be on another disk;
-    files cannot be renamed across disks."""
+    files cannot be renamed across disks.
+    """
     bundle = tmp_path / "disk" / "bundle"
     shutil.copytree(nano_bf16, bundle)
     link = tmp_path / "link"

@@ -1,5 +1,6 @@
 """TensorRT-RTX builds every graph in every form that it can, ahead of time for three GPUs;
-decomposed graphs for one."""
+decomposed graphs for one.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from omnijet.runtime.bundle.contract import Array
 
 def correlated(inputs: int, outliers: int, seed: int = 0) -> Callable[[int], Array]:
     """Returns a source of rows f32[rows, inputs]: inputs / 8 hidden causes that fall off with the
-    square root of their rank, plus a little noise; `outliers` features are 20 times louder."""
+    square root of their rank, plus a little noise; `outliers` features are 20 times louder.
+    """
     rng = np.random.default_rng(seed)
     causes = inputs // 8
     mix = rng.standard_normal((causes, inputs)) / np.sqrt(np.arange(1, causes + 1))[:, None]

@@ -67,7 +67,8 @@ def _rows_behind(index: str, shapes: dict[str, tuple[int, ...]]) -> int:
 
 def run(path: Path, inputs: dict[str, Array], *, optimize: bool, level: str = "1") -> list[Array]:
     """Returns all outputs in ONNX Runtime. `level`: accuracy of products with block weights, where
-    the file does not state it; 1 computes in f32."""
+    the file does not state it; 1 computes in f32.
+    """
     return session(path, optimize=optimize, level=level).run(None, inputs)
 
 

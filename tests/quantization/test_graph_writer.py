@@ -109,7 +109,8 @@ def test_an_activation_in_f16(
     thinker_f16: tuple[Path, GraphContract], tmp_path: Path, kind: str, layer: int, limit: float
 ) -> None:
     """Tests activations behind a norm, behind a product, and the last, one at a time: the last bit
-    of f16 moves some rounded values by a whole step, and every further layer adds more."""
+    of f16 moves some rounded values by a whole step, and every further layer adds more.
+    """
     compare(*thinker_f16, tmp_path, kind, True, limit, slice(layer, layer + 1))
 
 

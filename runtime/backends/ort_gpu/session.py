@@ -46,7 +46,8 @@ class DeviceSession(OrtSession):
 
     def new_capture(self) -> Any:
         """Returns options of a run that is captured the first time and replayed from then on,
-        always with the same binding; None if the run cannot be captured."""
+        always with the same binding; None if the run cannot be captured.
+        """
         if not self._captures:
             return None
         if (number := next(self._ids)) > MOST_CAPTURED:

@@ -84,7 +84,8 @@ class EngineBackend:
 
     def _check_files(self) -> None:
         """Checks the engine files: they may be left behind when a bundle is copied, which is
-        complete without them."""
+        complete without them.
+        """
         known = self._bundle.manifest.files
         files = {entry.file: known[entry.file] for entry in self._entries.values()}
         if faults := misfits(self._bundle.folder, files):

@@ -41,7 +41,8 @@ class EngineBound:
 
 class _User:
     """The object that every array keeps alive: while it lives, the work and its caches are in
-    use."""
+    use.
+    """
 
     def __init__(self, lease: EngineLease | None) -> None:
         self.lease = lease

@@ -66,7 +66,8 @@ class Block:
 
     def arrays(self, user: object) -> dict[str, Array]:
         """Returns the host arrays by name. Each array, and every slice of it, keeps `user`
-        alive."""
+        alive.
+        """
         lent = self._host.lent(user)
         return {
             place.name: lent[place.offset : place.offset + place.size]

@@ -158,14 +158,16 @@ class HostMemory:
 
     def lent(self, user: object) -> Array:
         """Returns all of the memory, u8[size]; arrays over it keep `user` alive, not this
-        object."""
+        object.
+        """
         found: Array = np.asarray(_Lent(self.address, self.bytes.size, user))
         return found
 
 
 class _Lent:
     """Memory that numpy reads through `__array_interface__`: every array over it keeps this object
-    alive, and so the user."""
+    alive, and so the user.
+    """
 
     def __init__(self, address: int, size: int, user: object) -> None:
         self.user = user
@@ -208,7 +210,8 @@ class Stream:
 
     def copy_rows(self, target: int, source: int, pitch: int, width: int, count: int) -> None:
         """Copies the first `width` bytes of each of `count` rows that lie `pitch` bytes apart,
-        within the device."""
+        within the device.
+        """
         kind = self._device._on_device
         self._device.call(
             "cudaMemcpy2DAsync", target, pitch, source, pitch, width, count, kind, self.handle

@@ -85,7 +85,8 @@ class Engine:
 
     def close(self) -> None:
         """Waits for the run that has begun, and lets go of the engine, its contexts and scratch
-        memory. Compiled kernels are kept in their file."""
+        memory. Compiled kernels are kept in their file.
+        """
         with device_call(), self.lock:
             self._is_closed = True
             self.works.close()
@@ -94,7 +95,8 @@ class Engine:
 
     def _read(self, path: Path, sha256: str) -> Any:
         """Deserialises the file. It is mapped, not copied: on a Jetson a copy would take memory
-        that the device needs."""
+        that the device needs.
+        """
         try:
             with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as plan:
                 found = hashlib.sha256(plan).hexdigest()
@@ -115,14 +117,16 @@ class Engine:
 
     def last_error(self) -> str:
         """Returns the library's last error, for messages. It was reported after this engine was
-        read, though another engine may be the cause."""
+        read, though another engine may be the cause.
+        """
         return self._log.errors[-1] if self._log.count > self._errors_before else "nothing was said"
 
     @property
     def captures_itself(self) -> bool:
         """Whether the library captures by itself. TensorRT-RTX does so within its contexts: it
         knows when the kernels that it compiles for a shape are ready, which a capture from outside
-        would miss."""
+        would miss.
+        """
         return self._jit is not None
 
     def shared_context(self, profile: int) -> Any:
@@ -231,7 +235,8 @@ def _symbols(
     spec: TensorSpec | None, axes: tuple[int, ...], entry: EngineEntry
 ) -> tuple[int | str | None, ...]:
     """Names an engine's axes as the contract does, where they agree with it: an axis is a symbol if
-    its size changes, or if it has the one size that every profile gives the symbol."""
+    its size changes, or if it has the one size that every profile gives the symbol.
+    """
     found: list[int | str | None] = [None if axis < 0 else axis for axis in axes]
     if spec is not None and len(spec.axes) == len(axes):
         for place, (axis, size) in enumerate(zip(spec.axes, axes, strict=True)):

@@ -52,7 +52,8 @@ class Jit:
 
     def keep(self) -> None:
         """Writes the kernels compiled so far. The end of the program may be too late: a signal
-        skips it, and the thread that ends the program may have no CUDA context."""
+        skips it, and the thread that ends the program may have no CUDA context.
+        """
         self._kernels.write()
 
 
@@ -75,7 +76,8 @@ class _Kernels:
 
     def write(self) -> None:
         """Writes the file if there is something new. Never raises: without the file everything
-        works, only later."""
+        works, only later.
+        """
         part = self._path.with_suffix(f".{os.getpid()}.part")
         try:
             serialized = self.cache.serialize()

@@ -95,7 +95,8 @@ class Work:
 
     def _run_plainly(self, caches: Caches | None, side: int) -> None:
         """Runs in the context that all work shares or, when capturing is worth it, in a context of
-        its own, which is then captured."""
+        its own, which is then captured.
+        """
         engine = self._engine
         captures = self._runs >= self._plain_runs
         self._runs += 1

@@ -113,7 +113,8 @@ def test_a_cache_is_written_where_it_should_be(
     write: int,
 ) -> None:
     """Old rows are equal bit for bit. New rows are products; the first layer's values come from the
-    same operators except the norm."""
+    same operators except the norm.
+    """
     folder = request.getfixturevalue(bundle)[1]
     contract, source, path, _ = lowered(folder, "talker_step", tmp_path)
     inputs = feeds(contract, 3, {**SIZES, "capacity": capacity, "rows": rows})
@@ -139,7 +140,8 @@ def test_a_quantized_graph(
 ) -> None:
     """Quantizers are equal to the bit (see below), so differences come from floats between them.
     A last bit decides how an activation is rounded to 8 bits, in every layer again; in f16, where
-    a last bit is 5e-4, two layers are enough for that."""
+    a last bit is 5e-4, two layers are enough for that.
+    """
     half = bundle.endswith("f16") and graph != "dit_step"
     eight = kind in ("w8a8", "fp8")
     layers = slice(0, 2) if half and eight else slice(None)

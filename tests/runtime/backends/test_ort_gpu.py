@@ -1,5 +1,6 @@
 """ONNX Runtime with buffers on a device; here the CPU takes its place, with copies of its
-own."""
+own.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +158,8 @@ def streamed(omni: Omni) -> Reply:
 @pytest.mark.filterwarnings("ignore:Duplicate provider")
 def test_a_second_reply_makes_nothing_anew(replaying: tuple[Omni, Seen], omni: Omni) -> None:
     """Decode steps and windows of the DiT are replayed with the buffers that were captured; the
-    vocoder has a session for every length that returns."""
+    vocoder has a session for every length that returns.
+    """
     ours, seen = replaying
     first = streamed(ours)
     assert {one.split()[0] for one in seen.captured} == {"thinker_step", "talker_step", "dit_step"}

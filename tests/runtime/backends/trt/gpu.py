@@ -131,7 +131,8 @@ class Gpu:
 
     def view(self, address: int, size: int, *places: str) -> Array:
         """Returns bytes at an address. A fault if they are not within one allocation in one of the
-        places."""
+        places.
+        """
         with self._lock:
             at = bisect_right(self._starts, address) - 1
             memory = self._memory[self._starts[at]] if at >= 0 else None

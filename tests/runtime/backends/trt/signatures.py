@@ -24,7 +24,8 @@ MODULES = {
 def described(module: Any, name: str) -> Any:
     """Returns the value of a member of an enumeration, or the parameters' names of a function (of
     each overload; for CUDA also how many values the function returns); None if there is no such
-    name."""
+    name.
+    """
     path, _, member = name.partition("=")
     try:
         found = module

@@ -1,5 +1,6 @@
 """Everything that the backend and the builder call exists in the TensorRT of every platform, not
-only in TensorRT-RTX: names, parameters and values of the real bindings."""
+only in TensorRT-RTX: names, parameters and values of the real bindings.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +93,8 @@ def test_what_the_builder_calls(bindings: dict[str, Any]) -> None:
 
 def test_classes_derived_from_the_library_can_be_instantiated(bindings: dict[str, Any]) -> None:
     """The library calls our objects: a logger, a progress monitor and, where it has one, a stream
-    writer."""
+    writer.
+    """
     code = (
         "import io, tensorrt as trt\n"
         "from omnijet.engines import worker\n"

@@ -1,5 +1,6 @@
 """Everything that can be wrong with engines is reported with the way out, and the bundle stays as
-it was."""
+it was.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +97,8 @@ def test_no_engines_of_a_target(built: Path, orin: Machine, capsys: Capture) -> 
 
 def test_engines_that_were_left_behind(bundle: Path, orin: Machine, capsys: Capture) -> None:
     """The bundle is complete without its engines; asking for them is an error, and `check` reports
-    it."""
+    it.
+    """
     home = bundle / "engines/orin-nx"
     path = home / "vocoder.engine"
     path.write_bytes(path.read_bytes()[:-1])

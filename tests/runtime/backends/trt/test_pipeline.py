@@ -137,7 +137,8 @@ def test_a_conversation_that_is_forked_and_rewound(pair: tuple[Omni, Omni, Machi
 
 def _conversed(omni: Omni) -> list[Reply]:
     """Returns the replies of a turn, of one more turn in each of two conversations, and of a turn
-    after one that was broken off, which continues from an earlier row than the caches hold."""
+    after one that was broken off, which continues from an earlier row than the caches hold.
+    """
     session = omni.session()
     replies = [session.generate([DRAWING, ASK], **OPTIONS)]
     fork = session.fork()

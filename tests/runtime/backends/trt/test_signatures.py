@@ -1,5 +1,6 @@
 """The doubles have the names, parameters and values of the real libraries, so that a call that
-works with a double exists in the library. Needs the bindings, but neither GPU nor driver."""
+works with a double exists in the library. Needs the bindings, but neither GPU nor driver.
+"""
 
 from __future__ import annotations
 
