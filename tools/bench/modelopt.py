@@ -1,4 +1,4 @@
-"""`python -m tools.bench.modelopt BUNDLE --python PYTHON`: errors compared with nvidia-modelopt.
+r"""`python -m tools.bench.modelopt BUNDLE --python PYTHON`: errors compared with nvidia-modelopt.
 
 The layers of a float bundle, with the activations that they met in the calibration set's
 conversations, go through `quantization` here and through nvidia-modelopt in a process and an
