@@ -7,9 +7,9 @@ environment of its own:
     python -m venv build/modelopt-venv
     build/modelopt-venv/bin/pip install torch==2.13.0
     build/modelopt-venv/bin/pip install --no-deps nvidia-modelopt==0.47.0
-    build/modelopt-venv/bin/pip install onnx~=1.21.0 onnxruntime~=1.24.2 onnx-graphsurgeon \\
-        onnxslim onnxscript onnxconverter-common~=1.16.0 polygraphy lief cppimport ml_dtypes \\
-        numpy scipy nvidia-ml-py tqdm pyyaml 'omegaconf>=2.3' 'pulp<4' 'pydantic>=2' regex rich \\
+    build/modelopt-venv/bin/pip install onnx~=1.21.0 onnxruntime~=1.24.2 onnx-graphsurgeon \
+        onnxslim onnxscript onnxconverter-common~=1.16.0 polygraphy lief cppimport ml_dtypes \
+        numpy scipy nvidia-ml-py tqdm pyyaml 'omegaconf>=2.3' 'pulp<4' 'pydantic>=2' regex rich \
         safetensors packaging 'setuptools>=80'
     python -m tools.bench.modelopt BUNDLE --python build/modelopt-venv/bin/python
 
