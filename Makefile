@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# `make demo` and `make test` need nothing but Python on a fresh machine.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,7 +8,7 @@ BUNDLE ?= build/demo/bundle
 
 .PHONY: demo quick test lint types bench check-full gpu-check endurance nano heldout calibration clean
 
-# torch first and pinned: a range would pull whatever is newest, with several GB of CUDA.
+# torch comes first and pinned: a range would install the newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check torch==2.13.0
@@ -18,10 +18,11 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/python -m tools.demo
 
-# A test of every room, for each change: a minute and a half on two cores.
+# Runs a test of every room, for each change: at most a minute and a half on two idle cores.
 quick: $(STAMP)
 	OMNIJET_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) @tests/quick.txt
 
+# Runs the whole suite.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests
 
@@ -32,40 +33,40 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# Beside transformers: stages and a short reply, then one of 6 s on a checkpoint of middle size.
+# Compares with transformers: stages and a short reply, then 6 s of speech on a larger checkpoint.
 bench: $(STAMP)
 	$(BIN)/python -m tools.bench.stages
 	$(BIN)/python -m tools.bench.reply
 
-# Full size, outside CI: about 60 GB of free disk and 20 minutes.
+# Checks the real sizes, outside CI: needs about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)
 	$(BIN)/python -m tools.full_size.check
 
-# Parity, demo, profiler and bench on a GPU, where there is one; says why not elsewhere. On a Jetson
-# take an environment that sees its TensorRT, which torch need not be in:
+# Runs parity, demo, profiler and bench on a GPU, or prints why it cannot. On a Jetson, choose an
+# environment that sees the system's TensorRT; it needs no torch:
 # make gpu-check GPU_PYTHON=path/to/python
 GPU_PYTHON ?= $(BIN)/python
 gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(STAMP))
 	$(GPU_PYTHON) -m tools.gpu_check
 
-# A thousand turns and two hundred cancels in one process, on the bundle that `make demo` leaves:
-# a quarter of an hour on an idle machine, which its latencies need.
+# Runs a thousand turns and two hundred cancels in one process, on the bundle of `make demo`. It
+# takes a quarter of an hour; its latencies need an idle machine.
 endurance: $(STAMP)
 	$(BIN)/python -m tools.endurance $(BUNDLE)
 
-# Trains Omnijet-nano anew, stage by stage, into build/nano and nano/checkpoint: hours on two
-# cores; run again, it goes on where it was cut off. Needs flite and espeak-ng.
+# Trains Omnijet-nano, stage by stage, into build/nano and nano/checkpoint: hours on two cores. A
+# second run continues an interrupted one. Needs flite and espeak-ng.
 STAGES := vocoder codec hearing sight dit thinker talker
 nano: $(STAMP)
 	for stage in $(STAGES); do $(BIN)/python -m omnijet.nano.training.$$stage || exit 1; done
 	$(BIN)/python -m omnijet.nano.training.talker --tuned
 	$(BIN)/python -m omnijet.nano.training.assemble
 
-# The held-out set anew, for a new codec or a new world: scores before and after do not compare.
+# Makes the held-out set for a new codec or world; new scores do not compare with old ones.
 heldout: $(STAMP)
 	$(BIN)/python -m omnijet.nano.training.heldout
 
-# The calibration set anew, for a new world or other voices.
+# Makes the calibration set for a new world or other voices.
 calibration: $(STAMP)
 	$(BIN)/python -m omnijet.nano.training.calibration
 
