@@ -46,11 +46,13 @@ class GrowingSound:
     loudest band.
 
     Attributes:
-        samples: f32[n], all samples so far.
+        size: samples that are heard, at most `preprocessing.max_samples`.
+        dropped: samples that came after the longest sound, which are not kept.
     """
 
     def __init__(self, preprocessing: Preprocessing) -> None:
-        self.samples = np.empty(0, np.float32)
+        self.size = self.dropped = 0
+        self._pieces: tuple[Array, ...] = ()  # never changed in place: copies share them
         self._preprocessing = preprocessing
         self._logs = np.empty((preprocessing.n_mels, 0), np.float32)
         self._mel = self._logs
@@ -58,19 +60,29 @@ class GrowingSound:
 
     def push(self, samples: Array) -> None:
         """Adds samples, f32[n] mono at the preprocessing's rate."""
-        self.samples = np.concatenate([self.samples, np.asarray(samples, np.float32)])
+        heard = samples[: self._preprocessing.max_samples - self.size]
+        self._pieces = (*self._pieces, np.array(heard, np.float32))
+        self.size += heard.size
+        self.dropped += samples.size - heard.size
+
+    @property
+    def samples(self) -> Array:
+        """All samples that are heard: f32[size]."""
+        if len(self._pieces) != 1:  # joined when they are read, not at each of many small pushes
+            self._pieces = (np.concatenate([np.empty(0, np.float32), *self._pieces]),)
+        return self._pieces[0]
 
     @property
     def nbytes(self) -> int:
         """Bytes of samples and frames."""
         mel = 0 if self._mel is self._logs else self._mel.nbytes
-        return self.samples.nbytes + self._logs.nbytes + mel
+        pieces = sum(piece.nbytes for piece in self._pieces)
+        return pieces + self._logs.nbytes + mel
 
     @property
     def certain_frames(self) -> int:
         """Number of frames whose windows lie within the samples so far."""
-        heard = min(self.samples.size, self._preprocessing.max_samples)
-        return max(0, (heard - self._preprocessing.n_fft) // self._preprocessing.hop)
+        return max(0, (self.size - self._preprocessing.n_fft) // self._preprocessing.hop)
 
     def certain_mel(self) -> Array:
         """Returns the frames whose bands no later sample changes; their floor may still rise.
@@ -81,7 +93,7 @@ class GrowingSound:
         known, frames = self._logs.shape[1], self.certain_frames
         if frames == known:
             return self._mel
-        logs = _logs(self._heard, known, frames, self._preprocessing)
+        logs = _logs(self.samples, known, frames, self._preprocessing)
         self._logs = np.concatenate([self._logs, logs], axis=1)
         loudest = max(self._loudest, logs.max())
         if loudest > self._loudest:
@@ -94,16 +106,12 @@ class GrowingSound:
     def whole_mel(self) -> Array:
         """Returns the log-mel of the sound as if it ended here: `log_mel` of all samples."""
         known = self.certain_mel().shape[1]
-        end = _logs(self._heard, known, None, self._preprocessing)
+        end = _logs(self.samples, known, None, self._preprocessing)
         loudest = max(self._loudest, end.max())
-        end = end[:, : -(-self._heard.size // self._preprocessing.hop) - known]
+        end = end[:, : -(-self.size // self._preprocessing.hop) - known]
         if loudest > self._loudest:
             return _above_floor(np.concatenate([self._logs, end], axis=1), loudest)
         return np.concatenate([self._mel, _above_floor(end, loudest)], axis=1)
-
-    @property
-    def _heard(self) -> Array:
-        return self.samples[: self._preprocessing.max_samples]
 
 
 @lru_cache(maxsize=2)

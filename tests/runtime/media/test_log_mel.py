@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -72,3 +73,18 @@ def test_beyond_the_longest_sound_nothing_is_heard() -> None:
         grown.certain_mel()
     np.testing.assert_allclose(grown.whole_mel(), log_mel(sound, short), atol=1e-6)
     assert grown.whole_mel().shape[1] == 200
+    assert (grown.size, grown.dropped) == (32_000, 8_000)
+    assert grown.samples.tobytes() == sound[:32_000].tobytes()
+
+
+def test_pieces_are_copied_and_copies_grow_apart() -> None:
+    buffer = noise(500)
+    grown = GrowingSound(PREPROCESSING)
+    grown.push(buffer)
+    buffer[:] = 0  # a recorder fills it again
+    twin = copy.copy(grown)
+    grown.push(noise(300, 1))
+    twin.push(noise(200, 2))
+    assert grown.samples.tobytes() == np.concatenate([noise(500), noise(300, 1)]).tobytes()
+    assert twin.samples.tobytes() == np.concatenate([noise(500), noise(200, 2)]).tobytes()
+    assert (grown.nbytes, twin.nbytes) == (4 * 800, 4 * 700)
