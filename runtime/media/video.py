@@ -73,18 +73,27 @@ def load_video(
     path = require_file(source, "video", where)
     try:
         frames, fps = _read_file(path, preprocessing, where)
-        audible = with_audio and has_audio(path)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise OmnijetError(
-            "the video cannot be read",
-            where=where,
-            expected="a clip with a picture that FFmpeg reads",
-            got=f"{type(error).__name__}: {error}",
-            fix="check that the file is complete, or convert it: ffmpeg -i FILE out.mp4",
-        ) from error
+        raise _unreadable(where, error) from error
+    return Video(frames, fps, load_clip_sound(path, preprocessing, where) if with_audio else None)
+
+
+def load_clip_sound(
+    source: str | os.PathLike[str], preprocessing: Preprocessing, where: object
+) -> Array | None:
+    """Reads the sound of a clip alone: f32[samples], or None if it has none.
+
+    Raises:
+        OmnijetError: the clip cannot be read.
+    """
+    path = require_file(source, "video", where)
+    try:
+        if not has_audio(path):
+            return None
+    except (av.FFmpegError, OSError) as error:
+        raise _unreadable(where, error) from error
     seconds = float(preprocessing.max_audio_seconds)
-    audio = load_audio(path, preprocessing.sample_rate_hz, seconds, where) if audible else None
-    return Video(frames, fps, audio)
+    return load_audio(path, preprocessing.sample_rate_hz, seconds, where)
 
 
 def video_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, Grid]:
@@ -133,6 +142,16 @@ def _size(
         min(preprocessing.video_max_pixels, shared), int(preprocessing.video_min_pixels * 1.05)
     )
     return fitted_size(height, width, preprocessing, preprocessing.video_min_pixels, most, where)
+
+
+def _unreadable(where: object, error: Exception) -> OmnijetError:
+    return OmnijetError(
+        "the video cannot be read",
+        where=where,
+        expected="a clip with a picture that FFmpeg reads",
+        got=f"{type(error).__name__}: {error}",
+        fix="check that the file is complete, or convert it: ffmpeg -i FILE out.mp4",
+    )
 
 
 def _read_file(path: Path, preprocessing: Preprocessing, where: object) -> tuple[Frames, float]:

@@ -193,6 +193,12 @@ def build_prompt(
     tokenizer.check(tokens)
     _refuse_placeholders(messages, tokenizer, tokens)
     text = render_chat(messages, chat_template)
+    if not text:
+        raise OmnijetError(
+            "the chat template writes nothing",
+            where="chat_template.jinja",
+            fix="use the template published with the checkpoint",
+        )
     media = tuple(
         medium_of(
             part,

@@ -66,16 +66,16 @@ class EncoderInput:
         """
         size = self.block_tokens
         blocks = range(first // size, -(-stop // size))
-        missing = [block for block in blocks if self.encoded[block] is None]
-        if missing:
-            assert self.content is not None
-            begin, end = missing[0], missing[-1] + 1
-            made = encode(self.content, begin, end)
+        # read first: the session of a fork may encode the rest meanwhile, and let go of it
+        content = self.content
+        for begin, end in _runs([block for block in blocks if self.encoded[block] is None]):
+            assert content is not None
+            made = encode(content, begin, end)
             for block in range(begin, end):
                 start = (block - begin) * size
                 self.encoded[block] = made[start : start + size]
-            if all(block is not None for block in self.encoded):
-                self.content = None
+        if all(block is not None for block in self.encoded):
+            self.content = None
         found = [block for block in self.encoded[blocks.start : blocks.stop] if block is not None]
         offset = blocks.start * size
         joined: Array = np.concatenate(found)[first - offset : stop - offset]
@@ -99,11 +99,13 @@ class Medium:
         shape: its tokens and how they lie.
         seen: what the vision encoder reads; None for a sound.
         heard: what the audio encoder reads; None for a picture or a clip that is only seen.
+        sound_was_read: whether a clip's sound, if it has one, is in `heard`.
     """
 
     shape: MediumShape
     seen: EncoderInput | None = None
     heard: EncoderInput | None = None
+    sound_was_read: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -114,7 +116,7 @@ class Medium:
 def picture_input(patches: Array, grid: Grid, merge: int) -> EncoderInput:
     """Makes the vision encoder's input of a picture or clip: f32[t * h * w, patch_width]."""
     tokens = len(patches) // merge**2
-    marks = np.full(tokens, _fingerprint(patches), np.int64)
+    marks = np.full(tokens, _fingerprint(patches, grid), np.int64)
     return EncoderInput(patches, grid, 0, tokens, marks)
 
 
@@ -127,7 +129,15 @@ def sound_input(mel: Array, dims: AudioEncoderDims) -> EncoderInput:
     return EncoderInput(mel, None, frames, dims.chunk_tokens, marks)
 
 
-def _fingerprint(content: Array) -> int:
-    digest = hashlib.blake2b(str(content.shape).encode(), digest_size=8)
+def _runs(blocks: list[int]) -> list[tuple[int, int]]:
+    """Groups rising numbers into runs without a gap: the first, and one past the last, of each."""
+    begins = [block for block in blocks if block - 1 not in blocks]
+    ends = [block + 1 for block in blocks if block + 1 not in blocks]
+    return list(zip(begins, ends, strict=True))
+
+
+def _fingerprint(content: Array, grid: Grid | None = None) -> int:
+    """Two pictures may have equal patches in other rows and columns."""
+    digest = hashlib.blake2b(f"{content.shape} {grid}".encode(), digest_size=8)
     digest.update(np.ascontiguousarray(content).data)
     return -1 - (int.from_bytes(digest.digest(), "little") >> 1)

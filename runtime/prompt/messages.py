@@ -61,15 +61,10 @@ class Audio:
 
 @dataclass(slots=True, eq=False)
 class Video:
-    """A clip, with the attributes of `Image`; a prompt decides whether its clips are heard.
-
-    Attributes:
-        is_heard: whether its sound, if it has one, was read into `medium`.
-    """
+    """A clip, with the attributes of `Image`; a prompt decides whether its clips are heard."""
 
     source: VideoSource | None
     medium: Medium | None = field(default=None, repr=False)
-    is_heard: bool = False
 
 
 Part: TypeAlias = Text | Image | Audio | Video

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
+from typing import Any
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import AudioEncoderDims, audio_token_count
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import shorten
-from omnijet.runtime.media.audio import load_audio
-from omnijet.runtime.media.image import Grid, image_patches, load_image
+from omnijet.runtime.media.audio import AudioSource, load_audio
+from omnijet.runtime.media.image import Grid, ImageSource, image_patches, load_image
 from omnijet.runtime.media.log_mel import GrowingSound, log_mel
-from omnijet.runtime.media.video import load_video, second_per_grid, video_patches
-from omnijet.runtime.prompt.medium import EncoderInput, Medium, picture_input, sound_input
+from omnijet.runtime.media.video import (
+    VideoSource,
+    load_clip_sound,
+    load_video,
+    second_per_grid,
+    video_patches,
+)
+from omnijet.runtime.prompt.medium import Medium, picture_input, sound_input
 from omnijet.runtime.prompt.messages import Audio, Image, Video
 from omnijet.runtime.prompt.places import MediumShape
 
@@ -30,8 +38,8 @@ def medium_of(
 ) -> Medium:
     """Returns what a part was preprocessed into; reads its source at the first call only.
 
-    A source that is an array or a picture in memory is let go of then. A clip that was only
-    looked at is read again once it is to be heard, too.
+    A source that is an array or a picture in memory is let go of then. Of a clip that was only
+    looked at, the sound is read once it is wanted; if the file is gone, nothing is heard of it.
 
     Args:
         hear_clips: whether the sound of clips is wanted.
@@ -40,23 +48,23 @@ def medium_of(
     Raises:
         OmnijetError: the medium cannot be used.
     """
-    kept = part.medium
-    if kept is not None and not (isinstance(part, Video) and hear_clips and not part.is_heard):
-        return _silenced(kept) if isinstance(part, Video) and not hear_clips else kept
-    where = f"{place} ({_label(part.source)})"
-    if isinstance(part, Image):
-        medium = _picture(part, preprocessing, where)
-    elif isinstance(part, Audio):
-        medium = _sound(part, preprocessing, dims, where)
-    else:
-        medium = _clip(part, preprocessing, dims, hear_clips, where)
-        part.is_heard = hear_clips
+    # forks share parts: another thread may set the medium, and then let go of the source
+    source: Any = part.source
+    medium = part.medium
+    where = f"{place} ({_label(source)})"
+    if medium is None:
+        if isinstance(part, Image):
+            medium = _picture(source, preprocessing, where)
+        elif isinstance(part, Audio):
+            medium = _sound(source, preprocessing, dims, where)
+        else:
+            medium = _clip(source, preprocessing, dims, hear_clips, where)
+    elif isinstance(part, Video) and hear_clips and not medium.sound_was_read:
+        medium = _heard_later(medium, source, preprocessing, dims, where)
     part.medium = medium
-    if not isinstance(part.source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike):
         part.source = None
-        if isinstance(part, Video):
-            part.is_heard = True  # frames in memory have no sound
-    return medium
+    return _silenced(medium) if isinstance(part, Video) and not hear_clips else medium
 
 
 def sound_medium(mel: Array, dims: AudioEncoderDims) -> Medium:
@@ -78,45 +86,73 @@ def grown_medium(
     return sound_medium(mel, dims)
 
 
-def _picture(part: Image, preprocessing: Preprocessing, where: str) -> Medium:
-    assert part.source is not None
-    patches, grid = image_patches(load_image(part.source, where), preprocessing, where)
+def _picture(source: ImageSource, preprocessing: Preprocessing, where: str) -> Medium:
+    patches, grid = image_patches(load_image(source, where), preprocessing, where)
     seen = picture_input(patches, grid, preprocessing.merge)
     return Medium(MediumShape(_cells(grid, preprocessing.merge)), seen)
 
 
-def _sound(part: Audio, preprocessing: Preprocessing, dims: AudioEncoderDims, where: str) -> Medium:
-    assert part.source is not None
+def _sound(
+    source: AudioSource, preprocessing: Preprocessing, dims: AudioEncoderDims, where: str
+) -> Medium:
     seconds = float(preprocessing.max_audio_seconds)
-    samples = load_audio(part.source, preprocessing.sample_rate_hz, seconds, where)
+    samples = load_audio(source, preprocessing.sample_rate_hz, seconds, where)
     return sound_medium(_mel(samples, preprocessing, where), dims)
 
 
 def _clip(
-    part: Video, preprocessing: Preprocessing, dims: AudioEncoderDims, hear: bool, where: str
+    source: VideoSource,
+    preprocessing: Preprocessing,
+    dims: AudioEncoderDims,
+    hear: bool,
+    where: str,
 ) -> Medium:
-    assert part.source is not None
-    video = load_video(part.source, preprocessing, hear, where)
-    patches, grid = video_patches(video.frames, preprocessing)
-    heard: EncoderInput | None = None
-    if video.audio is not None:
-        heard = sound_input(_mel(video.audio, preprocessing, where), dims)
-    elif hear:
+    video = load_video(source, preprocessing, hear, where)
+    if hear and video.audio is None:
         _log.info("%s: the clip has no sound, it is only looked at", where)
-    shape = MediumShape(
-        _cells(grid, preprocessing.merge),
-        second_per_grid(preprocessing),
-        0 if heard is None else heard.fingerprints.size,
-    )
-    return Medium(shape, picture_input(patches, grid, preprocessing.merge), heard)
+    patches, grid = video_patches(video.frames, preprocessing)
+    shape = MediumShape(_cells(grid, preprocessing.merge), second_per_grid(preprocessing))
+    clip = Medium(shape, picture_input(patches, grid, preprocessing.merge))
+    if hear or not isinstance(source, str | os.PathLike):  # frames in memory have no sound
+        return _with_sound(clip, video.audio, preprocessing, dims, where)
+    return clip
+
+
+def _heard_later(
+    clip: Medium,
+    source: str | os.PathLike[str],
+    preprocessing: Preprocessing,
+    dims: AudioEncoderDims,
+    where: str,
+) -> Medium:
+    """The same clip with its sound, if its file is still there."""
+    samples: Array | None = None
+    if os.path.isfile(source):
+        samples = load_clip_sound(source, preprocessing, where)
+    else:
+        _log.warning("%s: the file is gone before its sound was read: nothing is heard", where)
+    return _with_sound(clip, samples, preprocessing, dims, where)
+
+
+def _with_sound(
+    clip: Medium,
+    samples: Array | None,
+    preprocessing: Preprocessing,
+    dims: AudioEncoderDims,
+    where: str,
+) -> Medium:
+    if samples is None:
+        return replace(clip, sound_was_read=True)
+    heard = sound_input(_mel(samples, preprocessing, where), dims)
+    shape = replace(clip.shape, sound_tokens=heard.fingerprints.size)
+    return replace(clip, shape=shape, heard=heard, sound_was_read=True)
 
 
 def _silenced(clip: Medium) -> Medium:
     """The same clip, only looked at."""
     if clip.heard is None:
         return clip
-    shape = MediumShape(clip.shape.grid, clip.shape.second_per_step)
-    return Medium(shape, clip.seen)
+    return replace(clip, shape=replace(clip.shape, sound_tokens=0), heard=None)
 
 
 def _cells(grid: Grid, merge: int) -> tuple[int, int, int]:

@@ -266,3 +266,15 @@ def test_a_template_that_loses_a_picture(tokenizer: Tokenizer, token_ids: TokenI
             chat_template="<|AUDIO|>",
         )
     assert (caught.value.expected, caught.value.got) == ("<|IMAGE|>", "<|AUDIO|>")
+
+
+def test_a_template_that_writes_nothing(tokenizer: Tokenizer, token_ids: TokenIds) -> None:
+    with pytest.raises(OmnijetError, match="template writes nothing"):
+        build_prompt(
+            parse_messages([{"role": "user", "content": "Hello"}]),
+            tokenizer,
+            replace(DIMS, tokens=token_ids),
+            PREPROCESSING,
+            use_audio_in_video=False,
+            chat_template="{% if false %}never{% endif %}",
+        )
