@@ -32,6 +32,24 @@ _SYLLABLE_LETTERS = 4  # a syllable of Chinese, Japanese or Korean takes as long
 _DIGIT_LETTERS = 4  # "7" is said "seven"
 
 
+@dataclass(slots=True)
+class Playback:
+    """How much of a reply's sound reached the listener.
+
+    Attributes:
+        taken: samples that the reader has taken.
+        played: samples that were played, if somebody said so.
+    """
+
+    taken: int = 0
+    played: int | None = None
+
+    @property
+    def heard(self) -> int:
+        """Samples that count as heard: what was played, or all that was taken."""
+        return self.taken if self.played is None else self.played
+
+
 def loudness_of(samples: Array) -> Array:
     """Returns the root mean square of each 10 ms: f32[samples // 240]."""
     whole = samples[: samples.size // HOP * HOP].reshape(-1, HOP)

@@ -39,7 +39,6 @@ class Model:
         dims: the model's facts.
         context_limit: rows of the KV caches.
         speaking: held by whoever uses the buffers of the speech graphs.
-        streams: workers of streams that may still run.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, context_limit: int | None = None) -> None:
@@ -56,7 +55,8 @@ class Model:
         self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
         self.chat_template = bundle.text(CHAT_TEMPLATE)
         self.speaking = threading.Lock()
-        self.streams: weakref.WeakSet[Workers] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[Workers] = weakref.WeakSet()  # may still run
+        self._adding = threading.Lock()
         self._graphs: dict[str, Graph] = {}
         self._loading = threading.Lock()  # workers and streams ask for graphs at once
         self._is_closed = False
@@ -65,13 +65,25 @@ class Model:
         """Ends every stream and every thread, and lets go of the graphs. Harmless if repeated."""
         with device_call(), self._loading:
             self._is_closed = True
-        for workers in list(self.streams):
+        with device_call(), self._adding:
+            streams = list(self._streams)
+        for workers in streams:
             workers.end()
         self.backend.close()
         with device_call(), self._loading:
             self._graphs.clear()
         for part in ("ears", "eyes", "thinker", "talker", "speech", "dit_tables"):
             self.__dict__.pop(part, None)
+
+    def add_stream(self, workers: Workers) -> None:
+        """Notes workers that `close` ends.
+
+        Raises:
+            OmnijetError: the model was closed.
+        """
+        with device_call(), self._adding:
+            self.require_open()
+            self._streams.add(workers)
 
     def graph(self, name: str) -> Graph:
         """Returns a graph of the bundle, loaded.

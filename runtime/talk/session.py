@@ -18,8 +18,8 @@ from omnijet.runtime.prompt.medium import EncoderInput
 from omnijet.runtime.prompt.messages import Audio, Message, Text, parse_messages
 from omnijet.runtime.prompt.preprocess import grown_medium, sound_medium
 from omnijet.runtime.speech.synthesis import speech_preset
+from omnijet.runtime.talk.answer import Answer
 from omnijet.runtime.talk.clock import Clock
-from omnijet.runtime.talk.heard import SpokenReply
 from omnijet.runtime.talk.memory import Memory
 from omnijet.runtime.talk.model import Model
 from omnijet.runtime.talk.options import Options, whole_number
@@ -54,12 +54,13 @@ class Session:
         self.overflow = overflow
         self.messages: list[Message] = [] if system is None else [Message("system", system)]
         self.memory = Memory()
-        self._first = len(self.messages)
         self._sound = GrowingSound(model.preprocessing)
         self._listened: EncoderInput | None = None  # what was encoded of it
         self._workers: Workers | None = None  # not their stream: who drops that cancels it
         self._turn: Turn | None = None
-        self._spoken: tuple[Message, SpokenReply] | None = None  # the last answer
+        self._question: Message | None = None  # of that turn
+        self._hears_clips = True  # as in the last turn
+        self._answer: Answer | None = None  # the last one that was spoken
         self._letters_per_second: float | None = None
 
     @property
@@ -86,7 +87,11 @@ class Session:
             options: those of `Omni.generate`.
         """
         turn = self._open(content, Clock(), Cancellation(), options)
-        reply = turn.answer(tuple(self.messages))
+        try:
+            reply = turn.answer(tuple(self.messages))
+        except BaseException:
+            self._close(undo=True)  # nobody has anything of the answer
+            raise
         self._close()
         return reply
 
@@ -94,7 +99,11 @@ class Session:
         """Answers as `Omni.stream` does. Cancelling it (barge-in) leaves the session usable."""
         made, cancellation = speech_preset(preset), Cancellation()
         turn = self._open(content, Clock(), cancellation, options)
-        stream = Stream(turn, tuple(self.messages), made, cancellation)
+        try:
+            stream = Stream(turn, tuple(self.messages), made, cancellation)
+        except BaseException:
+            self._close(undo=True)
+            raise
         self._workers = stream.workers
         return stream
 
@@ -114,11 +123,11 @@ class Session:
         self._close()
         width = self.model.dims.audio.chunk_frames
         before = self._sound.certain_frames // width
-        longest = self.model.preprocessing.max_samples
-        if self._sound.samples.size <= longest < self._sound.samples.size + samples.size:
-            seconds = longest / self.model.preprocessing.sample_rate_hz
-            _log.warning("only the first %g s of the sound are heard", seconds)
+        was_whole = not self._sound.dropped
         self._sound.push(samples)
+        if was_whole and self._sound.dropped:
+            seconds = self.model.preprocessing.max_audio_seconds
+            _log.warning("only the first %g s of the sound are heard", seconds)
         blocks = self._sound.certain_frames // width
         if blocks > before:
             self._listen(self._sound.certain_mel()[:, : blocks * width])
@@ -137,26 +146,24 @@ class Session:
         """
         played = whole_number(samples, "samples", 0)
         if self._turn is not None:
-            self._turn.played = played
+            self._turn.playback.played = played
             self._close()
             return
-        if self._spoken is None:
+        self._close()
+        if self._answer is None:
             raise OmnijetError(
                 "there is no spoken answer to cut",
                 expected="a turn with speech before",
                 fix="call it after a reply, and before reset()",
             )
-        message, spoken = self._spoken
-        for number, other in enumerate(self.messages):
-            if other is message:
-                self._keep_heard(number, spoken, played)
+        self._answer = self._answer.cut(self.messages, played, self._letters_per_second)
 
     def reset(self) -> None:
         """Forgets all but the system prompt."""
         self._close()
-        self.messages = self.messages[: self._first]
+        self.messages = [message for message in self.messages if message.role == "system"]
         self.memory = Memory()
-        self._spoken = None
+        self._answer = None
         self._forget_sound()
 
     def fork(self) -> Session:
@@ -165,7 +172,7 @@ class Session:
         twin = Session(self.model, None, self.overflow)
         twin.messages, twin.memory = list(self.messages), self.memory.fork()
         twin._sound, twin._listened = copy.copy(self._sound), self._listened
-        twin._first, twin._spoken = self._first, self._spoken
+        twin._hears_clips, twin._answer = self._hears_clips, self._answer
         twin._letters_per_second = self._letters_per_second
         return twin
 
@@ -195,45 +202,50 @@ class Session:
         )
         self.messages.append(message)
         self._forget_sound()
-        self._turn = turn
+        self._turn, self._question = turn, message
+        self._hears_clips = turn.options.use_audio_in_video
         return turn
 
-    def _close(self) -> None:
-        """Ends the turn before and keeps what was said in it."""
-        turn, workers = self._turn, self._workers
-        self._turn = self._workers = None
-        if workers is not None:
-            workers.end()
-        if turn is None:
-            return
-        del self.messages[self._first : self._first + turn.dropped]
-        self._spoken = None
-        if turn.text_ids:
-            self._remember(turn)
-        elif turn.has_failed:  # before it said anything: as if it had not been asked
-            self.messages.pop()
+    def _close(self, *, undo: bool = False) -> None:
+        """Ends the turn before and keeps what was said in it.
 
-    def _remember(self, turn: Turn) -> None:
+        Args:
+            undo: whether to forget the turn instead, as if it had not been asked.
+        """
+        if self._workers is not None:
+            self._workers.end()
+        if self._answer is not None:
+            self._answer = self._answer.noticed(self.messages, self._letters_per_second)
+        turn, question = self._turn, self._question
+        self._turn = self._workers = self._question = None
+        if turn is None or question is None:
+            return
+        # before it said anything it failed, or was cut off with media that nobody has read:
+        # later turns could not read them either
+        undo |= not turn.text_ids and (turn.has_failed or not _is_read(question))
+        if undo:
+            self._forget(question)
+            return
+        self._forget(*turn.dropped)
+        self._answer = None
+        if turn.text_ids:
+            self._remember(turn, question)
+
+    def _forget(self, *messages: Message) -> None:
+        gone = {id(message) for message in messages}
+        self.messages[:] = [message for message in self.messages if id(message) not in gone]
+
+    def _remember(self, turn: Turn, question: Message) -> None:
         """Adds a reply; of one that was cut off, what had sounded."""
         spoken = turn.spoken()
-        self.messages.append(Message("assistant", spoken.text))
+        message = Message("assistant", spoken.text)
+        self.messages.append(message)
         if not turn.options.speech:
             return
         self._letters_per_second = spoken.letters_per_second or self._letters_per_second
         if turn.codes or not turn.is_finished:
-            self._spoken = self.messages[-1], spoken
-            played = turn.taken if turn.played is None else turn.played
-            self._keep_heard(len(self.messages) - 1, spoken, played)
-
-    def _keep_heard(self, number: int, spoken: SpokenReply, played: int) -> None:
-        """Cuts an answer; without a word it is no message."""
-        text = spoken.heard_by(played, self._letters_per_second)
-        if text:
-            self.messages[number] = Message("assistant", text)
-            self._spoken = self.messages[number], spoken
-        else:
-            del self.messages[number]
-            self._spoken = None
+            answer = Answer(question, message, spoken, turn.playback)
+            self._answer = answer.noticed(self.messages, self._letters_per_second)
 
     def _listen(self, mel: Array) -> None:
         """Feeds the whole blocks of a sound that goes on: f32[n_mels, frames]."""
@@ -244,7 +256,7 @@ class Session:
         self._listened = medium.heard
         turn = Turn.of(
             self.model,
-            Options.of(speech=False),
+            Options.of(speech=False, use_audio_in_video=self._hears_clips),
             Clock(),
             memory=self.memory,
             overflow=self.overflow,
@@ -253,7 +265,7 @@ class Session:
 
     def _message(self, content: Content) -> Message:
         (message,) = parse_messages([{"role": "user", "content": content}])
-        if not self._sound.samples.size:
+        if not self._sound.size:
             return message
         medium = grown_medium(self._sound, self.model.preprocessing, self.model.dims.audio)
         assert medium.heard is not None
@@ -264,6 +276,11 @@ class Session:
 
     def _forget_sound(self) -> None:
         self._sound, self._listened = GrowingSound(self.model.preprocessing), None
+
+
+def _is_read(message: Message) -> bool:
+    """Returns whether all media of a message were preprocessed."""
+    return all(isinstance(part, Text) or part.medium is not None for part in message.parts)
 
 
 def _checked(samples: Array) -> Array:

@@ -72,7 +72,7 @@ class Stream:
         )
         # the workers hold no reference to this object: when it is collected, they end
         weakref.finalize(self, self.workers.end)
-        turn.model.streams.add(self.workers)
+        turn.model.add_stream(self.workers)
         try:
             self.workers.start()
         except BaseException:  # the system refused a thread: the thread before it must end
@@ -102,7 +102,7 @@ class Stream:
         (event,) = taken
         if isinstance(event, PcmChunk):
             self._samples.append(event.samples)
-            self._turn.taken += event.samples.size
+            self._turn.playback.taken += event.samples.size
         return event
 
     def cancel(self, played: int | None = None) -> None:
@@ -120,7 +120,7 @@ class Stream:
             OmnijetError: `played` is no whole number from 0.
         """
         if played is not None:
-            self._turn.played = whole_number(played, "played", 0)
+            self._turn.playback.played = whole_number(played, "played", 0)
         self.workers.end()
 
     @property

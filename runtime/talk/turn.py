@@ -20,7 +20,7 @@ from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import Message
 from omnijet.runtime.speech.synthesis import SpeechPreset, Synthesis
 from omnijet.runtime.talk.clock import Clock
-from omnijet.runtime.talk.heard import SpokenReply, loudness_of
+from omnijet.runtime.talk.heard import Playback, SpokenReply, loudness_of
 from omnijet.runtime.talk.interleave import interleave
 from omnijet.runtime.talk.memory import Memory
 from omnijet.runtime.talk.model import Model
@@ -41,13 +41,12 @@ class Turn:
     Attributes:
         voice, voice_token: who speaks.
         memory: what earlier turns fed; this one goes on from there.
-        overflow, dropped: what to do if the conversation does not fit, and how many of its
-            oldest messages were left out.
+        overflow, dropped: what to do if the conversation does not fit, and which of its oldest
+            messages were left out.
         prompt_tokens: once the prompt is laid out.
         text_ids, codes: what has been written and said.
         loudness: of the sound that was made, piece by piece.
-        taken: samples of it that the reader has.
-        played: samples that were heard, if somebody said so.
+        playback: how much of it was heard.
         is_finished: whether all text and sound was made.
         has_failed: whether an error ended it.
     """
@@ -60,13 +59,12 @@ class Turn:
     voice_token: int
     memory: Memory
     overflow: Overflow = "error"
-    dropped: int = 0
+    dropped: tuple[Message, ...] = ()
     prompt_tokens: int = 0
     text_ids: list[int] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     loudness: list[Array] = field(default_factory=list)
-    taken: int = 0
-    played: int | None = None
+    playback: Playback = field(default_factory=Playback)
     is_finished: bool = False
     has_failed: bool = False
 
@@ -129,7 +127,7 @@ class Turn:
         audio = self.model.wave_of(mel, self.clock)
         self.clock.mark("first_pcm")
         self.loudness.append(loudness_of(audio))
-        self.taken, self.is_finished = audio.size, True
+        self.playback.taken, self.is_finished = audio.size, True
         return self.reply(audio, mel)
 
     def listen(self, messages: Sequence[Message]) -> None:
@@ -224,7 +222,8 @@ class Turn:
             low, high = (count + 1, high) if self._is_tight(made[count]) else (low, count)
             count = (low + high) // 2
         shorter = _without_oldest(messages, low)
-        self.dropped = len(messages) - len(shorter)
+        kept = {id(message) for message in shorter}
+        self.dropped = tuple(message for message in messages if id(message) not in kept)
         return made[low] if low in made else self._prompt(shorter)
 
     def _needed(self, prompt: Prompt) -> int:
