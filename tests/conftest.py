@@ -113,6 +113,25 @@ def nano_bf16(nano: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
+def shallow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a checkpoint like that of `nano` with few layers, for an export without numbers."""
+    from omnijet.export.synthetic.checkpoint import write_checkpoint
+    from omnijet.export.synthetic.presets import preset
+
+    config = preset("nano")
+    thinker, speech = config["thinker_config"], config["token2wav_config"]
+    for part in (thinker["text_config"], config["talker_config"]):
+        part["num_hidden_layers"] = 1
+    thinker["audio_config"].update(encoder_layers=1, num_hidden_layers=1)
+    thinker["vision_config"].update(depth=2, fullatt_block_indexes=[1])
+    speech["dit_config"].update(
+        depth=2, num_hidden_layers=2, look_ahead_layers=[1], look_backward_layers=[0]
+    )
+    speech["bigvgan_config"].update(resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1, 3, 5]])
+    return write_checkpoint(tmp_path_factory.mktemp("shallow") / "checkpoint", config, seed=1)
+
+
+@pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Builds the wheel of this checkout."""
     from tests.environment import call

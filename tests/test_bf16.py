@@ -80,9 +80,8 @@ def test_a_cpu_refuses_to_run_it(
 
 def test_it_answers(trained_bf16: tuple[Path, Path]) -> None:
     """Runs the whole pipeline on widened graphs: tables, caches in place, speech."""
-    reply = Omni.open(trained_bf16[1], backend=WidenedBackend(1)).generate(
-        QUESTION, greedy=True, seed=1
-    )
+    with Omni.open(trained_bf16[1], backend=WidenedBackend(1)) as omni:
+        reply = omni.generate(QUESTION, greedy=True, seed=1)
     assert reply.text == "four seven one"
     assert reply.audio.std() > 0.01
 
@@ -103,7 +102,8 @@ def test_it_is_calibrated_and_quantized(trained_bf16: tuple[Path, Path], tmp_pat
     quality = [one["snr_db"] for graph in layers.values() for one in graph.values()]
     assert min(quality) > 8 and np.median(quality) > 15
     assert manifest.precision == "bf16" and cli.main(["check", str(out)]) == 0
-    reply = Omni.open(out, backend=WidenedBackend(1)).generate(QUESTION, speech=False)
+    with Omni.open(out, backend=WidenedBackend(1)) as omni:
+        reply = omni.generate(QUESTION, speech=False)
     assert reply.text == "four seven one"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["nano", "nano_7b"])
-def pair(request: pytest.FixtureRequest) -> Pair:
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     checkpoint, bundle = request.getfixturevalue(request.param)
-    return Pair(Omni.open(bundle, backend=OrtBackend(threads=1)), load_reference(checkpoint))
+    with Omni.open(bundle, backend=OrtBackend(threads=1)) as omni:
+        yield Pair(omni, load_reference(checkpoint))
 
 
 def prompt_of(omni: Omni, messages: Messages) -> Prompt:

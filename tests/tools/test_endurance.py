@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import cycle, islice, product
@@ -37,8 +38,9 @@ def opened(bundle: Path) -> Omni:
 
 
 @pytest.fixture(scope="module")
-def small(nano: tuple[Path, Path]) -> Omni:
-    return opened(nano[1])
+def small(nano: tuple[Path, Path]) -> Iterator[Omni]:
+    with opened(nano[1]) as omni:
+        yield omni
 
 
 def unmet(found: Findings, plan: Plan = SHORT) -> list[str]:
