@@ -109,7 +109,8 @@ class Omni:
     ) -> Stream:
         """Answers a conversation piece by piece: iterate over `TextDelta` and `PcmChunk`.
 
-        Text and codec tokens are those of `generate`.
+        Text and codec tokens are those of `generate`. Arrays and pictures in memory are read
+        while the stream runs: leave them as they are until its first event.
 
         Args:
             messages, options: as for `generate`.

@@ -61,7 +61,8 @@ class GrowingSound:
     def push(self, samples: Array) -> None:
         """Adds samples, f32[n] mono at the preprocessing's rate."""
         heard = samples[: self._preprocessing.max_samples - self.size]
-        self._pieces = (*self._pieces, np.array(heard, np.float32))
+        if heard.size:
+            self._pieces = (*self._pieces, np.array(heard, np.float32))
         self.size += heard.size
         self.dropped += samples.size - heard.size
 

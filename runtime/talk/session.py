@@ -41,7 +41,6 @@ class Session:
     for each token, so the context bounds it.
 
     Attributes:
-        messages: who said what. Of a reply that was cut off, the words that had sounded.
         memory: what the model was fed of it.
     """
 
@@ -52,7 +51,7 @@ class Session:
             )
         self.model = model
         self.overflow = overflow
-        self.messages: list[Message] = [] if system is None else [Message("system", system)]
+        self._messages: list[Message] = [] if system is None else [Message("system", system)]
         self.memory = Memory()
         self._sound = GrowingSound(model.preprocessing)
         self._listened: EncoderInput | None = None  # what was encoded of it
@@ -62,6 +61,21 @@ class Session:
         self._hears_clips = True  # as in the last turn
         self._answer: Answer | None = None  # the last one that was spoken
         self._letters_per_second: float | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        """Who said what; of a reply that was cut off, the words that had sounded.
+
+        A reply is added when its stream has ended. The list may be edited between turns.
+        """
+        if self._turn is None or (self._workers is not None and self._workers.have_ended):
+            self._close()
+        return self._messages
+
+    @messages.setter
+    def messages(self, messages: list[Message]) -> None:
+        self._close()
+        self._messages = messages
 
     @property
     def heard(self) -> Array:
@@ -88,7 +102,7 @@ class Session:
         """
         turn = self._open(content, Clock(), Cancellation(), options)
         try:
-            reply = turn.answer(tuple(self.messages))
+            reply = turn.answer(tuple(self._messages))
         except BaseException:
             self._close(undo=True)  # nobody has anything of the answer
             raise
@@ -100,7 +114,7 @@ class Session:
         made, cancellation = speech_preset(preset), Cancellation()
         turn = self._open(content, Clock(), cancellation, options)
         try:
-            stream = Stream(turn, tuple(self.messages), made, cancellation)
+            stream = Stream(turn, tuple(self._messages), made, cancellation)
         except BaseException:
             self._close(undo=True)
             raise
@@ -156,12 +170,12 @@ class Session:
                 expected="a turn with speech before",
                 fix="call it after a reply, and before reset()",
             )
-        self._answer = self._answer.cut(self.messages, played, self._letters_per_second)
+        self._answer = self._answer.cut(self._messages, played, self._letters_per_second)
 
     def reset(self) -> None:
         """Forgets all but the system prompt."""
         self._close()
-        self.messages = [message for message in self.messages if message.role == "system"]
+        self._messages = [message for message in self._messages if message.role == "system"]
         self.memory = Memory()
         self._answer = None
         self._forget_sound()
@@ -170,7 +184,7 @@ class Session:
         """Returns another session that goes on from here; neither hears of the other."""
         self._close()
         twin = Session(self.model, None, self.overflow)
-        twin.messages, twin.memory = list(self.messages), self.memory.fork()
+        twin._messages, twin.memory = list(self._messages), self.memory.fork()
         twin._sound, twin._listened = copy.copy(self._sound), self._listened
         twin._hears_clips, twin._answer = self._hears_clips, self._answer
         twin._letters_per_second = self._letters_per_second
@@ -200,7 +214,7 @@ class Session:
             check=cancellation.check,
             overflow=self.overflow,
         )
-        self.messages.append(message)
+        self._messages.append(message)
         self._forget_sound()
         self._turn, self._question = turn, message
         self._hears_clips = turn.options.use_audio_in_video
@@ -215,7 +229,7 @@ class Session:
         if self._workers is not None:
             self._workers.end()
         if self._answer is not None:
-            self._answer = self._answer.noticed(self.messages, self._letters_per_second)
+            self._answer = self._answer.noticed(self._messages, self._letters_per_second)
         turn, question = self._turn, self._question
         self._turn = self._workers = self._question = None
         if turn is None or question is None:
@@ -233,19 +247,19 @@ class Session:
 
     def _forget(self, *messages: Message) -> None:
         gone = {id(message) for message in messages}
-        self.messages[:] = [message for message in self.messages if id(message) not in gone]
+        self._messages[:] = [message for message in self._messages if id(message) not in gone]
 
     def _remember(self, turn: Turn, question: Message) -> None:
         """Adds a reply; of one that was cut off, what had sounded."""
         spoken = turn.spoken()
         message = Message("assistant", spoken.text)
-        self.messages.append(message)
+        self._messages.append(message)
         if not turn.options.speech:
             return
         self._letters_per_second = spoken.letters_per_second or self._letters_per_second
         if turn.codes or not turn.is_finished:
             answer = Answer(question, message, spoken, turn.playback)
-            self._answer = answer.noticed(self.messages, self._letters_per_second)
+            self._answer = answer.noticed(self._messages, self._letters_per_second)
 
     def _listen(self, mel: Array) -> None:
         """Feeds the whole blocks of a sound that goes on: f32[n_mels, frames]."""
@@ -261,7 +275,7 @@ class Session:
             memory=self.memory,
             overflow=self.overflow,
         )
-        turn.listen((*self.messages, Message("user", (Audio(None, medium),))))
+        turn.listen((*self._messages, Message("user", (Audio(None, medium),))))
 
     def _message(self, content: Content) -> Message:
         (message,) = parse_messages([{"role": "user", "content": content}])

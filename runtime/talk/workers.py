@@ -32,6 +32,11 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def have_ended(self) -> bool:
+        """Whether no thread runs any more."""
+        return not any(thread.is_alive() for thread in self._threads)
+
     def end(self) -> None:
         """Cancels the workers and waits until they have ended; any thread may call it repeatedly.
 

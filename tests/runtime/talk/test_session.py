@@ -378,6 +378,29 @@ def test_a_stream_may_be_told_after_the_user_speaks(omni: Omni) -> None:
     assert (reply.text_ids, reply.codes) == whole(omni, session)
 
 
+def test_messages_show_a_reply_once_its_stream_has_ended(omni: Omni) -> None:
+    limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 3000}
+    session = omni.session()
+    stream = session.stream("Tell me", preset="fast", **limits)
+    taken = 0
+    while taken < 96_000:
+        event = next(stream)
+        taken += event.samples.size if isinstance(event, PcmChunk) else 0
+    assert [message.role for message in session.messages] == ["user"]
+    assert next(stream)  # looking has not ended it
+    stream.cancel(played=10**9)
+    said = session.messages[1].content
+    assert said and stream.reply.text.startswith(said)
+    stream.cancel(played=0)
+    assert [message.role for message in session.messages] == ["user"]
+    for event in session.stream("Tell me", preset="fast", **LIMITS):
+        assert event
+    assert [message.role for message in session.messages] == ["user", "user", "assistant"]
+    session.messages = session.messages[:1]
+    after = session.generate("Go on", **LIMITS)
+    assert (after.text_ids, after.codes) == whole(omni, session)
+
+
 def test_a_turn_that_fails_was_not_asked(
     omni: Omni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
