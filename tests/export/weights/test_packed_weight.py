@@ -112,9 +112,8 @@ def test_logits(case: Case, conversation: str) -> None:
         expected = case.reference.thinker(**model_inputs(prompt)).logits[0, -1].numpy()
     assert relative_error(logits_of(case.omni, prompt), expected) <= LOGITS
     floats = Omni.open(case.floats, backend=OrtBackend(1))
-    assert (
-        relative_error(logits_of(floats, prompt), expected) > 1e3 * LOGITS
-    )  # the weights differ from the floats
+    # the weights differ from the floats
+    assert relative_error(logits_of(floats, prompt), expected) > 1e3 * LOGITS
     quick = Omni.open(case.bundle, backend=OrtBackend(1))
     error = relative_error(logits_of(quick, prompt), expected)
     assert LOGITS < error <= INTEGER_LOGITS  # otherwise the option has no effect
@@ -143,7 +142,7 @@ def test_every_packed_layer_is_carried_under_its_own_name(case: Case) -> None:
     )
     layers = [name for name in floats if name.startswith("decoder.layers") and "norm" not in name]
     layers = [name for name in layers if name.endswith(".weight")]
-    assert len(layers) == 4 * case.omni.dims.thinker.layers
+    assert len(layers) == 4 * case.omni.model.dims.thinker.layers
     for name in layers:
         one, other = floats[name], packed[name]
         assert one is not None and other is not None and one.shape == other.shape
@@ -167,7 +166,8 @@ def test_the_manifest_says_so(case: Case, capsys: pytest.CaptureFixture[str]) ->
         "zero_points": not case.recipe.symmetric,
         "sorted_inputs": bool(case.recipe.sort),
         "layers": {
-            f"{part}_step": 4 * getattr(case.omni.dims, part).layers for part in case.recipe.parts
+            f"{part}_step": 4 * getattr(case.omni.model.dims, part).layers
+            for part in case.recipe.parts
         },
     }
     assert not Manifest.read(case.floats).quantization
