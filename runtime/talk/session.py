@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -38,7 +39,8 @@ class Session:
 
     Each medium is opened, preprocessed and encoded once, in its turn; its file may be deleted
     afterwards. What is kept of the media (`media_bytes`) has at most a row of the model's width
-    for each token, so the context bounds it.
+    for each token, so the context bounds it. A turn that fails before it says anything is
+    forgotten.
 
     Attributes:
         memory: what the model was fed of it.
@@ -56,6 +58,7 @@ class Session:
         self._sound = GrowingSound(model.preprocessing)
         self._listened: EncoderInput | None = None  # what was encoded of it
         self._workers: Workers | None = None  # not their stream: who drops that cancels it
+        self._changing = threading.RLock()  # another thread may read `messages`
         self._turn: Turn | None = None
         self._question: Message | None = None  # of that turn
         self._hears_clips = True  # as in the last turn
@@ -68,9 +71,10 @@ class Session:
 
         A reply is added when its stream has ended. The list may be edited between turns.
         """
-        if self._turn is None or (self._workers is not None and self._workers.have_ended):
-            self._close()
-        return self._messages
+        with self._changing:
+            if self._turn is None or (self._workers is not None and self._workers.have_ended):
+                self._end_turn()
+            return self._messages
 
     @messages.setter
     def messages(self, messages: list[Message]) -> None:
@@ -214,10 +218,11 @@ class Session:
             check=cancellation.check,
             overflow=self.overflow,
         )
-        self._messages.append(message)
         self._forget_sound()
-        self._turn, self._question = turn, message
         self._hears_clips = turn.options.use_audio_in_video
+        with self._changing:
+            self._messages.append(message)
+            self._turn, self._question = turn, message
         return turn
 
     def _close(self, *, undo: bool = False) -> None:
@@ -226,6 +231,10 @@ class Session:
         Args:
             undo: whether to forget the turn instead, as if it had not been asked.
         """
+        with self._changing:
+            self._end_turn(undo)
+
+    def _end_turn(self, undo: bool = False) -> None:
         if self._workers is not None:
             self._workers.end()
         if self._answer is not None:

@@ -110,7 +110,8 @@ class Stream:
 
         When this returns the workers are gone, and whoever reads the stream finds its end. What
         was read already stays in `reply`. A session remembers only the words that had sounded
-        (`omnijet.runtime.talk.heard` says how they are placed in time).
+        (`omnijet.runtime.talk.heard` says how they are placed in time). A later call may correct
+        `played` until the session's next reply.
 
         Args:
             played: samples of the reply, from its first, that the listener has heard; all that
