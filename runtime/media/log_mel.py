@@ -143,13 +143,17 @@ def _logs(samples: Array, first: int, stop: int | None, preprocessing: Preproces
     Returns:
         f32[n_mels, frames]
     """
-    hop, n_fft = preprocessing.hop, preprocessing.n_fft
+    hop, n_fft, longest = preprocessing.hop, preprocessing.n_fft, preprocessing.max_samples
+    # no earlier sample is looked at, and no later one if an end is given
+    skipped = max(0, first - -(-n_fft // (2 * hop)))
+    samples = samples[skipped * hop : None if stop is None else stop * hop + n_fft]
+    first, longest = first - skipped, longest - skipped * hop
     frames = -(-len(samples) // hop)
     # windows reach n_fft / 2 behind their centre, so these frames past the end still contain
     # sound, and one of them may have the loudest band
-    audible = min(frames + -(-n_fft // (2 * hop)), preprocessing.max_samples // hop)
-    stop = audible if stop is None else stop
-    padded = np.zeros(min(frames * hop + n_fft, preprocessing.max_samples), np.float64)
+    audible = min(frames + -(-n_fft // (2 * hop)), longest // hop)
+    stop = audible if stop is None else stop - skipped
+    padded = np.zeros(min(frames * hop + n_fft, longest), np.float64)
     padded[: len(samples)] = samples
     padded = np.pad(padded, n_fft // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
