@@ -18,7 +18,7 @@ from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.model.decoder import PREFILL_ROWS
 from omnijet.runtime.model.encoders import MAX_CHUNKS
-from omnijet.runtime.speech.synthesis import PRESETS, SpeechPreset
+from omnijet.runtime.speech.presets import PRESETS, SpeechPreset
 from omnijet.runtime.speech.vocoder import VocoderStream
 from omnijet.runtime.speech.windows import Window
 

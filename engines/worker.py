@@ -83,7 +83,7 @@ def probe(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def device_capability() -> int | None:
-    """Returns the compute capability of the first GPU, `sm` times ten; None: no GPU or driver."""
+    """Returns the compute capability of the first GPU times ten; None: no GPU or driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -104,7 +104,7 @@ def build(trt: Any, job: dict[str, Any]) -> dict[str, Any]:
     Args of the job:
     graph, engine, log: files; the engine's folder exists.
     profiles: for each profile and input, the smallest, usual and largest shape.
-    compute_capability: `sm` times ten, for a library that builds ahead of time.
+    compute_capability: times ten (87 for 8.7), for a library that builds ahead of time.
     timing_cache: a file to read and to write, or None.
     optimization_level: None: the library's own.
     """

@@ -72,8 +72,7 @@ def load(
     Args:
         bundle: the folder that `omnijet export` wrote.
         backend: an own backend; it replaces the choice by `provider` and `engines`.
-        provider: the provider of ONNX Runtime: "cpu" (the default), "cuda", "tensorrt" or
-            "nv_tensorrt_rtx".
+        provider: what computes the graphs, as in `omnijet run --provider`; "cpu" by default.
         engines: the target whose engines `omnijet build` put into the bundle.
         context_limit: the most rows of a KV cache; the model's own limit by default.
 

@@ -10,11 +10,11 @@ Check = Callable[[], None]
 
 
 class Cancelled(Exception):
-    """Nobody wants the rest."""
+    """Ends work whose result nobody waits for any more."""
 
 
 def never() -> None:
-    """The check of work that nothing ends early."""
+    """A check that never cancels."""
 
 
 class Cancellation:

@@ -15,7 +15,7 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.cancel import Cancellation
 from omnijet.runtime.prompt.messages import parse_messages
-from omnijet.runtime.speech.synthesis import speech_preset
+from omnijet.runtime.speech.presets import speech_preset
 from omnijet.runtime.talk.clock import Clock, StageReport
 from omnijet.runtime.talk.model import Model
 from omnijet.runtime.talk.options import Options
@@ -48,15 +48,15 @@ class Omni:
 
         Args:
             bundle: its folder.
-            backend: in place of what the next two name.
-            provider: of ONNX Runtime, one of `PROVIDERS`; "cpu" by default.
+            backend: an own backend; it replaces the choice by `provider` and `engines`.
+            provider: a name in `omnijet.runtime.backends.choose.PROVIDERS`; "cpu" by default.
             engines: a target whose engines `omnijet build` put into the bundle.
             context_limit: rows of the KV caches; the model's own limit by default. Engines have
                 caches of one length, which it never exceeds.
 
         Raises:
-            OmnijetError: the folder is no bundle, or is damaged; what is to run it cannot, or has
-                no kernels for its floats.
+            OmnijetError: the folder is no bundle, or is damaged; the backend cannot run here, or
+                cannot compute in the bundle's precision.
         """
         opened = Bundle.open(os.fspath(bundle))
         if backend is None:
@@ -114,8 +114,8 @@ class Omni:
 
         Args:
             messages, options: as for `generate`.
-            preset: one of `synthesis.PRESETS`: how near the sound comes to that of
-                `generate`, and at what cost.
+            preset: a name in `omnijet.runtime.speech.presets.PRESETS`; it decides how near the
+                sound comes to that of `generate`, and at what cost.
 
         Raises:
             OmnijetError: unusable messages, options or preset, an unknown voice. What is found

@@ -19,7 +19,7 @@ from omnijet import cli
 from omnijet.engines.targets.target import TARGETS
 from omnijet.quantization.recipes import RECIPES
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 from tests.strict_types import check_types
 
 ROOT = Path(__file__).parent.parent

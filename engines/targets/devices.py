@@ -13,7 +13,7 @@ class Device:
     """One machine, or the smallest of a family.
 
     Attributes:
-        compute_capability: the GPU's, `sm` times ten; None: no GPU.
+        compute_capability: the GPU's compute capability times ten (87 for 8.7); None: no GPU.
         memory_gb: the GPU's memory, or the whole machine's if the GPU shares it.
         shared: the GPU has no memory of its own.
         bandwidth_gb_s: peak bandwidth of the memory.

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from omnijet.engines.targets.toolkits import Flavour
 from omnijet.runtime.model.encoders import MAX_CHUNKS
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.speech.vocoder import EXACT_CONTEXT
 
 CACHES = 1 / 10

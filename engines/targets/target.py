@@ -11,8 +11,8 @@ from omnijet.engines.targets.limits import limits_for
 from omnijet.engines.targets.toolkits import TOOLKITS, Flavour, Library, Toolkit
 
 Numbers = Literal["int4 weights", "int8 weights", "int8", "fp8"]
-"""Types that products with weights may have besides floats; in the last two, activations have the
-same type as weights."""
+"""Number types of products besides floats. The first two need no rounded activations; activations
+can have the last two."""
 
 INTEGERS: frozenset[Numbers] = frozenset({"int4 weights", "int8 weights", "int8"})
 FP8_SINCE = 89
@@ -38,7 +38,7 @@ class Target:
 
     @property
     def compute_capability(self) -> int | None:
-        """The GPU's compute capability, `sm` times ten; None: no GPU."""
+        """The GPU's compute capability times ten (87 for 8.7); None: no GPU."""
         return self.device.compute_capability
 
     @property

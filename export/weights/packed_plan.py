@@ -94,7 +94,10 @@ class _Planner:
         return tuple(parts)
 
     def _symmetric(self, name: str) -> bool:
-        """Whether all zero points are the middle of the range; records a fault if some are lost."""
+        """Returns whether every zero point is the middle of the range.
+
+        Records a fault if the format has lost zero points of 0.
+        """
         packing = self.packing
         most = 2**packing.bits - 1
         if packing.zeros_less_one and not packing.borrows:

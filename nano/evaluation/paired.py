@@ -37,7 +37,7 @@ class ScoreChange:
 
     @property
     def sure_loss(self) -> float:
-        """Returns the least loss with a confidence of 39 in 40."""
+        """The near end of the 95 % interval: the real loss is larger, with 97.5 % confidence."""
         return -self.high if self.before.kind == "exact match" else self.low
 
 

@@ -40,7 +40,7 @@ SPOKEN = {"hear": 120, "see": 40, "watch": 20, "converse": 20}
 
 @dataclass(slots=True)
 class Archive:
-    """The zip file of a set with the lines written so far."""
+    """The open zip file of a set, and the lines of its items so far."""
 
     file: zipfile.ZipFile
     lines: list[str] = field(default_factory=list)

@@ -25,7 +25,7 @@ N_FFT, HOP, RATE_HZ = 400, 160, 16_000
 
 
 def log_mels(sounds: Sequence[np.ndarray], n_mels: int = 128) -> tuple[Tensor, list[int]]:
-    """Computes log-mel like `omnijet.runtime.media.audio.log_mel`, in float32.
+    """Computes log-mel like `omnijet.runtime.media.log_mel.log_mel`, in float32.
 
     Returns:
         Mel f32[sounds, n_mels, frames] in whole chunks, zero beyond each sound, and the

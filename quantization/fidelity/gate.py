@@ -47,10 +47,9 @@ class Metric:
 
 
 def _judged(fidelity: Fidelity) -> list[ScoreChange]:
-    """Returns the scores that are judged.
+    """Returns all scores but the one with shuffled time ids.
 
-    The score without the sense of time is not among them: a higher or a lower one is neither
-    better nor worse.
+    A change of that one is neither better nor worse.
     """
     return [change for change in fidelity.scores if change.before.name != SHUFFLED]
 

@@ -70,16 +70,16 @@ Providers = list[tuple[str, dict[str, str]]]
 
 
 class OrtBackend:
-    """ONNX Runtime's CPU provider.
+    """ONNX Runtime on the CPU, and the base of its other providers.
 
     Args:
         threads: intra-op threads; 0 lets ONNX Runtime choose (one per core).
         optimize: False loads without graph optimisation and weight packing: slow to run, but
             quick and small to load, and weights pass through memory one by one.
         integer_products: whether activations are rounded to 8 bits, each block of a row with a
-            scale of its own, where they meet weights of 4 or 8 bits. That moves a product by 0.5 %,
-            by 2 % beside outliers of 30 times the rest, where rounding the weights to 4 bits has
-            moved it by 5 to 10 %. False multiplies floats: exact, at half the speed. Graphs of
+            scale of its own, where they meet weights of 4 or 8 bits. That changes a product by
+            0.5 %, or by 2 % where outliers are 30 times the rest; rounding the weights to 4 bits
+            changes it by 5 to 10 %. False multiplies floats: exact, at half the speed. Graphs of
             floats do not change.
     """
 

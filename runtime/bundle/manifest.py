@@ -56,7 +56,7 @@ class EngineEntry:
     Attributes:
         key: sha256 of all inputs of the build; only the builder reads it.
         version: version of the library that built the engine; no other version loads it.
-        compute_capability: compute capability of the GPU, as in `sm` times ten.
+        compute_capability: compute capability of the GPU times ten (87 for 8.7).
         profiles: in the engine's own order, the smallest, usual and largest size of each
             symbol of the contract.
         caches_in_place: whether each carried tensor is input and output at one address, as
@@ -186,7 +186,7 @@ def _parse(data: Any, path: Path) -> Manifest:
         _check_files(manifest)
     except ValueError as error:
         raise OmnijetError(
-            "the manifest is damaged",
+            "the manifest is damaged, or another version of omnijet wrote it",
             where=path,
             got=error,
             fix="export the bundle again",

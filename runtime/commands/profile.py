@@ -32,7 +32,7 @@ from omnijet.runtime.profiling.measure import Result, measure
 from omnijet.runtime.profiling.rates import Rates
 from omnijet.runtime.profiling.record import FILE_NAME, BundleFacts, Profile, Settings
 from omnijet.runtime.profiling.scenarios import SCENARIOS, chosen
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 
 TRACE, REPORT = "trace.json", "report.html"
 TOLERANCE = 0.1

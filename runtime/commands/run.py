@@ -14,7 +14,7 @@ from omnijet.runtime.commands.opening import add_backend, opened
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.wav import check_writable, pcm16, write_wav
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.talk.options import MAX_CODES, MAX_TEXT_TOKENS
 from omnijet.runtime.talk.reply import Reply, TextDelta
 from omnijet.runtime.talk.stream import Stream

@@ -11,7 +11,7 @@ from omnijet.runtime.profiling import workload
 from omnijet.runtime.profiling.measure import Result
 from omnijet.runtime.profiling.rates import Rates
 from omnijet.runtime.profiling.workload import Cost
-from omnijet.runtime.speech.synthesis import speech_preset
+from omnijet.runtime.speech.presets import speech_preset
 
 
 @dataclass(frozen=True, slots=True)

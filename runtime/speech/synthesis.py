@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,48 +11,10 @@ from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.backends.protocol import Graph
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.cancel import Check, never
-from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.speech.dit import DitTables, Past, Stretch, solve
-from omnijet.runtime.speech.solver import EXACT, Solver
-from omnijet.runtime.speech.vocoder import EXACT_CONTEXT, NEAR_CONTEXT, SHORT_CONTEXT, VocoderStream
-from omnijet.runtime.speech.windows import GROWING, OFFICIAL, Window, Windows
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechPreset:
-    """A trade of quality against cost: solver, windows and vocoder context."""
-
-    name: str
-    solver: Solver
-    windows: Windows
-    context: int  # mel frames that the vocoder sees on each side of those it makes audible
-    guess: bool = True  # mel computed ahead serves as context: sound 160 ms earlier
-
-
-# Of the regular solvers of the same cost, the nearest to the exact mel or wave, measured on
-# held-out replies of the trained nano checkpoint (BENCHMARKS.md). Random weights rank solvers
-# differently, and real weights may.
-HEUN = Solver("heun, 6 steps", "heun", (0, 6, 12, 18, 21, 24, 27))
-DPM = Solver("dpm2, 5 steps, guidance every 2nd", "dpm2", (0, 6, 12, 18, 24, 27), every=2)
-
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        SpeechPreset("exact", EXACT, GROWING, EXACT_CONTEXT),
-        SpeechPreset("balanced", HEUN, GROWING, NEAR_CONTEXT),
-        SpeechPreset("fast", DPM, GROWING, SHORT_CONTEXT),
-        SpeechPreset("reference", EXACT, OFFICIAL, NEAR_CONTEXT, guess=False),
-    )
-}
-
-
-def speech_preset(name: str) -> SpeechPreset:
-    """Returns a preset by name. Raises `OmnijetError` if the name is unknown."""
-    if name not in PRESETS:
-        raise OmnijetError(
-            f"there is no preset {name!r}", expected="one of " + ", ".join(PRESETS), got=repr(name)
-        )
-    return PRESETS[name]
+from omnijet.runtime.speech.presets import SpeechPreset
+from omnijet.runtime.speech.vocoder import VocoderStream
+from omnijet.runtime.speech.windows import Window
 
 
 class SpeechGraphs:

@@ -22,7 +22,7 @@ from omnijet.runtime.bundle.contract import Array
 HOP = 240
 """Samples of one reading of loudness: a mel frame, 10 ms at 24 kHz."""
 QUIET = 10 ** (-35 / 20)
-"""Of the loudest reading; what lies below is a pause."""
+"""A reading below this share of the loudest one counts as a pause."""
 LETTERS_PER_SECOND = 14.0
 """About 170 English words a minute."""
 

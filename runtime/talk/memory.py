@@ -1,4 +1,7 @@
-"""What a conversation was fed so far: KV caches that the next turn goes on from."""
+"""The rows and KV caches of a conversation, which the next turn goes on from.
+
+Media are kept with their messages (`omnijet.runtime.prompt.medium`).
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ from omnijet.runtime.prompt.medium import EncoderInput
 from omnijet.runtime.prompt.messages import Message
 from omnijet.runtime.prompt.tokenizer import Tokenizer
 from omnijet.runtime.speech import dit
-from omnijet.runtime.speech.synthesis import SpeechGraphs, SpeechPreset, Synthesis, speech_preset
+from omnijet.runtime.speech.presets import SpeechPreset, speech_preset
+from omnijet.runtime.speech.synthesis import SpeechGraphs, Synthesis
 from omnijet.runtime.speech.vocoder import wave_in_pieces
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.options import whole_number

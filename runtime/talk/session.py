@@ -18,7 +18,7 @@ from omnijet.runtime.media.log_mel import GrowingSound
 from omnijet.runtime.prompt.medium import EncoderInput
 from omnijet.runtime.prompt.messages import Audio, Message, Text, parse_messages
 from omnijet.runtime.prompt.preprocess import grown_medium, sound_medium
-from omnijet.runtime.speech.synthesis import speech_preset
+from omnijet.runtime.speech.presets import speech_preset
 from omnijet.runtime.talk.answer import Answer
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.memory import Memory
@@ -88,7 +88,7 @@ class Session:
 
     @property
     def media_bytes(self) -> int:
-        """Bytes that the conversation holds of its media: encoded rows, and what is not encoded.
+        """Bytes held of the conversation's media: encoded rows, and inputs not encoded yet.
 
         Files are not among them, nor is the KV cache.
         """

@@ -20,7 +20,7 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.cancel import Cancellation, Cancelled
 from omnijet.runtime.model.thinker import TextStep
 from omnijet.runtime.prompt.messages import Message
-from omnijet.runtime.speech.synthesis import SpeechPreset
+from omnijet.runtime.speech.presets import SpeechPreset
 from omnijet.runtime.talk.channel import Channel
 from omnijet.runtime.talk.options import whole_number
 from omnijet.runtime.talk.reply import PcmChunk, Reply, TextDelta

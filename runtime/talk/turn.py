@@ -18,7 +18,8 @@ from omnijet.runtime.model.talker import prompt_rows
 from omnijet.runtime.model.thinker import TextStep, ThinkerPrefill
 from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import Message
-from omnijet.runtime.speech.synthesis import SpeechPreset, Synthesis
+from omnijet.runtime.speech.presets import SpeechPreset
+from omnijet.runtime.speech.synthesis import Synthesis
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.heard import Playback, SpokenReply, loudness_of
 from omnijet.runtime.talk.interleave import interleave

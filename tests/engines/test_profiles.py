@@ -22,7 +22,7 @@ from omnijet.runtime.model import audio_plan, vision_plan
 from omnijet.runtime.model.decoder import PREFILL_ROWS
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.omni import Omni
-from omnijet.runtime.speech.synthesis import PRESETS, SpeechPreset
+from omnijet.runtime.speech.presets import PRESETS, SpeechPreset
 from omnijet.runtime.speech.vocoder import VocoderStream
 
 DIMS = read_dims(preset("3b"), None, "3b")

@@ -17,7 +17,7 @@ from omnijet.nano.evaluation.heldout import open_set
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.model.decoder import Context
 from omnijet.runtime.omni import Omni
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.talk.heap import keep_heap_small
 from omnijet.runtime.talk.workers import Workers
 from tools.endurance import cancels, probe

@@ -25,8 +25,8 @@ from omnijet.runtime.commands.bench import machine
 from omnijet.runtime.commands.console import whole_number
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.speech.dit import DitTables, synthesize
+from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.speech.solver import EXACT, Solver
-from omnijet.runtime.speech.synthesis import PRESETS
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.turn import SAMPLE_RATE_HZ
 from tools.bench.solvers import CHOICES

@@ -39,7 +39,7 @@ from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.machine import machine
 from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import parse_messages
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.talk.reply import PcmChunk, Reply
 from omnijet.runtime.talk.turn import SAMPLE_RATE_HZ
 from tests.prompts import Messages, sound, text, user

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def turns(omni: omnijet.Omni) -> Table:
-    """Ten turns; counts what is done to the clip in each."""
+    """Asks ten turns, and counts how often the clip is decoded and encoded in each."""
     counts: Counter[str] = Counter()
     load, encode = preprocess.load_video, VisionEncoder.encode
 

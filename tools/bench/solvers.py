@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.speech.solver import EXACT, Solver
-from omnijet.runtime.speech.synthesis import PRESETS
 
 EVERY_2ND = (*range(0, 27, 2), 27)
 FIVE = (0, 6, 12, 18, 24, 27)

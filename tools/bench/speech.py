@@ -32,8 +32,9 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.commands.bench import machine
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.speech import dit
+from omnijet.runtime.speech.presets import PRESETS, SpeechPreset
 from omnijet.runtime.speech.solver import EXACT, Solver
-from omnijet.runtime.speech.synthesis import PRESETS, SpeechGraphs, SpeechPreset, Synthesis
+from omnijet.runtime.speech.synthesis import SpeechGraphs, Synthesis
 from omnijet.runtime.speech.vocoder import VocoderStream
 from omnijet.runtime.speech.windows import SCHEMES
 from tests.reference import load_reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
+from math import lcm, prod
 from random import Random
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from omnijet.nano.world import words
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import CodecIds
 from omnijet.runtime.model.talker import TALKER_SAMPLING
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 
-# taken in turn; no two lengths share a divisor, so every kind meets every preset and length early
+# kinds, presets and lengths are taken in turn. Their numbers share no divisor, which `Questions`
+# checks, so that every kind soon meets every preset and length, and every preset every length
 KINDS = ("text", "hear", "text", "see", "text", "converse", "hear", "watch", "text")
 LENGTHS = ("own", "short", "own", "own", "long")
 
@@ -89,6 +91,8 @@ class Questions:
         self._rng = rng
         self._limits = limits
         self._endless = replace(TALKER_SAMPLING, suppress=codec.ends)
+        counts = (len(KINDS), len(PRESETS), len(LENGTHS))
+        assert lcm(*counts) == prod(counts), f"{counts} share a divisor: add a length or a kind"
         self._kinds, self._presets, self._lengths = cycle(KINDS), cycle(PRESETS), cycle(LENGTHS)
 
     def next(self) -> Question:

@@ -153,7 +153,7 @@ def kinds_asked(options: argparse.Namespace, precision: str, graph: str) -> list
 def verdicts_on(
     cells: list[Cell], folder: Path, manifest: Manifest, installed: Installed, scratch: Path
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Yields verdicts on cells that differ in their target; equal limits share one lowering."""
+    """Yields a verdict for each target of one graph and kind; equal capacities share a lowering."""
     capacities = {cell: TARGETS[cell.target].limits["capacity"] for cell in cells}
     for capacity in dict.fromkeys(capacities.values()):
         first, *_ = cells = [cell for cell in capacities if capacities[cell] == capacity]

@@ -77,7 +77,7 @@ class Reference:
 
     @staticmethod
     def read(path: Path, weights: str) -> Reference:
-        """Reads the calls; raises `OmnijetError` for no file, or one of other weights."""
+        """Reads the calls; raises `OmnijetError` if the file is missing or of other weights."""
         try:
             with np.load(path) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -162,7 +162,7 @@ def snr(right: Array, other: Array) -> float:
 
 
 def call_us(graph: Graph) -> float:
-    """Returns the microseconds of a call with its outputs taken; a step for a decoder."""
+    """Returns the microseconds of one call, outputs included; of a decoder, of one step."""
     bound = None
     for _, last in outputs(graph, made_feeds(graph.contract)):
         bound = last

@@ -17,7 +17,7 @@ from omnijet.runtime.backends.ort_session import OrtBinding, OrtSession, run_fai
 _log = logging.getLogger(__name__)
 
 MOST_CAPTURED = 64
-"""Captured runs of one session: they are freed with their session only."""
+"""The most runs that one session captures; they are freed only with the session."""
 GRAPH_ID, NOT_CAPTURED = "gpu_graph_id", "-1"
 
 

@@ -21,7 +21,7 @@ from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.media.image import smart_resize
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.model.vision_plan import plan
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 
 
 def test_every_number_cites_a_source() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.speech.synthesis import PRESETS, SpeechGraphs, SpeechPreset, Synthesis
+from omnijet.runtime.speech.presets import PRESETS, SpeechPreset
+from omnijet.runtime.speech.synthesis import SpeechGraphs, Synthesis
 from omnijet.runtime.speech.windows import OFFICIAL, Windows
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from omnijet.runtime.backends.ort_cpu import OrtBackend, OrtGraph
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
-from omnijet.runtime.speech.synthesis import PRESETS
+from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.speech.vocoder import EXACT_CONTEXT
 from omnijet.runtime.talk.reply import PcmChunk, TextDelta
 from omnijet.runtime.talk.stream import Stream
