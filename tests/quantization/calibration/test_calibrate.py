@@ -19,7 +19,7 @@ from omnijet.quantization.calibration.calibrate import Limits, calibrate
 from omnijet.quantization.layers import layers_of
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.omni import Omni
+from omnijet.runtime.talk.model import Model
 from omnijet.runtime.talk.options import Options
 from omnijet.runtime.talk.turn import Turn
 
@@ -153,7 +153,7 @@ def test_a_state_of_something_else_is_left(
     with caplog.at_level(logging.WARNING):
         measure(bundle, data, **options, progress=lambda *done: told.append(done))
     assert told == [(0, 1), (1, 1)]
-    assert "something else" in caplog.text
+    assert "another calibration" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"no state", "other"])
@@ -184,12 +184,12 @@ def test_only_what_is_wanted_runs(
 ) -> None:
     made: list[Options] = []
 
-    def turn(omni: Omni, options: Options, *rest: Any, **more: Any) -> Turn:
+    def turn(model: Model, options: Options, *rest: Any, **more: Any) -> Turn:
         made.append(options)
-        return plain(omni, options, *rest, **more)
+        return plain(model, options, *rest, **more)
 
-    plain = Omni.turn
-    monkeypatch.setattr(Omni, "turn", turn)
+    plain = Turn.of
+    monkeypatch.setattr(Turn, "of", turn)
     statistics = measure(bundle, data, wanted={graph: WANTED[graph], "talker_step": []})
     assert set(statistics) == {(graph, name) for name in WANTED[graph]}
     assert {options.speech for options in made} == {speech}
