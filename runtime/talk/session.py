@@ -265,7 +265,8 @@ class Session:
         self._messages.append(message)
         if not turn.options.speech:
             return
-        self._letters_per_second = spoken.letters_per_second or self._letters_per_second
+        if len(turn.codes) < turn.options.max_codes - 1:  # else the speech was cut short
+            self._letters_per_second = spoken.letters_per_second or self._letters_per_second
         if turn.codes or not turn.is_finished:
             answer = Answer(question, message, spoken, turn.playback)
             self._answer = answer.noticed(self._messages, self._letters_per_second)
