@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -9,8 +10,14 @@ from pathlib import Path
 
 
 def call(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end, whatever its exit code, and captures what it prints."""
-    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
+    """Runs a program to its end, whatever its exit code, and captures what it prints.
+
+    A PYTHONPATH of the tests would put the checkout before what the environment has installed.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=kept, capture_output=True, text=True
+    )
 
 
 def environment(folder: Path, *packages: str | Path) -> Path:

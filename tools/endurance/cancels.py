@@ -104,8 +104,11 @@ class Cancels:
 
     def _as_if_fresh(self, session: Session) -> Reply:
         """Returns the probe's reply in a new session with the same history."""
-        *history, asked, _ = session.messages  # `generate` has settled it
-        assert asked.content == PROBE
+        messages = session.messages
+        # the answer follows, unless it had no word
+        place = max(n for n, message in enumerate(messages) if message.role == "user")
+        history = messages[:place]
+        assert messages[place].content == PROBE
         if history and history[-1].role == "assistant":
             self.counts["something was written"] += 1
         with self.omni.session(overflow="drop oldest") as fresh:
