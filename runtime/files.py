@@ -4,28 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
-
-from omnijet.runtime.errors import OmnijetError
-
-
-def require_file(source: str | os.PathLike[str], noun: str, where: object) -> Path:
-    """Returns the path of an existing file; URLs are not downloaded.
-
-    Raises:
-        OmnijetError: there is no such file. `noun` is its kind and `where` its place in the
-            message.
-    """
-    # not Path.is_file: it raises on names that no file can have
-    if os.path.isfile(source):
-        return Path(source)
-    raise OmnijetError(
-        f"there is no such {noun} file",
-        where=where,
-        expected="a file on this machine",
-        got="a folder" if os.path.isdir(source) else f"nothing at {shorten(source)}",
-        fix="download it first" if is_address(source) else None,
-    )
 
 
 def is_address(source: str | os.PathLike[str]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,11 +20,9 @@ import soxr
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import require_file, shorten
+from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
-AudioSource: TypeAlias = (
-    str | os.PathLike[str] | npt.NDArray[Any] | tuple[npt.NDArray[Any], int | float]
-)
+AudioSource: TypeAlias = Source | npt.NDArray[Any] | tuple[npt.NDArray[Any], int | float]
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +39,7 @@ def load_audio(
     """Reads a sound as mono samples.
 
     Args:
-        source: a file that soundfile or FFmpeg reads (for a clip, its first sound track), an
+        source: a `Source` that soundfile or FFmpeg reads (for a clip, its first sound track), an
             array [samples] or [samples, channels] at `sample_rate_hz`, or such an array with
             its rate. Integers (int16, int32) are full-scale PCM, floats are in [-1, 1].
         max_seconds: longer sounds are cut there with a warning, as in the reference.
@@ -54,10 +51,10 @@ def load_audio(
     Raises:
         OmnijetError: the sound cannot be read, is empty or holds NaN.
     """
-    if isinstance(source, str | os.PathLike):
-        where = shorten(source) if where is None else where
-        path = require_file(source, "sound", where)
-        samples, rate = _read_file(path, max_seconds + MARGIN_SECONDS, where)
+    if is_source(source):
+        where = named(source) if where is None else where
+        found = readable(source, "sound", where)
+        samples, rate = _read_file(found, max_seconds + MARGIN_SECONDS, where)
     else:
         where = "audio array" if where is None else where
         array, rate = source if isinstance(source, tuple) else (source, sample_rate_hz)
@@ -94,9 +91,9 @@ def load_audio(
     return np.ascontiguousarray(mono)
 
 
-def has_audio(path: Path) -> bool:
-    """Returns whether a media file has a sound track. Raises `av.FFmpegError` or `OSError`."""
-    with av.open(os.fspath(path)) as container:
+def has_audio(source: Path | bytes) -> bool:
+    """Returns whether a medium has a sound track. Raises `av.FFmpegError` or `OSError`."""
+    with av.open(opened(source), "r") as container:
         return bool(container.streams.audio)
 
 
@@ -135,15 +132,15 @@ def _from_array(array: npt.NDArray[Any], where: object) -> Array:
     return array.astype(np.float32, copy=False)
 
 
-def _read_file(path: Path, seconds: float, where: object) -> tuple[Array, float]:
+def _read_file(source: Path | bytes, seconds: float, where: object) -> tuple[Array, float]:
     """Reads the first `seconds` of a file: f32[samples, channels] and the rate in Hz."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(opened(source)) as file:
             samples = file.read(math.ceil(seconds * file.samplerate), np.float32, always_2d=True)
             return samples, float(file.samplerate)
     except (soundfile.LibsndfileError, OSError, RuntimeError) as first:
         try:
-            return _read_container(path, seconds)
+            return _read_container(source, seconds)
         except (av.FFmpegError, OSError, ValueError) as second:
             raise OmnijetError(
                 "the sound cannot be read",
@@ -154,11 +151,11 @@ def _read_file(path: Path, seconds: float, where: object) -> tuple[Array, float]
             ) from second
 
 
-def _read_container(path: Path, seconds: float) -> tuple[Array, float]:
+def _read_container(source: Path | bytes, seconds: float) -> tuple[Array, float]:
     """Decodes the first sound track of a container with FFmpeg."""
     blocks: list[Array] = []
     rate, read = 0, 0
-    with av.open(os.fspath(path)) as container:
+    with av.open(opened(source), "r") as container:
         if not container.streams.audio:
             raise ValueError("it has no sound track")
         for frame in _decode(container):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,9 +18,9 @@ from PIL import Image, ImageOps
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import require_file, shorten
+from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
-ImageSource: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+ImageSource: TypeAlias = Source | Image.Image | npt.NDArray[Any]
 Frames: TypeAlias = npt.NDArray[np.uint8]  # [frames, height, width, 3]
 Grid: TypeAlias = tuple[int, int, int]  # temporal steps, rows, columns, in patches
 
@@ -69,22 +69,24 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
     transparency is dropped, and 16-bit greys are clipped at 255 (with a warning).
 
     Args:
-        source: a file, a PIL image, or uint8 [height, width] or [height, width, 1, 3 or 4].
+        source: a `Source`, a PIL image, or uint8 [height, width] or [height, width, 1, 3 or 4].
         where: names the picture in messages; the path or "image" by default.
 
     Raises:
         OmnijetError: the picture cannot be read.
     """
-    if isinstance(source, str | os.PathLike):
-        where = shorten(source) if where is None else where
-        source = require_file(source, "picture", where)
-    where = "image" if where is None else where
     if isinstance(source, np.ndarray):
-        return _from_array(source, where)
+        return _from_array(source, "image" if where is None else where)
+    found: Path | bytes | None = None
+    if is_source(source):
+        where = named(source) if where is None else where
+        found = readable(source, "picture", where)
+    where = "image" if where is None else where
     try:
         if isinstance(source, Image.Image):
             return _upright_rgb(source, where)
-        with Image.open(source) as image:
+        assert found is not None
+        with Image.open(opened(found)) as image:
             return _upright_rgb(image, where)
     # on a damaged file, Pillow raises whatever error its parser runs into
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,

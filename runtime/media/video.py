@@ -7,11 +7,10 @@ published with the model; patches are those of `Qwen2VLVideoProcessor`.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import av
 import numpy as np
@@ -21,7 +20,6 @@ from PIL import Image
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import require_file, shorten
 from omnijet.runtime.media.audio import has_audio, load_audio
 from omnijet.runtime.media.image import (
     Frames,
@@ -32,8 +30,9 @@ from omnijet.runtime.media.image import (
     load_image,
     resized,
 )
+from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
-VideoSource: TypeAlias = str | os.PathLike[str] | npt.NDArray[Any] | Sequence[ImageSource]
+VideoSource: TypeAlias = Source | npt.NDArray[Any] | Sequence[ImageSource]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +58,7 @@ def load_video(
     """Reads a clip and keeps the sampled frames, resized.
 
     Args:
-        source: a file, or frames taken at `preprocessing.video_fps`: an array uint8[n, height,
+        source: a `Source`, or frames taken at `preprocessing.video_fps`: an array uint8[n, height,
             width, 3] or a sequence of pictures of one size.
         with_audio: whether to read the file's sound too.
         where: names the clip in messages; the path or "video frames" by default.
@@ -67,10 +66,11 @@ def load_video(
     Raises:
         OmnijetError: the clip cannot be read, has no frame, or has an aspect ratio above 200.
     """
-    if not isinstance(source, str | os.PathLike):
-        return _from_frames(source, preprocessing, "video frames" if where is None else where)
-    where = shorten(source) if where is None else where
-    path = require_file(source, "video", where)
+    if not is_source(source):
+        frames = cast("npt.NDArray[Any] | Sequence[ImageSource]", source)
+        return _from_frames(frames, preprocessing, "video frames" if where is None else where)
+    where = named(source) if where is None else where
+    path = readable(source, "video", where)
     try:
         frames, fps = _read_file(path, preprocessing, where)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -78,15 +78,13 @@ def load_video(
     return Video(frames, fps, load_clip_sound(path, preprocessing, where) if with_audio else None)
 
 
-def load_clip_sound(
-    source: str | os.PathLike[str], preprocessing: Preprocessing, where: object
-) -> Array | None:
+def load_clip_sound(source: Source, preprocessing: Preprocessing, where: object) -> Array | None:
     """Reads the sound of a clip alone: f32[samples], or None if it has none.
 
     Raises:
         OmnijetError: the clip cannot be read.
     """
-    path = require_file(source, "video", where)
+    path = readable(source, "video", where)
     try:
         if not has_audio(path):
             return None
@@ -154,8 +152,10 @@ def _unreadable(where: object, error: Exception) -> OmnijetError:
     )
 
 
-def _read_file(path: Path, preprocessing: Preprocessing, where: object) -> tuple[Frames, float]:
-    with av.open(os.fspath(path)) as container:
+def _read_file(
+    path: Path | bytes, preprocessing: Preprocessing, where: object
+) -> tuple[Frames, float]:
+    with av.open(opened(path), "r") as container:
         if not container.streams.video:
             raise ValueError("it has no picture track")
         stream = container.streams.video[0]
@@ -176,7 +176,7 @@ def _read_file(path: Path, preprocessing: Preprocessing, where: object) -> tuple
 
 
 def _sample(
-    path: Path, total: int, fps: float, preprocessing: Preprocessing, where: object
+    path: Path | bytes, total: int, fps: float, preprocessing: Preprocessing, where: object
 ) -> tuple[Frames, int]:
     """Returns the frames sampled for `total` frames, and how many frames the clip really has."""
     indices = frame_indices(total, frame_count(total, fps, preprocessing))
@@ -198,8 +198,8 @@ def _sample(
     return frames, decoded
 
 
-def _decode(path: Path) -> Iterator[av.VideoFrame]:
-    with av.open(os.fspath(path)) as container:
+def _decode(path: Path | bytes) -> Iterator[av.VideoFrame]:
+    with av.open(opened(path), "r") as container:
         container.streams.video[0].thread_type = "AUTO"
         yield from container.decode(video=0)
 

@@ -116,7 +116,7 @@ def test_unusable_pictures(tmp_path: Path) -> None:
     for source, words in [
         (text, "cannot be read"),
         (cut, "cannot be read"),
-        (tmp_path, "no such picture"),
+        (tmp_path, "cannot be opened"),
         ("https://example.org/cat.png", "download it first"),
         (np.zeros((4, 4, 3), np.float32), "uint8"),
         (np.zeros((4, 4, 2), np.uint8), "unusable"),

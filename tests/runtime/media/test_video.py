@@ -153,7 +153,7 @@ def test_unusable_clips(tmp_path: Path) -> None:
         (text, "cannot be read"),
         (sound, "no picture track"),
         (cut, "cannot be read"),
-        (tmp_path / "gone.mp4", "no such video"),
+        (tmp_path / "gone.mp4", "cannot be opened"),
         (np.zeros((2, 4, 4), np.uint8), "array is unusable"),
         ([], "is empty"),
         ([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], "differ in size"),
