@@ -18,6 +18,7 @@ from omnijet.runtime.bundle.dims import (
     CodecIds,
     DecoderDims,
     ModelDims,
+    SpeechDims,
     TokenIds,
     VisionEncoderDims,
 )
@@ -28,7 +29,11 @@ _ENDOFTEXT, _IM_END = 151643, 151645
 
 
 def read_dims(
-    config: dict[str, Any], generation_config: dict[str, Any] | None, where: str
+    config: dict[str, Any],
+    generation_config: dict[str, Any] | None,
+    where: str,
+    *,
+    speech: bool = True,
 ) -> ModelDims:
     """Reads every dimension that a graph or the runtime depends on.
 
@@ -36,6 +41,8 @@ def read_dims(
         config: The parsed `config.json`.
         generation_config: The parsed `generation_config.json`; None if there is none.
         where: The file's name for messages.
+        speech: False leaves out the parts that speak. They are left out, too, if the
+            configuration has `enable_audio_output: false`.
 
     Raises:
         OmnijetError: Lists every value that is not supported or contradicts another.
@@ -51,9 +58,9 @@ def read_dims(
             got=f"model_type {model_type!r}",
             fix="pass a checkpoint such as Qwen/Qwen2.5-Omni-3B",
         )
-    if root.raw("enable_audio_output") is False:
-        root.fault("enable_audio_output", "true (a checkpoint with Talker and token2wav)", False)
-    dims = _model(root, Section(generation_config, "generation_config", faults))
+    root.only("enable_audio_output", (True, False))
+    speaks = speech and root.raw("enable_audio_output") in (None, True)
+    dims = _model(root, Section(generation_config, "generation_config", faults), speaks)
     if faults:
         count = f"{len(faults)} fault" + "s" * (len(faults) > 1)
         raise OmnijetError(
@@ -76,14 +83,14 @@ def packing_of(config: dict[str, Any]) -> Packing | None:
     return read_packing(root, root.child("thinker_config"))
 
 
-def _model(root: Section, generation: Section) -> ModelDims:
-    thinker, talker = root.child("thinker_config"), root.child("talker_config")
-    token2wav = root.child("token2wav_config")
+def _model(root: Section, generation: Section, speaks: bool) -> ModelDims:
+    thinker = root.child("thinker_config")
+    # without a voice, the ids of the Talker's text are read, and faults of its section are none
+    talker = root.child("talker_config") if speaks else Section(root.raw("talker_config"), "", [])
     text = thinker.child("text_config")
     audio, vision = thinker.child("audio_config"), thinker.child("vision_config")
-    dit, vocoder = token2wav.child("dit_config"), token2wav.child("bigvgan_config")
     read_packing(root, thinker)  # records its faults; `packing_of` returns the packing
-    for section in (talker, token2wav, text, audio, vision):
+    for section in (*((talker,) if speaks else ()), text, audio, vision):
         if section.raw("quantization_config") is not None:
             section.fault("quantization_config", "none: full-precision weights", "one")
     for section in (thinker, talker, text, audio, vision):
@@ -94,24 +101,35 @@ def _model(root: Section, generation: Section) -> ModelDims:
         audio=_audio(audio),
         vision=_vision(vision),
         thinker=_thinker(text),
-        talker=_talker(talker),
-        dit=read_dit(dit),
-        ecapa=read_ecapa(dit),
-        vocoder=read_vocoder(vocoder),
         tokens=_tokens(thinker, text, talker, generation),
-        codec=_codec(talker),
+        speech=_speech(talker, root.child("token2wav_config")) if speaks else None,
     )
     width = dims.thinker.hidden
     if text.valid:
         fits = f"the Thinker's hidden_size {width}"
         audio.require(dims.audio.out == width, "output_dim", fits, dims.audio.out)
         vision.require(dims.vision.out == width, "out_hidden_size", fits, dims.vision.out)
-        embed = dims.talker.embed_width
-        talker.require(embed == width, "embedding_size", fits, embed)
-        _ids_below(thinker, dims.tokens, dims.thinker.vocab)
+        if dims.speech is not None:
+            embed = dims.speech.talker.embed_width
+            talker.require(embed == width, "embedding_size", fits, embed)
+        _ids_below(thinker, dims.tokens, dims.thinker.vocab, speaks)
     merge = talker.integer("spatial_merge_size", default=2)
     fits = f"the vision encoder's {dims.vision.merge}"
     talker.require(merge == dims.vision.merge, "spatial_merge_size", fits, merge)
+    return dims
+
+
+def _speech(talker: Section, token2wav: Section) -> SpeechDims:
+    dit, vocoder = token2wav.child("dit_config"), token2wav.child("bigvgan_config")
+    if token2wav.raw("quantization_config") is not None:
+        token2wav.fault("quantization_config", "none: full-precision weights", "one")
+    dims = SpeechDims(
+        talker=_talker(talker),
+        dit=read_dit(dit),
+        ecapa=read_ecapa(dit),
+        vocoder=read_vocoder(vocoder),
+        codec=_codec(talker),
+    )
     mel = dims.vocoder.mel
     vocoder.require(mel == dims.dit.mel, "mel_dim", f"the DiT's mel_dim {dims.dit.mel}", mel)
     return dims
@@ -306,7 +324,7 @@ def _eos(*sections: Section) -> tuple[int, ...]:
     return (_IM_END, _ENDOFTEXT)
 
 
-def _ids_below(section: Section, tokens: TokenIds, vocab: int) -> None:
+def _ids_below(section: Section, tokens: TokenIds, vocab: int, speaks: bool) -> None:
     ids = {
         "audio_token_index": tokens.audio,
         "image_token_index": tokens.image,
@@ -317,10 +335,11 @@ def _ids_below(section: Section, tokens: TokenIds, vocab: int) -> None:
         "vision_end_token_id": tokens.vision_eos,
         "pad_token_id": tokens.pad,
         "eos_token_id": max(tokens.eos, default=0),
-        "tts_text_pad_token_id": tokens.tts_pad,
-        "tts_text_start_token_id": tokens.tts_bos,
-        "tts_text_end_token_id": tokens.tts_eos,
     }
+    if speaks:
+        ids["tts_text_pad_token_id"] = tokens.tts_pad
+        ids["tts_text_start_token_id"] = tokens.tts_bos
+        ids["tts_text_end_token_id"] = tokens.tts_eos
     outside = {key: value for key, value in ids.items() if value >= vocab}
     section.require(not outside, "text_config.vocab_size", "more than every token id", outside)
 

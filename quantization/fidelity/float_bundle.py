@@ -76,9 +76,15 @@ def _is_other(found: Bundle, quantization: dict[str, Any]) -> bool:
 
 def _differences(where: str, wanted: Any, got: Any) -> Iterator[str]:
     """Yields a line for each field in which two dataclasses differ."""
-    if is_dataclass(wanted):
+    if is_dataclass(wanted) and type(got) is type(wanted):
         for field in fields(wanted):
             ours, theirs = getattr(wanted, field.name), getattr(got, field.name)
             yield from _differences(f"{where}.{field.name}", ours, theirs)
+    elif is_dataclass(wanted) or is_dataclass(got):  # only the parts that speak may be absent
+        yield f"{where}: {_is_there(got)}, not {_is_there(wanted)}"
     elif wanted != got:
         yield f"{where}: {got}, not {wanted}"
+
+
+def _is_there(part: Any) -> str:
+    return "none" if part is None else "there"

@@ -1,6 +1,6 @@
 """The one contract: every graph's boundary, declared once.
 
-Names, dtypes, axes and carried state of the six graphs are written here and nowhere
+Names, dtypes, axes and carried state of all graphs are written here and nowhere
 else. The exporter's dynamic shapes, sample feeds, engine profiles, the runtime's
 checks and the manifest are derived from it.
 
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from omnijet.runtime.bundle.dims import DecoderDims, ModelDims
+from omnijet.runtime.bundle.dims import DecoderDims, DitDims, ModelDims, VocoderDims
 from omnijet.runtime.errors import ContractError
 
 Precision = Literal["f32", "f16", "bf16"]
@@ -135,22 +135,23 @@ def _size(axis: str, sizes: Mapping[str, int]) -> int:
 
 
 def graph_contracts(dims: ModelDims, precision: Precision) -> dict[str, GraphContract]:
-    """Returns the contracts of one checkpoint's six graphs, by name.
+    """Returns the contracts of one checkpoint's graphs, by name: six, or three without a voice.
 
     Sound synthesis stays f32 in every precision: in 16 bits, the DiT and SnakeBeta fall silent
-    or overflow.
+    or overflow. The Thinker's graph is the same with and without a voice.
     """
-    return {
-        contract.name: contract
-        for contract in (
-            _audio_encoder(dims),
-            _vision_encoder(dims),
-            _decoder_step("thinker_step", dims.thinker, precision, hidden_out=True),
-            _decoder_step("talker_step", dims.talker, precision, hidden_out=False),
-            _dit_step(dims),
-            _vocoder(dims),
-        )
-    }
+    contracts = [
+        _audio_encoder(dims),
+        _vision_encoder(dims),
+        _decoder_step("thinker_step", dims.thinker, precision, hidden_out=True),
+    ]
+    if dims.speech is not None:
+        contracts += [
+            _decoder_step("talker_step", dims.speech.talker, precision, hidden_out=False),
+            _dit_step(dims.speech.dit),
+            _vocoder(dims.speech.vocoder),
+        ]
+    return {contract.name: contract for contract in contracts}
 
 
 def _audio_encoder(dims: ModelDims) -> GraphContract:
@@ -215,8 +216,7 @@ def _decoder_step(
     )
 
 
-def _dit_step(dims: ModelDims) -> GraphContract:
-    dit = dims.dit
+def _dit_step(dit: DitDims) -> GraphContract:
     frames = f"{dit.block}*blocks"
     half = dit.head_dim // 2
     # not declared as state: a solver keeps one `past` for each of its evaluations
@@ -247,8 +247,7 @@ def _dit_step(dims: ModelDims) -> GraphContract:
     )
 
 
-def _vocoder(dims: ModelDims) -> GraphContract:
-    vocoder = dims.vocoder
+def _vocoder(vocoder: VocoderDims) -> GraphContract:
     return GraphContract(
         "vocoder",
         inputs=(TensorSpec("mel", "f32", (1, vocoder.mel, "frames")),),

@@ -7,10 +7,12 @@ They come from a checkpoint's `config.json` at export
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from omnijet.runtime.bundle.records import build
+from omnijet.runtime.errors import OmnijetError
 
 AUDIO_POOL = 2  # positions of the audio encoder averaged into one token
 
@@ -207,26 +209,103 @@ class CodecIds:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelDims:
-    """All facts of one checkpoint that a graph or the runtime depends on."""
+class SpeechDims:
+    """The parts that speak: Talker, DiT with its speaker encoder, vocoder, and their codes."""
 
-    audio: AudioEncoderDims
-    vision: VisionEncoderDims
-    thinker: DecoderDims
     talker: DecoderDims
     dit: DitDims
     ecapa: EcapaDims
     vocoder: VocoderDims
-    tokens: TokenIds
     codec: CodecIds
 
+
+@dataclass(frozen=True, slots=True)
+class ModelDims:
+    """All facts of one checkpoint that a graph or the runtime depends on.
+
+    The parts that speak are properties, too: `dims.talker` is `dims.speech.talker`, and an
+    `OmnijetError` in a model without a voice.
+
+    Attributes:
+        speech: the parts that speak; None in a model that hears, sees and writes only.
+    """
+
+    audio: AudioEncoderDims
+    vision: VisionEncoderDims
+    thinker: DecoderDims
+    tokens: TokenIds
+    speech: SpeechDims | None
+
+    @property
+    def has_voice(self) -> bool:
+        """Whether the model speaks."""
+        return self.speech is not None
+
+    @property
+    def talker(self) -> DecoderDims:
+        return self._speech.talker
+
+    @property
+    def dit(self) -> DitDims:
+        return self._speech.dit
+
+    @property
+    def ecapa(self) -> EcapaDims:
+        return self._speech.ecapa
+
+    @property
+    def vocoder(self) -> VocoderDims:
+        return self._speech.vocoder
+
+    @property
+    def codec(self) -> CodecIds:
+        return self._speech.codec
+
+    @property
+    def _speech(self) -> SpeechDims:
+        if self.speech is None:
+            raise no_voice()
+        return self.speech
+
     def to_json(self) -> dict[str, Any]:
-        """Returns plain dicts, lists and numbers, as the manifest stores them."""
-        return asdict(self)
+        """Returns plain dicts, lists and numbers, as the manifest stores them.
+
+        The parts that speak lie beside the others, and are absent without a voice.
+        """
+        data = asdict(self)
+        data |= data.pop("speech") or {}
+        return {key: data[key] for key in _JSON_ORDER if key in data}
 
     @staticmethod
-    def from_json(data: dict[str, Any]) -> ModelDims:
+    def from_json(data: Any) -> ModelDims:
         """Inverts `to_json`. Raises `ValueError` if the data have another shape."""
-        dims = build(ModelDims, data)
+        dims = build(ModelDims, nested(data))
         assert isinstance(dims, ModelDims)
         return dims
+
+
+_JSON_ORDER = (
+    "audio", "vision", "thinker", "talker", "dit", "ecapa", "vocoder", "tokens", "codec",
+)  # fmt: skip
+
+
+def nested(data: Any) -> Any:
+    """Returns the JSON form of `ModelDims` as its fields are, with the parts that speak in one."""
+    if not isinstance(data, Mapping):
+        return data
+    speaking = {field.name for field in fields(SpeechDims)}
+    speech = {key: value for key, value in data.items() if key in speaking}
+    rest = {key: value for key, value in data.items() if key not in speaking}
+    return {**rest, "speech": speech or None}
+
+
+def no_voice(where: object = None, got: object = None) -> OmnijetError:
+    """Returns the error of whoever asks a model without a voice for sound."""
+    return OmnijetError(
+        "this bundle has no voice",
+        where=where,
+        expected="Talker, DiT and vocoder, which turn text into speech",
+        got=got,
+        fix="ask for text only (--no-speech, or speech=False in Python), or export the whole "
+        "checkpoint without --no-speech",
+    )

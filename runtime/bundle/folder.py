@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array
+from omnijet.runtime.bundle.dims import no_voice
 from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry, Manifest, hash_file
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
@@ -17,9 +18,10 @@ from omnijet.runtime.files import shell_quoted
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 DEFAULT_VOICE = "Chelsie"
-TABLES = (
-    "thinker_embedding", "talker_embedding", "dit_codec", "no_voice", "dit_times",
-    "dit_modulation", "dit_modulation_out", "dit_inv_freq",
+TABLES = ("thinker_embedding",)
+SPEECH_TABLES = (
+    "talker_embedding", "dit_codec", "no_voice", "dit_times", "dit_modulation",
+    "dit_modulation_out", "dit_inv_freq",
 )  # fmt: skip
 HELD_AS = {"bfloat16": NUMPY_DTYPES["bf16"].name}
 """The numpy dtypes that stand in for those numpy lacks."""
@@ -91,8 +93,10 @@ class Bundle:
         The default is the reference's voice, or the first one in a bundle without it.
 
         Raises:
-            OmnijetError: the voice is unknown; the message lists the voices.
+            OmnijetError: the bundle has no voice, or none of that name; the message lists them.
         """
+        if not self.manifest.dims.has_voice:
+            raise no_voice(self.folder, None if voice is None else f"voice {voice!r}")
         voices = self.manifest.voices
         name = voice
         if name is None:
@@ -139,10 +143,14 @@ def rebuild_command(folder: Path, target: str) -> str:
 def _check_parts(manifest: Manifest, folder: Path) -> None:
     """Raises `OmnijetError` if the manifest lacks a part that the pipeline relies on."""
     Preprocessing.from_json(manifest.preprocessor)
-    needed = [*TABLES, *(f"voice_{name}" for name in manifest.voices)]
+    speaks = manifest.dims.has_voice
+    needed = [*TABLES, *(SPEECH_TABLES if speaks else ())]
+    needed += [f"voice_{name}" for name in manifest.voices]
     faults = [f"no table {name}" for name in needed if name not in manifest.tables]
-    if not manifest.voices:
+    if speaks and not manifest.voices:
         faults.append("no voice")
+    if manifest.voices and not speaks:
+        faults.append(f"voices ({', '.join(manifest.voices)}), but no Talker, DiT and vocoder")
     vocab = manifest.dims.thinker.vocab
     faults += [
         f"voice {name}: token {voice.bos_token} is not in the vocabulary of {vocab}"

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from omnijet.runtime.bundle.contract import GraphContract, Precision, graph_contracts
-from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.bundle.dims import ModelDims, nested
 from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
 
@@ -125,6 +125,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Writes the manifest beside the old one and then replaces it in one step."""
         data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        data["dims"] = self.dims.to_json()
         data["contracts"] = {name: c.to_json() for name, c in self.contracts.items()}
         text = json.dumps(data, indent=1, ensure_ascii=False)
         partial = folder / f".{FILE_NAME}.partial"
@@ -182,7 +183,10 @@ def _parse(data: Any, path: Path) -> Manifest:
         )
     try:
         # older manifests lack these sections: such bundles hold floats and no engines
-        manifest: Manifest = build(Manifest, {"quantization": {}, "engines": {}, **data})
+        data = {"quantization": {}, "engines": {}, **data}
+        if "dims" in data:
+            data["dims"] = nested(data["dims"])
+        manifest: Manifest = build(Manifest, data)
         _check_files(manifest)
     except ValueError as error:
         raise OmnijetError(

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def build(kind: Any, data: Any, where: str = "") -> Any:
-    """Builds a value of type `kind`: a dataclass, `tuple[X, ...]`, `dict[str, X]`, a `Literal`,
-    int, float, str or Any.
+    """Builds a value of type `kind`: a dataclass, `tuple[X, ...]`, `dict[str, X]`, `X | None`,
+    a `Literal`, int, float, str or Any.
 
     Raises:
         ValueError: names the first place that is missing or has another type.
@@ -18,6 +18,8 @@ def build(kind: Any, data: Any, where: str = "") -> Any:
     origin = get_origin(kind)
     if kind is Any:
         return data
+    if origin is types.UnionType:
+        return None if data is None else build(get_args(kind)[0], data, where)
     if is_dataclass(kind):
         _require(isinstance(data, Mapping), where, "an object", data)
         hints = get_type_hints(kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -155,7 +156,7 @@ def test_foreign_model(model_type: str | None) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("enable_audio_output", False, "Talker"),
+        ("enable_audio_output", "no", "True or False"),
         (f"{TEXT}.hidden_act", "gelu", "'silu' or 'swish', got 'gelu'"),
         ("talker_config.hidden_act", "relu", "got 'relu'"),
         ("thinker_config.vision_config.hidden_act", "quick_gelu", "got 'quick_gelu'"),
@@ -216,6 +217,24 @@ def test_refused(path: str, value: Any, expected: str) -> None:
     assert expected in message
     section = path.rpartition(".")[0] or path
     assert section.split(".")[0] in message
+
+
+@pytest.mark.parametrize("size", [config_3b, config_7b])
+def test_without_a_voice_the_parts_that_speak_are_not_read(
+    size: Callable[[], dict[str, Any]],
+) -> None:
+    whole = read(size())
+    config = changed("enable_audio_output", False, size())
+    config["talker_config"] |= {"hidden_act": "gelu", "num_hidden_layers": "many"}
+    config["token2wav_config"] = 3
+    dims = read(config)
+    assert not dims.has_voice
+    assert (dims.audio, dims.vision, dims.thinker) == (whole.audio, whole.vision, whole.thinker)
+    assert dims.tokens == whole.tokens
+    with pytest.raises(OmnijetError, match="this bundle has no voice"):
+        dims.codec  # noqa: B018
+    assert ModelDims.from_json(json.loads(json.dumps(dims.to_json()))) == dims
+    assert read_dims(changed("token2wav_config", 3), None, "c", speech=False).tokens == whole.tokens
 
 
 def test_one_wrong_value_is_one_fault() -> None:

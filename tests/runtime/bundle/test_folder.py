@@ -12,7 +12,7 @@ import pytest
 from omnijet.export.checkpoint.config import read_dims
 from omnijet.export.synthetic.presets import preset
 from omnijet.runtime.bundle.contract import graph_contracts
-from omnijet.runtime.bundle.folder import TABLES, Bundle, check_files
+from omnijet.runtime.bundle.folder import SPEECH_TABLES, TABLES, Bundle, check_files
 from omnijet.runtime.bundle.manifest import (
     FILE_NAME,
     GraphEntry,
@@ -31,18 +31,23 @@ PREPROCESSOR = Preprocessing.from_preprocessor_config(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A bundle of toy files: everything in it is real but the graphs."""
-    folder = tmp_path / "bundle"
+    return toy(tmp_path / "bundle")
+
+
+def toy(folder: Path, *, speech: bool = True) -> Path:
+    """Writes a bundle of toy files: everything in it is real but the graphs."""
     (folder / "graphs").mkdir(parents=True)
     (folder / "tables").mkdir()
-    dims = read_dims(preset("nano"), None, "nano")
+    dims = read_dims(preset("nano"), None, "nano", speech=speech)
     graphs = {}
     for name in graph_contracts(dims, "f32"):
         (folder / f"graphs/{name}.onnx").write_bytes(name.encode() * 10)
         graphs[name] = GraphEntry(
             f"graphs/{name}.onnx", f"graphs/{name}.onnx", 0, 0, 1, 24, {"MatMul": 1}
         )
-    names = [*TABLES, "voice_Chelsie", "voice_Ethan", "t"]
+    voices = {"Chelsie": VoiceEntry(7), "Ethan": VoiceEntry(8)} if speech else {}
+    speaking = [*SPEECH_TABLES, *(f"voice_{name}" for name in voices)] if speech else []
+    names = [*TABLES, *speaking, "t"]
     for name in names:
         np.save(folder / f"tables/{name}.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
     paths = [p for p in sorted(folder.rglob("*")) if p.is_file()]
@@ -52,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
         dims=dims,
         graphs=graphs,
         tables={n: TableEntry(f"tables/{n}.npy", "float32", (3, 4)) for n in names},
-        voices={"Chelsie": VoiceEntry(7), "Ethan": VoiceEntry(8)},
+        voices=voices,
         preprocessor=PREPROCESSOR,
         files={p.relative_to(folder).as_posix(): hash_file(p) for p in paths},
     ).write(folder)
@@ -65,7 +70,9 @@ def edit(folder: Path, **changes: object) -> None:
     (folder / FILE_NAME).write_text(json.dumps(data))
 
 
-def test_round_trip(folder: Path) -> None:
+@pytest.mark.parametrize("speech", [True, False])
+def test_round_trip(tmp_path: Path, speech: bool) -> None:
+    folder = toy(tmp_path / "bundle", speech=speech)
     manifest = Manifest.read(folder)
     before = (folder / FILE_NAME).read_text()
     manifest.write(folder)
@@ -91,6 +98,29 @@ def test_a_flipped_bit_is_found(folder: Path) -> None:
 def test_a_stray_file_is_found(folder: Path) -> None:
     (folder / "graphs/old.onnx").write_bytes(b"")
     assert check_files(Bundle.open(folder)) == ["graphs/old.onnx: not in the manifest"]
+
+
+def test_a_bundle_without_a_voice_has_three_graphs(tmp_path: Path) -> None:
+    bundle = Bundle.open(toy(tmp_path / "bundle", speech=False))
+    assert list(bundle.manifest.graphs) == ["audio_encoder", "vision_encoder", "thinker_step"]
+    data = json.loads((bundle.folder / FILE_NAME).read_text())
+    assert not data["dims"].keys() & {"speech", "talker", "dit", "ecapa", "vocoder", "codec"}
+    for asked in (None, "Chelsie"):
+        with pytest.raises(OmnijetError, match="this bundle has no voice"):
+            bundle.voice_id(asked)
+
+
+def test_voices_without_speech_are_damage(tmp_path: Path) -> None:
+    folder = toy(tmp_path / "bundle", speech=False)
+    edit(folder, voices={"Chelsie": {"bos_token": 7}})
+    with pytest.raises(OmnijetError, match="no Talker, DiT and vocoder"):
+        Bundle.open(folder)
+
+
+def test_half_a_voice_is_damage(folder: Path) -> None:
+    damage(folder, "dims|codec", ...)
+    with pytest.raises(OmnijetError, match=r"dims\.speech\.codec: missing"):
+        Bundle.open(folder)
 
 
 def test_missing_and_shortened_files_are_listed_at_once(folder: Path) -> None:
