@@ -24,4 +24,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="dtype of Thinker, Talker and encoders (speech synthesis stays f32); default f32; "
         "bf16 runs on GPUs only",
     )
+    parser.add_argument(
+        "--no-speech",
+        action="store_true",
+        help="leave out Talker, DiT and vocoder: the bundle hears, sees and writes, and takes less "
+        "memory",
+    )
     parser.add_argument("--force", action="store_true", help="replace BUNDLE if it exists")

@@ -15,7 +15,8 @@ __all__ = ["add_arguments", "run"]
 
 def run(args: Namespace) -> int:
     """Exports the checkpoint and prints a summary of the bundle."""
-    source = resolve(args.checkpoint)
+    speech = not args.no_speech
+    source = resolve(args.checkpoint, speech=speech)
     with byte_progress() as progress:
         task = progress.add_task("reading", total=None)
 
@@ -23,7 +24,7 @@ def run(args: Namespace) -> int:
             progress.update(task, description=what, completed=done, total=total)
 
         manifest = export_bundle(
-            source, args.bundle, args.dtype, replace=args.force, progress=report
+            source, args.bundle, args.dtype, speech=speech, replace=args.force, progress=report
         )
     total = sum(entry.bytes for entry in manifest.files.values())
     print(f"{args.bundle}: {len(manifest.graphs)} graphs, {size_text(total)}, {args.dtype}")

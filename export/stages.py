@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import tempfile
 import time
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from omnijet.export.checkpoint.folder import Checkpoint
+from omnijet.export.checkpoint.folder import SPEAKERS, Checkpoint
 from omnijet.export.checkpoint.packing import Packing
 from omnijet.export.checkpoint.texts import write_texts
 from omnijet.export.checkpoint.voices import load_voices
@@ -24,7 +25,7 @@ from omnijet.export.weights.packed_weight import PackedPlan
 from omnijet.export.weights.speech_tables import speech_tables
 from omnijet.export.weights.tables import write_embedding, write_table
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision, graph_contracts
-from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.bundle.dims import DecoderDims, ModelDims
 from omnijet.runtime.bundle.manifest import (
     FILE_NAME,
     FileEntry,
@@ -35,6 +36,8 @@ from omnijet.runtime.bundle.manifest import (
 )
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 
+_log = logging.getLogger(__name__)
+
 Progress = Callable[[str, int, int], None]
 """Receives (current step, bytes done, total bytes)."""
 
@@ -44,6 +47,7 @@ def export_bundle(
     target: Path,
     precision: Precision = "f32",
     *,
+    speech: bool = True,
     replace: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Manifest:
@@ -56,6 +60,8 @@ def export_bundle(
         source: The checkpoint folder.
         target: The bundle folder. It appears complete or not at all.
         precision: The dtype of Thinker, Talker and encoders; speech synthesis stays f32.
+        speech: Whether the bundle speaks. Without Talker, DiT and vocoder it hears, sees and
+            writes only; so does that of a checkpoint with `enable_audio_output: false`.
         replace: Whether an existing bundle at `target` may be replaced, as the last step.
         progress: Receives the current step, the bytes done and the total bytes.
 
@@ -67,10 +73,12 @@ def export_bundle(
     """
     if replace:
         require_bundle(target)
-    checkpoint = Checkpoint.open(source)
+    checkpoint = Checkpoint.open(source, speech=speech)
     dims = checkpoint.dims
+    if speech and not dims.has_voice:
+        _log.warning("%s: enable_audio_output is false: the bundle will have no voice", source)
     checkpoint.verify(dims)
-    voices = load_voices(source / "spk_dict.pt", dims)
+    voices = load_voices(source / SPEAKERS, dims) if dims.has_voice else {}
     preprocessing = Preprocessing.from_preprocessor_config(
         checkpoint.json("preprocessor_config.json")
     )
@@ -97,8 +105,9 @@ def export_bundle(
         (folder / "tables").mkdir()
         progress("writing tables", 0, needed)
         tables = _write_tables(checkpoint, dims, precision, folder)
-        for name, array in speech_tables(dims, checkpoint, voices).items():
-            tables[name] = write_table(array, folder / "tables" / f"{name}.npy")
+        if dims.has_voice:
+            for name, array in speech_tables(dims, checkpoint, voices).items():
+                tables[name] = write_table(array, folder / "tables" / f"{name}.npy")
         advance(_table_bytes(dims, precision))
         graphs = {}
         for name, model in arriving:
@@ -128,28 +137,28 @@ def export_bundle(
 def _write_tables(
     checkpoint: Checkpoint, dims: ModelDims, precision: Precision, folder: Path
 ) -> dict[str, TableEntry]:
-    """Writes the two embedding tables, which are part of no graph: the runtime maps them."""
-    thinker, talker = dims.thinker, dims.talker
-    shapes = {
-        "thinker": (thinker.vocab, thinker.embed_width),
-        "talker": (talker.vocab, talker.embed_width),
-    }
+    """Writes the embedding tables, which are part of no graph: the runtime maps them."""
     return {
         f"{part}_embedding": write_embedding(
             checkpoint,
             f"{part}.model.embed_tokens.weight",
-            shape,
+            (decoder.vocab, decoder.embed_width),
             precision,
             folder / "tables" / f"{part}_embedding.npy",
         )
-        for part, shape in shapes.items()
+        for part, decoder in _decoders(dims).items()
     }
 
 
 def _table_bytes(dims: ModelDims, precision: Precision) -> int:
-    """Returns the size of both embedding tables in bytes."""
-    values = sum(part.vocab * part.embed_width for part in (dims.thinker, dims.talker))
+    """Returns the size of the embedding tables in bytes."""
+    values = sum(part.vocab * part.embed_width for part in _decoders(dims).values())
     return values * NUMPY_DTYPES[precision].itemsize
+
+
+def _decoders(dims: ModelDims) -> dict[str, DecoderDims]:
+    talker = {} if dims.speech is None else {"talker": dims.speech.talker}
+    return {"thinker": dims.thinker, **talker}
 
 
 def _hash_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:

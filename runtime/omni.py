@@ -136,8 +136,16 @@ class Omni:
         """
         return Session(self.model, system, overflow)
 
-    def load(self, *, hearing: bool = True, sight: bool = True, speech: bool = True) -> None:
-        """Loads the graphs that a turn will need, so that the first turn does not wait."""
+    def load(self, *, hearing: bool = True, sight: bool = True, speech: bool | None = None) -> None:
+        """Loads the graphs that a turn will need, so that the first turn does not wait.
+
+        Args:
+            hearing, sight: whether sounds, and pictures or clips, will be in the messages.
+            speech: whether replies are spoken; by default they are if the bundle has a voice.
+
+        Raises:
+            OmnijetError: a graph cannot be loaded, or the bundle lacks the voice that is asked for.
+        """
         self.model.load(hearing=hearing, sight=sight, speech=speech)
 
     def mel_of(self, codes: Sequence[int], *, voice: str | None = None, seed: int = 0) -> Array:

@@ -19,7 +19,7 @@ from omnijet.export.checkpoint.shard import (
     read_header,
     read_tensor,
 )
-from omnijet.export.checkpoint.tensor_layout import TensorLayout, checkpoint_layout
+from omnijet.export.checkpoint.tensor_layout import SPEAKING, TensorLayout, checkpoint_layout
 from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.errors import OmnijetError
 
@@ -29,7 +29,8 @@ CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-NEEDED = ("preprocessor_config.json", "spk_dict.pt", "tokenizer.json")
+NEEDED = ("preprocessor_config.json", "tokenizer.json")
+SPEAKERS = "spk_dict.pt"
 CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 _NAMED = 8  # names in a message before "and n more"
@@ -63,10 +64,14 @@ class Checkpoint:
         self._lost = lost  # unreadable weights: key -> name of the file that should hold it
 
     @staticmethod
-    def open(path: str | Path) -> Checkpoint:
+    def open(path: str | Path, *, speech: bool = True) -> Checkpoint:
         """Reads the configuration and the headers of all weight files.
 
         Faults of weight files are kept for `verify`, which reports all of them.
+
+        Args:
+            path: The folder.
+            speech: False leaves out the parts that speak: their files and weights may be missing.
 
         Raises:
             OmnijetError: `path` is no checkpoint folder, or its configuration is not supported.
@@ -82,12 +87,15 @@ class Checkpoint:
         config = read_json(folder / CONFIG)
         generation = folder / GENERATION_CONFIG
         dims = read_dims(
-            config, read_json(generation) if generation.is_file() else None, str(folder / CONFIG)
+            config,
+            read_json(generation) if generation.is_file() else None,
+            str(folder / CONFIG),
+            speech=speech,
         )
         entries: dict[str, Entry] = {}
         faults: list[str] = []
         lost: dict[str, str] = {}
-        for name, keys in _weight_files(folder).items():
+        for name, keys in _weight_files(folder, dims.has_voice).items():
             try:
                 found = read_header(folder / name)
             except OmnijetError as error:
@@ -159,7 +167,9 @@ class Checkpoint:
                 unfit = [f"{layers}: {_names(misfits)}"]
         elif packed := packed_layers(stored, layout):
             unfit = [f"{len(packed)} layers are packed, but {CONFIG} has no quantization_config"]
-        missing = [f"{name} is missing" for name in missing_files(self.folder)]
+        missing = [
+            f"{name} is missing" for name in missing_files(self.folder, speech=dims.has_voice)
+        ]
         faults = [*missing, *self._faults, *unfit, *self._differences(layout)]
         if faults:
             count = f"{len(faults)} fault" + "s" * (len(faults) > 1)
@@ -175,6 +185,8 @@ class Checkpoint:
         entries = self._entries
         missing = [key for key in layout if key not in entries and key not in self._lost]
         unused = [key for key in entries if key not in layout and not key.endswith(_DERIVED)]
+        if not self.dims.has_voice:
+            unused = [key for key in unused if not key.startswith(SPEAKING)]
         shapes, dtypes, narrow = [], [], []
         for key, wanted in layout.items():
             entry = entries.get(key)
@@ -241,8 +253,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def missing_files(folder: Path) -> list[str]:
+def missing_files(folder: Path, *, speech: bool = True) -> list[str]:
     """Lists the files, by name, that a folder lacks to be a complete checkpoint.
+
+    Args:
+        folder: The checkpoint folder.
+        speech: Whether the parts that speak are wanted.
 
     Raises:
         OmnijetError: The index of the weight files is damaged.
@@ -250,15 +266,29 @@ def missing_files(folder: Path) -> list[str]:
     if not (folder / SINGLE).is_file() and not (folder / INDEX).is_file():
         weights = [f"{SINGLE} or {INDEX}"]
     else:
-        weights = [name for name in _weight_files(folder) if not (folder / name).is_file()]
-    missing = [name for name in (CONFIG, *NEEDED) if not (folder / name).is_file()]
+        files = _weight_files(folder, speech)
+        weights = [name for name in files if not (folder / name).is_file()]
+    needed = (CONFIG, *NEEDED, *((SPEAKERS,) if speech else ()))
+    missing = [name for name in needed if not (folder / name).is_file()]
     if not any((folder / name).is_file() for name in CHAT_TEMPLATES):
         missing.append(" or ".join(CHAT_TEMPLATES))
     return missing + weights
 
 
-def _weight_files(folder: Path) -> dict[str, set[str]]:
-    """Returns the weight files by name, each with the keys that the index expects in it."""
+def silent_files(folder: Path) -> list[str]:
+    """Lists the weight files, by name, that hold nothing but parts that speak."""
+    if not (folder / INDEX).is_file() or (folder / SINGLE).is_file():
+        return []
+    return sorted(_weight_files(folder, True).keys() - _weight_files(folder, False).keys())
+
+
+def _weight_files(folder: Path, speech: bool) -> dict[str, set[str]]:
+    """Returns the weight files by name, each with the keys that the index expects in it.
+
+    Args:
+        folder: The checkpoint folder.
+        speech: False leaves out the keys of the parts that speak, and files of nothing else.
+    """
     if (folder / SINGLE).is_file():
         return {SINGLE: set()}
     if not (folder / INDEX).is_file():
@@ -282,7 +312,12 @@ def _weight_files(folder: Path) -> dict[str, set[str]]:
             expected="weight_map: an object of file names by weight",
             fix="download the checkpoint again",
         )
-    return dict(sorted(files.items()))
+    if not speech:
+        files = {
+            name: {key for key in keys if not key.startswith(SPEAKING)}
+            for name, keys in files.items()
+        }
+    return {name: keys for name, keys in sorted(files.items()) if keys}
 
 
 def _one_line(name: str, error: OmnijetError) -> str:

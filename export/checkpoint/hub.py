@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omnijet.export.checkpoint.config import read_dims
-from omnijet.export.checkpoint.folder import CONFIG, GENERATION_CONFIG, missing_files, read_json
+from omnijet.export.checkpoint.folder import (
+    CONFIG,
+    GENERATION_CONFIG,
+    INDEX,
+    SPEAKERS,
+    missing_files,
+    read_json,
+    silent_files,
+)
 from omnijet.runtime.errors import OmnijetError
 
 _log = logging.getLogger(__name__)
@@ -29,8 +37,8 @@ _PATTERNS = (
     "added_tokens.json",
     "special_tokens_map.json",
     "model*.safetensors",
-    "model.safetensors.index.json",
-    "spk_dict.pt",
+    INDEX,
+    SPEAKERS,
 )
 _ATTEMPTS = 4
 _PAUSE_S = 2.0  # seconds before the second attempt; doubled before each further one
@@ -38,7 +46,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NETWORK_PACKAGES = {"requests", "urllib3", "httpx", "httpcore"}
 
 
-def resolve(checkpoint: str) -> Path:
+def resolve(checkpoint: str, *, speech: bool = True) -> Path:
     """Returns the folder of a checkpoint, after a download into the hub's cache if necessary.
 
     Files in the cache are not downloaded again, and an interrupted download continues where
@@ -47,6 +55,8 @@ def resolve(checkpoint: str) -> Path:
     Args:
         checkpoint: An existing folder, or `org/name[@revision]` on the hub. `HF_ENDPOINT`,
             `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` have their usual meaning.
+        speech: Whether the parts that speak are wanted; files of nothing else are not downloaded
+            without.
 
     Raises:
         OmnijetError: It is neither a folder nor a repository that can be downloaded completely.
@@ -70,10 +80,15 @@ def resolve(checkpoint: str) -> Path:
         raise OmnijetError(
             "the repository contains no model", where=checkpoint, expected=CONFIG, got="none"
         )
-    read_dims(read_json(folder / CONFIG), None, f"{checkpoint}: {CONFIG}")
-    # a branch may move between the two downloads, so the second names the first one's commit
-    folder = _download(repo, folder.name, _PATTERNS, checkpoint)
-    missing = missing_files(folder)
+    config = read_json(folder / CONFIG)
+    speaks = read_dims(config, None, f"{checkpoint}: {CONFIG}", speech=speech).has_voice
+    # a branch may move between the downloads, so the later ones name the first one's commit
+    commit, ignored = folder.name, []
+    if not speaks:
+        index = _download(repo, commit, (*_CONFIGS, INDEX), checkpoint)
+        ignored = [SPEAKERS, *silent_files(index)]
+    folder = _download(repo, commit, _PATTERNS, checkpoint, ignored)
+    missing = missing_files(folder, speech=speaks)
     if missing:
         raise OmnijetError(
             "the downloaded checkpoint is incomplete",
@@ -84,12 +99,25 @@ def resolve(checkpoint: str) -> Path:
     return folder
 
 
-def _download(repo: str, revision: str | None, patterns: Sequence[str], where: str) -> Path:
+def _download(
+    repo: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    where: str,
+    ignored: Sequence[str] = (),
+) -> Path:
     from huggingface_hub import snapshot_download
 
     for attempt in range(_ATTEMPTS):
         try:
-            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
+            return Path(
+                snapshot_download(
+                    repo,
+                    revision=revision,
+                    allow_patterns=list(patterns),
+                    ignore_patterns=list(ignored),
+                )
+            )
         except Exception as error:
             fault = _explain(error, where)
             if fault is None:

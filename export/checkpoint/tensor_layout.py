@@ -28,6 +28,8 @@ AUDIO = "thinker.audio_tower"
 VISION = "thinker.visual"
 DIT = "token2wav.code2wav_dit_model"
 VOCODER = "token2wav.code2wav_bigvgan_model"
+SPEAKING = ("talker.", "token2wav.")
+"""How the keys of the parts that speak begin."""
 
 _TIME_FREQUENCIES = 256  # width of the DiT's sinusoidal time vector
 _UNUSED = frozenset({f"{AUDIO}.audio_bos_eos_token.weight"})
@@ -48,7 +50,10 @@ class TensorLayout:
 
 
 def checkpoint_layout(dims: ModelDims) -> dict[str, TensorLayout]:
-    """Returns all tensors by key, in the order of the model's modules."""
+    """Returns all tensors by key, in the order of the model's modules.
+
+    Those of the parts that speak are missing if `dims` have no voice.
+    """
     layout: dict[str, TensorLayout] = {}
 
     def add(named: Iterable[Named], dtype: StoredDType) -> None:
@@ -60,7 +65,9 @@ def checkpoint_layout(dims: ModelDims) -> dict[str, TensorLayout]:
     add(_vision(dims.vision), "bf16")
     add(_decoder("thinker.model", dims.thinker), "bf16")
     add(_linear("thinker.lm_head", dims.thinker.hidden, dims.thinker.vocab, bias=False), "bf16")
-    talker = dims.talker
+    if dims.speech is None:
+        return layout
+    talker = dims.speech.talker
     add(_linear("talker.thinker_to_talker_proj", talker.embed_width, talker.hidden), "bf16")
     add(_decoder("talker.model", talker), "bf16")
     add(_linear("talker.codec_head", talker.hidden, talker.vocab, bias=False), "bf16")

@@ -11,7 +11,7 @@ from omnijet.export.modules.decoder import TalkerStep, ThinkerStep
 from omnijet.export.modules.dit import DitStep
 from omnijet.export.modules.vision_encoder import VisionEncoder
 from omnijet.export.modules.vocoder import Vocoder
-from omnijet.runtime.bundle.contract import Precision
+from omnijet.runtime.bundle.contract import Precision, graph_contracts
 from omnijet.runtime.bundle.dims import ModelDims
 
 GRAPH_MODULES: dict[str, Callable[[ModelDims, Precision], nn.Module]] = {
@@ -25,5 +25,6 @@ GRAPH_MODULES: dict[str, Callable[[ModelDims, Precision], nn.Module]] = {
 
 
 def graph_modules(dims: ModelDims, precision: Precision) -> dict[str, nn.Module]:
-    """Builds all graph modules on the meta device: shapes without values."""
-    return {name: make(dims, precision) for name, make in GRAPH_MODULES.items()}
+    """Builds the modules of all graphs that a bundle has, on the meta device: without values."""
+    names = graph_contracts(dims, precision)
+    return {name: make(dims, precision) for name, make in GRAPH_MODULES.items() if name in names}

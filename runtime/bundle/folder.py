@@ -87,6 +87,17 @@ class Bundle:
     def text(self, name: str) -> str:
         return (self.folder / name).read_text(encoding="utf-8")
 
+    def speaks(self, asked: bool | None = None) -> bool:
+        """Returns whether a reply is spoken: as asked, and by default if there is a voice.
+
+        Raises:
+            OmnijetError: speech is asked of a bundle without a voice.
+        """
+        has_voice = self.manifest.dims.has_voice
+        if asked and not has_voice:
+            raise no_voice(self.folder)
+        return has_voice if asked is None else bool(asked)
+
     def voice_id(self, voice: str | None) -> tuple[str, int]:
         """Returns a voice's name and opening token.
 

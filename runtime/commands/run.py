@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from omnijet.runtime.commands.console import print_json, stage_progress, whole_number
+from omnijet.runtime.bundle.dims import no_voice
+from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.commands.console import print_json, say, stage_progress, whole_number
 from omnijet.runtime.commands.opening import add_backend, opened
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.wav import check_writable, pcm16, write_wav
@@ -81,9 +83,10 @@ def run(args: Namespace) -> int:
         {"role": "user", "content": args.parts},
     ]
     omni = opened(args)
+    speech = _speech(args, omni.bundle)
     options = {
         "voice": args.voice,
-        "speech": not args.no_speech,
+        "speech": speech,
         "use_audio_in_video": not args.no_audio_in_video,
         "greedy": args.greedy,
         "seed": args.seed,
@@ -99,17 +102,33 @@ def run(args: Namespace) -> int:
     else:
         with stage_progress() as report:
             reply = omni.generate(messages, report=report, **options)
-    if args.out is not None and not args.no_speech:
+    if args.out is not None and speech:
         write_wav(args.out, reply.audio, reply.sample_rate_hz)
     if args.json:
         print_json(reply_facts(reply))
         return 0
     if not args.stream:
         print(reply.text)
-    if args.out is not None and not args.no_speech:
+    if args.out is not None and speech:
         seconds = reply.audio.size / reply.sample_rate_hz
         print(f"[{seconds:.2f} s of speech in {args.out}]", file=words)
     return 0
+
+
+def _speech(args: Namespace, bundle: Bundle) -> bool:
+    """Returns whether the reply is spoken; says so if the bundle cannot.
+
+    Raises:
+        OmnijetError: sound is asked of a bundle without a voice.
+    """
+    if args.no_speech or bundle.speaks():
+        return not args.no_speech
+    asked = {"--out": args.out, "--pcm": args.pcm, "--voice": args.voice}
+    given = ", ".join(name for name, value in asked.items() if value is not None)
+    if given:
+        raise no_voice(bundle.folder, given)
+    say("this bundle has no voice: it answers in text only")
+    return False
 
 
 def _check(args: Namespace) -> None:

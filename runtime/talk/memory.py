@@ -21,7 +21,7 @@ class Memory:
         fingerprints: i64[n], what each row fed to the Thinker was made from, see
             `Prompt.fingerprints`.
         positions: i64[3, n], where each row stood.
-        rows: f32[n, hidden], what the Talker reads of each row.
+        rows: f32[n, hidden], what the Talker reads of each row; None without a Talker.
         thinker, talker: the caches; the Thinker's holds at least these n rows.
         prefilled_rows: number of these rows at the front of the Talker's cache.
     """
@@ -32,7 +32,7 @@ class Memory:
     thinker: Context | None = None
     talker: Context | None = None
     prefilled_rows: int = 0
-    _written: list[tuple[int, int, Array]] = field(default_factory=list)
+    _written: list[tuple[int, int, Array | None]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return self.fingerprints.size + len(self._written)
@@ -55,14 +55,18 @@ class Memory:
         self.prefilled_rows = min(self.prefilled_rows, known)
         return known
 
-    def learn(self, fingerprints: Array, positions: Array, rows: Array) -> None:
-        """Adds rows of a prompt that were fed: i64[n], i64[3, n], f32[n, hidden]."""
+    def learn(self, fingerprints: Array, positions: Array, rows: Array | None) -> None:
+        """Adds rows of a prompt that were fed: i64[n], i64[3, n], f32[n, hidden].
+
+        A model gives `rows` always or never.
+        """
         self._settle()
         self.fingerprints = np.concatenate([self.fingerprints, fingerprints])
         self.positions = np.concatenate([self.positions, positions], axis=1)
-        self.rows = rows if self.rows is None else np.concatenate([self.rows, rows])
+        if rows is not None:
+            self.rows = rows if self.rows is None else np.concatenate([self.rows, rows])
 
-    def write(self, token: int, position: int, row: Array) -> None:
+    def write(self, token: int, position: int, row: Array | None) -> None:
         """Adds a token of the reply that was fed."""
         self._written.append((token, position, row))
 
@@ -85,5 +89,5 @@ class Memory:
             self.learn(
                 np.array(tokens, np.int64),
                 np.tile(np.array(positions, np.int64), (3, 1)),
-                np.stack(rows),
+                None if rows[0] is None else np.stack(rows),
             )

@@ -12,6 +12,7 @@ import numpy as np
 from omnijet.runtime.backends.device_call import device_call
 from omnijet.runtime.backends.protocol import Backend, Graph, run_once
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.dims import no_voice
 from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild_command
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
@@ -50,7 +51,9 @@ class Model:
         most = self.dims.thinker.max_positions
         if context_limit is not None:
             most = whole_number(context_limit, "context_limit", 1)
-        caches = [backend.limit(name, "capacity") for name in ("thinker_step", "talker_step")]
+        contracts = bundle.manifest.contracts.items()
+        cached = [name for name, contract in contracts if "capacity" in contract.symbols]
+        caches = [backend.limit(name, "capacity") for name in cached]
         self.context_limit = min([most, *(limit for limit in caches if limit is not None)])
         self.preprocessing = Preprocessing.from_json(bundle.manifest.preprocessor)
         self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
@@ -90,12 +93,15 @@ class Model:
         """Returns a graph of the bundle, loaded.
 
         Raises:
-            OmnijetError: it cannot be loaded, or the model was closed.
+            OmnijetError: it cannot be loaded, it speaks and the bundle has no voice, or the model
+                was closed.
         """
         with device_call(), self._loading:
             self.require_open()
             if name not in self._graphs:
-                contract = self.bundle.manifest.contracts[name]
+                contract = self.bundle.manifest.contracts.get(name)
+                if contract is None:
+                    raise no_voice(self.bundle.folder)
                 self._graphs[name] = self.backend.load(self.bundle.graph(name), contract)
             return self._graphs[name]
 
@@ -108,8 +114,13 @@ class Model:
                 fix="load the bundle again, or ask before the end of the `with` block",
             )
 
-    def load(self, *, hearing: bool = True, sight: bool = True, speech: bool = True) -> None:
-        """Loads the graphs that a turn will need; those loaded already cost nothing."""
+    def load(self, *, hearing: bool = True, sight: bool = True, speech: bool | None = None) -> None:
+        """Loads the graphs that a turn will need; those loaded already cost nothing.
+
+        Raises:
+            OmnijetError: a graph cannot be loaded, or the bundle lacks the voice that is asked for.
+        """
+        speech = self.bundle.speaks(speech)
         wanted = {
             "audio_encoder": hearing,
             "vision_encoder": sight,

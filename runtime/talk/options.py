@@ -23,7 +23,7 @@ class Options:
 
     Attributes:
         voice: speaker name; None: Chelsie, as in the reference.
-        speech: False stops after the text.
+        speech: False stops after the text; None: speech if the bundle has a voice.
         use_audio_in_video: hear the sound of clips, interleaved with their picture.
         greedy: the Talker takes the most likely code too (the Thinker does unless
             `thinker_sampling` says otherwise); repetition penalty and suppression stay.
@@ -35,7 +35,7 @@ class Options:
     """
 
     voice: str | None = None
-    speech: bool = True
+    speech: bool | None = None
     use_audio_in_video: bool = True
     greedy: bool = False
     seed: int | None = None

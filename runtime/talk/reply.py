@@ -19,6 +19,7 @@ class Reply:
         audio: f32[samples] in [-1, 1]; empty without speech.
         mel: f32[80, frames] log-mel of the speech, 100 frames a second; empty when streamed.
         prompt_tokens: tokens of the prompt.
+        voice: who speaks; None without speech.
         timings_ms: time of each stage that ran.
         latency_ms: from the call to the first_text token, first_code and first_pcm sample
             that could be had; those that never came are missing.

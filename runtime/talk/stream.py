@@ -61,8 +61,10 @@ class Stream:
         self._samples: list[Array] = []
         codes: Channel[int] = Channel(CODES, cancellation)
         sounds: Channel[None] = Channel(1, cancellation)
-        dit = turn.model.dims.dit
-        opening = preset.windows.opening(dit.block) // dit.repeats
+        speech = turn.model.dims.speech
+        opening = 0  # without a voice no code comes
+        if speech is not None:
+            opening = preset.windows.opening(speech.dit.block) // speech.dit.repeats
         self.workers = Workers(
             cancellation,
             {

@@ -40,7 +40,8 @@ class Turn:
     """What is known of a turn so far.
 
     Attributes:
-        voice, voice_token: who speaks.
+        options: with `speech` settled.
+        voice, voice_token: who speaks; None in a bundle without a voice.
         memory: what earlier turns fed; this one goes on from there.
         overflow, dropped: what to do if the conversation does not fit, and which of its oldest
             messages were left out.
@@ -56,8 +57,8 @@ class Turn:
     options: Options
     clock: Clock
     check: Check
-    voice: str
-    voice_token: int
+    voice: str | None
+    voice_token: int | None
     memory: Memory
     overflow: Overflow = "error"
     dropped: tuple[Message, ...] = ()
@@ -82,10 +83,15 @@ class Turn:
         """Returns a turn that is ready to run.
 
         Raises:
-            OmnijetError: there is no such voice, or the model was closed.
+            OmnijetError: there is no such voice, the bundle has none although speech is asked for,
+                or the model was closed.
         """
         model.require_open()
-        name, token = model.bundle.voice_id(options.voice)
+        bundle, asked = model.bundle, options.speech
+        if asked is None and options.voice is not None:
+            asked = True
+        options = replace(options, speech=bundle.speaks(asked))
+        name, token = bundle.voice_id(options.voice) if model.dims.has_voice else (None, None)
         known = Memory() if memory is None else memory
         return Turn(model, options, clock, check, name, token, known, overflow)
 
@@ -123,7 +129,7 @@ class Turn:
         if not self.codes:
             self.is_finished = True
             return self.reply(np.empty(0, np.float32))
-        assert self.options.seed is not None
+        assert self.options.seed is not None and self.voice is not None
         mel = self.model.mel_of(self.codes, self.voice, self.options.seed, self.clock)
         audio = self.model.wave_of(mel, self.clock)
         self.clock.mark("first_pcm")
@@ -145,6 +151,7 @@ class Turn:
             if synthesis is None:
                 if not codes:  # nothing is said
                     return
+                assert self.voice is not None
                 synthesis = self.model.synthesis(self.voice, seed, preset, self.clock)
             pieces = synthesis.push(codes or (), last=codes is None, check=self.check)
             while (samples := self.model.next_piece(pieces)) is not None:
@@ -168,7 +175,8 @@ class Turn:
         options, clock = self.options, self.clock
         assert options.seed is not None
         if mel is None:
-            mel = np.empty((self.model.dims.dit.mel, 0), np.float32)
+            speech = self.model.dims.speech
+            mel = np.empty((speech.dit.mel if speech else 0, 0), np.float32)
         return Reply(
             text=self.text,
             text_ids=self.text_ids,
@@ -186,7 +194,7 @@ class Turn:
         )
 
     def _lay_out(self, messages: Sequence[Message]) -> Prompt:
-        model, speech, limit = self.model, self.options.speech, self.model.context_limit
+        model, limit = self.model, self.model.context_limit
         with self.clock.stage("preprocess"):
             prompt = self._prompt(messages)
             if self.overflow == "drop oldest" and self._is_tight(prompt):
@@ -199,7 +207,7 @@ class Turn:
             model.load(
                 hearing=bool(prompt.sounds),
                 sight=bool(prompt.images or prompt.videos),
-                speech=speech,
+                speech=self.options.speech,
             )
         return prompt
 
@@ -251,7 +259,9 @@ class Turn:
         context.check = self.check
         with self.clock.stage("thinker_prefill"):
             prefill = model.thinker.prefill(context, embeds, positions[:, known:stop], prompt.delta)
-        rows = prompt_rows(embeds, prefill.hidden, prompt.is_encoded[known:stop])
+        rows = None
+        if model.dims.has_voice:  # the Talker may read them now or in a later turn
+            rows = prompt_rows(embeds, prefill.hidden, prompt.is_encoded[known:stop])
         memory.learn(fingerprints[known:stop], positions[:, known:stop], rows)
         return _Fed(prompt, prefill)
 
@@ -267,7 +277,8 @@ class Turn:
         for step in self.clock.timed("thinker_decode", prefill.context, steps):
             if step.reply_row is not None:
                 position = decode_position(len(memory), prefill.delta)
-                memory.write(step.token, position, step.reply_row)
+                row = step.reply_row if self.model.dims.has_voice else None
+                memory.write(step.token, position, row)
             yield step
 
     def _spoken(self, prompt: Prompt, row: Array, following: Iterator[Array]) -> Iterator[int]:
@@ -280,7 +291,7 @@ class Turn:
         context, known = memory.talker, memory.prefilled_rows
         context.rewind(known)
         context.check = self.check
-        assert memory.rows is not None
+        assert memory.rows is not None and self.voice_token is not None
         rows = np.concatenate(
             [memory.rows[known:length], talker.opening_rows(self.voice_token, row)]
         )
