@@ -136,7 +136,8 @@ def _planned(
     hashed: _Hashed,
 ) -> Planned:  # fmt: skip
     manifest, target = bundle.manifest, request.target
-    contract, block = manifest.contracts[graph], manifest.dims.dit.block
+    contract, speech = manifest.contracts[graph], manifest.dims.speech
+    block = 1 if speech is None else speech.dit.block  # only graphs that speak have windows
     profiles = profiles_for(contract, limits, target.library, block)
     entry = manifest.engines.get(target.name, {}).get(graph)
     known = version or (entry.version if entry else "not installed")

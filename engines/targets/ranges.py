@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omnijet.engines.targets.limits import BRANCHES, longest_window, windows_of
-from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.bundle.contract import graph_contracts
+from omnijet.runtime.bundle.dims import ModelDims, SpeechDims
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.encoders import MAX_CHUNKS
@@ -38,9 +39,14 @@ def limits_with(
 ) -> dict[str, int]:
     """Returns a target's limits with the given ones, and with what follows from these.
 
+    Limits of graphs that the model does not have are left out.
+
     Raises:
         OmnijetError: a given limit is unknown or outside its range.
     """
+    contracts = graph_contracts(dims, "f32").values()  # the axes are those of every precision
+    symbols = {symbol for contract in contracts for symbol in contract.symbols}
+    target = {symbol: size for symbol, size in target.items() if symbol in symbols}
     unknown = sorted(set(given) - set(target))
     if unknown:
         raise OmnijetError(
@@ -70,15 +76,13 @@ def limits_with(
 def ranges_of(
     limits: Mapping[str, int], dims: ModelDims, preprocessing: Preprocessing
 ) -> dict[str, Range]:
-    """Returns the range of each symbol of the contract's `AXES`; some depend on other limits."""
-    chunks, cells, block = limits["chunks"], limits["cells"], dims.dit.block
+    """Returns the range of each symbol of the model's graphs; some depend on other limits."""
+    chunks, cells = limits["chunks"], limits["cells"]
     cell = preprocessing.factor**2
     pictures = min(preprocessing.image_min_pixels, preprocessing.video_min_pixels) // cell
     largest = int(max(preprocessing.image_max_pixels, preprocessing.video_max_pixels)) // cell
     tokens = dims.audio.chunk_tokens * chunks
-    blocks = longest_window()
-    frames = dims.talker.max_positions * dims.dit.repeats
-    return {
+    ranges = {
         "chunks": Range(1, MAX_CHUNKS, f"the runtime gives at most {MAX_CHUNKS} at once"),
         "tokens": Range(tokens, tokens, f"{chunks} chunks give so many: set chunks"),
         "cells": Range(pictures, largest, "the smallest and the largest picture have so many"),
@@ -88,6 +92,14 @@ def ranges_of(
         ),
         "rows": Range(1, limits["capacity"], "more than the capacity never fit in the caches"),
         "capacity": Range(1, _positions(dims), "the model knows no more positions"),
+    }  # fmt: skip
+    return ranges if dims.speech is None else ranges | _speech(dims.speech)
+
+
+def _speech(dims: SpeechDims) -> dict[str, Range]:
+    block, blocks = dims.dit.block, longest_window()
+    frames = dims.talker.max_positions * dims.dit.repeats
+    return {
         "branches": Range(BRANCHES, BRANCHES, "guidance is the difference of two"),
         "blocks": Range(blocks, -(-frames // block), "windows of the presets have so many"),
         "frames": Range(
@@ -98,4 +110,5 @@ def ranges_of(
 
 
 def _positions(dims: ModelDims) -> int:
-    return min(dims.thinker.max_positions, dims.talker.max_positions)
+    decoders = [dims.thinker] if dims.speech is None else [dims.thinker, dims.speech.talker]
+    return min(decoder.max_positions for decoder in decoders)

@@ -39,6 +39,8 @@ def run(args: Namespace) -> int:
         print_table(engine_table(engines))
     for name in names:
         print_table(_boundary_table(manifest.contracts[name]))
+    if only is None and not manifest.dims.has_voice:
+        print("this bundle has no voice: it answers in text only")
     if only is None:
         print_table(_other_files(manifest))
     return 0

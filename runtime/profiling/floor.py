@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from omnijet.runtime.bundle.dims import SpeechDims
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.profiling import workload
 from omnijet.runtime.profiling.measure import Result
@@ -51,26 +52,35 @@ class Floor:
 
 def floors(manifest: Manifest, result: Result, rates: Rates, preset: str) -> dict[str, Floor]:
     """Returns the floors of a scenario's stages, without stages that have none."""
-    dims, inputs = manifest.dims, result.inputs
-    prompt, frames = result.prompt_tokens, result.codes * manifest.dims.dit.repeats
-    # a step in the middle of the reply; the Talker reads two more rows, voice and first text
-    written, spoken = prompt + result.text_tokens / 2, prompt + 2 + result.codes / 2
-    thinker, talker = ("thinker_step", dims.thinker), ("talker_step", dims.talker)
+    dims, inputs, prompt = manifest.dims, result.inputs, result.prompt_tokens
+    written = prompt + result.text_tokens / 2  # a step in the middle of the reply
+    thinker = ("thinker_step", dims.thinker)
     least = {
         "audio_encoder": workload.audio_encoder(manifest, dims.audio, inputs.sounds),
         "vision_encoder": workload.vision_encoder(manifest, dims.vision, inputs.grids),
         "thinker_prefill": workload.prefill(manifest, *thinker, prompt),
         "thinker_decode": workload.decode_step(manifest, *thinker, written),
-        "talker_prefill": workload.prefill(manifest, *talker, prompt + 2),
-        "talker_decode": workload.decode_step(manifest, *talker, spoken),
-        "dit": workload.dit(manifest, dims.dit, frames, speech_preset(preset).solver),
-        "vocoder": workload.vocoder(manifest, dims.vocoder, frames),
     }
+    if dims.speech is not None:
+        least |= _speech(manifest, dims.speech, result, preset)
     # a decoder may have done no step
     return {
         stage: Floor.of(least[stage], rates)
         for stage in least
         if stage in result.stages_ms and (not stage.endswith("_decode") or stage in result.steps)
+    }
+
+
+def _speech(
+    manifest: Manifest, speech: SpeechDims, result: Result, preset: str
+) -> dict[str, Cost]:
+    prompt = result.prompt_tokens + 2  # the Talker reads two more rows: voice and first text
+    frames, talker = result.codes * speech.dit.repeats, ("talker_step", speech.talker)
+    return {
+        "talker_prefill": workload.prefill(manifest, *talker, prompt),
+        "talker_decode": workload.decode_step(manifest, *talker, prompt + result.codes / 2),
+        "dit": workload.dit(manifest, speech.dit, frames, speech_preset(preset).solver),
+        "vocoder": workload.vocoder(manifest, speech.vocoder, frames),
     }
 
 

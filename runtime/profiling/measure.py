@@ -157,13 +157,15 @@ def summarize(
     texts = [len(reply.text_ids) for reply in replies]
     codes = [len(reply.codes) for reply in replies]
     shares = [until(run.reply.spans, run.latency_ms.get("first_pcm", 0.0)) for run in runs]
+    is_silent = replies[0].voice is None
     return Result(
         inputs=inputs,
         prompt_tokens=replies[0].prompt_tokens,
         text_tokens=median_low(texts),
         codes=median_low(codes),
         speech_s=median_low([reply.audio.size / reply.sample_rate_hz for reply in replies]),
-        ended_early=min(texts) < scenario.text_tokens or min(codes) < scenario.codes - 1,
+        ended_early=min(texts) < scenario.text_tokens
+        or (not is_silent and min(codes) < scenario.codes - 1),
         first_run_ms={**first.latency_ms, "load": first.reply.timings_ms.get("load", 0.0)},
         latency_ms=_percentiles([run.latency_ms for run in runs]),
         until_pcm_ms={name: percentiles.p50 for name, percentiles in _percentiles(shares).items()},

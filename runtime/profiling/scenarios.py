@@ -60,12 +60,13 @@ class Scenario:
 
     def options(self, dims: ModelDims) -> dict[str, Any]:
         """Returns the turn's `Options` by name: limits, and suppression of the end tokens."""
+        suppressed = dims.speech.codec.ends if dims.speech else ()
         return {
             "max_text_tokens": self.text_tokens,
             "max_codes": self.codes,
             "use_audio_in_video": True,
             "thinker_sampling": replace(THINKER_SAMPLING, suppress=dims.tokens.eos),
-            "talker_sampling": replace(TALKER_SAMPLING, suppress=dims.codec.ends),
+            "talker_sampling": replace(TALKER_SAMPLING, suppress=suppressed),
         }
 
 
