@@ -136,7 +136,7 @@ def _measured(reference: Bundle, quantized: Bundle, args: Namespace) -> Fidelity
     from omnijet.quantization.fidelity.measure import measure
     from omnijet.quantization.fidelity.scores import score_changes
 
-    if args.scores:
+    if args.scores and reference.manifest.dims.has_voice:
         Recogniser()  # reports now if it is not installed
     with stage_progress() as report:
         with _conversations(args) as conversations:

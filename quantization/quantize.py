@@ -23,6 +23,7 @@ from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_d
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.recipes import RECIPES, Recipe
 from omnijet.quantization.schemes import Scheme, needs_of
+from omnijet.runtime.bundle.contract import SPEECH_GRAPHS
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
 from omnijet.runtime.errors import OmnijetError
@@ -103,7 +104,8 @@ def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Pl
     _check_floats(recipe, bundle, target)
     if target is not None:
         _check_target(recipe, target)
-    plan = recipe.plan(bundle_layers(bundle))
+    absent = [name for name in SPEECH_GRAPHS if name not in bundle.manifest.graphs]
+    plan = recipe.plan(bundle_layers(bundle), absent)
     return {layer: scheme for layer, scheme in plan.items() if scheme.weights.fits(layer.inputs)}
 
 

@@ -7,7 +7,7 @@ with a weight, such as norms, rotary positions, softmax and sampling.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -51,8 +51,12 @@ class Recipe:
     rules: tuple[Rule, ...]
     form: Form = "standard"
 
-    def plan(self, layers: Sequence[Layer]) -> dict[Layer, Scheme]:
+    def plan(self, layers: Sequence[Layer], absent: Collection[str] = ()) -> dict[Layer, Scheme]:
         """Returns the scheme of each layer that changes.
+
+        Args:
+            layers: all layers of a bundle.
+            absent: graphs that the bundle does without; rules for them need no layer.
 
         Raises:
             OmnijetError: rules match no layer; the error names all of them.
@@ -61,6 +65,7 @@ class Recipe:
             f"{rule.graph}: {rule.layers}{_hint(rule, layers)}"
             for rule in self.rules
             if not any(map(rule.matches, layers))
+            and not any(fnmatchcase(graph, rule.graph) for graph in absent)
         ]
         if faults:
             raise OmnijetError(

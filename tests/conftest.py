@@ -72,6 +72,7 @@ def _make(
     name: str,
     given: Path | None = None,
     precision: Precision = "f32",
+    speech: bool = True,
 ) -> tuple[Path, Path]:
     """Returns a checkpoint, given or of a preset, and its bundle."""
     # imported here: most tests need none of these heavy modules
@@ -90,7 +91,7 @@ def _make(
                 write_checkpoint(checkpoint, preset(name), seed=1)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(stages, "traced_graphs", sharing_tracer(shared / "traces"))
-                stages.export_bundle(checkpoint, bundle, precision)
+                stages.export_bundle(checkpoint, bundle, precision, speech=speech)
     return checkpoint, bundle
 
 
@@ -169,6 +170,12 @@ def nano_7b(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Returns (checkpoint, f32 bundle) of Omnijet-nano, a trained model."""
     return _make(tmp_path_factory, "trained", NANO_CHECKPOINT)
+
+
+@pytest.fixture(scope="session")
+def voiceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns an f32 bundle of Omnijet-nano without a voice."""
+    return _make(tmp_path_factory, "voiceless", NANO_CHECKPOINT, speech=False)[1]
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,13 @@ from omnijet.nano.evaluation.recogniser import Recogniser
 from omnijet.nano.evaluation.scores import Score
 from omnijet.nano.evaluation.speech import speech_scores
 from omnijet.nano.world.words import WORDS
+from omnijet.runtime.bundle.dims import no_voice
 from omnijet.runtime.bundle.manifest import hash_file
 from omnijet.runtime.commands.console import (
     add_format,
     print_json,
     print_table,
+    say,
     stage_progress,
     whole_number,
 )
@@ -60,7 +62,7 @@ def run(args: Namespace) -> int:
     omni = opened(args)
     _warn_if_not_nano(omni)
     with open_set(args.set) as items:
-        chosen = _chosen(items, args)
+        chosen = _sayable(omni, _chosen(items, args), args)
         _check_speech(omni, chosen)
         scores, failures = _score(omni, chosen, args.greedy)
     results = _results(args, omni, chosen, scores, failures)
@@ -102,6 +104,20 @@ def _chosen(items: Sequence[HeldOutItem], args: Namespace) -> list[HeldOutItem]:
     skills = args.skill or SKILLS
     most = len(items) if args.items is None else args.items
     return [item for item in items if item.skill in skills and item.number < most]
+
+
+def _sayable(omni: Omni, items: list[HeldOutItem], args: Namespace) -> list[HeldOutItem]:
+    """Leaves out what a bundle without a voice would have to say.
+
+    Raises:
+        OmnijetError: Speaking is asked for by name.
+    """
+    if omni.model.dims.has_voice:
+        return items
+    if "speak" in (args.skill or ()):
+        raise no_voice(omni.bundle.folder, "--skill speak")
+    say("this bundle has no voice: speaking is not scored")
+    return [item for item in items if item.skill != "speak"]
 
 
 def _check_speech(omni: Omni, chosen: Sequence[HeldOutItem]) -> None:

@@ -42,7 +42,7 @@ def spoken_word_errors(
 
     Args:
         omni: The model.
-        items: The items; only those of the skill "speak" are used.
+        items: The items; only those of the skill "speak" are used, and none without a voice.
         greedy: Whether the Talker decodes without sampling.
         report: Receives the row of the table, the items done and the total items.
 
@@ -50,7 +50,7 @@ def spoken_word_errors(
         Row -> word errors, and the replies with wrong words.
     """
     asked = [item for item in items if item.skill == "speak"]
-    if not asked:
+    if not asked or not omni.model.dims.has_voice:
         return {}, []
     recogniser = Recogniser()
     errors: dict[str, list[int]] = {stage: [] for stage in STAGES}

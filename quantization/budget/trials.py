@@ -81,7 +81,8 @@ class Bench:
             fed = feed(omni, messages)
             written = write(omni, fed)
             replies.append(FloatReply(fed, written, speak(omni, fed, written, None)))
-        if all(reply.spoken is None for reply in replies):
+        has_voice = omni.model.dims.has_voice
+        if has_voice and all(reply.spoken is None for reply in replies):
             raise OmnijetError(
                 "no answer is spoken in the conversations that mixes are tried on",
                 expected="an answer of two tokens or more",

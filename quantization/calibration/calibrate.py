@@ -168,7 +168,7 @@ def _answer(
     voices = sorted(omni.bundle.manifest.voices)
     speech = "talker_step" in names or "dit_step" in names
     options = Options.of(
-        voice=voices[number % len(voices)],
+        voice=voices[number % len(voices)] if voices else None,
         speech=speech,
         seed=seed + number,
         max_text_tokens=limits.text_tokens if speech or "thinker_step" in names else 1,

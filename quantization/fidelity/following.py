@@ -143,9 +143,9 @@ def speak(
     omni: Omni, fed: Fed, written: Written, voice: str | None, drawn: Sequence[int] | None = None
 ) -> Spoken | None:
     """Returns the Talker's codes for a reply, drawn as in a conversation, or its logits on the
-    given codes; None for a reply of one token, which is not spoken.
+    given codes; None for a reply of one token, which is not spoken, and without a voice.
     """
-    if not written.reply_rows:
+    if not written.reply_rows or not omni.model.dims.has_voice:
         return None
     talker = omni.model.talker
     length = fed.prompt.input_ids.size

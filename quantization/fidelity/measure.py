@@ -158,7 +158,7 @@ class _FloatReply:
     """The float bundle's reply to one conversation."""
 
     messages: Messages
-    voice: str
+    voice: str | None
     fed: Fed
     written: Written
     spoken: Spoken | None
@@ -230,7 +230,7 @@ def _float_replies(
     replies = []
     for done, messages in enumerate(conversations):
         report("float bundle", done, len(conversations))
-        voice = voices[done % len(voices)]
+        voice = voices[done % len(voices)] if voices else None
         fed = feed(omni, messages)
         written = write(omni, fed)
         spoken = speak(omni, fed, written, voice)
@@ -271,10 +271,10 @@ def _follow(
     return thinker.agreement(), talker.agreement(), signals
 
 
-def _sound(omni: Omni, spoken: Spoken | None, voice: str) -> tuple[Array, Array]:
+def _sound(omni: Omni, spoken: Spoken | None, voice: str | None) -> tuple[Array, Array]:
     """Returns mel f32[80, frames] and wave f32[samples] of codes; empty without codes."""
     if spoken is None or not spoken.codes:
-        return np.empty((omni.model.dims.dit.mel, 0), np.float32), np.empty(0, np.float32)
+        return np.empty((0, 0), np.float32), np.empty(0, np.float32)
     mel = omni.mel_of(spoken.codes, voice=voice, seed=SEED)
     return mel, omni.wave_of(mel)
 

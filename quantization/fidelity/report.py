@@ -123,9 +123,10 @@ def _verdicts(fidelity: Fidelity, judgements: Sequence[Judgement]) -> Rows:
         rows.append((judgement.meaning, measured, tolerance, marks[judgement.passed]))
     stability = fidelity.stability
     broke = stability.broke is not None
+    speaks = any(one.graph == "talker_step" for one in fidelity.weights)
     rows.append(
         (
-            "Thinker and Talker together, finite",
+            "Thinker and Talker together, finite" if speaks else "Thinker, finite",
             f"{stability.steps} steps" + (f", then {stability.broke} broke" if broke else ""),
             "all",
             marks[not broke],

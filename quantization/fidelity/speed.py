@@ -31,7 +31,7 @@ class SpeedBound:
 def speed_bounds(reference: Manifest, quantized: Manifest) -> tuple[SpeedBound, ...]:
     """Returns bounds for Thinker and Talker on every device with a known memory bandwidth."""
     bounds = []
-    for graph in ("thinker_step", "talker_step"):
+    for graph in [name for name in ("thinker_step", "talker_step") if name in reference.graphs]:
         before, after = step_bytes(reference, graph), step_bytes(quantized, graph)
         for device in DEVICES.values():
             if device.bandwidth_gb_s.value is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from omnijet.quantization.fidelity.following import SEED, Fed
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.model.sampling import Sampler
 from omnijet.runtime.model.talker import TALKER_SAMPLING, prompt_rows
-from omnijet.runtime.model.thinker import THINKER_SAMPLING
+from omnijet.runtime.model.thinker import THINKER_SAMPLING, TextStep, ThinkerPrefill
 from omnijet.runtime.omni import Omni
 
 
@@ -21,7 +20,8 @@ class Stability:
     """The outcome of a long run.
 
     Attributes:
-        steps: number of steps that Thinker and Talker made together.
+        steps: number of steps that Thinker and Talker made together, or the Thinker alone in a
+            bundle without a voice.
         broke: names the graph whose logits were not finite; None: all were.
     """
 
@@ -47,7 +47,7 @@ class _Watched(Sampler):
 
 
 def endure(omni: Omni, fed: Fed, steps: int, progress: Callable[[int], None]) -> Stability:
-    """Continues after a prompt for `steps` text tokens and as many codes in turn.
+    """Continues after a prompt for `steps` text tokens and as many codes in turn, if it speaks.
 
     End tokens are suppressed. A shorter context makes fewer steps. `progress` receives the number
     of steps done.
@@ -56,24 +56,35 @@ def endure(omni: Omni, fed: Fed, steps: int, progress: Callable[[int], None]) ->
     wanted = min(steps, omni.model.context_limit - length - 3)  # the Talker needs two more rows
     done = 0
     try:
-        for _ in _codes(omni, fed, wanted):
+        for _ in _codes(omni, fed, wanted) if dims.has_voice else _texts(omni, fed, wanted):
             done += 1
             progress(done)
     except _Broke as broke:
         return Stability(done, str(broke))
-    assert done == wanted, f"{done} of {wanted} steps with {dims.codec} suppressed"
+    assert done == wanted, f"{done} of {wanted} steps with the end tokens suppressed"
     return Stability(done)
 
 
-def _codes(omni: Omni, fed: Fed, steps: int) -> chain[int]:
-    thinker, talker, dims = omni.model.thinker, omni.model.talker, omni.model.dims
-    length = fed.prompt.input_ids.size
+def _written(omni: Omni, fed: Fed, steps: int) -> tuple[ThinkerPrefill, Iterator[TextStep]]:
+    thinker, dims = omni.model.thinker, omni.model.dims
     prefill = thinker.prefill(
-        thinker.decoder.start(length), fed.embeds, fed.prompt.positions, fed.prompt.delta
+        thinker.decoder.start(fed.prompt.input_ids.size),
+        fed.embeds,
+        fed.prompt.positions,
+        fed.prompt.delta,
     )
     endless = replace(THINKER_SAMPLING, suppress=tuple(dims.tokens.eos))
     writing = Sampler(endless, dims.thinker.vocab, (), np.random.default_rng(SEED))
-    written = thinker.generate(prefill, _Watched("thinker", writing), steps + 2)
+    return prefill, thinker.generate(prefill, _Watched("thinker", writing), steps)
+
+
+def _texts(omni: Omni, fed: Fed, steps: int) -> Iterator[TextStep]:
+    return _written(omni, fed, steps)[1]
+
+
+def _codes(omni: Omni, fed: Fed, steps: int) -> Iterator[int]:
+    talker, dims, length = omni.model.talker, omni.model.dims, fed.prompt.input_ids.size
+    prefill, written = _written(omni, fed, steps + 2)
     first = next(written)
     assert first.reply_row is not None
     _, mark = omni.bundle.voice_id(None)
@@ -89,5 +100,4 @@ def _codes(omni: Omni, fed: Fed, steps: int) -> chain[int]:
     )
     texts = (step.reply_row for step in written if step.reply_row is not None)
     # the last draw is dropped, as in a conversation
-    codes = talker.generate(context, logits, texts, delta, _Watched("talker", drawing), steps + 1)
-    return chain(codes)
+    return talker.generate(context, logits, texts, delta, _Watched("talker", drawing), steps + 1)

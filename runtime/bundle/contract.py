@@ -134,6 +134,10 @@ def _size(axis: str, sizes: Mapping[str, int]) -> int:
     return factor * sizes[symbol]
 
 
+SPEECH_GRAPHS = ("talker_step", "dit_step", "vocoder")
+"""The graphs that a model without a voice lacks."""
+
+
 def graph_contracts(dims: ModelDims, precision: Precision) -> dict[str, GraphContract]:
     """Returns the contracts of one checkpoint's graphs, by name: six, or three without a voice.
 

@@ -71,9 +71,7 @@ def floors(manifest: Manifest, result: Result, rates: Rates, preset: str) -> dic
     }
 
 
-def _speech(
-    manifest: Manifest, speech: SpeechDims, result: Result, preset: str
-) -> dict[str, Cost]:
+def _speech(manifest: Manifest, speech: SpeechDims, result: Result, preset: str) -> dict[str, Cost]:
     prompt = result.prompt_tokens + 2  # the Talker reads two more rows: voice and first text
     frames, talker = result.codes * speech.dit.repeats, ("talker_step", speech.talker)
     return {

@@ -12,6 +12,7 @@ from omnijet.engines.targets.target import TARGETS
 from omnijet.quantization.layers import Layer, layers_of
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule, recipe_named
 from omnijet.quantization.schemes import ActivationScheme, Scheme, WeightScheme, both
+from omnijet.runtime.bundle.contract import SPEECH_GRAPHS
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.errors import OmnijetError
 
@@ -44,6 +45,16 @@ def test_named_recipes_match_a_real_bundle(layers: list[Layer], name: str) -> No
     high = {layer.name for layer in layers if layer not in plan and layer.graph == "dit_step"}
     assert {"input.weight", "output.weight"} <= high
     assert {layer.graph for layer in plan} >= {"thinker_step", "talker_step"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_named_recipes_match_a_bundle_without_a_voice(layers: list[Layer], name: str) -> None:
+    left = [layer for layer in layers if layer.graph not in SPEECH_GRAPHS]
+    plan = RECIPES[name].plan(left, SPEECH_GRAPHS)
+    whole = RECIPES[name].plan(layers)
+    assert plan == {layer: scheme for layer, scheme in whole.items() if layer in left}
+    with pytest.raises(OmnijetError, match="match no layer"):
+        RECIPES[name].plan(left)
 
 
 def test_the_last_rule_decides(layers: list[Layer]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from omnijet.engines.targets.ranges import limits_with
+from omnijet.engines.targets.ranges import limits_with, ranges_of
 from omnijet.engines.targets.target import TARGETS
 from omnijet.export.checkpoint.config import read_dims
 from omnijet.export.synthetic.presets import preset
@@ -54,6 +55,17 @@ def test_each_has_a_least_and_a_largest(
         expected, _, why = str(error.value.expected).partition(": ")
         assert expected == (str(least) if least == most else f"{least} to {most}")
         assert len(why) > 20
+
+
+def test_a_model_without_a_voice_has_no_limits_of_speech(preprocessing: Preprocessing) -> None:
+    dims = replace(DIMS, speech=None)
+    target = TARGETS["orin-nx-jp62"].limits
+    limits = limits_with(target, {}, dims, preprocessing)
+    spoken = {"branches", "blocks", "frames"}
+    assert limits.keys() == target.keys() - spoken
+    assert ranges_of(limits, dims, preprocessing).keys() == limits.keys()
+    with pytest.raises(OmnijetError, match="no limit 'blocks'"):
+        limits_with(target, {"blocks": 20}, dims, preprocessing)
 
 
 def test_what_follows_from_others(preprocessing: Preprocessing) -> None:

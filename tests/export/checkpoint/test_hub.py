@@ -230,6 +230,19 @@ def test_download(hub: Hub, name: str) -> None:
     assert len(hub.ranges(SHARD)) == before == 1
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_files_of_a_voice_that_nobody_wants_are_not_downloaded(hub: Hub, asked: bool) -> None:
+    parts = {"thinker.a": SHARD, "talker.b": OTHER, "token2wav.c": OTHER}
+    hub.files["model.safetensors.index.json"] = json.dumps({"weight_map": parts}).encode()
+    if asked:  # the configuration says it
+        config = small_config() | {"enable_audio_output": False}
+        hub.files["config.json"] = json.dumps(config).encode()
+    folder = resolve(REPO, speech=asked)
+    assert SHARD in hub.fetched() and not hub.fetched() & {OTHER, "spk_dict.pt"}
+    assert missing_files(folder, speech=False) == []
+    assert set(missing_files(folder)) == {OTHER, "spk_dict.pt"}
+
+
 def test_an_interrupted_download_goes_on(hub: Hub) -> None:
     hub.cuts[SHARD] = 2
     assert_complete(resolve(REPO))
