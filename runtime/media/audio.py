@@ -1,13 +1,12 @@
 """Sound on the host: reads any file or array as 16 kHz mono.
 
 Resampling follows `librosa.load` (mono first, then soxr HQ), which the model's published
-loader calls.
+loader calls. Blocks are mixed and resampled as they are read: what is held is the result.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,18 +15,22 @@ import av
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.kind import way_out
+from omnijet.runtime.media.mono import MonoSound, require_rate
+from omnijet.runtime.media.pcm import EXAMPLE, RawFormat
+from omnijet.runtime.media.sound_file import container_blocks, file_blocks
 from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
 AudioSource: TypeAlias = Source | npt.NDArray[Any] | tuple[npt.NDArray[Any], int | float]
 
 _log = logging.getLogger(__name__)
 
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 100, 10_000_000
 MARGIN_SECONDS = 1.0  # read beyond the limit, so that the resampler's end effects lie outside
+BLOCK_FRAMES = 1 << 18
+MOST_CHANNELS = 8  # of an array whose shape does not say which axis is time
 
 
 def load_audio(
@@ -35,55 +38,38 @@ def load_audio(
     sample_rate_hz: int = 16_000,
     max_seconds: float = 300.0,
     where: object = None,
+    raw: RawFormat | None = None,
 ) -> Array:
     """Reads a sound as mono samples.
 
     Args:
         source: a `Source` that soundfile or FFmpeg reads (for a clip, its first sound track), an
-            array [samples] or [samples, channels] at `sample_rate_hz`, or such an array with
-            its rate. Integers (int16, int32) are full-scale PCM, floats are in [-1, 1].
+            array [samples], [samples, channels] or [channels, samples] at `sample_rate_hz`, or
+            such an array with its rate. Integers (int8, uint8, int16, int32) are full-scale PCM,
+            floats are in [-1, 1]; floats in the range of int16 or int32 are scaled, with a
+            warning.
         max_seconds: longer sounds are cut there with a warning, as in the reference.
         where: names the sound in messages; the path or "audio array" by default.
+        raw: how the samples of a file without a header are written.
 
     Returns:
         f32[samples]
 
     Raises:
-        OmnijetError: the sound cannot be read, is empty or holds NaN.
+        OmnijetError: the sound cannot be read, is empty, or holds NaN or samples of no known
+            scale.
     """
+    seconds = max_seconds + MARGIN_SECONDS
     if is_source(source):
         where = named(source) if where is None else where
-        found = readable(source, "sound", where)
-        samples, rate = _read_file(found, max_seconds + MARGIN_SECONDS, where)
+        sound = _of_file(readable(source, "sound", where), seconds, sample_rate_hz, where, raw)
     else:
         where = "audio array" if where is None else where
         array, rate = source if isinstance(source, tuple) else (source, sample_rate_hz)
-        samples = _from_array(np.asarray(array), where)
-        if (
-            isinstance(rate, bool)
-            or not isinstance(rate, int | float)
-            or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ
-        ):
-            raise OmnijetError(
-                "the sample rate is unusable",
-                where=where,
-                expected=f"{LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ:,} Hz",
-                got=rate,
-            )
-        samples = samples[: math.ceil((max_seconds + MARGIN_SECONDS) * rate)]
-    if not len(samples):
-        raise OmnijetError(
-            "the sound is empty", where=where, expected="at least one sample", got="none"
-        )
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise OmnijetError(
-            "the sound holds values that are not finite",
-            where=where,
-            expected="samples in [-1, 1]",
-            got=f"{int((~np.isfinite(mono)).sum())} NaN or infinite samples of {len(mono)}",
-        )
-    mono = _resample(mono, rate, sample_rate_hz)
+        require_rate(rate, where)
+        sound = MonoSound(float(rate), sample_rate_hz, seconds)
+        sound.fill(_array_blocks(np.asarray(array), where))
+    mono = sound.samples(where)
     limit = int(max_seconds * sample_rate_hz)
     if len(mono) > limit:
         _log.warning("%s: only the first %g s of the sound are heard", where, max_seconds)
@@ -97,83 +83,88 @@ def has_audio(source: Path | bytes) -> bool:
         return bool(container.streams.audio)
 
 
-def _resample(mono: Array, rate: float, target: int) -> Array:
-    """Resamples to the target rate: f32[ceil(samples * target / rate)]."""
-    if rate == target:
-        return mono.astype(np.float32, copy=False)
-    length = math.ceil(len(mono) * target / rate)
-    made = soxr.resample(mono.astype(np.float32, copy=False), rate, target, quality="HQ")
-    if len(made) >= length:
-        return np.asarray(made[:length], np.float32)
-    return np.pad(made, (0, length - len(made))).astype(np.float32, copy=False)
-
-
-def _from_array(array: npt.NDArray[Any], where: object) -> Array:
-    """Returns f32[samples, channels] in [-1, 1]."""
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2 or array.shape[1] < 1 or (array.shape[1] > max(8, array.shape[0])):
-        raise OmnijetError(
-            "the sound array has an unusable shape",
-            where=where,
-            expected="[samples] or [samples, channels]",
-            got=array.shape,
-            fix="transpose it if channels come first",
-        )
-    if array.dtype in (np.int16, np.int32):
-        return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
-    if array.dtype.kind != "f":
+def _array_blocks(array: npt.NDArray[Any], where: object) -> Iterator[Array]:
+    """Yields f32[samples, channels] in [-1, 1], piece by piece."""
+    array = _time_first(array, where)
+    kind, width = array.dtype.kind, array.dtype.itemsize
+    if kind != "f" and (kind, width) not in (("u", 1), ("i", 1), ("i", 2), ("i", 4)):
+        whole = kind in "iu"
         raise OmnijetError(
             "the sound array has an unusable dtype",
             where=where,
-            expected="float in [-1, 1], or int16 or int32 PCM",
+            expected="float in [-1, 1], or int8, uint8, int16 or int32 PCM",
             got=array.dtype,
+            fix="array.astype(np.int16) if its numbers are those of 16-bit samples"
+            if whole
+            else None,
         )
-    return array.astype(np.float32, copy=False)
+    for start in range(0, len(array), BLOCK_FRAMES):
+        block = array[start : start + BLOCK_FRAMES]
+        if kind == "f":
+            with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+                yield block.astype(np.float32, copy=False)
+        elif kind == "u":  # as 8-bit WAV files have it: 128 is silence
+            yield ((block.astype(np.float64) - 128) / 128).astype(np.float32)
+        else:
+            yield (block / float(1 << (8 * width - 1))).astype(np.float32)
 
 
-def _read_file(source: Path | bytes, seconds: float, where: object) -> tuple[Array, float]:
-    """Reads the first `seconds` of a file: f32[samples, channels] and the rate in Hz."""
+def _time_first(array: npt.NDArray[Any], where: object) -> npt.NDArray[Any]:
+    """Returns [samples, channels]."""
+    if array.ndim == 1:
+        return array[:, None]
+    if array.ndim == 2 and array.shape[1] >= 1:
+        if array.shape[1] <= max(MOST_CHANNELS, array.shape[0]):
+            return array
+        if 1 <= array.shape[0] <= MOST_CHANNELS:
+            return array.T
+    raise OmnijetError(
+        "the sound array has an unusable shape",
+        where=where,
+        expected="[samples], [samples, channels] or [channels, samples]",
+        got=array.shape,
+    )
+
+
+def _of_file(
+    source: Path | bytes, seconds: float, target_hz: int, where: object, raw: RawFormat | None
+) -> MonoSound:
+    """Reads the first `seconds` of a file."""
+
+    def heard(rate: float, blocks: Iterator[Array]) -> MonoSound:
+        require_rate(rate, where)
+        sound = MonoSound(rate, target_hz, seconds)
+        sound.fill(blocks)
+        return sound
+
     try:
-        with soundfile.SoundFile(opened(source)) as file:
-            samples = file.read(math.ceil(seconds * file.samplerate), np.float32, always_2d=True)
-            return samples, float(file.samplerate)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as first:
-        try:
-            return _read_container(source, seconds)
-        except (av.FFmpegError, OSError, ValueError) as second:
-            raise OmnijetError(
-                "the sound cannot be read",
-                where=where,
-                expected="a sound file or a clip with sound",
-                got=f"{first}; {second}",
-                fix="convert it, for example: ffmpeg -i FILE out.wav",
-            ) from second
+        with file_blocks(source, raw) as (rate, blocks):
+            return heard(rate, blocks)
+    except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError) as first:
+        faults = [f"{first}"]
+        if raw is None:
+            try:
+                with container_blocks(source) as (rate, blocks):
+                    return heard(rate, blocks)
+            except (av.FFmpegError, OSError, ValueError) as second:
+                faults.append(f"{second}")
+        raise _unreadable(source, faults, where, raw) from first
 
 
-def _read_container(source: Path | bytes, seconds: float) -> tuple[Array, float]:
-    """Decodes the first sound track of a container with FFmpeg."""
-    blocks: list[Array] = []
-    rate, read = 0, 0
-    with av.open(opened(source), "r") as container:
-        if not container.streams.audio:
-            raise ValueError("it has no sound track")
-        for frame in _decode(container):
-            # the rate of the frame, not of the track: HE-AAC announces half its rate
-            rate = frame.sample_rate
-            blocks.append(frame.to_ndarray().T)
-            read += frame.samples
-            if read >= seconds * rate:
-                break
-    if not blocks:
-        return np.empty((0, 1), np.float32), 1.0
-    channels = min(block.shape[1] for block in blocks)
-    return np.concatenate([block[:, :channels] for block in blocks]), float(rate)
-
-
-def _decode(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-    """Yields the frames of the first sound track as planar f32."""
-    planar = av.AudioResampler(format="fltp")
-    for frame in container.decode(audio=0):
-        yield from planar.resample(frame)
-    yield from planar.resample(None)
+def _unreadable(
+    source: Path | bytes, faults: list[str], where: object, raw: RawFormat | None
+) -> OmnijetError:
+    fix = (
+        "convert it, for example: ffmpeg -i FILE out.wav; if it is raw PCM without a header, say "
+        f'how it is written, for example --audio-format {EXAMPLE}, or "format": "{EXAMPLE}" in '
+        "the message's part"
+    )
+    if raw is not None:
+        fix = "leave out the format of raw PCM"
+    return OmnijetError(
+        "the sound cannot be read",
+        where=where,
+        expected="a sound file or a clip with sound" if raw is None else "raw PCM",
+        got="; ".join(faults),
+        fix=way_out(source, "audio") or fix,
+    )
