@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -13,6 +13,7 @@ from omnijet.runtime.bundle.dims import no_voice
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.console import print_json, say, stage_progress, whole_number
 from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.commands.parts import add_parts, check_parts, read_pipes
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.wav import check_writable, pcm16, write_wav
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
@@ -22,28 +23,9 @@ from omnijet.runtime.talk.reply import Reply, TextDelta
 from omnijet.runtime.talk.stream import Stream
 
 
-class _Part(Action):
-    """Collects text and media in the order of the command line."""
-
-    def __call__(
-        self,
-        parser: ArgumentParser,
-        namespace: Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        parts = getattr(namespace, "parts", None) or []
-        namespace.parts = [*parts, {"type": self.dest, self.dest: values}]
-
-
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
-    message = parser.add_argument_group("the user's message, in the order given")
-    for kind, metavar in (("text", "T"), ("image", "P"), ("audio", "P"), ("video", "P")):
-        message.add_argument(
-            f"--{kind}", action=_Part, metavar=metavar, help=f"add {kind}; may repeat"
-        )
-    parser.set_defaults(parts=None)
+    add_parts(parser)
     parser.add_argument(
         "--no-audio-in-video", action="store_true", help="ignore the sound of videos"
     )
@@ -78,11 +60,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Prints the reply, and writes the speech if `--out` names a file."""
     _check(args)
+    omni = opened(args)
     messages = [
         {"role": "system", "content": [{"type": "text", "text": args.system}]},
-        {"role": "user", "content": args.parts},
+        {"role": "user", "content": read_pipes(args.parts)},
     ]
-    omni = opened(args)
     speech = _speech(args, omni.bundle)
     options = {
         "voice": args.voice,
@@ -133,12 +115,7 @@ def _speech(args: Namespace, bundle: Bundle) -> bool:
 
 def _check(args: Namespace) -> None:
     """Raises `OmnijetError` for faults that are known before any work."""
-    if not args.parts:
-        raise OmnijetError(
-            "there is nothing to answer",
-            expected="at least one of --text, --image, --audio, --video",
-            fix='for example: omnijet run BUNDLE --text "Who are you?"',
-        )
+    check_parts(args)
     if not args.stream and (args.pcm or args.preset):
         given = "--pcm" if args.pcm else "--preset"
         raise OmnijetError(f"{given} works only with --stream", fix="add --stream")

@@ -21,7 +21,7 @@ from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.kind import way_out
 from omnijet.runtime.media.mono import MonoSound, require_rate
 from omnijet.runtime.media.pcm import EXAMPLE, RawFormat
-from omnijet.runtime.media.sound_file import container_blocks, file_blocks
+from omnijet.runtime.media.sound_file import container_blocks, file_blocks, stated_rate
 from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
 AudioSource: TypeAlias = Source | npt.NDArray[Any] | tuple[npt.NDArray[Any], int | float]
@@ -141,8 +141,12 @@ def _of_file(
         with file_blocks(source, raw) as (rate, blocks):
             return heard(rate, blocks)
     except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError) as first:
-        faults = [f"{first}"]
+        # libsndfile's own words, without the reader's address in memory
+        faults = [str(getattr(first, "error_string", first))]
         if raw is None:
+            rate_said = stated_rate(source)
+            if rate_said is not None:
+                require_rate(rate_said, where)
             try:
                 with container_blocks(source) as (rate, blocks):
                     return heard(rate, blocks)

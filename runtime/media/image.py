@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.kind import way_out
 from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
 ImageSource: TypeAlias = Source | Image.Image | npt.NDArray[Any]
@@ -96,7 +97,8 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
             where=where,
             expected="a picture that Pillow reads",
             got=f"{type(error).__name__}: {error}",
-            fix="check that the file is complete, or convert it to PNG",
+            fix=(found is not None and way_out(found, "image"))
+            or "check that the file is complete, or convert it to PNG",
         ) from error
 
 

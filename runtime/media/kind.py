@@ -29,8 +29,10 @@ def way_out(source: Path | bytes, given_as: Kind) -> str | None:
 def kind_of(source: Path | bytes) -> Kind | None:
     """Returns what a medium is by its content, as far as Pillow and FFmpeg know it."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(opened(source)):
-            return "image"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(opened(source)):
+                return "image"
     except Exception:  # whatever a parser runs into: it is no picture then
         pass
     try:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 Patches = dict[int, bytes]
 
+MAGICS = (b"RIFF", b"RF64", b"BW64")
 _UNKNOWN = 0xFFFFFFFF
 MAX_CHUNKS = 1000
 
@@ -26,13 +27,30 @@ def patches_of(file: BinaryIO) -> Patches:
         length = file.seek(0, os.SEEK_END)
         file.seek(0)
         magic, _, kind = struct.unpack("<4sI4s", file.read(12))
-        if magic not in (b"RIFF", b"RF64", b"BW64") or kind != b"WAVE":
+        if magic not in MAGICS or kind != b"WAVE":
             return {}
         return _patches(file, length)
     except struct.error:  # the file ends within a header
         return {}
     finally:
         file.seek(0)
+
+
+def rate_of(file: BinaryIO) -> int | None:
+    """Returns the sample rate that the header of a WAV file says; None if there is none."""
+    try:
+        file.seek(0)
+        magic, _, kind = struct.unpack("<4sI4s", file.read(12))
+        if magic not in MAGICS or kind != b"WAVE":
+            return None
+        for _ in range(MAX_CHUNKS):
+            name, size = struct.unpack("<4sI", file.read(8))
+            if name == b"fmt ":
+                return int(struct.unpack("<HHI", file.read(8))[2])
+            file.seek(size + size % 2, os.SEEK_CUR)
+    except struct.error:
+        pass
+    return None
 
 
 def _patches(file: BinaryIO, length: int) -> Patches:

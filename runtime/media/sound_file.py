@@ -14,7 +14,7 @@ import soundfile
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.media.pcm import ENCODINGS, RawFormat
-from omnijet.runtime.media.riff import Patched, patches_of
+from omnijet.runtime.media.riff import Patched, patches_of, rate_of
 from omnijet.runtime.media.source import opened
 
 BLOCK_SAMPLES = 1 << 20  # of all channels
@@ -49,6 +49,12 @@ def file_blocks(
             file = soundfile.SoundFile(whole)
         with file:
             yield float(file.samplerate), _blocks(file)
+
+
+def stated_rate(source: Path | bytes) -> int | None:
+    """Returns the rate that a file claims, also if libsndfile refuses it; None if unknown."""
+    with _binary(source) as binary:
+        return rate_of(binary)
 
 
 def _binary(source: Path | bytes) -> BinaryIO:

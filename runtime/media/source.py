@@ -47,6 +47,10 @@ class Fault:
         )  # fmt: skip
 
 
+_DATA_URL = "data:TYPE;base64,CONTENT"
+_NO_COMMA = Fault("a data: URL without a comma", _DATA_URL)
+
+
 def is_source(value: Any) -> TypeGuard[Source]:
     """Returns whether the value is one of `Source`; arrays and pictures are not."""
     if isinstance(value, str | os.PathLike | bytes | bytearray | memoryview):
@@ -54,8 +58,22 @@ def is_source(value: Any) -> TypeGuard[Source]:
     return _is_file_object(value)
 
 
-def is_lasting(value: object) -> bool:
-    """Returns whether a source can be opened again later without being held in memory."""
+def is_held(value: object) -> bool:
+    """Returns whether a source keeps its content in memory, or can be read only once."""
+    return not isinstance(value, str | os.PathLike) or _is_data(value) or is_pipe(value)
+
+
+def is_pipe(value: str | os.PathLike[str]) -> bool:
+    """Returns whether a path is that of a pipe."""
+    path = _path_of(value)
+    try:
+        return not isinstance(path, Fault) and stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(value: Source) -> bool:
+    """Returns whether a source is a regular file that is there."""
     if not isinstance(value, str | os.PathLike) or _is_data(value):
         return False
     path = _path_of(value)
@@ -74,8 +92,10 @@ def named(value: object) -> str:
 
 def fault_of(source: Source) -> Fault | None:
     """Returns why a source cannot be read, as far as that is seen without opening it."""
-    if not isinstance(source, str | os.PathLike) or _is_data(source):
+    if not isinstance(source, str | os.PathLike):
         return None
+    if _is_data(source):
+        return None if "," in os.fspath(source) else _NO_COMMA
     path = _path_of(source)
     return path if isinstance(path, Fault) else _path_fault(path)
 
@@ -130,7 +150,7 @@ def _path_of(source: str | os.PathLike[str]) -> Path | Fault:
     """Returns the path that a name or a `file:` URL stands for."""
     name = os.fspath(source)
     if _REMOTE.match(name):
-        return Fault(f"the address {shorten(name)}", fix="download it first")
+        return Fault(f"an address, no file: {shorten(name)}", fix="download it first")
     if name[:5].lower() != "file:":
         return Path(name) if name else Fault("an empty name")
     rest = name[5:]
@@ -154,7 +174,7 @@ def _path_fault(path: Path) -> Fault | None:
     except PermissionError:
         pass
     except (OSError, ValueError):  # ValueError: a name that no file can have
-        return Fault(f"nothing at {shorten(path)}")
+        return Fault(f"no file {shorten(path)}")
     return Fault(f"permission denied: {shorten(path)}", "a file that you may read")
 
 
@@ -164,21 +184,20 @@ def _is_data(source: str | os.PathLike[str]) -> bool:
 
 def _of_data(source: str | os.PathLike[str]) -> bytes | Fault:
     """Decodes `data:[type][;base64],content`."""
-    expected = "data:TYPE;base64,CONTENT"
     head, comma, content = os.fspath(source).partition(",")
     if not comma:
-        return Fault("a data: URL without a comma", expected)
+        return _NO_COMMA
     if not isinstance(source, str):
         return Fault("a path", "a data: URL as a string: a path changes its slashes")
     if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(content) or Fault("a data: URL without content", expected)
+        return unquote_to_bytes(content) or Fault("a data: URL without content", _DATA_URL)
     try:
         packed = unquote_to_bytes(content) if "%" in content else content.encode("ascii")
         packed = packed.translate(None, b" \t\r\n\f").rstrip(b"=")
         made = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        return Fault("a data: URL whose content is no base64", expected)
-    return made or Fault("a data: URL without content", expected)
+        return Fault("a data: URL whose content is no base64", _DATA_URL)
+    return made or Fault("a data: URL without content", _DATA_URL)
 
 
 def _of_pipe(path: Path, check: Check) -> bytes | Fault:
@@ -214,6 +233,8 @@ def read_pipe(descriptor: int, check: Check = never) -> bytes | Fault:
 def _of_file_object(source: BinaryIO) -> bytes | Fault:
     """Reads a file object whole, and leaves it where it was if it can seek."""
     try:
+        if isinstance(source, io.BytesIO):
+            return source.getvalue()  # no copy
         try:
             before = source.tell()
             source.seek(0)

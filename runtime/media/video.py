@@ -30,6 +30,7 @@ from omnijet.runtime.media.image import (
     load_image,
     resized,
 )
+from omnijet.runtime.media.kind import way_out
 from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
 VideoSource: TypeAlias = Source | npt.NDArray[Any] | Sequence[ImageSource]
@@ -74,7 +75,7 @@ def load_video(
     try:
         frames, fps = _read_file(path, preprocessing, where)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise _unreadable(where, error) from error
+        raise _unreadable(path, where, error) from error
     return Video(frames, fps, load_clip_sound(path, preprocessing, where) if with_audio else None)
 
 
@@ -89,7 +90,7 @@ def load_clip_sound(source: Source, preprocessing: Preprocessing, where: object)
         if not has_audio(path):
             return None
     except (av.FFmpegError, OSError) as error:
-        raise _unreadable(where, error) from error
+        raise _unreadable(path, where, error) from error
     seconds = float(preprocessing.max_audio_seconds)
     return load_audio(path, preprocessing.sample_rate_hz, seconds, where)
 
@@ -142,13 +143,14 @@ def _size(
     return fitted_size(height, width, preprocessing, preprocessing.video_min_pixels, most, where)
 
 
-def _unreadable(where: object, error: Exception) -> OmnijetError:
+def _unreadable(source: Path | bytes, where: object, error: Exception) -> OmnijetError:
     return OmnijetError(
         "the video cannot be read",
         where=where,
         expected="a clip with a picture that FFmpeg reads",
         got=f"{type(error).__name__}: {error}",
-        fix="check that the file is complete, or convert it: ffmpeg -i FILE out.mp4",
+        fix=way_out(source, "video")
+        or "check that the file is complete, or convert it: ffmpeg -i FILE out.mp4",
     )
 
 

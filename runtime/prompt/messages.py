@@ -4,14 +4,14 @@
      {"role": "user", "content": [{"type": "image", "image": "cat.png"},
                                   {"type": "text", "text": "What is this?"}]}]
 
-Media are files or arrays, see `AudioSource`, `ImageSource` and `VideoSource`; nothing is
-opened here.
+Media are files, what holds a file's content, or arrays, see `AudioSource`, `ImageSource` and
+`VideoSource`; nothing is opened here. The keys "path" and "url" are read as that of the type, and
+"base64" of a picture, too, as transformers' chat templates have them.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
@@ -20,9 +20,10 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import is_address, shorten
 from omnijet.runtime.media.audio import AudioSource
 from omnijet.runtime.media.image import ImageSource
+from omnijet.runtime.media.pcm import RawFormat
+from omnijet.runtime.media.source import fault_of, is_source
 from omnijet.runtime.media.video import VideoSource
 from omnijet.runtime.prompt.medium import Medium
 
@@ -53,10 +54,15 @@ class Image:
 
 @dataclass(slots=True, eq=False)
 class Audio:
-    """A sound, with the attributes of `Image`."""
+    """A sound, with the attributes of `Image`.
+
+    Attributes:
+        raw: how the samples of a file without a header are written.
+    """
 
     source: AudioSource | None
     medium: Medium | None = field(default=None, repr=False)
+    raw: RawFormat | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,9 +82,15 @@ PARTS: dict[str, type[Text] | type[Image] | type[Audio] | type[Video]] = {
 }
 _EXPECTED = {
     "text": "a string",
-    "image": "a file, a PIL image or an array",
-    "audio": "a file, an array or (array, sample rate)",
-    "video": "a file, an array or a sequence of frames",
+    "image": "a file, bytes, a PIL image or an array",
+    "audio": "a file, bytes, an array or (array, sample rate)",
+    "video": "a file, bytes, an array or a sequence of frames",
+}
+_OTHER_KEYS: dict[str, tuple[str, ...]] = {
+    "text": (),
+    "image": ("path", "url", "base64"),
+    "audio": ("path", "url"),
+    "video": ("path", "url"),
 }
 
 
@@ -157,19 +169,69 @@ def _part(part: Any, where: str, faults: list[str]) -> Part | None:
     if not isinstance(kind, str) or kind not in PARTS:
         faults.append(f"{where}: unknown type {kind!r}{_hint(kind, tuple(PARTS))}")
         return None
-    if not _check_keys(part, ("type", kind), where, faults):
+    key, value = _source(part, kind, where, faults)
+    if key is None:
         return None
-    value = part[kind]
     if not _fits(kind, value):
-        faults.append(f"{where}: {kind} must be {_EXPECTED[kind]}, not {_name(value)}")
+        faults.append(f"{where}: {key} must be {_EXPECTED[kind]}, not {_name(value)}")
         return None
     if kind == "text":
         _check_text(value, where, faults)
-    if kind != "text" and isinstance(value, str | os.PathLike) and not os.path.isfile(value):
-        way_out = "; download it first" if is_address(value) else ""
-        faults.append(f"{where}: no file {shorten(value)}{way_out}")
+        return Text(value)
+    before = len(faults)
+    _check_sources(value, where, faults)
+    raw = _raw_format(part, value, where, faults) if kind == "audio" else None
+    if len(faults) > before:
         return None
-    return PARTS[kind](value)
+    return Audio(value, raw=raw) if kind == "audio" else PARTS[kind](value)
+
+
+def _source(
+    part: Mapping[str, Any], kind: str, where: str, faults: list[str]
+) -> tuple[str | None, Any]:
+    """Returns the key that has the content of a part, and the content; no key after a fault."""
+    given = [key for key in (kind, *_OTHER_KEYS[kind]) if key in part]
+    key = given[0] if given else kind
+    optional = ("format",) if kind == "audio" else ()
+    if not _check_keys(part, ("type", key), where, faults, (*optional, *given[1:])):
+        return None, None
+    if len(given) > 1:
+        faults.append(f"{where}: more than one source: {', '.join(given)}")
+        return None, None
+    value = part[key]
+    if key == "base64" and isinstance(value, str) and not value.startswith("data:"):
+        value = f"data:;base64,{value}"
+    return key, value
+
+
+def _check_sources(value: Any, where: str, faults: list[str]) -> None:
+    """Notes what is seen of files without opening them."""
+    if is_source(value):
+        fault = fault_of(value)
+        if fault is not None:
+            faults.append(f"{where}: {fault.got}" + (f"; {fault.fix}" if fault.fix else ""))
+    elif isinstance(value, Sequence) and not isinstance(value, tuple | np.ndarray):
+        for number, frame in enumerate(value, start=1):
+            _check_sources(frame, f"{where}, frame {number}", faults)
+
+
+def _raw_format(
+    part: Mapping[str, Any], value: Any, where: str, faults: list[str]
+) -> RawFormat | None:
+    """Returns how the raw samples of a sound are written, if the part says so."""
+    given = part.get("format")
+    if given is None:
+        return None
+    if not is_source(value):
+        faults.append(f"{where}: format is for raw PCM in a file or bytes, not for an array")
+    elif not isinstance(given, str):
+        faults.append(f"{where}: format must be a string, not {_name(given)}")
+    else:
+        try:
+            return RawFormat.parse(given)
+        except ValueError as error:
+            faults.append(f"{where}: format: {error}")
+    return None
 
 
 def _check_text(text: str, where: str, faults: list[str]) -> None:
@@ -182,7 +244,7 @@ def _check_text(text: str, where: str, faults: list[str]) -> None:
 def _fits(kind: str, value: Any) -> bool:
     if kind == "text":
         return isinstance(value, str)
-    if isinstance(value, str | os.PathLike | np.ndarray):
+    if isinstance(value, np.ndarray) or is_source(value):
         return True
     if kind == "image":
         return isinstance(value, PillowImage.Image)
@@ -192,11 +254,15 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def _check_keys(
-    data: Mapping[str, Any], known: tuple[str, ...], where: str, faults: list[str]
+    data: Mapping[str, Any],
+    known: tuple[str, ...],
+    where: str,
+    faults: list[str],
+    optional: tuple[str, ...] = (),
 ) -> bool:
     """Notes missing and unknown keys; returns whether all of `known` are there."""
     missing = [key for key in known if key not in data]
-    unknown = [key for key in data if key not in known]
+    unknown = [key for key in data if key not in (*known, *optional)]
     for key in unknown:
         near = _hint(key, tuple(missing))
         faults.append(f"{where}: unknown key {key!r}{near}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +10,11 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import AudioEncoderDims, audio_token_count
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shorten
 from omnijet.runtime.media.audio import AudioSource, load_audio
 from omnijet.runtime.media.image import Grid, ImageSource, image_patches, load_image
 from omnijet.runtime.media.log_mel import GrowingSound, log_mel
+from omnijet.runtime.media.pcm import RawFormat
+from omnijet.runtime.media.source import Source, is_file, is_held, named
 from omnijet.runtime.media.video import (
     VideoSource,
     load_clip_sound,
@@ -38,8 +38,9 @@ def medium_of(
 ) -> Medium:
     """Returns what a part was preprocessed into; reads its source at the first call only.
 
-    A source that is an array or a picture in memory is let go of then. Of a clip that was only
-    looked at, the sound is read once it is wanted; if the file is gone, nothing is heard of it.
+    A source that is in memory, or that can be read only once, is let go of then; of such a clip,
+    the sound is read at once. Of a file that was only looked at, it is read once it is wanted; if
+    the file is gone, nothing is heard of it.
 
     Args:
         hear_clips: whether the sound of clips is wanted.
@@ -51,18 +52,18 @@ def medium_of(
     # forks share parts: another thread may set the medium, and then let go of the source
     source: Any = part.source
     medium = part.medium
-    where = f"{place} ({_label(source)})"
+    where = f"{place} ({named(source)})"
     if medium is None:
         if isinstance(part, Image):
             medium = _picture(source, preprocessing, where)
         elif isinstance(part, Audio):
-            medium = _sound(source, preprocessing, dims, where)
+            medium = _sound(source, part.raw, preprocessing, dims, where)
         else:
             medium = _clip(source, preprocessing, dims, hear_clips, where)
     elif isinstance(part, Video) and hear_clips and not medium.sound_was_read:
         medium = _heard_later(medium, source, preprocessing, dims, where)
     part.medium = medium
-    if not isinstance(source, str | os.PathLike):
+    if is_held(source):
         part.source = None
     return _silenced(medium) if isinstance(part, Video) and not hear_clips else medium
 
@@ -93,10 +94,14 @@ def _picture(source: ImageSource, preprocessing: Preprocessing, where: str) -> M
 
 
 def _sound(
-    source: AudioSource, preprocessing: Preprocessing, dims: AudioEncoderDims, where: str
+    source: AudioSource,
+    raw: RawFormat | None,
+    preprocessing: Preprocessing,
+    dims: AudioEncoderDims,
+    where: str,
 ) -> Medium:
     seconds = float(preprocessing.max_audio_seconds)
-    samples = load_audio(source, preprocessing.sample_rate_hz, seconds, where)
+    samples = load_audio(source, preprocessing.sample_rate_hz, seconds, where, raw)
     return sound_medium(_mel(samples, preprocessing, where), dims)
 
 
@@ -107,27 +112,29 @@ def _clip(
     hear: bool,
     where: str,
 ) -> Medium:
-    video = load_video(source, preprocessing, hear, where)
+    # bytes are not kept until their sound may be wanted, and a pipe gives them only once
+    read = hear or is_held(source)
+    video = load_video(source, preprocessing, read, where)
     if hear and video.audio is None:
         _log.info("%s: the clip has no sound, it is only looked at", where)
     patches, grid = video_patches(video.frames, preprocessing)
     shape = MediumShape(_cells(grid, preprocessing.merge), second_per_grid(preprocessing))
     clip = Medium(shape, picture_input(patches, grid, preprocessing.merge))
-    if hear or not isinstance(source, str | os.PathLike):  # frames in memory have no sound
+    if read:
         return _with_sound(clip, video.audio, preprocessing, dims, where)
     return clip
 
 
 def _heard_later(
     clip: Medium,
-    source: str | os.PathLike[str],
+    source: Source,
     preprocessing: Preprocessing,
     dims: AudioEncoderDims,
     where: str,
 ) -> Medium:
     """The same clip with its sound, if its file is still there."""
     samples: Array | None = None
-    if os.path.isfile(source):
+    if is_file(source):
         samples = load_clip_sound(source, preprocessing, where)
     else:
         _log.warning("%s: the file is gone before its sound was read: nothing is heard", where)
@@ -176,8 +183,3 @@ def _require_token(mel: Array, samples: Array, preprocessing: Preprocessing, whe
             got=f"{len(samples)} samples",
             fix="leave it out, or pad it with silence",
         )
-
-
-def _label(source: object) -> str:
-    """Names a source: a path as it was given, of anything else its kind."""
-    return shorten(source) if isinstance(source, str | os.PathLike) else type(source).__name__
