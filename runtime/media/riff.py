@@ -48,7 +48,7 @@ def rate_of(file: BinaryIO) -> int | None:
             if name == b"fmt ":
                 return int(struct.unpack("<HHI", file.read(8))[2])
             file.seek(size + size % 2, os.SEEK_CUR)
-    except struct.error:
+    except (struct.error, OSError):
         pass
     return None
 

@@ -53,8 +53,11 @@ def file_blocks(
 
 def stated_rate(source: Path | bytes) -> int | None:
     """Returns the rate that a file claims, also if libsndfile refuses it; None if unknown."""
-    with _binary(source) as binary:
-        return rate_of(binary)
+    try:
+        with _binary(source) as binary:
+            return rate_of(binary)
+    except OSError:
+        return None
 
 
 def _binary(source: Path | bytes) -> BinaryIO:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
+import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 from transformers import WhisperFeatureExtractor
 
@@ -17,6 +21,8 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.audio import load_audio
 from omnijet.runtime.media.log_mel import log_mel
+from omnijet.runtime.media.mono import MonoSound
+from omnijet.runtime.media.pcm import ENCODINGS, RawFormat
 
 PREPROCESSING = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
@@ -169,3 +175,233 @@ def test_unusable_sounds(tmp_path: Path) -> None:
     ]:
         with pytest.raises(OmnijetError, match=words):
             load_audio(source)  # type: ignore[arg-type]
+
+
+# -- sounds from the wild -----------------------------------------------------------------
+
+WILD = Path(__file__).parents[2] / "media" / "wild"
+PCM = (8000 * np.sin(0.1 * np.arange(16_000))).astype("<i2")
+
+
+def wav(
+    data_size: int,
+    body: bytes = PCM.tobytes(),
+    *,
+    riff_size: int = 0,
+    rate: int = 16_000,
+    channels: int = 1,
+    before: bytes = b"",
+    magic: bytes = b"RIFF",
+) -> bytes:
+    """Returns a 16-bit WAV file whose header says what it is told."""
+    facts = struct.pack("<HHIIHH", 1, channels, rate, 32_000, 2 * channels & 0xFFFF, 16)
+    head = magic + struct.pack("<I", riff_size) + b"WAVE" + before
+    return head + b"fmt \x10\0\0\0" + facts + b"data" + struct.pack("<I", data_size) + body
+
+
+def ds64(riff_size: int, data_size: int) -> bytes:
+    return b"ds64" + struct.pack("<IQQQI", 28, riff_size, data_size, 0, 0)
+
+
+UNKNOWN, ENDLESS = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+STREAMED = {
+    "nothing known": wav(0),
+    "riff size alone": wav(0, riff_size=36),
+    "as ffmpeg": wav(UNKNOWN, riff_size=UNKNOWN),
+    "as sox": wav(0x7FFFFFFF - 36, riff_size=0x7FFFFFFF),
+    "a chunk before": wav(0, before=b"LIST\x04\0\0\0INFO"),
+    "RF64": wav(UNKNOWN, riff_size=UNKNOWN, before=ds64(0, 0), magic=b"RF64"),
+    "RF64 endless": wav(UNKNOWN, riff_size=UNKNOWN, before=ds64(ENDLESS, ENDLESS), magic=b"RF64"),
+    "RF64 too long": wav(UNKNOWN, riff_size=UNKNOWN, before=ds64(0, 10**9), magic=b"RF64"),
+    "RF64 right": wav(UNKNOWN, riff_size=UNKNOWN, before=ds64(32_072, 32_000), magic=b"RF64"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMED)
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_recording_of_unknown_length_is_read_to_its_end(
+    tmp_path: Path, name: str, stored: bool
+) -> None:
+    path = tmp_path / "streamed.wav"
+    path.write_bytes(STREAMED[name])
+    wave = load_audio(path if stored else STREAMED[name])
+    np.testing.assert_array_equal(wave, (PCM / 32768).astype(np.float32))
+
+
+def test_a_streamed_wav_loses_only_what_is_cut_off() -> None:
+    want = (PCM / 32768).astype(np.float32)
+    np.testing.assert_array_equal(load_audio(wav(0, PCM.tobytes()[:-1])), want[:-1])
+    np.testing.assert_array_equal(load_audio(wav(32_000, PCM.tobytes()[:20_001])), want[:10_000])
+    assert load_audio(WILD / "size_zero.wav").shape == (23_120,)
+    for hollow in (b"", b"LIST\x04\0\0\0INFO"):  # it has no samples indeed
+        with pytest.raises(OmnijetError, match="empty"):
+            load_audio(wav(0, hollow))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_raw_samples(encoding: str) -> None:
+    subtype, endian = ENCODINGS[encoding]
+    stereo = np.stack([PCM, PCM[::-1]], axis=1) / 32768
+    content = io.BytesIO()
+    soundfile.write(content, stereo, 8000, format="RAW", subtype=subtype, endian=endian)
+    wave = load_audio(content, 8000, raw=RawFormat.parse(f"{encoding}:8000:2"))
+    np.testing.assert_allclose(wave, stereo.mean(axis=1), atol=0.02)
+
+
+def test_raw_samples_need_their_format(tmp_path: Path) -> None:
+    path = WILD / "mic.raw"
+    wave = load_audio(path, raw=RawFormat.parse("s16le:16000:1"))
+    np.testing.assert_array_equal(wave, load_audio(WILD / "size_zero.wav"))
+    for source in (path, path.read_bytes()):
+        with pytest.raises(OmnijetError, match="--audio-format s16le:16000:1"):
+            load_audio(source)
+    named_raw = tmp_path / "a.raw"  # a name says nothing against a header
+    named_raw.write_bytes(wav(32_000))
+    assert load_audio(named_raw).shape == (16_000,)
+    with pytest.raises(OmnijetError, match="header of its own"):
+        load_audio(named_raw, raw=RawFormat.parse("s16le:16000:1"))
+
+
+def test_unusable_raw_formats() -> None:
+    for text, words in [
+        ("s16le", "ENCODING:RATE:CHANNELS"),
+        ("s16:16000:1", "did you mean s16"),
+        ("mp3:16000:1", "one of"),
+        ("s16le:16k:1", "sample rate"),
+        ("s16le:0:1", "sample rate"),
+        ("s16le:\u00b2\u00b2\u00b2:1", "sample rate"),
+        ("s16le:16000:0", "channels"),
+        ("s16le:16000:-1", "channels"),
+        ("s16le:16000:65", "channels"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            RawFormat.parse(text)
+    assert RawFormat.parse(" F32BE:48000:2 ") == RawFormat("f32be", 48_000, 2)
+
+
+@pytest.mark.parametrize("rate", [0, 1, 99, 10_000_001, 4_000_000_000])
+def test_rates_that_no_recording_has(rate: int) -> None:
+    for source in (wav(32_000, rate=rate), (PCM, rate), (PCM, float(rate)), (PCM, np.int64(rate))):
+        with pytest.raises(OmnijetError, match="sample rate is unusable"):
+            load_audio(source)  # type: ignore[arg-type]
+
+
+def test_rates_are_numbers_of_any_kind() -> None:
+    want = load_audio((PCM, 8000))
+    for rate in (8000.0, np.int64(8000), np.uint16(8000), np.float32(8000)):
+        np.testing.assert_array_equal(load_audio((PCM, rate)), want)  # type: ignore[arg-type]
+    for unusable in (True, "8000", None, float("nan"), float("inf"), 8000j):
+        with pytest.raises(OmnijetError, match="sample rate"):
+            load_audio((PCM, unusable))  # type: ignore[arg-type]
+
+
+def test_integers_and_shapes_of_arrays() -> None:
+    want = (PCM / 32768).astype(np.float32)
+    for array in (PCM, PCM.astype(">i2"), PCM.astype(np.int32) << 16, want.astype(np.float64)):
+        np.testing.assert_array_equal(load_audio(array), want)
+    bytes_of = (PCM >> 8).astype(np.int8)
+    np.testing.assert_array_equal(load_audio(bytes_of), (bytes_of / 128).astype(np.float32))
+    unsigned = (bytes_of.astype(np.int16) + 128).astype(np.uint8)  # as 8-bit WAV files have it
+    np.testing.assert_array_equal(load_audio(unsigned), load_audio(bytes_of))
+    both = np.stack([PCM, PCM])
+    np.testing.assert_array_equal(load_audio(both), want)
+    np.testing.assert_array_equal(load_audio(both.T), want)
+    np.testing.assert_array_equal(load_audio(PCM[None]), want)
+    for array in (PCM.astype(np.int64), PCM.astype(np.uint16), PCM > 0, PCM + 1j):
+        with pytest.raises(OmnijetError, match="unusable dtype"):
+            load_audio(array)
+    for array in (PCM[None, None], PCM.reshape(20, 800), np.float32(1)):
+        with pytest.raises(OmnijetError, match="unusable shape"):
+            load_audio(array)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("scale", "name"), [(2.0**15, "int16"), (2.0**31, "int32")])
+@pytest.mark.parametrize("rate", [16_000, 8000])
+def test_floats_in_the_range_of_integers_are_scaled(
+    scale: float, name: str, rate: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    wave = speech_like(16_000)
+    want = load_audio((wave, rate))
+    assert not caplog.records
+    file = io.BytesIO()
+    soundfile.write(file, wave * scale, rate, format="WAV", subtype="FLOAT")
+    for source in ((wave * scale, rate), file):
+        caplog.clear()
+        np.testing.assert_array_equal(load_audio(source), want)  # type: ignore[arg-type]
+        (record,) = caplog.records
+        assert f"range of {name}" in record.getMessage()
+
+
+@pytest.mark.parametrize("peak", [1.0, 1.5, 2.0, 8.0, 60.0])
+def test_loud_floats_are_left_alone(peak: float, caplog: pytest.LogCaptureFixture) -> None:
+    wave = speech_like(16_000)
+    wave *= peak / np.abs(wave).max()
+    np.testing.assert_array_equal(load_audio(wave), wave)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("peak", [2.0**20, 2.0**40])
+def test_floats_of_no_known_scale_are_refused(peak: float) -> None:
+    wave = speech_like(16_000)
+    with pytest.raises(OmnijetError, match="far outside"):
+        load_audio(wave * np.float32(peak))
+    click = wave.copy()
+    click[100] = 20_000.0  # scaled by it, the sound would be silence
+    with pytest.raises(OmnijetError, match="1 of 16000 samples"):
+        load_audio(click)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_counted_in_files_too(value: float) -> None:
+    wave = speech_like(600_000)
+    wave[[300_000, 480_000]] = value
+    file = io.BytesIO()
+    soundfile.write(file, wave, 16_000, format="WAV", subtype="FLOAT")
+    for source in (wave, file):
+        with pytest.raises(OmnijetError, match=r"2 NaN .* of 600000, the first after 18.750 s"):
+            load_audio(source)
+
+
+@pytest.mark.parametrize("rate", [8000, 44_100, 48_000, 16_000, 12_345])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_block_by_block_equals_the_whole_bit_for_bit(rate: int, channels: int) -> None:
+    """What `librosa.load` computes: the mean of the channels, then soxr HQ."""
+    noise = np.random.default_rng(rate).standard_normal((rate * 7 + 3, channels)) * 0.1
+    wave = noise.astype(np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, format="WAV", subtype="FLOAT")
+    mono = np.mean(wave.T, axis=0) if channels > 1 else wave[:, 0]
+    want = mono if rate == 16_000 else soxr.resample(mono, rate, 16_000, quality="HQ")
+    length = -(-len(wave) * 16_000 // rate)
+    want = np.pad(want, (0, max(0, length - len(want))))[:length]
+    for source in (file, (wave, rate)):
+        np.testing.assert_array_equal(load_audio(source), want)
+
+
+def test_claims_of_a_header_allocate_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 0
+    read = soundfile.SoundFile.read
+
+    def watched(self: soundfile.SoundFile, frames: int, *rest: object, **named: object) -> Array:
+        nonlocal largest
+        largest = max(largest, frames * self.channels)
+        made: Array = read(self, frames, *rest, **named)
+        return made
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", watched)
+    assert load_audio(wav(UNKNOWN, rate=10_000_000)).size == 26
+    load_audio(wav(UNKNOWN, channels=1024))
+    assert 0 < largest <= 1 << 20
+    with pytest.raises(OmnijetError, match="cannot be read"):
+        load_audio(wav(UNKNOWN, channels=65_535))
+
+
+def test_reading_ends_at_the_limit() -> None:
+    def blocks() -> Iterator[Array]:
+        for _ in range(3):
+            yield np.zeros((1000, 1), np.float32)
+        raise AssertionError("read beyond the limit")
+
+    sound = MonoSound(1000.0, 16_000, 3.0)
+    sound.fill(blocks())
+    assert sound.samples("here").size == 48_000

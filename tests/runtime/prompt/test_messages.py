@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.pcm import RawFormat
 from omnijet.runtime.prompt.messages import Audio, Image, Message, Text, Video, parse_messages
 
 WAVE = np.zeros(8, np.float32)
@@ -28,6 +30,13 @@ def test_every_kind_of_part(tmp_path: Path) -> None:
         {"type": "video", "video": str(path)},
         {"type": "video", "video": [picture, FRAME]},
         {"type": "video", "video": FRAME[None]},
+        {"type": "video", "video": b"1"},
+        {"type": "audio", "audio": io.BytesIO(b"1"), "format": "s16le:16000:1"},
+        {"type": "image", "path": str(path)},
+        {"type": "image", "url": path.as_uri()},
+        {"type": "image", "base64": "AAAA"},
+        {"type": "image", "image": "data:image/png;base64,AAAA"},
+        {"type": "audio", "url": str(path)},
         {"type": "text", "text": ""},
     ]
     system, user = parse_messages(
@@ -35,11 +44,15 @@ def test_every_kind_of_part(tmp_path: Path) -> None:
     )
     assert system == Message("system", "Be brief.") and system.parts == (Text("Be brief."),)
     kinds = [type(part) for part in user.parts]
-    assert kinds == [Image] * 3 + [Audio] * 3 + [Video] * 3 + [Text]
+    assert kinds == [Image] * 3 + [Audio] * 3 + [Video] * 4 + [Audio] + [Image] * 4 + [Audio, Text]
     assert [part.source for part in user.parts if not isinstance(part, Text)][1] is picture
+    assert [part.raw for part in user.parts if isinstance(part, Audio)] == [
+        *[None] * 3, RawFormat("s16le", 16_000, 1), None,
+    ]  # fmt: skip
+    assert [part.source for part in user.parts if isinstance(part, Image)][5] == "data:;base64,AAAA"
 
 
-def test_all_faults_are_listed() -> None:
+def test_all_faults_are_listed(tmp_path: Path) -> None:
     messages: Any = [
         {"role": "usr", "content": "x"},
         {"role": "user", "contents": "x"},
@@ -57,11 +70,19 @@ def test_all_faults_are_listed() -> None:
                 {"type": "audio", "audio": WAVE, "rate": 8000},
                 {"text": "x"},
                 "x",
-                {"type": "image", "image": "data:image/png;base64," + "A" * 9000},
+                {"type": "image", "image": "data:image/png;base64" + "A" * 9000},
+                {"type": "image", "image": tmp_path},
+                {"type": "video", "video": [FRAME, "gone.png"]},
+                {"type": "audio", "audio": WAVE, "format": "s16le:16000:1"},
+                {"type": "audio", "audio": b"", "format": "s17le:16000:1"},
+                {"type": "audio", "audio": b"", "format": 16},
+                {"type": "audio", "audio": b"", "path": "a.wav"},
+                {"type": "image", "url": "s3://bucket/a.png"},
+                {"type": "audio", "audio": "file://server/a.wav"},
             ],
         },
     ]
-    with pytest.raises(OmnijetError, match="16 faults") as caught:
+    with pytest.raises(OmnijetError, match="24 faults") as caught:
         parse_messages(messages)
     lines = [line.strip() for line in str(caught.value.got).splitlines()]
     assert lines == [
@@ -74,15 +95,22 @@ def test_all_faults_are_listed() -> None:
         "message 5, part 2: unknown key 'image_url'; did you mean 'image'?",
         "message 5, part 2: no 'image'",
         "message 5, part 3: no file gone.png",
-        "message 5, part 4: no file https://example.org/a.wav; download it first",
+        "message 5, part 4: an address, no file: https://example.org/a.wav; download it first",
         "message 5, part 5: text must be a string, not NoneType",
-        "message 5, part 6: video must be a file, an array or a sequence of frames, not list",
+        "message 5, part 6: video must be a file, bytes, an array or a sequence of frames, "
+        "not list",
         "message 5, part 7: unknown key 'rate'",
         "message 5, part 8: no type; expected one of text, image, audio, video",
         "message 5, part 9: expected an object, got str",
-        "message 5, part 10: no file data:image/png;base64,"
-        + "A" * 78
-        + "... (9022 characters); download it first",
+        "message 5, part 10: a data: URL without a comma",
+        f"message 5, part 11: a folder: {tmp_path}; name a file in it",
+        "message 5, part 12, frame 2: no file gone.png",
+        "message 5, part 13: format is for raw PCM in a file or bytes, not for an array",
+        "message 5, part 14: format: unknown encoding 's17le'; did you mean s16le?",
+        "message 5, part 15: format must be a string, not int",
+        "message 5, part 16: more than one source: audio, path",
+        "message 5, part 17: an address, no file: s3://bucket/a.png; download it first",
+        "message 5, part 18: the machine 'server' in file://server/a.wav; write file:///FULL/PATH",
     ]
 
 
