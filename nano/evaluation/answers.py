@@ -10,6 +10,7 @@ import numpy as np
 
 from omnijet.nano.evaluation.heldout import HeldOutItem
 from omnijet.nano.evaluation.scores import Score, exact_match
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import Message
@@ -38,9 +39,15 @@ class ShuffledTime(Model):
     Its score shows how much of a clip the model understands without the time axis of TMRoPE.
     """
 
-    def prompt(self, messages: Sequence[Message], *, use_audio_in_video: bool = True) -> Prompt:
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        *,
+        use_audio_in_video: bool = True,
+        check: Check = never,
+    ) -> Prompt:
         """Lays a conversation out and shuffles its clips."""
-        prompt = super().prompt(messages, use_audio_in_video=use_audio_in_video)
+        prompt = super().prompt(messages, use_audio_in_video=use_audio_in_video, check=check)
         tokens, ids, positions = self.dims.tokens, prompt.input_ids, prompt.positions
         # a spoken question beside the clip keeps its positions
         inside = np.cumsum(ids == tokens.vision_bos) > np.cumsum(ids == tokens.vision_eos)

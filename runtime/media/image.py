@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.kind import way_out
 from omnijet.runtime.media.source import Source, is_source, named, opened, readable
@@ -103,9 +104,15 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
 
 
 def image_patches(
-    image: Image.Image, preprocessing: Preprocessing, where: object = "image"
+    image: Image.Image,
+    preprocessing: Preprocessing,
+    where: object = "image",
+    check: Check = never,
 ) -> tuple[Array, Grid]:
     """Cuts one RGB picture into patches; it fills both frames of the temporal patch.
+
+    Args:
+        check: called between the pieces of the work; it may raise to cancel.
 
     Returns:
         f32[h * w, 3 * temporal_patch * patch * patch] in merge order, and the grid (1, h, w).
@@ -122,7 +129,7 @@ def image_patches(
         where,
     )
     frame = np.asarray(resized(image, size))
-    return frame_patches(frame[None], preprocessing)
+    return frame_patches(frame[None], preprocessing, check)
 
 
 def fitted_size(
@@ -147,13 +154,16 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((size[1], size[0]), resample=Image.Resampling.BICUBIC)
 
 
-def frame_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, Grid]:
+def frame_patches(
+    frames: Frames, preprocessing: Preprocessing, check: Check = never
+) -> tuple[Array, Grid]:
     """Cuts frames into normalised patches; their sides must be multiples of the factor.
 
     The last frame is repeated to fill the last temporal patch.
 
     Args:
         frames: uint8[n, height, width, 3].
+        check: called before each frame; it may raise to cancel.
 
     Returns:
         f32[t * h * w, 3 * temporal_patch * patch * patch] and the grid (t, h, w). Rows are
@@ -173,6 +183,7 @@ def frame_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, 
         for slot in range(depth):
             index = step * depth + slot
             if index < count or shown is None:
+                check()
                 shown = _patch_order(frames[min(index, count - 1)], merge, patch)
                 shown = np.take(levels, shown)
             made[step, :, :, :, :, :, slot] = shown

@@ -19,6 +19,7 @@ from PIL import Image
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.audio import has_audio, load_audio
 from omnijet.runtime.media.image import (
@@ -54,7 +55,11 @@ class Video:
 
 
 def load_video(
-    source: VideoSource, preprocessing: Preprocessing, with_audio: bool, where: object = None
+    source: VideoSource,
+    preprocessing: Preprocessing,
+    with_audio: bool,
+    where: object = None,
+    check: Check = never,
 ) -> Video:
     """Reads a clip and keeps the sampled frames, resized.
 
@@ -63,6 +68,7 @@ def load_video(
             width, 3] or a sequence of pictures of one size.
         with_audio: whether to read the file's sound too.
         where: names the clip in messages; the path or "video frames" by default.
+        check: called before each frame; it may raise to cancel.
 
     Raises:
         OmnijetError: the clip cannot be read, has no frame, or has an aspect ratio above 200.
@@ -73,7 +79,7 @@ def load_video(
     where = named(source) if where is None else where
     path = readable(source, "video", where)
     try:
-        frames, fps = _read_file(path, preprocessing, where)
+        frames, fps = _read_file(path, preprocessing, where, check)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, where, error) from error
     return Video(frames, fps, load_clip_sound(path, preprocessing, where) if with_audio else None)
@@ -95,13 +101,18 @@ def load_clip_sound(source: Source, preprocessing: Preprocessing, where: object)
     return load_audio(path, preprocessing.sample_rate_hz, seconds, where)
 
 
-def video_patches(frames: Frames, preprocessing: Preprocessing) -> tuple[Array, Grid]:
+def video_patches(
+    frames: Frames, preprocessing: Preprocessing, check: Check = never
+) -> tuple[Array, Grid]:
     """Cuts a clip into normalised patches; an odd last frame is used twice.
+
+    Args:
+        check: called before each frame; it may raise to cancel.
 
     Returns:
         f32[t * h * w, 3 * temporal_patch * patch * patch], and the grid (t, h, w).
     """
-    return frame_patches(frames, preprocessing)
+    return frame_patches(frames, preprocessing, check)
 
 
 def second_per_grid(preprocessing: Preprocessing) -> float:
@@ -155,7 +166,7 @@ def _unreadable(source: Path | bytes, where: object, error: Exception) -> Omnije
 
 
 def _read_file(
-    path: Path | bytes, preprocessing: Preprocessing, where: object
+    path: Path | bytes, preprocessing: Preprocessing, where: object, check: Check
 ) -> tuple[Frames, float]:
     with av.open(opened(path), "r") as container:
         if not container.streams.video:
@@ -168,7 +179,7 @@ def _read_file(
     if fps <= 0:
         raise ValueError("its frame rate is unknown")
     while True:
-        frames, decoded = _sample(path, total, fps, preprocessing, where)
+        frames, decoded = _sample(path, total, fps, preprocessing, where, check)
         if decoded == total:
             return frames, len(frames) / total * fps
         if decoded < 1:
@@ -178,13 +189,19 @@ def _read_file(
 
 
 def _sample(
-    path: Path | bytes, total: int, fps: float, preprocessing: Preprocessing, where: object
+    path: Path | bytes,
+    total: int,
+    fps: float,
+    preprocessing: Preprocessing,
+    where: object,
+    check: Check,
 ) -> tuple[Frames, int]:
     """Returns the frames sampled for `total` frames, and how many frames the clip really has."""
     indices = frame_indices(total, frame_count(total, fps, preprocessing))
     frames: Frames | None = None
     taken, decoded = 0, 0
     for frame in _decode(path):
+        check()
         if taken < len(indices) and indices[taken] == decoded:
             image = Image.fromarray(_upright(frame))
             if frames is None:

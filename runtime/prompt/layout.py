@@ -19,6 +19,7 @@ import numpy as np
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import ModelDims, TokenIds
 from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.prompt.chat import render_chat
 from omnijet.runtime.prompt.medium import EncoderInput, Ids, Medium
@@ -182,8 +183,12 @@ def build_prompt(
     *,
     use_audio_in_video: bool,
     chat_template: str,
+    check: Check = never,
 ) -> Prompt:
     """Lays a conversation out; media that were not read before are read.
+
+    Args:
+        check: called between the pieces that media are read in; it may raise to cancel.
 
     Raises:
         OmnijetError: a medium cannot be used, a text spells out a placeholder, or the
@@ -206,6 +211,7 @@ def build_prompt(
             dims.audio,
             use_audio_in_video,
             f"message {number}, part {place}",
+            check,
         )
         for number, message in enumerate(messages, start=1)
         for place, part in enumerate(message.parts, start=1)

@@ -9,6 +9,7 @@ from typing import Any
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import AudioEncoderDims, audio_token_count
 from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.audio import AudioSource, load_audio
 from omnijet.runtime.media.image import Grid, ImageSource, image_patches, load_image
@@ -35,6 +36,7 @@ def medium_of(
     dims: AudioEncoderDims,
     hear_clips: bool,
     place: str,
+    check: Check = never,
 ) -> Medium:
     """Returns what a part was preprocessed into; reads its source at the first call only.
 
@@ -45,6 +47,7 @@ def medium_of(
     Args:
         hear_clips: whether the sound of clips is wanted.
         place: the part in the conversation, for messages.
+        check: called between the pieces that media are read in; it may raise to cancel.
 
     Raises:
         OmnijetError: the medium cannot be used.
@@ -55,13 +58,13 @@ def medium_of(
     where = f"{place} ({named(source)})"
     if medium is None:
         if isinstance(part, Image):
-            medium = _picture(source, preprocessing, where)
+            medium = _picture(source, preprocessing, where, check)
         elif isinstance(part, Audio):
-            medium = _sound(source, part.raw, preprocessing, dims, where)
+            medium = _sound(source, part.raw, preprocessing, dims, where, check)
         else:
-            medium = _clip(source, preprocessing, dims, hear_clips, where)
+            medium = _clip(source, preprocessing, dims, hear_clips, where, check)
     elif isinstance(part, Video) and hear_clips and not medium.sound_was_read:
-        medium = _heard_later(medium, source, preprocessing, dims, where)
+        medium = _heard_later(medium, source, preprocessing, dims, where, check)
     part.medium = medium
     if is_held(source):
         part.source = None
@@ -87,8 +90,11 @@ def grown_medium(
     return sound_medium(mel, dims)
 
 
-def _picture(source: ImageSource, preprocessing: Preprocessing, where: str) -> Medium:
-    patches, grid = image_patches(load_image(source, where), preprocessing, where)
+def _picture(source: ImageSource, preprocessing: Preprocessing, where: str, check: Check) -> Medium:
+    check()
+    image = load_image(source, where)
+    patches, grid = image_patches(image, preprocessing, where, check)
+    check()
     seen = picture_input(patches, grid, preprocessing.merge)
     return Medium(MediumShape(_cells(grid, preprocessing.merge)), seen)
 
@@ -99,9 +105,12 @@ def _sound(
     preprocessing: Preprocessing,
     dims: AudioEncoderDims,
     where: str,
+    check: Check,
 ) -> Medium:
+    check()
     seconds = float(preprocessing.max_audio_seconds)
     samples = load_audio(source, preprocessing.sample_rate_hz, seconds, where, raw)
+    check()
     return sound_medium(_mel(samples, preprocessing, where), dims)
 
 
@@ -111,17 +120,20 @@ def _clip(
     dims: AudioEncoderDims,
     hear: bool,
     where: str,
+    check: Check,
 ) -> Medium:
+    check()
     # bytes are not kept until their sound may be wanted, and a pipe gives them only once
     read = hear or is_held(source)
-    video = load_video(source, preprocessing, read, where)
+    video = load_video(source, preprocessing, read, where, check)
     if hear and video.audio is None:
         _log.info("%s: the clip has no sound, it is only looked at", where)
-    patches, grid = video_patches(video.frames, preprocessing)
+    patches, grid = video_patches(video.frames, preprocessing, check)
+    check()
     shape = MediumShape(_cells(grid, preprocessing.merge), second_per_grid(preprocessing))
     clip = Medium(shape, picture_input(patches, grid, preprocessing.merge))
     if read:
-        return _with_sound(clip, video.audio, preprocessing, dims, where)
+        return _with_sound(clip, video.audio, preprocessing, dims, where, check)
     return clip
 
 
@@ -131,14 +143,16 @@ def _heard_later(
     preprocessing: Preprocessing,
     dims: AudioEncoderDims,
     where: str,
+    check: Check,
 ) -> Medium:
     """The same clip with its sound, if its file is still there."""
+    check()
     samples: Array | None = None
     if is_file(source):
         samples = load_clip_sound(source, preprocessing, where)
     else:
         _log.warning("%s: the file is gone before its sound was read: nothing is heard", where)
-    return _with_sound(clip, samples, preprocessing, dims, where)
+    return _with_sound(clip, samples, preprocessing, dims, where, check)
 
 
 def _with_sound(
@@ -147,9 +161,11 @@ def _with_sound(
     preprocessing: Preprocessing,
     dims: AudioEncoderDims,
     where: str,
+    check: Check,
 ) -> Medium:
     if samples is None:
         return replace(clip, sound_was_read=True)
+    check()
     heard = sound_input(_mel(samples, preprocessing, where), dims)
     shape = replace(clip.shape, sound_tokens=heard.fingerprints.size)
     return replace(clip, shape=shape, heard=heard, sound_was_read=True)

@@ -133,15 +133,24 @@ class Model:
             if needed:
                 self.graph(name)
 
-    def prompt(self, messages: Sequence[Message], *, use_audio_in_video: bool = True) -> Prompt:
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        *,
+        use_audio_in_video: bool = True,
+        check: Check = never,
+    ) -> Prompt:
         """Lays a conversation out: text in the template, media read.
+
+        Args:
+            check: called between the pieces that media are read in; it may raise to cancel.
 
         Raises:
             OmnijetError: a medium is unusable.
         """
         return build_prompt(
             messages, self.tokenizer, self.dims, self.preprocessing,
-            use_audio_in_video=use_audio_in_video, chat_template=self.chat_template,
+            use_audio_in_video=use_audio_in_video, chat_template=self.chat_template, check=check,
         )  # fmt: skip
 
     def embed(

@@ -213,7 +213,9 @@ class Turn:
 
     def _prompt(self, messages: Sequence[Message]) -> Prompt:
         self.check()  # media take their time
-        return self.model.prompt(messages, use_audio_in_video=self.options.use_audio_in_video)
+        return self.model.prompt(
+            messages, use_audio_in_video=self.options.use_audio_in_video, check=self.check
+        )
 
     def _shortened(self, messages: Sequence[Message], prompt: Prompt) -> Prompt:
         """Drops the fewest of the oldest questions and answers that must go.
