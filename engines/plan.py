@@ -14,7 +14,7 @@ from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.key import differences, ingredients, key_of
 from omnijet.engines.lowering.flavours import has_int8_blocks
 from omnijet.engines.process import Progress
-from omnijet.engines.profiles import Profile, profiles_for
+from omnijet.engines.profiles import Profile, block_of, profiles_for
 from omnijet.engines.targets.ranges import limits_with
 from omnijet.engines.targets.target import Target
 from omnijet.runtime.bundle.folder import Bundle
@@ -136,9 +136,8 @@ def _planned(
     hashed: _Hashed,
 ) -> Planned:  # fmt: skip
     manifest, target = bundle.manifest, request.target
-    contract, speech = manifest.contracts[graph], manifest.dims.speech
-    block = 1 if speech is None else speech.dit.block  # only graphs that speak have windows
-    profiles = profiles_for(contract, limits, target.library, block)
+    contract = manifest.contracts[graph]
+    profiles = profiles_for(contract, limits, target.library, block_of(manifest.dims))
     entry = manifest.engines.get(target.name, {}).get(graph)
     known = version or (entry.version if entry else "not installed")
     made_of = ingredients(manifest, graph, target, known, profiles, request.options)

@@ -16,6 +16,7 @@ from omnijet.engines.recorder import Recorder
 from omnijet.engines.targets.toolkits import Library
 from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.model.decoder import PREFILL_ROWS
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.speech.presets import PRESETS, SpeechPreset
@@ -85,6 +86,11 @@ def _common_windows(contract: GraphContract, block: int) -> list[dict[str, int]]
     if "frames" in contract.symbols:
         return [{"frames": frames} for frames in vocoder_sizes(COMMON, block)]
     return []
+
+
+def block_of(dims: ModelDims) -> int:
+    """Returns the mel frames of a block, which windows of speech have; 1 without a voice."""
+    return 1 if dims.speech is None else dims.speech.dit.block
 
 
 def dit_sizes(preset: SpeechPreset) -> list[tuple[int, int]]:

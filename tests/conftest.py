@@ -173,8 +173,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def voiceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns an f32 bundle of Omnijet-nano without a voice."""
+def voiceless(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns an f32 bundle of Omnijet-nano without a voice; its traces are those of `trained`."""
     return _make(tmp_path_factory, "voiceless", NANO_CHECKPOINT, speech=False)[1]
 
 

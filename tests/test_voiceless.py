@@ -117,6 +117,10 @@ def test_a_session_keeps_no_rows_for_a_talker(trained: tuple[Path, Path], silent
             session.stream("Hi", speech=True)
         assert len(session.messages) == 4
         assert session.memory.rows is None and spoken.memory.rows is not None
+        for one in (spoken, session):
+            one.feed_audio(np.zeros(48_000, np.float32))
+        heard = spoken.generate("What?", speech=False)
+        assert session.generate("What?").text_ids == heard.text_ids
         twin = session.fork()
         with session.stream(turns[0]) as events:
             list(events)

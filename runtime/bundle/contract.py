@@ -142,7 +142,8 @@ def graph_contracts(dims: ModelDims, precision: Precision) -> dict[str, GraphCon
     """Returns the contracts of one checkpoint's graphs, by name: six, or three without a voice.
 
     Sound synthesis stays f32 in every precision: in 16 bits, the DiT and SnakeBeta fall silent
-    or overflow. The Thinker's graph is the same with and without a voice.
+    or overflow. The Thinker's graph is the same with and without a voice: so are its weights,
+    its engines and its numbers, and the copy of `hidden` that nobody reads is small.
     """
     contracts = [
         _audio_encoder(dims),

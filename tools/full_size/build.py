@@ -29,7 +29,7 @@ from rich.table import Table
 from omnijet.engines.build_memory import WeightBytes, predicted_bytes
 from omnijet.engines.library import Installed, find_library
 from omnijet.engines.process import Died, interpreter
-from omnijet.engines.profiles import profiles_for
+from omnijet.engines.profiles import block_of, profiles_for
 from omnijet.engines.targets.target import TARGETS
 from omnijet.engines.targets.toolkits import Flavour
 from omnijet.runtime.bundle.manifest import Manifest
@@ -166,7 +166,7 @@ def verdicts_on(
                 target = TARGETS[cell.target]
                 assert target.compute_capability is not None
                 profiles = profiles_for(
-                    contract, target.limits, installed.library, manifest.dims.dit.block
+                    contract, target.limits, installed.library, block_of(manifest.dims)
                 )
                 try:
                     verdict = build(path, profiles, contract, target.compute_capability, installed)

@@ -92,6 +92,18 @@ def user(*parts: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"role": "user", "content": list(parts)}]
 
 
+def test_a_bundle_without_a_voice(voiceless: Path, tmp_path: Path) -> None:
+    bundle = with_engines(voiceless, tmp_path / "bundle")
+    messages = [{"role": "user", "content": [DRAWING, QUESTION, ASK]}]
+    with machine(), Omni.open(bundle, engines="orin-nx") as ours:
+        assert ours.model.context_limit == CAPACITY
+        with Omni.open(bundle, backend=OrtBackend(1), context_limit=CAPACITY) as theirs:
+            wanted = theirs.generate(messages, max_text_tokens=12)
+        assert ours.generate(messages, max_text_tokens=12).text_ids == wanted.text_ids
+        with pytest.raises(OmnijetError, match="no voice"):
+            ours.generate(messages, speech=True)
+
+
 def test_text_pictures_sound_and_speech(pair: tuple[Omni, Omni, Machine]) -> None:
     ours, theirs, made = pair
     for messages in (user(DRAWING, ASK), user(QUESTION)):
