@@ -316,6 +316,63 @@ def test_unusable_media(
     assert "medium" in refused(capsys, "run", nano[1], f"--{kind}", path)
 
 
+@pytest.mark.parametrize("kind", ["image", "audio", "video"])
+def test_media_that_are_no_files(
+    nano: tuple[Path, Path], tmp_path: Path, capsys: Capture, kind: str
+) -> None:
+    for source, words in [
+        (tmp_path, "a folder"),
+        ("/dev/zero", "a device"),
+        ("https://example.org/a", "download it first"),
+        ("file://server/a", "'server'"),
+        ("data:;base64,?", "base64"),
+    ]:
+        assert words in refused(capsys, "run", nano[1], f"--{kind}", source)
+    piped = ("--image", "/dev/stdin", f"--{kind}", "-")
+    with open("/dev/zero", "rb") as zero:  # no file that could be opened anew
+        done = subprocess.run(
+            [sys.executable, "-m", "omnijet", "run", nano[1], *piped],
+            cwd=ROOT, stdin=zero, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 2 and "only once" in done.stderr
+
+
+def test_wild_sounds(nano: tuple[Path, Path], capsys: Capture) -> None:
+    wild = ROOT / "tests" / "media" / "wild"
+    raw = ("--audio", wild / "mic.raw")
+    assert "--audio-format s16le" in refused(capsys, "run", nano[1], *raw)
+    given = ("--audio-format", "s16le:16000:1")
+    assert "there is none" in refused(capsys, "run", nano[1], "--text", "Hi", *given)
+    sound = ("--audio", wild / "size_zero.wav")
+    lengths = {
+        answer(capsys, nano[1], *options, "--no-speech", "--max-text-tokens", "1")["prompt_tokens"]
+        for options in ((*raw, *given), (*given, *raw), sound)
+    }
+    assert len(lengths) == 1
+    answer(capsys, nano[1], *sound, *raw, *given, "--no-speech", "--max-text-tokens", "1")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["run", str(nano[1]), *map(str, raw), "--audio-format", "s16le"])
+    assert stopped.value.code == 2 and "ENCODING:RATE:CHANNELS" in capsys.readouterr().err
+
+
+def test_media_from_pipes(nano: tuple[Path, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "omnijet", "run", nano[1], "--no-speech", "--json", "--greedy"]
+    media = ROOT / "tests" / "media"
+    facts = []
+    for sound, picture in (
+        (media / "question.wav", media / "drawing.png"),
+        ("-", (media / "drawing.png").as_uri()),
+        ("/dev/stdin", media / "drawing.png"),
+    ):
+        with subprocess.Popen(["cat", media / "question.wav"], stdout=subprocess.PIPE) as feeder:
+            done = subprocess.run(
+                [*command, "--audio", sound, "--image", picture],
+                cwd=ROOT, stdin=feeder.stdout, stdout=subprocess.PIPE, check=True,
+            )  # fmt: skip
+            facts.append({**json.loads(done.stdout), "timings_ms": 0, "latency_ms": 0, "seed": 0})
+    assert facts[0] == facts[1] == facts[2]
+
+
 def test_a_sound_without_samples(nano: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "empty.wav"
     soundfile.write(path, np.zeros(0, np.float32), 16_000)

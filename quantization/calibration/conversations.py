@@ -21,7 +21,8 @@ from typing import Any
 
 from omnijet.runtime.bundle.manifest import hash_file
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import is_address
+from omnijet.runtime.files import is_address, shorten
+from omnijet.runtime.media.source import is_pipe, readable
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.prompt.messages import parse_messages
 
@@ -193,8 +194,15 @@ def _check(messages: Any) -> None:
         parsed = parse_messages(messages)
     except OmnijetError as error:
         raise ValueError("; ".join(part.strip() for part in str(error.got).split("\n"))) from error
+    _with_media(messages, _refuse_pipe)
     if parsed[-1].role != "user":
         raise ValueError(f"the last message is the {parsed[-1].role}'s, not a question")
+
+
+def _refuse_pipe(name: str) -> str:
+    if is_pipe(name):
+        raise ValueError(f"{shorten(name)} is a pipe, and conversations are read more than once")
+    return name
 
 
 def _located(messages: Any, folder: Path) -> Any:
@@ -208,7 +216,14 @@ def _located(messages: Any, folder: Path) -> Any:
 
 def _described(messages: Messages) -> Any:
     """Returns the messages with contents of media instead of paths."""
-    return _with_media(messages, lambda value: hash_file(Path(value)).sha256)
+
+    def digest(value: str) -> str:
+        found = readable(value, "medium", shorten(value))
+        if isinstance(found, bytes):
+            return hashlib.sha256(found).hexdigest()
+        return hash_file(found).sha256
+
+    return _with_media(messages, digest)
 
 
 def _with_media(messages: Any, change: Callable[[str], str]) -> Any:
@@ -224,9 +239,13 @@ def _with_media(messages: Any, change: Callable[[str], str]) -> Any:
 
 def _part(part: Any, change: Callable[[str], str]) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(kind, str) or kind not in ENDINGS or kind not in part:
+    if not isinstance(kind, str) or kind not in ENDINGS:
         return part
-    value = part[kind]
-    if isinstance(value, list):  # the frames of a clip
-        return {**part, kind: [change(item) if isinstance(item, str) else item for item in value]}
-    return {**part, kind: change(value)} if isinstance(value, str) else part
+    made = dict(part)
+    for key in {kind, "path", "url"} & made.keys():
+        value = made[key]
+        if isinstance(value, str):
+            made[key] = change(value)
+        elif isinstance(value, list):  # the frames of a clip
+            made[key] = [change(item) if isinstance(item, str) else item for item in value]
+    return made

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import soundfile
 
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.kind import way_out
 from omnijet.runtime.media.mono import MonoSound, require_rate
@@ -39,6 +40,7 @@ def load_audio(
     max_seconds: float = 300.0,
     where: object = None,
     raw: RawFormat | None = None,
+    check: Check = never,
 ) -> Array:
     """Reads a sound as mono samples.
 
@@ -51,6 +53,7 @@ def load_audio(
         max_seconds: longer sounds are cut there with a warning, as in the reference.
         where: names the sound in messages; the path or "audio array" by default.
         raw: how the samples of a file without a header are written.
+        check: called before each block; it may raise to cancel.
 
     Returns:
         f32[samples]
@@ -62,12 +65,13 @@ def load_audio(
     seconds = max_seconds + MARGIN_SECONDS
     if is_source(source):
         where = named(source) if where is None else where
-        sound = _of_file(readable(source, "sound", where), seconds, sample_rate_hz, where, raw)
+        found = readable(source, "sound", where, check)
+        sound = _of_file(found, seconds, sample_rate_hz, where, raw, check)
     else:
         where = "audio array" if where is None else where
         array, rate = source if isinstance(source, tuple) else (source, sample_rate_hz)
         require_rate(rate, where)
-        sound = MonoSound(float(rate), sample_rate_hz, seconds)
+        sound = MonoSound(float(rate), sample_rate_hz, seconds, check)
         sound.fill(_array_blocks(np.asarray(array), where))
     mono = sound.samples(where)
     limit = int(max_seconds * sample_rate_hz)
@@ -127,13 +131,18 @@ def _time_first(array: npt.NDArray[Any], where: object) -> npt.NDArray[Any]:
 
 
 def _of_file(
-    source: Path | bytes, seconds: float, target_hz: int, where: object, raw: RawFormat | None
+    source: Path | bytes,
+    seconds: float,
+    target_hz: int,
+    where: object,
+    raw: RawFormat | None,
+    check: Check,
 ) -> MonoSound:
     """Reads the first `seconds` of a file."""
 
     def heard(rate: float, blocks: Iterator[Array]) -> MonoSound:
         require_rate(rate, where)
-        sound = MonoSound(rate, target_hz, seconds)
+        sound = MonoSound(rate, target_hz, seconds, check)
         sound.fill(blocks)
         return sound
 

@@ -64,7 +64,7 @@ def smart_resize(
     return rows * factor, columns * factor
 
 
-def load_image(source: ImageSource, where: object = None) -> Image.Image:
+def load_image(source: ImageSource, where: object = None, check: Check = never) -> Image.Image:
     """Reads a picture as upright RGB.
 
     Other modes are converted by `PIL.Image.convert`, as in the reference:
@@ -73,6 +73,7 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
     Args:
         source: a `Source`, a PIL image, or uint8 [height, width] or [height, width, 1, 3 or 4].
         where: names the picture in messages; the path or "image" by default.
+        check: called while a pipe has nothing to read; it may raise to cancel.
 
     Raises:
         OmnijetError: the picture cannot be read.
@@ -82,7 +83,7 @@ def load_image(source: ImageSource, where: object = None) -> Image.Image:
     found: Path | bytes | None = None
     if is_source(source):
         where = named(source) if where is None else where
-        found = readable(source, "picture", where)
+        found = readable(source, "picture", where, check)
     where = "image" if where is None else where
     try:
         if isinstance(source, Image.Image):

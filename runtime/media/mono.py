@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.pcm import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 
@@ -47,9 +48,13 @@ class MonoSound:
         rate_hz: of what comes.
         target_hz: of the result.
         seconds: what comes later is not read.
+        check: called before each block; it may raise to cancel.
     """
 
-    def __init__(self, rate_hz: float, target_hz: int, seconds: float) -> None:
+    def __init__(
+        self, rate_hz: float, target_hz: int, seconds: float, check: Check = never
+    ) -> None:
+        self._check = check
         self._rate, self._target = rate_hz, target_hz
         self._limit = math.ceil(seconds * rate_hz)
         self._resampler = None
@@ -65,6 +70,7 @@ class MonoSound:
     def fill(self, blocks: Iterable[Array]) -> None:
         """Reads blocks f32[samples, channels] up to the limit."""
         for block in blocks:
+            self._check()
             block = block[: self._limit - self._read]
             mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
             self._examine(mono)

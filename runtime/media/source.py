@@ -123,6 +123,8 @@ def readable(source: Source, noun: str, where: object, check: Check = never) -> 
             found = _of_file_object(source)
     except OSError as error:
         found = Fault(error.strerror or str(error))
+    if found == b"":
+        found = Fault("no bytes", "the content of a file")
     if isinstance(found, Fault):
         raise found.error(noun, where)
     return found

@@ -77,28 +77,32 @@ def load_video(
         frames = cast("npt.NDArray[Any] | Sequence[ImageSource]", source)
         return _from_frames(frames, preprocessing, "video frames" if where is None else where)
     where = named(source) if where is None else where
-    path = readable(source, "video", where)
+    path = readable(source, "video", where, check)
     try:
         frames, fps = _read_file(path, preprocessing, where, check)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, where, error) from error
-    return Video(frames, fps, load_clip_sound(path, preprocessing, where) if with_audio else None)
+    return Video(
+        frames, fps, load_clip_sound(path, preprocessing, where, check) if with_audio else None
+    )
 
 
-def load_clip_sound(source: Source, preprocessing: Preprocessing, where: object) -> Array | None:
+def load_clip_sound(
+    source: Source, preprocessing: Preprocessing, where: object, check: Check = never
+) -> Array | None:
     """Reads the sound of a clip alone: f32[samples], or None if it has none.
 
     Raises:
         OmnijetError: the clip cannot be read.
     """
-    path = readable(source, "video", where)
+    path = readable(source, "video", where, check)
     try:
         if not has_audio(path):
             return None
     except (av.FFmpegError, OSError) as error:
         raise _unreadable(path, where, error) from error
     seconds = float(preprocessing.max_audio_seconds)
-    return load_audio(path, preprocessing.sample_rate_hz, seconds, where)
+    return load_audio(path, preprocessing.sample_rate_hz, seconds, where, check=check)
 
 
 def video_patches(

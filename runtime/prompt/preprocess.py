@@ -92,7 +92,7 @@ def grown_medium(
 
 def _picture(source: ImageSource, preprocessing: Preprocessing, where: str, check: Check) -> Medium:
     check()
-    image = load_image(source, where)
+    image = load_image(source, where, check)
     patches, grid = image_patches(image, preprocessing, where, check)
     check()
     seen = picture_input(patches, grid, preprocessing.merge)
@@ -109,7 +109,7 @@ def _sound(
 ) -> Medium:
     check()
     seconds = float(preprocessing.max_audio_seconds)
-    samples = load_audio(source, preprocessing.sample_rate_hz, seconds, where, raw)
+    samples = load_audio(source, preprocessing.sample_rate_hz, seconds, where, raw, check)
     check()
     return sound_medium(_mel(samples, preprocessing, where), dims)
 
@@ -149,7 +149,7 @@ def _heard_later(
     check()
     samples: Array | None = None
     if is_file(source):
-        samples = load_clip_sound(source, preprocessing, where)
+        samples = load_clip_sound(source, preprocessing, where, check)
     else:
         _log.warning("%s: the file is gone before its sound was read: nothing is heard", where)
     return _with_sound(clip, samples, preprocessing, dims, where, check)

@@ -122,6 +122,30 @@ def test_the_digest_is_of_contents_not_of_places(tmp_path: Path) -> None:
     assert digests[0] == digests[1] and len(set(digests)) == 3
 
 
+def test_media_of_every_key_are_found_beside_the_file(tmp_path: Path) -> None:
+    digests = []
+    for number, content in enumerate((b"x", b"x", b"y")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "cat.png").write_bytes(content)
+        parts = [
+            {"type": "image", "path": "cat.png"},
+            {"type": "video", "video": ["cat.png"]},
+            {"type": "image", "image": "data:image/png;base64,AAAA"},
+        ]
+        (folder / "data.jsonl").write_text(json.dumps([{"role": "user", "content": parts}]))
+        with open_conversations(folder / "data.jsonl") as conversations:
+            digests.append(conversations.digest)
+            (conversation,) = conversations.items
+            assert conversation.messages[0]["content"][0]["path"] == str(folder / "cat.png")
+    assert digests[0] == digests[1] != digests[2]
+    (tmp_path / "data.jsonl").write_text(json.dumps(PICTURE))
+    (tmp_path / "pictures").mkdir()
+    os.mkfifo(tmp_path / "pictures" / "cat.png")
+    with pytest.raises(OmnijetError, match="is a pipe"):
+        open_conversations(tmp_path / "data.jsonl").__enter__()
+
+
 def test_every_broken_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     answered = [*HELLO, {"role": "assistant", "content": "Hello!"}]

@@ -179,7 +179,8 @@ def test_unusable_sounds(tmp_path: Path) -> None:
 
 # -- sounds from the wild -----------------------------------------------------------------
 
-WILD = Path(__file__).parents[2] / "media" / "wild"
+MEDIA = Path(__file__).parents[2] / "media"
+WILD = MEDIA / "wild"
 PCM = (8000 * np.sin(0.1 * np.arange(16_000))).astype("<i2")
 
 

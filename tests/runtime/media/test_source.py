@@ -23,9 +23,8 @@ from omnijet.runtime.media.image import load_image
 from omnijet.runtime.media.kind import kind_of
 from omnijet.runtime.media.source import fault_of, is_held, is_source, named, opened, readable
 from omnijet.runtime.media.video import load_video
-from tests.runtime.media.test_audio import PREPROCESSING
+from tests.runtime.media.test_audio import MEDIA, PREPROCESSING
 
-MEDIA = Path(__file__).parents[2] / "media"
 CONTENT = bytes(range(256)) * 20
 
 
@@ -138,6 +137,8 @@ def test_unusable_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (Path("data:audio/wav;base64,AAAA"), "as a string"),
         (io.StringIO("text"), "got: *str\n.*rb"),
         (closed, "closed file"),
+        (b"", "no bytes"),
+        (io.BytesIO(), "no bytes"),
     ]:
         with pytest.raises(OmnijetError, match=words) as caught:
             readable(source, "sound", "here")  # type: ignore[arg-type]
