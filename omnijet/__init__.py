@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from omnijet.runtime.backends.protocol import Backend
     from omnijet.runtime.errors import OmnijetError
     from omnijet.runtime.media.wav import pcm16
+    from omnijet.runtime.model.sampling import Sampling
     from omnijet.runtime.omni import Omni
+    from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
     from omnijet.runtime.prompt.tmrope import tmrope_positions
     from omnijet.runtime.talk.heap import keep_heap_small
     from omnijet.runtime.talk.options import Options
@@ -29,11 +31,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "SPEECH_SYSTEM_PROMPT",
     "Omni",
     "OmnijetError",
     "Options",
     "PcmChunk",
     "Reply",
+    "Sampling",
     "Session",
     "Stream",
     "TextDelta",
@@ -45,11 +49,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "SPEECH_SYSTEM_PROMPT": "omnijet.runtime.prompt.chat",
     "Omni": "omnijet.runtime.omni",
     "OmnijetError": "omnijet.runtime.errors",
     "Options": "omnijet.runtime.talk.options",
     "PcmChunk": "omnijet.runtime.talk.reply",
     "Reply": "omnijet.runtime.talk.reply",
+    "Sampling": "omnijet.runtime.model.sampling",
     "Session": "omnijet.runtime.talk.session",
     "Stream": "omnijet.runtime.talk.stream",
     "TextDelta": "omnijet.runtime.talk.reply",

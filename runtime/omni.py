@@ -14,7 +14,9 @@ from omnijet.runtime.backends.protocol import Backend
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.cancel import Cancellation
-from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
+from omnijet.runtime.prompt.messages import Message, parse_messages
+from omnijet.runtime.prompt.system import with_system
 from omnijet.runtime.speech.presets import speech_preset
 from omnijet.runtime.talk.clock import Clock, StageReport
 from omnijet.runtime.talk.model import Model
@@ -87,6 +89,7 @@ class Omni:
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
+        system: str | None = SPEECH_SYSTEM_PROMPT,
         report: StageReport | None = None,
         **options: Any,
     ) -> Reply:
@@ -94,6 +97,8 @@ class Omni:
 
         Args:
             messages: the chat format of the HF processor; media in any turn.
+            system: the system prompt of a conversation without one. The default, the model's own
+                for speech, is left out if the reply is not spoken; None: what the template writes.
             report: called with progress.
             options: the attributes of `Options`.
 
@@ -102,10 +107,15 @@ class Omni:
                 does not fit the cache.
         """
         turn = Turn.of(self.model, Options.of(**options), Clock(report))
-        return turn.answer(parse_messages(messages))
+        return turn.answer(_asked(messages, system, turn))
 
     def stream(
-        self, messages: Sequence[Mapping[str, Any]], *, preset: str = "exact", **options: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        system: str | None = SPEECH_SYSTEM_PROMPT,
+        preset: str = "exact",
+        **options: Any,
     ) -> Stream:
         """Answers a conversation piece by piece: iterate over `TextDelta` and `PcmChunk`.
 
@@ -113,7 +123,7 @@ class Omni:
         while the stream runs: leave them as they are until its first event.
 
         Args:
-            messages, options: as for `generate`.
+            messages, system, options: as for `generate`.
             preset: a name in `omnijet.runtime.speech.presets.PRESETS`; it decides how near the
                 sound comes to that of `generate`, and at what cost.
 
@@ -124,13 +134,16 @@ class Omni:
         made = speech_preset(preset)
         cancellation = Cancellation()
         turn = Turn.of(self.model, Options.of(**options), Clock(), check=cancellation.check)
-        return Stream(turn, parse_messages(messages), made, cancellation)
+        return Stream(turn, _asked(messages, system, turn), made, cancellation)
 
-    def session(self, *, system: str | None = None, overflow: Overflow = "error") -> Session:
+    def session(
+        self, *, system: str | None = SPEECH_SYSTEM_PROMPT, overflow: Overflow = "error"
+    ) -> Session:
         """Begins a conversation that is fed only what is new, see `Session`.
 
         Args:
-            system: the system prompt.
+            system: the system prompt, the model's own for speech by default; None: what the
+                template writes.
             overflow: what happens when the conversation outgrows the KV cache: "error", or
                 "drop oldest" questions and answers.
         """
@@ -156,3 +169,9 @@ class Omni:
     def wave_of(self, mel: Array) -> Array:
         """Turns log-mel f32[80, frames] into sound f32[240 * frames] at 24 kHz."""
         return self.model.wave_of(np.ascontiguousarray(mel, np.float32), Clock())
+
+
+def _asked(
+    messages: Sequence[Mapping[str, Any]], system: str | None, turn: Turn
+) -> tuple[Message, ...]:
+    return with_system(parse_messages(messages), system, speaks=turn.options.speech)

@@ -26,6 +26,7 @@ from omnijet.runtime.errors import OmnijetError
 
 MODEL_TYPE = "qwen2_5_omni"
 _ENDOFTEXT, _IM_END = 151643, 151645
+_CODEC_END = 8294
 
 
 def read_dims(
@@ -345,13 +346,26 @@ def _ids_below(section: Section, tokens: TokenIds, vocab: int, speaks: bool) -> 
 
 
 def _codec(section: Section) -> CodecIds:
+    pad = section.integer("tts_codec_pad_token_id", default=8292, least=0)
+    eos, *more = _end_codes(section, pad)
     ids = CodecIds(
-        pad=section.integer("tts_codec_pad_token_id", default=8292, least=0),
+        pad=pad,
         bos=section.integer("tts_codec_start_token_id", default=8293, least=0),
-        eos=section.integer("tts_codec_end_token_id", default=8294, least=0),
+        eos=eos,
         mask=section.integer("tts_codec_mask_token_id", default=8296, least=0),
+        more_ends=tuple(more),
     )
     vocab = section.integer("vocab_size", default=8448)
-    most = max(ids.pad, ids.bos, ids.eos, ids.mask)
+    most = max(ids.pad, ids.bos, ids.mask, *ids.ends)
     section.require(most < vocab, "vocab_size", f"more than the codec id {most}", vocab)
     return ids
+
+
+def _end_codes(section: Section, pad: int) -> tuple[int, ...]:
+    """Returns the codes that end speech, each once, without `pad` unless it is the only one."""
+    key = "tts_codec_end_token_id"
+    if not isinstance(section.raw(key), list | tuple):
+        return (section.integer(key, default=_CODEC_END, least=0),)
+    codes = tuple(dict.fromkeys(section.integers(key, (_CODEC_END,), least=0)))
+    section.require(bool(codes), key, "at least one code", [])
+    return tuple(code for code in codes if code != pad) or (pad,)

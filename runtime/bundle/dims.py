@@ -195,17 +195,22 @@ class TokenIds:
 
 @dataclass(frozen=True, slots=True)
 class CodecIds:
-    """Special ids of the codec vocabulary."""
+    """Special ids of the codec vocabulary.
+
+    Attributes:
+        more_ends: codes that end speech beside `pad` and `eos`.
+    """
 
     pad: int
     bos: int
     eos: int
     mask: int
+    more_ends: tuple[int, ...] = ()
 
     @property
     def ends(self) -> tuple[int, ...]:
         """The codes that end speech."""
-        return (self.pad, self.eos)
+        return (self.pad, self.eos, *self.more_ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +275,13 @@ class ModelDims:
     def to_json(self) -> dict[str, Any]:
         """Returns plain dicts, lists and numbers, as the manifest stores them.
 
-        The parts that speak lie beside the others, and are absent without a voice.
+        The parts that speak lie beside the others, and are absent without a voice. Without codes
+        of its own that end speech, the text is that of manifests from before they were known.
         """
         data = asdict(self)
         data |= data.pop("speech") or {}
+        if "codec" in data and not data["codec"]["more_ends"]:
+            del data["codec"]["more_ends"]
         return {key: data[key] for key in _JSON_ORDER if key in data}
 
     @staticmethod

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def build(kind: Any, data: Any, where: str = "") -> Any:
     """Builds a value of type `kind`: a dataclass, `tuple[X, ...]`, `dict[str, X]`, `X | None`,
-    a `Literal`, int, float, str or Any.
+    a `Literal`, int, float, str or Any. A field may be missing if its class has a plain default
+    for it.
 
     Raises:
         ValueError: names the first place that is missing or has another type.
@@ -26,6 +27,8 @@ def build(kind: Any, data: Any, where: str = "") -> Any:
         values = {}
         for field in fields(kind):
             if field.name not in data:
+                if field.default is not MISSING:
+                    continue
                 raise ValueError(f"{_join(where, field.name)}: missing")
             values[field.name] = build(
                 hints[field.name], data[field.name], _join(where, field.name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,10 +19,15 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import DecoderDims
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.model.finite import require_finite
 from omnijet.runtime.model.rope import MRope
 
 SMALLEST_BUCKET = 256
 PREFILL_ROWS = 512  # bounds the score matrix [heads, rows, capacity] of one call
+
+
+Ending = Literal["stop", "limit", "context"]
+"""How a sequence ended: by an end token, at the limit that was set, or with a full cache."""
 
 
 class Rows(NamedTuple):
@@ -43,6 +48,7 @@ class Context:
     check: Check = never
     filled: int = 0
     step: Bound | None = None  # the one-row call, bound to the present capacity
+    decoded: int = 0  # steps since the prefill
     step_rows: int = 0  # how many entries of the step's mask are already true
     graph_seconds: float = 0.0
     calls: int = 0
@@ -98,6 +104,7 @@ class Decoder:
             Logits of the last row and, for the Thinker, the hidden states of all rows.
         """
         rows = embeds.shape[0]
+        context.decoded = 0
         self._reserve(context, rows)
         hidden = None
         logits = np.empty(0, np.float32)
@@ -111,7 +118,8 @@ class Decoder:
             mask = inputs["mask"][0, 0]
             np.less(np.arange(context.state.capacity)[None, :], seen[:, None], out=mask)
             self._run(context, bound, stop - start)
-            logits = bound.outputs["logits"][0]
+            # a row that is not finite makes every later one so, over its keys and values
+            logits = self._logits(bound, f"prefill of rows up to {context.filled}")
             if "hidden" in bound.outputs:
                 if hidden is None:
                     hidden = np.empty((rows, self.dims.hidden), np.float32)
@@ -137,8 +145,16 @@ class Decoder:
             mask[context.step_rows : seen] = True
         context.step_rows = seen
         self._run(context, bound, 1)
+        context.decoded += 1
+        logits = self._logits(bound, f"decode step {context.decoded}")
         hidden = bound.outputs.get("hidden")
-        return Rows(bound.outputs["logits"][0], None if hidden is None else hidden[0])
+        return Rows(logits, None if hidden is None else hidden[0])
+
+    def _logits(self, bound: Bound, step: str) -> Array:
+        """Returns the logits of a run, f32[vocab]. Raises `NotFinite`."""
+        logits: Array = bound.outputs["logits"][0]
+        require_finite(logits, self.graph.contract.name, "logits", step)
+        return logits
 
     def _run(self, context: Context, bound: Bound, rows: int) -> None:
         context.check()

@@ -12,6 +12,7 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import AudioEncoderDims, VisionEncoderDims
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.model import audio_plan, vision_plan
+from omnijet.runtime.model.finite import require_finite
 
 MAX_CHUNKS = 16  # 32 s of sound in one call bound its memory
 
@@ -35,7 +36,9 @@ class AudioEncoder:
         for feeds in plan.batches(mels, min(most, MAX_CHUNKS)):
             check()
             sizes = {"chunks": len(feeds["mel"]), "tokens": len(feeds["pool_rows"])}
-            features.append(run_once(self.graph, sizes, feeds)["features"])
+            made = run_once(self.graph, sizes, feeds)["features"]
+            require_finite(made, self.graph.contract.name, "features", "while a sound is encoded")
+            features.append(made)
         return np.concatenate(features)
 
 
@@ -71,6 +74,9 @@ class VisionEncoder:
             for name in feeds if frame == 0 else ("patches",):
                 bound.inputs[name][...] = feeds[name]
             bound.run()
+            made = bound.outputs["features"]
+            step = f"frame {frame + 1} of {frames}"
+            require_finite(made, self.graph.contract.name, "features", step)
             rows = slice(frame * plan.cells, (frame + 1) * plan.cells)
-            features[rows] = plan.restore(bound.outputs["features"])
+            features[rows] = plan.restore(made)
         return features

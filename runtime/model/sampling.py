@@ -6,8 +6,9 @@ top-k, top-p. Greedy decoding applies the first two and takes the maximum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,36 +18,87 @@ from omnijet.runtime.errors import OmnijetError
 LOWEST = np.finfo(np.float32).min
 
 
+LEAST, MOST = 1e-5, 1e5  # beyond them f32 logits overflow; so small a temperature is greedy
+NUMBERS = ("repetition_penalty", "temperature", "top_k", "top_p")
+"""The settings of `Sampling` that are numbers."""
+_EXPECTED = {
+    "repetition_penalty": f"a number from {LEAST:g} to {MOST:g}; 1 penalises nothing",
+    "temperature": f"a number from {LEAST:g} to {MOST:g}; greedy=True takes the maximum",
+    "top_k": "a whole number from 0; 0: no limit",
+    "top_p": "a number above 0, at most 1",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a decoder chooses its tokens."""
+    """How a decoder chooses its tokens.
+
+    Attributes:
+        greedy: takes the most likely token; the repetition penalty and `suppress` count still.
+        repetition_penalty: more than 1 makes tokens that came before less likely.
+        temperature: logits are divided by it.
+        top_k: how many of the most likely tokens may be drawn; 0: no limit.
+        top_p: the share of the probability that may be drawn from, the most likely tokens first.
+        suppress: tokens that are never chosen.
+    """
 
     greedy: bool = True
     repetition_penalty: float = 1.0
     temperature: float = 1.0
-    top_k: int = 0  # 0: no limit
+    top_k: int = 0
     top_p: float = 1.0
     suppress: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{name} {getattr(self, name)!r}: expected {expected}"
-            for name, expected, holds in (
-                ("repetition_penalty", "more than 0", self.repetition_penalty > 0),
-                ("temperature", "more than 0; greedy=True takes the maximum", self.temperature > 0),
-                ("top_k", "0 (no limit) or more", self.top_k >= 0),
-                ("top_p", "more than 0, at most 1", 0 < self.top_p <= 1),
-            )
-            if not holds
-        ]
+        numbers = {name: getattr(self, name) for name in NUMBERS}
+        faults = number_faults(numbers)
+        if not isinstance(self.greedy, bool | np.bool_):
+            faults.append(f"greedy {self.greedy!r}: expected True or False")
+        if not _are_ids(self.suppress):
+            faults.append(f"suppress {self.suppress!r}: expected token ids")
         if faults:
             raise OmnijetError(
                 "the sampling settings are unusable", got="\n            ".join(faults)
             )
+        for name, value in numbers.items():  # numpy's numbers become Python's
+            object.__setattr__(self, name, int(value) if name == "top_k" else float(value))
+        object.__setattr__(self, "suppress", tuple(int(token) for token in self.suppress))
 
     def made_greedy(self) -> Sampling:
         """Returns greedy settings that keep the penalty and the suppressed tokens."""
         return replace(self, greedy=True)
+
+
+def number_faults(numbers: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Returns a line for each unusable number of a sampling.
+
+    Args:
+        numbers: values by their names in `Sampling`.
+        prefix: what stands before these names where the user gave them.
+    """
+    return [
+        f"{prefix}{name} {value!r}: expected {_EXPECTED[name]}"
+        for name, value in numbers.items()
+        if not _is_usable(name, value)
+    ]
+
+
+def _is_usable(name: str, value: Any) -> bool:
+    kinds = (int, np.integer) if name == "top_k" else (int, float, np.integer, np.floating)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        return False
+    if name == "top_k":
+        return bool(value >= 0)
+    if name == "top_p":
+        return bool(0 < value <= 1)
+    return bool(LEAST <= value <= MOST)  # false for NaN
+
+
+def _are_ids(values: Any) -> bool:
+    return isinstance(values, list | tuple | np.ndarray) and all(
+        isinstance(token, int | np.integer) and not isinstance(token, bool) and token >= 0
+        for token in values
+    )
 
 
 class Sampler:
@@ -57,6 +109,9 @@ class Sampler:
         vocab: number of logits.
         history: tokens that the repetition penalty counts from the start.
         rng: source of the draws; greedy settings do not use it.
+
+    Raises:
+        OmnijetError: a suppressed token is not in the vocabulary, or none is left.
     """
 
     def __init__(
@@ -71,7 +126,7 @@ class Sampler:
         self._is_seen = np.zeros(vocab, bool)
         self._seen = np.zeros(vocab, np.int64)  # the first `_count` are the tokens seen
         self._count = 0
-        self._suppress = np.array(sampling.suppress, np.int64)
+        self._suppress = np.array(_suppressed(sampling.suppress, vocab), np.int64)
         for token in history:
             self._remember(token)
 
@@ -133,6 +188,18 @@ class Sampler:
             self._is_seen[token] = True
             self._seen[self._count] = token
             self._count += 1
+
+
+def _suppressed(tokens: tuple[int, ...], vocab: int) -> tuple[int, ...]:
+    outside = [token for token in tokens if token >= vocab]
+    if outside or len(set(tokens)) >= vocab:
+        raise OmnijetError(
+            "the tokens to suppress are unusable",
+            where="suppress",
+            expected=f"ids below {vocab}, not all of them",
+            got=", ".join(map(str, outside[:5])) or "all",
+        )
+    return tokens
 
 
 def _floor(scores: Array, k: int) -> np.float32:

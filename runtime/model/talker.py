@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from omnijet.runtime.bundle.contract import Array, widened
 from omnijet.runtime.bundle.dims import CodecIds, TokenIds
-from omnijet.runtime.model.decoder import Context, Decoder
+from omnijet.runtime.model.decoder import Context, Decoder, Ending
 from omnijet.runtime.model.rope import decode_position
 from omnijet.runtime.model.sampling import Sampler, Sampling
 
@@ -77,8 +77,8 @@ class Talker:
         delta: int,
         sampler: Sampler,
         max_codes: int,
-    ) -> Iterator[int]:
-        """Yields codec tokens until an end token, the limit, or a full cache.
+    ) -> Generator[int, None, Ending]:
+        """Yields codec tokens until an end token, the limit, or a full cache; returns which it was.
 
         `texts` is endless: the reply rows after the first, then `end_marks`. One is added to each
         codec token, and is taken after the code.
@@ -88,16 +88,18 @@ class Talker:
         """
         for step in range(max_codes):
             code = sampler(logits)
-            full = context.filled >= self.decoder.context_limit
-            if code in self.codec.ends or step == max_codes - 1:
-                return
-            if full:
+            if code in self.codec.ends:
+                return "stop"
+            if step == max_codes - 1:
+                break
+            if context.filled >= self.decoder.context_limit:
                 _log.warning("the context is full after %d codes: the speech ends here", step)
-                return
+                return "context"
             yield code
             text = next(texts)
             position = decode_position(context.filled, delta)
             logits = self.decoder.decode(context, self._codec(code) + text, position).logits
+        return "limit"
 
     def _codec(self, code: int) -> Array:
         return widened(self.codec_embedding[code])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from omnijet.runtime.bundle.contract import Array, widened
 from omnijet.runtime.bundle.dims import TokenIds
-from omnijet.runtime.model.decoder import Context, Decoder
+from omnijet.runtime.model.decoder import Context, Decoder, Ending
 from omnijet.runtime.model.rope import decode_position
 from omnijet.runtime.model.sampling import Sampler, Sampling
 
@@ -68,19 +68,27 @@ class Thinker:
 
     def generate(
         self, prefill: ThinkerPrefill, sampler: Sampler, max_tokens: int
-    ) -> Iterator[TextStep]:
-        """Yields tokens until an end token, `max_tokens`, or a full cache."""
+    ) -> Generator[TextStep, None, Ending]:
+        """Yields tokens until an end token, `max_tokens`, or a full cache; returns which it was."""
         context, logits = prefill.context, prefill.logits
         for count in range(1, max_tokens + 1):
             token = sampler(logits)
-            full = context.filled >= self.decoder.context_limit
-            if full and token not in self.tokens.eos and count < max_tokens:
-                _log.warning("the context is full after %d tokens: the text ends here", count)
-            if token in self.tokens.eos or count == max_tokens or full:
+            ending = self._ending(context, token, count == max_tokens)
+            if ending is not None:
+                if ending == "context":
+                    _log.warning("the context is full after %d tokens: the text ends here", count)
                 yield TextStep(token, None)
-                return
+                return ending
             embed = widened(self.embedding[token])
             position = decode_position(context.filled, prefill.delta)
             logits, hidden = self.decoder.decode(context, embed, position)
             assert hidden is not None
             yield TextStep(token, embed + hidden[0])
+        raise AssertionError("the last token ends the text")
+
+    def _ending(self, context: Context, token: int, is_last: bool) -> Ending | None:
+        if token in self.tokens.eos:
+            return "stop"
+        if is_last:
+            return "limit"
+        return "context" if context.filled >= self.decoder.context_limit else None

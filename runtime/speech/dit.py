@@ -15,6 +15,7 @@ from omnijet.runtime.backends.protocol import Bound, Graph
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import DitDims
 from omnijet.runtime.cancel import Check, never
+from omnijet.runtime.model.finite import require_finite
 from omnijet.runtime.speech.solver import EXACT, Evaluation, Solver
 from omnijet.runtime.speech.solver import solve as solve_flow
 
@@ -142,6 +143,9 @@ def solve(
         past: keys and values of the block before the stretch; None: there is none, and none is
             kept.
         check: called before every evaluation; it may raise to cancel.
+
+    Raises:
+        NotFinite: the solution holds NaN or infinity.
     """
     frames = len(stretch.noise)
     blocks = -(-frames // tables.dims.block)
@@ -172,7 +176,10 @@ def solve(
         alone: Array = conditioned.copy() if guide is None else conditioned + guide
         return alone
 
-    mel = solve_flow(solver, velocity, stretch.noise)
+    with np.errstate(invalid="ignore", over="ignore"):  # told once, below
+        mel = solve_flow(solver, velocity, stretch.noise)
+    stop = stretch.start + frames
+    require_finite(mel, "dit_step", "velocity", f"mel frames {stretch.start} to {stop}")
     if past is not None:
         past.evaluations = kept
     return mel

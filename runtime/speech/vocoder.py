@@ -7,6 +7,7 @@ import numpy as np
 from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.backends.protocol import run_once
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.model.finite import require_finite
 
 EXACT_CONTEXT = 28  # mel frames on each side that reach a sample
 NEAR_CONTEXT = 20  # frames beyond change a sample by less than f32 resolves
@@ -57,6 +58,7 @@ class VocoderStream:
             assert ahead is not None
             seen = np.concatenate([seen, ahead[:, : SHORT_CONTEXT - HELD]], axis=1)
         wave = self._run(seen, last)
+        require_finite(wave, "vocoder", "wave", f"mel frames {first} to {self.frames}")
         hop = len(wave) // seen.shape[1]
         samples = wave[(self.voiced - first) * hop : (ready - first) * hop].copy()
         fade = len(self._beyond)

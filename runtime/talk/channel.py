@@ -22,6 +22,7 @@ class Channel(Generic[T]):
         self._cancellation = cancellation
         self._items: deque[T] = deque()
         self._ended = False
+        self._is_whole = False
         self._error: BaseException | None = None
 
     def put(self, item: T) -> None:
@@ -36,9 +37,16 @@ class Channel(Generic[T]):
     def end(self, error: BaseException | None = None) -> None:
         """Ends the channel. The reader gets an error before the items that it has not read."""
         with self._cancellation.changed:
+            self._is_whole |= not self._ended and not self._cancellation.is_set
             self._ended = True
             self._error = self._error or error
             self._cancellation.changed.notify_all()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether the writer ended it before any cancelling, and every item was taken."""
+        with self._cancellation.changed:
+            return self._is_whole and not self._items
 
     def take(self, most: int = 1) -> list[T]:
         """Waits for items and returns up to `most`; an empty list is the end.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from omnijet.runtime.model.decoder import Context
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 StageReport = Callable[[str, int, int], None]
 """Called with a stage, its steps done, and all its steps (0 if unknown)."""
@@ -57,8 +58,10 @@ class Clock:
         finally:
             self._add(name, began, time.perf_counter() - began)
 
-    def timed(self, name: str, context: Context, steps: Iterator[T]) -> Iterator[T]:
-        """Yields the steps of a decoding stage, and times each.
+    def timed(
+        self, name: str, context: Context, steps: Generator[T, None, R]
+    ) -> Generator[T, None, R]:
+        """Yields the steps of a decoding stage, times each, and returns what they return.
 
         A step may take steps of another timed stage inside it (the Talker waits for the
         Thinker): their time is theirs alone.
@@ -70,8 +73,9 @@ class Clock:
             began = time.perf_counter()
             try:
                 step = next(steps)
-            except StopIteration:
-                return
+            except StopIteration as end:
+                result: R = end.value
+                return result
             took = time.perf_counter() - began
             own = took - (self._inner - inner)
             self._inner = inner + took

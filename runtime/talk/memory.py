@@ -5,7 +5,7 @@ Media are kept with their messages (`omnijet.runtime.prompt.medium`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -36,6 +36,16 @@ class Memory:
 
     def __len__(self) -> int:
         return self.fingerprints.size + len(self._written)
+
+    def clear(self) -> None:
+        """Forgets everything, the caches too.
+
+        Rows of a cache that are not finite would spoil later turns even where they are masked: the
+        graphs multiply them by zero.
+        """
+        fresh = Memory()
+        for field_ in fields(Memory):
+            setattr(self, field_.name, getattr(fresh, field_.name))
 
     def recall(self, fingerprints: Array, positions: Array) -> int:
         """Forgets every row that a prompt does not begin with, and returns how many are left.

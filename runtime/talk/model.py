@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.decoder import Decoder
 from omnijet.runtime.model.encoders import AudioEncoder, VisionEncoder
+from omnijet.runtime.model.finite import require_finite
 from omnijet.runtime.model.talker import Talker
 from omnijet.runtime.model.thinker import Thinker
 from omnijet.runtime.prompt.layout import Prompt, build_prompt
@@ -29,9 +31,12 @@ from omnijet.runtime.speech import dit
 from omnijet.runtime.speech.presets import SpeechPreset, speech_preset
 from omnijet.runtime.speech.synthesis import SpeechGraphs, Synthesis
 from omnijet.runtime.speech.vocoder import wave_in_pieces
+from omnijet.runtime.talk.cause import explained
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.options import whole_number
 from omnijet.runtime.talk.workers import Workers
+
+_log = logging.getLogger(__name__)
 
 
 class Model:
@@ -64,6 +69,13 @@ class Model:
         self._graphs: dict[str, Graph] = {}
         self._loading = threading.Lock()  # workers and streams ask for graphs at once
         self._is_closed = False
+        self._warned: set[str] = set()
+
+    def warn_once(self, message: str) -> None:
+        """Logs a warning, unless it was logged for this model before."""
+        if message not in self._warned:
+            self._warned.add(message)
+            _log.warning("%s", message)
 
     def close(self) -> None:
         """Ends every stream and every thread, and lets go of the graphs. Harmless if repeated."""
@@ -190,7 +202,7 @@ class Model:
 
     def next_piece(self, pieces: Iterator[Array]) -> Array | None:
         """Makes one window's sound: one utterance at a time uses the model's buffers."""
-        with device_call(), self.speaking:
+        with explained(self.bundle), device_call(), self.speaking:
             return next(pieces, None)
 
     def mel_of(self, codes: Sequence[int], voice: str, seed: int, clock: Clock) -> Array:
@@ -201,7 +213,7 @@ class Model:
         if most is not None and frames > most * self.dims.dit.block:
             return self._mel_in_windows(codes, voice, seed, clock)
         noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-        with clock.stage("dit"):
+        with explained(self.bundle), clock.stage("dit"):
             mel: Array = dit.synthesize(
                 self.graph("dit_step"),
                 self.dit_tables,
@@ -220,18 +232,19 @@ class Model:
         def report(done: int) -> None:
             clock.report("dit", done, len(codes) * self.dims.dit.repeats)
 
-        with device_call(), self.speaking:
+        with explained(self.bundle), device_call(), self.speaking:
             return whole.mel_of(list(codes), report)
 
     def wave_of(self, mel: Array, clock: Clock) -> Array:
         """Makes sound f32[240 * frames] at 24 kHz of a log-mel f32[80, frames]."""
-        with clock.stage("vocoder"):
+        with explained(self.bundle), clock.stage("vocoder"):
             graph = self.graph("vocoder")
             most = graph.limit("frames")
             if most is not None and mel.shape[1] > most:
                 with device_call(), self.speaking:
                     return wave_in_pieces(self.speech.vocoder, mel, most)
             wave = run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
+            require_finite(wave, "vocoder", "wave", f"mel frames 0 to {mel.shape[1]}")
             # a reply may be kept for long: the buffers of a device are not its to hold
             return np.array(wave)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -9,12 +10,19 @@ from typing import Any
 import numpy as np
 
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.model.sampling import Sampling
+from omnijet.runtime.model.sampling import NUMBERS, Sampling, number_faults
 from omnijet.runtime.model.talker import TALKER_SAMPLING
 from omnijet.runtime.model.thinker import THINKER_SAMPLING
 
 MAX_TEXT_TOKENS = 1024
 MAX_CODES = 4096  # with the last draw dropped, 81.9 s of speech
+THINKER, TALKER = "", "talker_"  # what stands before the names of a decoder's numbers
+DRAWING = ("temperature", "top_k", "top_p")
+"""The numbers of a sampling that mean nothing where the most likely token is taken."""
+ELSEWHERE = {
+    "system": "a session has its system prompt from the start: omni.session(system=...)",
+    "preset": "only a stream has a preset: omni.stream(..., preset=...)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +33,18 @@ class Options:
         voice: speaker name; None: Chelsie, as in the reference.
         speech: False stops after the text; None: speech if the bundle has a voice.
         use_audio_in_video: hear the sound of clips, interleaved with their picture.
-        greedy: the Talker takes the most likely code too (the Thinker does unless
-            `thinker_sampling` says otherwise); repetition penalty and suppression stay.
+        greedy: Thinker and Talker take the most likely token (the Thinker does anyway, unless a
+            number below or `thinker_sampling` says otherwise); repetition penalty and suppression
+            stay.
         seed: of all draws and the DiT's noise; drawn if None.
         max_text_tokens, max_codes: limits; as in the reference the last drawn code is
             dropped even at the limit.
-        talker_sampling: how codes are drawn unless greedy.
+        temperature, top_p, top_k, repetition_penalty: of the Thinker, in place of the number in
+            `thinker_sampling`. Any of the first three makes it draw. A temperature of 0 takes the
+            most likely token. Without `top_k` there is no limit (transformers has one of 50).
+        talker_temperature, talker_top_p, talker_top_k, talker_repetition_penalty: of the Talker,
+            in place of the number in `talker_sampling`.
+        talker_sampling: how codes are drawn.
         thinker_sampling: how text tokens are chosen; the most likely, as in the reference.
     """
 
@@ -41,6 +55,14 @@ class Options:
     seed: int | None = None
     max_text_tokens: int = MAX_TEXT_TOKENS
     max_codes: int = MAX_CODES
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    talker_temperature: float | None = None
+    talker_top_p: float | None = None
+    talker_top_k: int | None = None
+    talker_repetition_penalty: float | None = None
     talker_sampling: Sampling = TALKER_SAMPLING
     thinker_sampling: Sampling = THINKER_SAMPLING
 
@@ -51,16 +73,10 @@ class Options:
         Raises:
             OmnijetError: an option is unknown or its value is unusable.
         """
-        known = [field.name for field in fields(Options)]
-        for name in given:
-            if name not in known:
-                near = get_close_matches(name, known, n=1)
-                raise OmnijetError(
-                    f"there is no option {name!r}",
-                    expected="one of " + ", ".join(known),
-                    fix=f"did you mean {near[0]!r}?" if near else None,
-                )
+        _require_known(given)
         options = Options(**given)
+        if faults := options._faults():
+            raise OmnijetError("the options are unusable", got="\n            ".join(faults))
         seed = options.seed
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -74,7 +90,82 @@ class Options:
     @property
     def sampling(self) -> Sampling:
         """How the Talker draws codes."""
-        return self.talker_sampling.made_greedy() if self.greedy else self.talker_sampling
+        sampling = _with_numbers(self.talker_sampling, self._numbers(TALKER))
+        return sampling.made_greedy() if self.greedy else sampling
+
+    @property
+    def text_sampling(self) -> Sampling:
+        """How the Thinker chooses text tokens."""
+        return _with_numbers(self.thinker_sampling, self._numbers(THINKER))
+
+    def _numbers(self, prefix: str) -> dict[str, Any]:
+        """Returns the numbers given for one decoder, by their names in `Sampling`."""
+        values = {name: getattr(self, prefix + name) for name in NUMBERS}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _faults(self) -> list[str]:
+        faults = [
+            f"{name} {value!r}: expected {expected}"
+            for name, expected, kinds in (
+                ("voice", "a name", (str, type(None))),
+                ("speech", "True or False", (bool, np.bool_)),
+                ("use_audio_in_video", "True or False", (bool, np.bool_)),
+                ("greedy", "True or False", (bool, np.bool_)),
+                ("talker_sampling", "an omnijet.Sampling", Sampling),
+                ("thinker_sampling", "an omnijet.Sampling", Sampling),
+            )
+            if not isinstance(value := getattr(self, name), kinds)
+        ]
+        given = {}
+        for prefix in (THINKER, TALKER):
+            numbers = self._numbers(prefix)
+            given.update({prefix + name: value for name, value in numbers.items()})
+            if _is_zero(numbers.get("temperature")):
+                del numbers["temperature"]
+            faults += number_faults(numbers, prefix)
+        if isinstance(self.greedy, bool | np.bool_) and self.greedy and (against := drawing(given)):
+            faults.append(f"greedy contradicts {', '.join(against)}: leave one of them out")
+        return faults
+
+
+def drawing(numbers: Mapping[str, Any]) -> list[str]:
+    """Returns which numbers of both decoders, by their names in `Options`, ask for draws."""
+    return [
+        name
+        for name, value in numbers.items()
+        if value is not None
+        and name.removeprefix(TALKER) in DRAWING
+        and not (name.endswith("temperature") and _is_zero(value))
+    ]
+
+
+def _is_zero(value: Any) -> bool:
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return is_number and bool(value == 0)
+
+
+def _with_numbers(sampling: Sampling, numbers: dict[str, Any]) -> Sampling:
+    """Returns a sampling with some of its numbers replaced; a temperature of 0 is greedy."""
+    if _is_zero(numbers.get("temperature")):
+        rest = {name: value for name, value in numbers.items() if name != "temperature"}
+        return replace(sampling, greedy=True, **rest)
+    draws = not numbers.keys().isdisjoint(DRAWING)
+    return replace(sampling, greedy=sampling.greedy and not draws, **numbers)
+
+
+def _require_known(given: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(Options)]
+    for name in given:
+        if name in known:
+            continue
+        fix = ELSEWHERE.get(name)
+        bare = name.removeprefix("thinker_")  # as the reference has it
+        near = [bare] if bare in known else get_close_matches(name, known, n=1)
+        if fix is None and near:
+            fix = f"did you mean {near[0]!r}?"
+        raise OmnijetError(
+            f"there is no option {name!r}", expected="one of " + ", ".join(known), fix=fix
+        )
 
 
 def whole_number(value: Any, name: str, least: int) -> int:

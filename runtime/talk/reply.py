@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.talk.clock import Span, StepTimes
+
+FinishReason = Literal["stop", "length", "context", "codes", "cancelled"]
+"""Why a reply ends where it does.
+
+`stop`: the model ended text and speech. `length`: `max_text_tokens` cut the text. `context`: the
+KV cache is full, which cut text or speech. `codes`: `max_codes` cut the speech. `cancelled`: the
+stream was cancelled before it was read to its end.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,9 @@ class Reply:
             that could be had; those that never came are missing.
         steps: of each decoding stage, what every step took.
         spans: every stage and step on the clock of the turn.
+        finish_reason: why it ends here, see `FinishReason`; `cancelled` if that applies, else the
+            first of `cuts`, else `stop`. None while a stream is being read, and after an error.
+        cuts: all of `length`, `context` and `codes` that apply, in this order.
     """
 
     text: str
@@ -40,6 +52,8 @@ class Reply:
     latency_ms: dict[str, float] = field(default_factory=dict)
     steps: dict[str, StepTimes] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    cuts: tuple[FinishReason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from omnijet.runtime.prompt.messages import Message
 from omnijet.runtime.speech.presets import SpeechPreset
 from omnijet.runtime.talk.channel import Channel
 from omnijet.runtime.talk.options import whole_number
-from omnijet.runtime.talk.reply import PcmChunk, Reply, TextDelta
+from omnijet.runtime.talk.reply import FinishReason, PcmChunk, Reply, TextDelta
 from omnijet.runtime.talk.text_feed import TextFeed
 from omnijet.runtime.talk.turn import Turn
 from omnijet.runtime.talk.workers import Workers
@@ -56,7 +56,7 @@ class Stream:
         preset: SpeechPreset,
         cancellation: Cancellation,
     ) -> None:
-        self._turn = turn
+        self._turn, self._cancellation = turn, cancellation
         self._events: Channel[Event] = Channel(EVENTS, cancellation)
         self._samples: list[Array] = []
         codes: Channel[int] = Channel(CODES, cancellation)
@@ -130,7 +130,15 @@ class Stream:
     def reply(self) -> Reply:
         """What was written, said and, of the sound, read so far."""
         audio = np.concatenate([np.empty(0, np.float32), *self._samples])
-        return self._turn.reply(audio)
+        return self._turn.reply(audio, finish_reason=self._finish_reason)
+
+    @property
+    def _finish_reason(self) -> FinishReason | None:
+        if self._turn.has_failed:
+            return None
+        if self._events.is_drained:
+            return self._turn.ending
+        return "cancelled" if self._cancellation.is_set else None
 
     def __enter__(self) -> Stream:
         return self

@@ -12,21 +12,25 @@ import numpy as np
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.cancel import Cancelled, Check, never
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.model.decoder import Ending
+from omnijet.runtime.model.finite import NotFinite
 from omnijet.runtime.model.rope import decode_position
 from omnijet.runtime.model.sampling import Sampler
 from omnijet.runtime.model.talker import prompt_rows
 from omnijet.runtime.model.thinker import TextStep, ThinkerPrefill
 from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import Message
+from omnijet.runtime.prompt.system import MODIFIED, is_for_speech
 from omnijet.runtime.speech.presets import SpeechPreset
 from omnijet.runtime.speech.synthesis import Synthesis
+from omnijet.runtime.talk.cause import explained
 from omnijet.runtime.talk.clock import Clock
 from omnijet.runtime.talk.heard import Playback, SpokenReply, loudness_of
 from omnijet.runtime.talk.interleave import interleave
 from omnijet.runtime.talk.memory import Memory
 from omnijet.runtime.talk.model import Model
 from omnijet.runtime.talk.options import Options
-from omnijet.runtime.talk.reply import PcmChunk, Reply
+from omnijet.runtime.talk.reply import FinishReason, PcmChunk, Reply
 
 SAMPLE_RATE_HZ = 24_000
 KEPT_FREE = 0.25  # of the context, for the reply, when the oldest turns may go
@@ -47,6 +51,7 @@ class Turn:
             messages were left out.
         prompt_tokens: once the prompt is laid out.
         text_ids, codes: what has been written and said.
+        text_end, speech_end: how text and speech ended, once they have.
         loudness: of the sound that was made, piece by piece.
         playback: how much of it was heard.
         is_finished: whether all text and sound was made.
@@ -65,6 +70,8 @@ class Turn:
     prompt_tokens: int = 0
     text_ids: list[int] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
+    text_end: Ending | None = None
+    speech_end: Ending | None = None
     loudness: list[Array] = field(default_factory=list)
     playback: Playback = field(default_factory=Playback)
     is_finished: bool = False
@@ -98,14 +105,21 @@ class Turn:
     def events(self, messages: Sequence[Message]) -> Iterator[TextStep | int]:
         """Runs the turn: yields text steps and codec tokens as they come."""
         try:
-            yield from self._events(messages)
+            with explained(self.model.bundle):
+                yield from self._events(messages)
         except (Cancelled, GeneratorExit):
+            raise
+        except NotFinite:
+            self.has_failed = True
+            self.memory.clear()
             raise
         except BaseException:
             self.has_failed = True
             raise
 
     def _events(self, messages: Sequence[Message]) -> Iterator[TextStep | int]:
+        if self.options.speech and not is_for_speech(messages):
+            self.model.warn_once(MODIFIED)
         fed = self._feed(messages)
         prompt = fed.prompt
         text = self._written(fed)
@@ -128,18 +142,23 @@ class Turn:
             pass
         if not self.codes:
             self.is_finished = True
-            return self.reply(np.empty(0, np.float32))
+            return self.reply(np.empty(0, np.float32), finish_reason=self.ending)
         assert self.options.seed is not None and self.voice is not None
         mel = self.model.mel_of(self.codes, self.voice, self.options.seed, self.clock)
         audio = self.model.wave_of(mel, self.clock)
         self.clock.mark("first_pcm")
         self.loudness.append(loudness_of(audio))
         self.playback.taken, self.is_finished = audio.size, True
-        return self.reply(audio, mel)
+        return self.reply(audio, mel, self.ending)
 
     def listen(self, messages: Sequence[Message]) -> None:
         """Feeds a conversation up to the end of the sound that it ends in."""
-        self._feed(messages, to_last_sound=True)
+        try:
+            with explained(self.model.bundle):
+                self._feed(messages, to_last_sound=True)
+        except NotFinite:
+            self.memory.clear()
+            raise
 
     def sound(self, batches: Iterator[list[int]], preset: SpeechPreset) -> Iterator[PcmChunk]:
         """Makes sound of codec tokens as they come in batches."""
@@ -170,7 +189,26 @@ class Turn:
         """What was written."""
         return self.model.tokenizer.decode(self.text_ids)
 
-    def reply(self, audio: Array, mel: Array | None = None) -> Reply:
+    @property
+    def cuts(self) -> tuple[FinishReason, ...]:
+        """What cut text and speech short, see `Reply.cuts`."""
+        found: list[FinishReason] = []
+        if self.text_end == "limit":
+            found.append("length")
+        if "context" in (self.text_end, self.speech_end):
+            found.append("context")
+        if self.speech_end == "limit":
+            found.append("codes")
+        return tuple(found)
+
+    @property
+    def ending(self) -> FinishReason:
+        """Why a turn that has run to its end ended there."""
+        return self.cuts[0] if self.cuts else "stop"
+
+    def reply(
+        self, audio: Array, mel: Array | None = None, finish_reason: FinishReason | None = None
+    ) -> Reply:
         """Returns what came of the turn so far, with f32[samples] and f32[80, frames]."""
         options, clock = self.options, self.clock
         assert options.seed is not None
@@ -191,6 +229,8 @@ class Turn:
             latency_ms=clock.latency_ms,
             steps=clock.steps,
             spans=clock.spans,
+            finish_reason=finish_reason,
+            cuts=self.cuts,
         )
 
     def _lay_out(self, messages: Sequence[Message]) -> Prompt:
@@ -268,15 +308,21 @@ class Turn:
         return _Fed(prompt, prefill)
 
     def _written(self, fed: _Fed) -> Iterator[TextStep]:
-        """Yields the Thinker's steps."""
+        """Yields the Thinker's steps, and notes how they ended."""
         prefill, memory = fed.prefill, self.memory
         assert prefill is not None
         sampler = Sampler(
-            self.options.thinker_sampling, self.model.dims.thinker.vocab, (),
+            self.options.text_sampling, self.model.dims.thinker.vocab, (),
             np.random.default_rng(self.options.seed),
         )  # fmt: skip
         steps = self.model.thinker.generate(prefill, sampler, self.options.max_text_tokens)
-        for step in self.clock.timed("thinker_decode", prefill.context, steps):
+        timed = self.clock.timed("thinker_decode", prefill.context, steps)
+        while True:
+            try:
+                step = next(timed)
+            except StopIteration as end:
+                self.text_end = end.value
+                return
             if step.reply_row is not None:
                 position = decode_position(len(memory), prefill.delta)
                 row = step.reply_row if self.model.dims.has_voice else None
@@ -284,7 +330,7 @@ class Turn:
             yield step
 
     def _spoken(self, prompt: Prompt, row: Array, following: Iterator[Array]) -> Iterator[int]:
-        """Yields the Talker's codec tokens."""
+        """Yields the Talker's codec tokens, and notes how they ended."""
         talker, memory = self.model.talker, self.memory
         length = prompt.input_ids.size
         positions, delta = prompt.positions_with(2)  # the speaker's mark and the first token
@@ -309,7 +355,7 @@ class Turn:
             context, logits, chain(following, talker.end_marks()), delta, sampler,
             self.options.max_codes,
         )  # fmt: skip
-        return self.clock.timed("talker_decode", context, steps)
+        self.speech_end = yield from self.clock.timed("talker_decode", context, steps)
 
 
 class _Fed(NamedTuple):
