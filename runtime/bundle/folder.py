@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -117,9 +118,18 @@ class Bundle:
                 f"no voice is called {name!r}",
                 where=self.folder,
                 expected="one of " + ", ".join(voices),
-                fix="pass one of them with --voice",
+                fix=_voice_hint(name, list(voices)),
             )
         return name, voices[name].bos_token
+
+
+def _voice_hint(name: object, voices: Sequence[str]) -> str:
+    """Returns how to name a voice that exists; upper and lower case are no difference here."""
+    by_letters = {voice.casefold(): voice for voice in voices}
+    near = get_close_matches(str(name).casefold(), by_letters, n=1)
+    if near:
+        return f"did you mean {by_letters[near[0]]}?"
+    return "pass one of them with --voice, or as voice=... in Python"
 
 
 def left_out(folder: Path, manifest: Manifest) -> Mapping[str, str]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from omnijet.runtime.bundle.dims import no_voice
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.console import print_json, say, stage_progress, whole_number
 from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.commands.outcome import say_outcome
 from omnijet.runtime.commands.parts import add_parts, check_parts, read_pipes
+from omnijet.runtime.commands.sample_file import SampleFile
+from omnijet.runtime.commands.sampling import add_sampling, sampling_options
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.wav import check_writable, pcm16, write_wav
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
@@ -32,7 +33,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--system", default=SPEECH_SYSTEM_PROMPT, metavar="S", help="system prompt")
     parser.add_argument("--voice", metavar="NAME", help="speaker; Chelsie by default")
     parser.add_argument("--no-speech", action="store_true", help="text only")
-    parser.add_argument("--greedy", action="store_true", help="no sampling in Thinker and Talker")
     parser.add_argument(
         "--seed", type=whole_number(0), metavar="N", help="seed of sampling and of the DiT's noise"
     )
@@ -54,23 +54,23 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--preset", choices=PRESETS, help="with --stream: quality of the speech; exact by default"
     )
     parser.add_argument("--json", action="store_true", help="print one object instead of text")
+    add_sampling(parser)
     add_backend(parser)
 
 
 def run(args: Namespace) -> int:
     """Prints the reply, and writes the speech if `--out` names a file."""
-    _check(args)
+    sampling = _check(args)
     omni = opened(args)
     messages = [
         {"role": "system", "content": [{"type": "text", "text": args.system}]},
         {"role": "user", "content": read_pipes(args.parts)},
     ]
-    speech = _speech(args, omni.bundle)
     options = {
         "voice": args.voice,
-        "speech": speech,
+        "speech": _speech(args, omni.bundle),
         "use_audio_in_video": not args.no_audio_in_video,
-        "greedy": args.greedy,
+        **sampling,
         "seed": args.seed,
         "max_text_tokens": args.max_text_tokens,
         "max_codes": args.max_codes,
@@ -78,23 +78,22 @@ def run(args: Namespace) -> int:
     # stdout belongs to the program or player that reads it
     words = sys.stderr if args.json or args.pcm == "-" else sys.stdout
     if args.stream:
-        with _samples_out(args.pcm) as pcm:
+        with SampleFile(args.pcm) as pcm:
             preset = {} if args.preset is None else {"preset": args.preset}
             reply = _print_stream(omni.stream(messages, **preset, **options), words, pcm)
     else:
         with stage_progress() as report:
             reply = omni.generate(messages, report=report, **options)
-    if args.out is not None and speech:
+    if args.out is not None and reply.audio.size:
         write_wav(args.out, reply.audio, reply.sample_rate_hz)
     if args.json:
         print_json(reply_facts(reply))
-        return 0
-    if not args.stream:
+    elif not args.stream:
         print(reply.text)
-    if args.out is not None and speech:
+    if args.out is not None and reply.audio.size and not args.json:
         seconds = reply.audio.size / reply.sample_rate_hz
         print(f"[{seconds:.2f} s of speech in {args.out}]", file=words)
-    return 0
+    return say_outcome(reply, args.out or args.pcm)
 
 
 def _speech(args: Namespace, bundle: Bundle) -> bool:
@@ -113,38 +112,40 @@ def _speech(args: Namespace, bundle: Bundle) -> bool:
     return False
 
 
-def _check(args: Namespace) -> None:
-    """Raises `OmnijetError` for faults that are known before any work."""
+def _check(args: Namespace) -> dict[str, Any]:
+    """Checks what is known before any work, and returns the options of sampling.
+
+    Raises:
+        OmnijetError: something contradicts or is missing.
+    """
     check_parts(args)
     if not args.stream and (args.pcm or args.preset):
         given = "--pcm" if args.pcm else "--preset"
         raise OmnijetError(f"{given} works only with --stream", fix="add --stream")
     if args.json and args.pcm == "-":
         raise OmnijetError("--json and --pcm - both need stdout", fix="give --pcm a file or a pipe")
+    if args.no_speech and (args.out is not None or args.pcm is not None):
+        given = "--out" if args.out is not None else "--pcm"
+        raise OmnijetError(
+            f"{given} asks for speech, and --no-speech for none",
+            fix=f"leave out {given} or --no-speech",
+        )
     if args.out is not None:
         check_writable(args.out)
+    SampleFile.check(args.pcm)
+    return sampling_options(args)
 
 
-def _print_stream(stream: Stream, words: TextIO, pcm: BinaryIO | None) -> Reply:
+def _print_stream(stream: Stream, words: TextIO, pcm: SampleFile) -> Reply:
     """Prints text and writes samples as they arrive; returns the reply."""
     with stream:
         for event in stream:
             if isinstance(event, TextDelta):
                 print(event.text, end="", file=words, flush=True)
-            elif pcm is not None:
+            else:
                 pcm.write(pcm16(event.samples))
-                pcm.flush()
         print(file=words)
         return stream.reply
-
-
-@contextmanager
-def _samples_out(path: str | None) -> Iterator[BinaryIO | None]:
-    if path is None or path == "-":
-        yield None if path is None else sys.stdout.buffer
-    else:
-        with open(path, "wb") as file:
-            yield file
 
 
 def reply_facts(reply: Reply) -> dict[str, Any]:
@@ -156,6 +157,7 @@ def reply_facts(reply: Reply) -> dict[str, Any]:
         "samples": int(reply.audio.size),
         "sample_rate_hz": reply.sample_rate_hz,
         "prompt_tokens": reply.prompt_tokens,
+        "finish_reason": reply.finish_reason,
         "voice": reply.voice,
         "seed": reply.seed,
         "timings_ms": {stage: round(ms, 3) for stage, ms in reply.timings_ms.items()},

@@ -11,7 +11,7 @@ from tests.runtime.talk.asking import LIMITS, sound, whole
 
 
 def test_barge_in_keeps_what_had_sounded(omni: Omni) -> None:
-    session = omni.session()
+    session = omni.session(system=None)
     limits = {**LIMITS, "max_text_tokens": 60, "max_codes": 200}
     stream = session.stream("Tell me a story", preset="fast", **limits)
     played = 0
@@ -31,8 +31,8 @@ def test_barge_in_keeps_what_had_sounded(omni: Omni) -> None:
 
 def test_what_the_reader_took_counts_as_heard(omni: Omni) -> None:
     limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 100}
-    full = omni.generate([{"role": "user", "content": "Tell me"}], **limits).text
-    session = omni.session()
+    full = omni.generate([{"role": "user", "content": "Tell me"}], system=None, **limits).text
+    session = omni.session(system=None)
     for event in session.stream("Tell me", preset="fast", **limits):
         assert event
     session.fork()  # settles the turn
@@ -48,7 +48,7 @@ def test_what_the_reader_took_counts_as_heard(omni: Omni) -> None:
 
 def test_who_learns_later_what_was_heard(omni: Omni) -> None:
     limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 100}
-    session = omni.session()
+    session = omni.session(system=None)
     with pytest.raises(OmnijetError, match="no spoken answer"):
         session.heard_until(0)
     reply = session.generate("Tell me", **limits)
@@ -69,7 +69,7 @@ def test_who_learns_later_what_was_heard(omni: Omni) -> None:
 
 def test_words_come_back_when_more_was_heard_than_thought(omni: Omni) -> None:
     limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 100}
-    session = omni.session()
+    session = omni.session(system=None)
     reply = session.generate("Tell me", **limits)
     session.heard_until(0)
     assert [message.role for message in session.messages] == ["user"]
@@ -89,7 +89,7 @@ def test_words_come_back_when_more_was_heard_than_thought(omni: Omni) -> None:
 def test_a_stream_may_be_told_after_the_user_speaks(omni: Omni) -> None:
     """Detecting the user's voice ends the stream; the player says a moment later what it played."""
     limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 100}
-    session = omni.session()
+    session = omni.session(system=None)
     stream = session.stream("Tell me", preset="fast", **limits)
     taken = sum(event.samples.size for event in stream if isinstance(event, PcmChunk))
     session.feed_audio(sound(0.1))
@@ -106,7 +106,7 @@ def test_a_stream_may_be_told_after_the_user_speaks(omni: Omni) -> None:
 
 def test_messages_show_a_reply_once_its_stream_has_ended(omni: Omni) -> None:
     limits = {**LIMITS, "max_text_tokens": 40, "max_codes": 3000}
-    session = omni.session()
+    session = omni.session(system=None)
     stream = session.stream("Tell me", preset="fast", **limits)
     taken = 0
     while taken < 96_000:

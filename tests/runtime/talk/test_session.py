@@ -30,7 +30,7 @@ def test_every_turn_is_that_of_the_whole_conversation(omni: Omni) -> None:
 
 
 def test_only_what_is_new_is_fed(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = omni.session()
+    session = omni.session(system=None)
     session.generate(TURNS[0], **LIMITS)
     looked = []
     encode = type(omni.model.eyes).encode
@@ -47,7 +47,7 @@ def test_only_what_is_new_is_fed(omni: Omni, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_streamed_turns_and_barge_in(omni: Omni) -> None:
     draw = random.Random(0)
-    session = omni.session(overflow="drop oldest")
+    session = omni.session(system=None, overflow="drop oldest")
     for number in range(12):
         stream = session.stream(f"Number {number}", preset="fast", **LIMITS)
         stop = draw.randrange(12)
@@ -60,7 +60,7 @@ def test_streamed_turns_and_barge_in(omni: Omni) -> None:
 
 
 def test_a_dropped_stream_of_a_session_is_cancelled(omni: Omni) -> None:
-    session = omni.session()
+    session = omni.session(system=None)
     stream = session.stream("Hello", preset="fast", **{**LIMITS, "max_codes": 3000})
     next(stream)
     del stream
@@ -72,7 +72,7 @@ def test_a_dropped_stream_of_a_session_is_cancelled(omni: Omni) -> None:
 
 
 def test_a_fork_goes_its_own_way(omni: Omni) -> None:
-    session = omni.session()
+    session = omni.session(system=None)
     session.generate(TURNS[0], **LIMITS)
     twin = session.fork()
     one = session.generate("First?", **LIMITS)
@@ -93,7 +93,7 @@ def test_reset_forgets(omni: Omni) -> None:
 
 def test_a_conversation_that_outgrows_the_cache(omni: Omni) -> None:
     small = Omni(Model(omni.bundle, omni.model.backend, context_limit=220))
-    strict, lenient = small.session(), small.session(system="S", overflow="drop oldest")
+    strict, lenient = small.session(system=None), small.session(system="S", overflow="drop oldest")
     with pytest.raises(OmnijetError, match="does not fit the KV cache"):
         for _ in range(20):
             strict.generate("Tell me more about it, please.", **LIMITS)
@@ -126,7 +126,7 @@ def test_the_fewest_that_must_go_are_found_in_few_tries(
     )
     gone = []
     for words in (1, 15, 40, 60, 85):
-        session = small.session(overflow="drop oldest")
+        session = small.session(system=None, overflow="drop oldest")
         session.messages = list(past)
         tries.clear()
         session.generate("word " * words, speech=False, **LIMITS)
@@ -143,7 +143,7 @@ def test_the_fewest_that_must_go_are_found_in_few_tries(
 def test_a_turn_that_fails_was_not_asked(
     omni: Omni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = omni.session()
+    session = omni.session(system=None)
     reply = session.generate("Tell me", **LIMITS)
     before = list(session.messages)
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -177,7 +177,7 @@ def test_a_question_that_fits_nowhere_drops_nothing(omni: Omni) -> None:
         session.generate("word " * 300, **LIMITS)
     assert session.messages == before
     # a system prompt of the user's own survives, too
-    session = small.session(overflow="drop oldest")
+    session = small.session(system=None, overflow="drop oldest")
     session.messages.append(Message("system", "Short."))
     for _ in range(12):
         session.generate("Tell me more about it, please.", speech=False, **LIMITS)
@@ -188,7 +188,7 @@ def test_a_question_that_fits_nowhere_drops_nothing(omni: Omni) -> None:
 def test_a_closed_model_says_so(nano: tuple[Path, Path]) -> None:
     before = set(threading.enumerate())
     with Omni.open(nano[1], backend=OrtBackend(threads=1)) as omni:
-        session = omni.session()
+        session = omni.session(system=None)
         stream = session.stream("Hello", preset="fast", **{**LIMITS, "max_codes": 3000})
         next(stream)
     assert set(threading.enumerate()) <= before

@@ -22,7 +22,7 @@ from tests.runtime.talk.asking import LIMITS, RATE_HZ, TURNS, picture, sound, wh
 def test_listening_is_hearing(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
     """5.3 s fed in odd pieces: the first two blocks are there before the question ends."""
     heard = sound(5.3, seed=4)
-    session = omni.session()
+    session = omni.session(system=None)
     for piece in np.array_split(heard, 37):
         session.feed_audio(piece)
     chunks = []
@@ -40,19 +40,21 @@ def test_listening_is_hearing(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> No
         {"type": "audio", "audio": (heard, RATE_HZ)},
         {"type": "text", "text": "What do you hear?"},
     ]
-    plain = omni.generate([{"role": "user", "content": parts}], **LIMITS)
+    plain = omni.generate([{"role": "user", "content": parts}], system=None, **LIMITS)
     assert (reply.text_ids, reply.codes) == (plain.text_ids, plain.codes)
 
 
 def test_a_louder_sound_later_changes_what_was_heard(omni: Omni) -> None:
     """The mel's floor follows the loudest moment: what lay under it is heard again."""
     heard = np.concatenate([1e-5 * sound(2.5, 1), 5 * sound(2.0, 2)])
-    session = omni.session()
+    session = omni.session(system=None)
     for piece in np.array_split(heard, 9):
         session.feed_audio(piece)
     reply = session.generate("", **LIMITS)
     plain = omni.generate(
-        [{"role": "user", "content": [{"type": "audio", "audio": (heard, RATE_HZ)}]}], **LIMITS
+        [{"role": "user", "content": [{"type": "audio", "audio": (heard, RATE_HZ)}]}],
+        system=None,
+        **LIMITS,
     )
     assert (reply.text_ids, reply.codes) == (plain.text_ids, plain.codes)
 
@@ -91,7 +93,7 @@ def test_a_medium_is_read_and_encoded_once(
 
 
 def test_what_is_kept_of_media_is_a_row_for_each_token(omni: Omni) -> None:
-    session = omni.session()
+    session = omni.session(system=None)
     assert session.media_bytes == 0
     session.generate(TURNS[0], **LIMITS)
     rows = sum(row < 0 for row in session.memory.fingerprints.tolist())
@@ -106,7 +108,7 @@ def test_listening_opens_no_earlier_medium(
     omni: Omni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_clip(tmp_path / "clip.mp4", 5, 4, sound=2.0)
-    session = omni.session()
+    session = omni.session(system=None)
     session.generate([{"type": "video", "video": str(tmp_path / "clip.mp4")}], **LIMITS)
     (tmp_path / "clip.mp4").unlink()
     heard = sound(4.6, seed=9)
@@ -121,7 +123,7 @@ def test_listening_opens_no_earlier_medium(
 
 def test_a_clip_that_was_only_looked_at_is_heard_later(omni: Omni, tmp_path: Path) -> None:
     write_clip(tmp_path / "clip.mp4", 5, 4, sound=2.0)
-    session = omni.session()
+    session = omni.session(system=None)
     content = [{"type": "video", "video": str(tmp_path / "clip.mp4")}]
     silent = session.generate(content, use_audio_in_video=False, **LIMITS)
     heard = session.generate("And its sound?", **LIMITS)
@@ -134,7 +136,7 @@ def test_a_question_whose_media_nobody_read_is_forgotten(
 ) -> None:
     """Its file may be gone when the next turn would have to read it."""
     write_clip(tmp_path / "clip.mp4", 5, 4, sound=2.0)
-    session = omni.session()
+    session = omni.session(system=None)
     prompts = Model.prompt
     reached, go = threading.Event(), threading.Event()
 
@@ -161,7 +163,7 @@ def test_the_sound_of_a_clip_is_wanted_later(
     """Its picture is not decoded again, and it may be gone."""
     for name in ("kept.mp4", "gone.mp4"):
         write_clip(tmp_path / name, 5, 4, sound=2.0)
-    session, other = omni.session(), omni.session()
+    session, other = omni.session(system=None), omni.session(system=None)
     silent = {**LIMITS, "use_audio_in_video": False}
     session.generate([{"type": "video", "video": str(tmp_path / "kept.mp4")}], **silent)
     first = other.generate([{"type": "video", "video": str(tmp_path / "gone.mp4")}], **silent)
@@ -187,7 +189,7 @@ def test_what_lies_beyond_the_longest_sound_is_not_kept(
     monkeypatch.setattr(
         omni.model, "preprocessing", replace(omni.model.preprocessing, max_audio_seconds=3)
     )
-    session = omni.session()
+    session = omni.session(system=None)
     for second in range(6):
         session.feed_audio(sound(1.0, second))
         held = session.media_bytes
@@ -200,7 +202,7 @@ def test_what_lies_beyond_the_longest_sound_is_not_kept(
 
 
 def test_unusable_fed_sound(omni: Omni) -> None:
-    session = omni.session()
+    session = omni.session(system=None)
     for samples, words in [
         (np.zeros((5, 2), np.float32), "shape or dtype"),
         (np.zeros(5, np.int16), "shape or dtype"),
