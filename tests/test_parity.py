@@ -98,6 +98,7 @@ def test_reply(pair: Pair, clips: Path, name: str) -> None:
     seed = NAMES.index(name)
     ours = pair.omni.generate(
         messages,
+        system=None,  # the reference adds none
         voice=("Chelsie", "Ethan")[seed % 2],
         greedy=True,
         seed=seed,
@@ -131,3 +132,21 @@ def test_a_long_reply_crosses_cache_buckets(pair: Pair, clips: Path) -> None:
     assert len(ours.codes) > 300
     assert relative_rms(ours.mel, expected.mel) <= MEL
     assert relative_rms(ours.audio, expected.wave) <= WAVE
+
+
+def test_penalties_count_what_the_reference_counts(pair: Pair, clips: Path) -> None:
+    messages = conversations(clips)["picture and sound"]
+    limits = {"voice": "Ethan", "seed": 2}
+    plain = pair.omni.generate(
+        messages, greedy=True, max_text_tokens=MAX_TEXT, max_codes=MAX_CODES, **limits
+    )
+    ours = pair.omni.generate(
+        messages, repetition_penalty=1.4, talker_repetition_penalty=1.3, greedy=True,
+        max_text_tokens=MAX_TEXT, max_codes=MAX_CODES, **limits,
+    )  # fmt: skip
+    expected = reference_reply(
+        pair.reference, prompt_of(pair.omni, messages), max_text=MAX_TEXT, max_codes=MAX_CODES,
+        thinker_repetition_penalty=1.4, talker_repetition_penalty=1.3, **limits,
+    )  # fmt: skip
+    assert ours.text_ids == expected.text_ids != plain.text_ids
+    assert ours.codes == expected.codes

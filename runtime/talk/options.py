@@ -42,6 +42,7 @@ class Options:
         temperature, top_p, top_k, repetition_penalty: of the Thinker, in place of the number in
             `thinker_sampling`. Any of the first three makes it draw. A temperature of 0 takes the
             most likely token. Without `top_k` there is no limit (transformers has one of 50).
+            The penalty counts the tokens of the prompt, too, as in the reference.
         talker_temperature, talker_top_p, talker_top_k, talker_repetition_penalty: of the Talker,
             in place of the number in `talker_sampling`.
         talker_sampling: how codes are drawn.

@@ -311,8 +311,12 @@ class Turn:
         """Yields the Thinker's steps, and notes how they ended."""
         prefill, memory = fed.prefill, self.memory
         assert prefill is not None
+        sampling = self.options.text_sampling
+        # as in the reference, the prompt's ids count, those that stand for media too
+        counts = sampling.repetition_penalty != 1.0
+        history = np.unique(fed.prompt.input_ids).tolist() if counts else ()
         sampler = Sampler(
-            self.options.text_sampling, self.model.dims.thinker.vocab, (),
+            sampling, self.model.dims.thinker.vocab, history,
             np.random.default_rng(self.options.seed),
         )  # fmt: skip
         steps = self.model.thinker.generate(prefill, sampler, self.options.max_text_tokens)

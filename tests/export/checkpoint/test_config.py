@@ -270,3 +270,28 @@ def test_legacy_dit_keys_are_ignored_with_a_warning(caplog: pytest.LogCaptureFix
         assert read(changed(f"{DIT}.depth", 4)).dit.layers == 22
     assert "depth is not used; the model has 22" in caplog.text
     assert read(changed(f"{DIT}.num_hidden_layers", 6)).dit.layers == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "ends"),
+    [
+        (8294, (8292, 8294)),
+        (..., (8292, 8294)),
+        ([8294], (8292, 8294)),
+        ([8292, 8294], (8292, 8294)),
+        ([8294, 8295, 8294], (8292, 8294, 8295)),
+        ([8292], (8292, 8292)),
+    ],
+)
+def test_codes_that_end_speech(given: Any, ends: tuple[int, ...]) -> None:
+    dims = read(changed("talker_config.tts_codec_end_token_id", given))
+    assert dims.codec.ends == ends
+    data = json.loads(json.dumps(dims.to_json()))
+    assert ModelDims.from_json(data) == dims
+    # one end code is written as it always was
+    assert ("more_ends" in data["codec"]) == (len(ends) > 2)
+
+
+@pytest.mark.parametrize("given", [[], [8448], ["8294"], [-1], "8294", 8448, [[8294]]])
+def test_unusable_codes_that_end_speech(given: Any) -> None:
+    assert "talker_config." in refusal(changed("talker_config.tts_codec_end_token_id", given))
