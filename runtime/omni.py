@@ -142,8 +142,8 @@ class Omni:
         """Begins a conversation that is fed only what is new, see `Session`.
 
         Args:
-            system: the system prompt, the model's own for speech by default; None: what the
-                template writes.
+            system: the system prompt; by default the model's own for speech, if the bundle has a
+                voice. None: what the template writes.
             overflow: what happens when the conversation outgrows the KV cache: "error", or
                 "drop oldest" questions and answers.
         """
@@ -174,4 +174,4 @@ class Omni:
 def _asked(
     messages: Sequence[Mapping[str, Any]], system: str | None, turn: Turn
 ) -> tuple[Message, ...]:
-    return with_system(parse_messages(messages), system, speaks=turn.options.speech)
+    return with_system(parse_messages(messages), system, speaks=bool(turn.options.speech))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib
 import importlib.util
 import re
@@ -18,7 +17,6 @@ import pytest
 from omnijet import cli
 from omnijet.engines.targets.target import TARGETS
 from omnijet.quantization.recipes import RECIPES
-from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.speech.presets import PRESETS
 from tests.strict_types import check_types
 
@@ -125,15 +123,6 @@ def test_users_import_omnijet_alone(tmp_path: Path) -> None:
         (tmp_path / f"snippet_{number}.py").write_text(GIVEN + source, encoding="utf-8")
     said, code = check_types(sorted(tmp_path.glob("*.py")), tmp_path)
     assert code == 0, said
-
-
-def test_the_documented_system_prompt_is_the_model_s() -> None:
-    """Users cannot import it, and the model speaks well only under this one."""
-    (source,) = (
-        block for block in blocks(ROOT / "docs" / "run.md", "python") if "SYSTEM =" in block
-    )
-    (given,) = (node for node in ast.parse(source).body if isinstance(node, ast.Assign))
-    assert ast.literal_eval(given.value) == SPEECH_SYSTEM_PROMPT
 
 
 def test_the_readme_promises_the_length_of_the_example() -> None:

@@ -109,7 +109,7 @@ class Options:
             f"{name} {value!r}: expected {expected}"
             for name, expected, kinds in (
                 ("voice", "a name", (str, type(None))),
-                ("speech", "True or False", (bool, np.bool_)),
+                ("speech", "True, False or None", (bool, np.bool_, type(None))),
                 ("use_audio_in_video", "True or False", (bool, np.bool_)),
                 ("greedy", "True or False", (bool, np.bool_)),
                 ("talker_sampling", "an omnijet.Sampling", Sampling),

@@ -18,7 +18,7 @@ from omnijet.runtime.media.log_mel import GrowingSound
 from omnijet.runtime.prompt.medium import EncoderInput
 from omnijet.runtime.prompt.messages import Audio, Message, Text, parse_messages
 from omnijet.runtime.prompt.preprocess import grown_medium, sound_medium
-from omnijet.runtime.prompt.system import system_messages
+from omnijet.runtime.prompt.system import with_system
 from omnijet.runtime.speech.presets import speech_preset
 from omnijet.runtime.talk.answer import Answer
 from omnijet.runtime.talk.clock import Clock
@@ -54,7 +54,7 @@ class Session:
             )
         self.model = model
         self.overflow = overflow
-        self._messages = list(system_messages(system))
+        self._messages = list(with_system((), system, speaks=model.bundle.speaks()))
         self.memory = Memory()
         self._sound = GrowingSound(model.preprocessing)
         self._listened: EncoderInput | None = None  # what was encoded of it

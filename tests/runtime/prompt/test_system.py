@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import omnijet
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
@@ -19,6 +20,14 @@ HELLO = (Message("user", "Hello"),)
 OWN = Message("system", SPEECH_SYSTEM_PROMPT)
 ASKED = [{"role": "user", "content": "Hello"}]
 LIMITS: dict[str, Any] = {"seed": 1, "greedy": True, "max_text_tokens": 3, "max_codes": 4}
+
+
+def test_the_public_prompt_is_the_one_that_the_reference_asks_for() -> None:
+    from transformers.models.qwen2_5_omni import processing_qwen2_5_omni
+
+    assert omnijet.SPEECH_SYSTEM_PROMPT == SPEECH_SYSTEM_PROMPT
+    source = Path(processing_qwen2_5_omni.__file__).read_text(encoding="utf-8")
+    assert f'!= "{SPEECH_SYSTEM_PROMPT}"' in source
 
 
 def test_only_what_has_none_gets_one() -> None:
