@@ -127,7 +127,7 @@ def test_the_ends_of_the_range_still_draw(omni: Omni, name: str, number: float) 
     limits = {"seed": 3, "max_text_tokens": 6, "speech": False}
     with np.errstate(all="raise", under="ignore"):
         reply = omni.generate(HELLO, **limits, **{"temperature": 1.0, name: number})
-    assert len(reply.text_ids) == 6
+    assert reply.text_ids
 
 
 @pytest.mark.parametrize("suppress", [(10**6,), "12", (True,), (-1,), (1.5,), range(3)])
