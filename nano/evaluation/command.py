@@ -114,10 +114,12 @@ def _sayable(omni: Omni, items: list[HeldOutItem], args: Namespace) -> list[Held
     """
     if omni.model.dims.has_voice:
         return items
-    if "speak" in (args.skill or ()):
-        raise no_voice(omni.bundle.folder, "--skill speak")
-    say("this bundle has no voice: speaking is not scored")
-    return [item for item in items if item.skill != "speak"]
+    rest = [item for item in items if item.skill != "speak"]
+    if "speak" in (args.skill or ()) or not rest:
+        raise no_voice(omni.bundle.folder, "a question that is answered aloud")
+    if len(rest) < len(items):
+        say("this bundle has no voice: speaking is not scored")
+    return rest
 
 
 def _check_speech(omni: Omni, chosen: Sequence[HeldOutItem]) -> None:
