@@ -35,6 +35,7 @@ from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import ENGINES, EngineEntry, Manifest, hash_file
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.leftovers import leftover, remove_folder, whole_step
 
 ENGINE_REST = 100_000_000
 """The most bytes that an engine takes besides its weights."""
@@ -208,17 +209,18 @@ def _move_in(folder: Path, scratch: Path, one: Planned, target: Target, entry: E
     (scratch / SCRIPT).write_text(script(after, target), encoding="utf-8")
     hashes = {name: hash_file(path) for name, path in names.items()}
     (folder / one.file).parent.mkdir(parents=True, exist_ok=True)
-    before.write(folder)
-    moved = False
-    try:
-        for name, path in names.items():
-            os.replace(path, folder / name)
-            moved = True
-    except OSError:
-        if not moved:  # the old files are still there
-            original.write(folder)
-        raise
-    replace(after, files={**after.files, **hashes}).write(folder)
+    with whole_step():
+        before.write(folder)
+        moved = False
+        try:
+            for name, path in names.items():
+                os.replace(path, folder / name)
+                moved = True
+        except OSError:
+            if not moved:  # the old files are still there
+                original.write(folder)
+            raise
+        replace(after, files={**after.files, **hashes}).write(folder)
 
 
 def _require_writable(*folders: Path) -> None:
@@ -313,12 +315,13 @@ def _scratch_folder(bundle: Path) -> Iterator[Path]:
                 "another build is at work on this bundle", where=bundle, fix="wait for its end"
             ) from None
         _empty(scratch)
-        try:
-            yield scratch
-        finally:
-            _empty(scratch)
-            with suppress(OSError):
-                scratch.rmdir()
+        with leftover(lambda: remove_folder(scratch)):
+            try:
+                yield scratch
+            finally:
+                _empty(scratch)
+                with suppress(OSError):
+                    scratch.rmdir()
     finally:
         os.close(lock)
 

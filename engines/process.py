@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from omnijet.runtime.leftovers import leftover
+
 WORKER = Path(__file__).with_name("worker.py")
 PYTHON_VARIABLE = "OMNIJET_TRT_PYTHON"
 
@@ -59,13 +61,14 @@ def run_worker(
             [python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             text=True, errors="replace", cwd=folder,
         )  # fmt: skip
-        try:
-            verdict = _listen(process, job, progress)
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        with leftover(process.kill):
+            try:
+                verdict = _listen(process, job, progress)
+                code = process.wait()
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
         if verdict is None:
             errors.seek(0)
             said = errors.read().strip().splitlines()[-1:]

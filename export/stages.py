@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -35,6 +34,7 @@ from omnijet.runtime.bundle.manifest import (
     hash_file,
 )
 from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.leftovers import temporary_folder
 
 _log = logging.getLogger(__name__)
 
@@ -92,8 +92,8 @@ def export_bundle(
     contracts = graph_contracts(dims, precision)
     with (
         staged_folder(target, replace=replace, needed_bytes=int(1.02 * needed)) as folder,
-        tempfile.TemporaryDirectory(prefix="omnijet-") as scratch,
-        traced_graphs(order, dims, precision, Path(scratch)) as arriving,
+        temporary_folder("omnijet-") as scratch,
+        traced_graphs(order, dims, precision, scratch) as arriving,
     ):
         done = 0
 

@@ -9,18 +9,21 @@ import argparse
 import importlib
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from omnijet import __version__
+from omnijet.runtime import leftovers
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.interrupt import interruptible
 
 DESCRIPTION = "A Qwen2.5-Omni checkpoint as ONNX graphs, and a thin runtime that talks."
+INTERRUPTION = "omnijet: interrupted; nothing half-written was left behind"
+INTERRUPTED = 130  # as shells have it: 128, and the number of SIGINT
+SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 ok, 1 a check failed, 2 a fault to mend, 130 interrupted.
     """
+    is_command = argv is None  # else this process belongs to whoever calls
     argv = list(sys.argv[1:] if argv is None else argv)
     if hasattr(sys.stdout, "reconfigure"):  # a terminal without Unicode is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    return _reported(lambda: _dispatch(argv))
+    code = _reported(lambda: _dispatch(argv))
+    if is_command and code == INTERRUPTED:
+        _leave()
+    return code
 
 
 def run_verb(name: str, args: argparse.Namespace) -> int:
@@ -90,14 +97,14 @@ def run_verb(name: str, args: argparse.Namespace) -> int:
 def _reported(work: Callable[[], int]) -> int:
     """Runs `work` and reports its faults without a traceback."""
     try:
-        with _termination_as_interrupt():
+        with interruptible(_end_now):
             return work()
     except OmnijetError as error:
         print(f"omnijet: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("omnijet: interrupted; nothing half-written was left behind", file=sys.stderr)
-        return 130
+        print(INTERRUPTION, file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -110,25 +117,21 @@ def _reported(work: Callable[[], int]) -> int:
         return 2
 
 
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into the clean-up of Ctrl-C, unless they are ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _end_now() -> None:
+    """Ends the process while its main thread is in a call that does not end."""
+    leftovers.remove_all()
+    shown = f"{SHOW_CURSOR if sys.stderr.isatty() else ''}{INTERRUPTION}\n"
+    with suppress(OSError):
+        os.write(2, shown.encode())  # the main thread may hold the lock of sys.stderr
+    os._exit(INTERRUPTED)
 
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _leave() -> None:
+    """Ends the process without waiting for threads that are in a long call."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(INTERRUPTED)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -5,7 +5,6 @@ Ranges are calibrated by running conversations through the pipeline.
 
 from __future__ import annotations
 
-import tempfile
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,7 @@ from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.commands.console import print_table, size_text, stage_progress, whole_number
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.leftovers import temporary_folder
 from omnijet.runtime.media.wav import check_writable
 
 NO_DATA = "none"
@@ -216,11 +216,11 @@ def _searched(
 ) -> Found:  # fmt: skip
     parallel = processes() if args.ray is None else ray_cluster(args.ray)
     with (
-        tempfile.TemporaryDirectory(prefix="omnijet-", dir=args.scratch) as scratch,
+        temporary_folder("omnijet-", args.scratch) as scratch,
         open_conversations(calibration.data) as conversations,
         parallel as run,
     ):
-        bench = Bench(args.bundle.absolute(), Path(scratch))
+        bench = Bench(args.bundle.absolute(), scratch)
         tried = conversations.items[: args.items or TRIED]
         bench.prepare([one.messages for one in tried], seen)
         return search(bench, layers, budget, run, progress)

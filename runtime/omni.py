@@ -14,6 +14,7 @@ from omnijet.runtime.backends.protocol import Backend
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.cancel import Cancellation
+from omnijet.runtime.interrupt import interruptible
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.prompt.messages import Message, parse_messages
 from omnijet.runtime.prompt.system import with_system
@@ -105,9 +106,11 @@ class Omni:
         Raises:
             OmnijetError: unusable media, messages or options, an unknown voice, a prompt that
                 does not fit the cache.
+            KeyboardInterrupt: Ctrl-C, in the main thread; also in the middle of a long graph call.
         """
-        turn = Turn.of(self.model, Options.of(**options), Clock(report))
-        return turn.answer(_asked(messages, system, turn))
+        with interruptible():
+            turn = Turn.of(self.model, Options.of(**options), Clock(report))
+            return turn.answer(_asked(messages, system, turn))
 
     def stream(
         self,
@@ -164,11 +167,14 @@ class Omni:
     def mel_of(self, codes: Sequence[int], *, voice: str | None = None, seed: int = 0) -> Array:
         """Turns codec tokens into log-mel f32[80, 2 * codes], as `generate` does."""
         name, _ = self.bundle.voice_id(voice)
-        return self.model.mel_of(codes, name, seed, Clock())
+        with interruptible():
+            return self.model.mel_of(codes, name, seed, Clock())
 
     def wave_of(self, mel: Array) -> Array:
         """Turns log-mel f32[80, frames] into sound f32[240 * frames] at 24 kHz."""
-        return self.model.wave_of(np.ascontiguousarray(mel, np.float32), Clock())
+        with interruptible():
+            return self.model.wave_of(np.ascontiguousarray(mel, np.float32), Clock())
+
 
 
 def _asked(

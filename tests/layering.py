@@ -35,7 +35,12 @@ class Room:
 # later one. A module belongs to the room with the longest name that its own name starts with.
 ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.runtime.errors"),),
-    (Room("omnijet.runtime.files"), Room("omnijet.runtime.cancel")),
+    (
+        Room("omnijet.runtime.files"),
+        Room("omnijet.runtime.cancel"),
+        Room("omnijet.runtime.leftovers"),
+    ),
+    (Room("omnijet.runtime.interrupt"),),
     (Room("omnijet.runtime.bundle"),),
     (Room("omnijet.runtime.media", "PIL av soundfile soxr"),),
     (Room("omnijet.runtime.backends", "onnxruntime"),),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omnijet.runtime.bundle.manifest import FILE_NAME, Manifest
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.leftovers import leftover, remove_folder, whole_step
 
 _log = logging.getLogger(__name__)
 
@@ -44,17 +45,18 @@ def staged_folder(target: Path, *, replace: bool, needed_bytes: int = 0) -> Iter
             got=os.strerror(error.errno or 0),
             fix="choose a folder that you may write to",
         ) from error
-    try:
-        require_disk_space(parent, needed_bytes)
-        staging.chmod(0o755)
-        yield staging
-        engines = _engines_in(target)
-        _swap(staging, target)
-        if engines:
-            _log.warning("%d engines were deleted with the replaced bundle: %s", engines, target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+    with leftover(lambda: remove_folder(staging)):
+        try:
+            require_disk_space(parent, needed_bytes)
+            staging.chmod(0o755)
+            yield staging
+            engines = _engines_in(target)
+            _swap(staging, target)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+    if engines:
+        _log.warning("%d engines were deleted with the replaced bundle: %s", engines, target)
 
 
 def require_disk_space(folder: Path, needed_bytes: int) -> None:
@@ -87,14 +89,19 @@ def _swap(staging: Path, target: Path) -> None:
         staging.rename(target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.absolute().parent))
-    target.rename(old / "previous")
-    try:
-        staging.rename(target)
-    except OSError:
-        (old / "previous").rename(target)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    previous = old / "previous"
+    with leftover(lambda: remove_folder(old)):
+        try:
+            with whole_step():  # removing `old` would remove the only good folder
+                try:
+                    target.rename(previous)
+                    staging.rename(target)
+                except BaseException:
+                    if previous.exists() and not target.exists():
+                        previous.rename(target)
+                    raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def require_absent(target: Path) -> None:

@@ -19,6 +19,7 @@ import onnx_ir as ir
 
 from omnijet.runtime.bundle.contract import Precision, graph_contracts
 from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.leftovers import leftover
 
 NO_FILE = "weights-are-not-written-yet"
 
@@ -49,14 +50,15 @@ def traced_graphs(
         start_new_session=True,  # Ctrl-C reaches only the exporter, which kills this process
     )
     assert process.stdin is not None and process.stdout is not None
-    try:
-        with process.stdin as stdin:
-            json.dump({**job, "dims": dims.to_json()}, stdin)
-        yield _arriving(len(names), folder, process.stdout)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    with leftover(process.kill):
+        try:
+            with process.stdin as stdin:
+                json.dump({**job, "dims": dims.to_json()}, stdin)
+            yield _arriving(len(names), folder, process.stdout)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
 
 def _arriving(count: int, folder: Path, lines: IO[str]) -> Iterator[tuple[str, ir.Model]]:

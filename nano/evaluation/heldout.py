@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.leftovers import temporary_folder
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 
 HELD_OUT = Path(__file__).parent.parent / "heldout.zip"
@@ -58,12 +58,12 @@ def open_set(path: Path = HELD_OUT) -> Iterator[list[HeldOutItem]]:
     Raises:
         OmnijetError: The file is missing or damaged; the error lists every faulty item.
     """
-    with TemporaryDirectory(prefix="omnijet-heldout-") as folder:
+    with temporary_folder("omnijet-heldout-") as folder:
         try:
             with zipfile.ZipFile(path) as file:
                 _check_names(file, path)
                 file.extractall(folder)
-            lines = (Path(folder) / LINES).read_text(encoding="utf-8").splitlines()
+            lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
         except UNREADABLE as error:
             raise OmnijetError(
                 "the held-out set cannot be read",

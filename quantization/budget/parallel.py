@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
@@ -11,6 +12,7 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.leftovers import leftover
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -22,14 +24,22 @@ Run = Callable[[Callable[[Given], Found], Sequence[Given]], Iterator[tuple[int, 
 def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
     """Yields a runner with fresh processes, by default one for each core.
 
-    The function that it runs must be importable.
+    The function that it runs must be importable. On an exception, Ctrl-C included, the processes
+    are killed.
     """
-    with ProcessPoolExecutor(count or os.cpu_count(), get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(count or os.cpu_count(), get_context("spawn"))
+
+    def kill() -> None:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+
+    with pool, leftover(kill):
 
         def run(
             work: Callable[[Given], Found], each: Sequence[Given]
         ) -> Iterator[tuple[int, Found]]:
-            futures = {pool.submit(work, given): number for number, given in enumerate(each)}
+            with _deaf_to_interrupts():
+                futures = {pool.submit(work, given): number for number, given in enumerate(each)}
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
@@ -43,7 +53,21 @@ def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-        yield run
+        try:
+            yield run
+        except BaseException:
+            kill()
+            raise
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Keeps Ctrl-C from the processes that are started: whoever started them kills them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from omnijet.runtime.bundle.manifest import hash_file
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files import is_address, shorten
+from omnijet.runtime.leftovers import temporary_folder
 from omnijet.runtime.media.source import is_pipe, readable
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.prompt.messages import parse_messages
@@ -96,11 +96,11 @@ def open_conversations(source: Path | None = None) -> Iterator[Conversations]:
     if source.is_dir():
         yield _gathered(source, _of_media(source))
     elif source.suffix == ".zip":
-        with TemporaryDirectory(prefix="omnijet-calibration-") as folder:
+        with temporary_folder("omnijet-calibration-") as folder:
             try:
                 with zipfile.ZipFile(source) as file:
                     file.extractall(folder)
-                made = _of_lines(Path(folder) / LINES, source)
+                made = _of_lines(folder / LINES, source)
             except UNREADABLE as error:
                 raise OmnijetError(
                     "the calibration set cannot be read",

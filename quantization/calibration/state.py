@@ -13,6 +13,7 @@ import numpy as np
 
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.leftovers import leftover
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +45,14 @@ class CalibrationState:
             for name, array in self.statistics[place].to_arrays().items():
                 arrays[f"{number}/{name}"] = array
         staged = path.with_name(f"{path.name}.part")
-        try:
-            with staged.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            os.replace(staged, path)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
+        with leftover(lambda: staged.unlink(missing_ok=True)):
+            try:
+                with staged.open("wb") as file:
+                    np.savez(file, allow_pickle=False, **arrays)
+                os.replace(staged, path)
+            except BaseException:
+                staged.unlink(missing_ok=True)
+                raise
 
     @staticmethod
     def resume(path: Path, key: str) -> CalibrationState:

@@ -17,6 +17,7 @@ from omnijet.runtime.bundle.contract import GraphContract, Precision, graph_cont
 from omnijet.runtime.bundle.dims import ModelDims, nested
 from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.leftovers import leftover
 
 FORMAT = "omnijet-bundle"
 VERSION = 1
@@ -129,14 +130,15 @@ class Manifest:
         data["contracts"] = {name: c.to_json() for name, c in self.contracts.items()}
         text = json.dumps(data, indent=1, ensure_ascii=False)
         partial = folder / f".{FILE_NAME}.partial"
-        try:
-            with open(partial, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, folder / FILE_NAME)
-        finally:
-            partial.unlink(missing_ok=True)
+        with leftover(lambda: partial.unlink(missing_ok=True)):
+            try:
+                with open(partial, "w", encoding="utf-8") as file:
+                    file.write(text + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(partial, folder / FILE_NAME)
+            finally:
+                partial.unlink(missing_ok=True)
 
     @staticmethod
     def read(folder: Path) -> Manifest:

@@ -11,6 +11,7 @@ import soundfile
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.leftovers import leftover
 
 
 def write_wav(path: Path, samples: Array, sample_rate_hz: int) -> None:
@@ -45,12 +46,13 @@ def write_whole(path: Path, content: bytes) -> None:
         target.write_bytes(content)
         return
     beside = _beside(target)
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with leftover(lambda: beside.unlink(missing_ok=True)):
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 def check_writable(path: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median_low
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+from omnijet.runtime.leftovers import temporary_folder
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.distribution import Histogram
 from omnijet.runtime.profiling.inputs import Inputs
@@ -138,8 +137,8 @@ def measure(
 ) -> tuple[Result, list[Run]]:
     """Runs a scenario `warmup` times uncounted, and then `runs` times."""
     taken = []
-    with TemporaryDirectory(prefix="omnijet-profile-") as folder:
-        messages = scenario.messages(Path(folder))
+    with temporary_folder("omnijet-profile-") as folder:
+        messages = scenario.messages(folder)
         inputs = Inputs.of(omni, messages)
         memory = Resident.watch()
         for _ in range(warmup + runs):

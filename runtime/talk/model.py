@@ -126,8 +126,18 @@ class Model:
                 fix="load the bundle again, or ask before the end of the `with` block",
             )
 
-    def load(self, *, hearing: bool = True, sight: bool = True, speech: bool | None = None) -> None:
+    def load(
+        self,
+        *,
+        hearing: bool = True,
+        sight: bool = True,
+        speech: bool | None = None,
+        check: Check = never,
+    ) -> None:
         """Loads the graphs that a turn will need; those loaded already cost nothing.
+
+        Args:
+            check: called before each graph; it may raise to cancel.
 
         Raises:
             OmnijetError: a graph cannot be loaded, or the bundle lacks the voice that is asked for.
@@ -143,6 +153,7 @@ class Model:
         }
         for name, needed in wanted.items():
             if needed:
+                check()
                 self.graph(name)
 
     def prompt(

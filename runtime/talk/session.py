@@ -14,6 +14,7 @@ import numpy as np
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.cancel import Cancellation
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.interrupt import interruptible
 from omnijet.runtime.media.log_mel import GrowingSound
 from omnijet.runtime.prompt.medium import EncoderInput
 from omnijet.runtime.prompt.messages import Audio, Message, Text, parse_messages
@@ -107,7 +108,8 @@ class Session:
         """
         turn = self._open(content, Clock(), Cancellation(), options)
         try:
-            reply = turn.answer(tuple(self._messages))
+            with interruptible():
+                reply = turn.answer(tuple(self._messages))
         except BaseException:
             self._close(undo=True)  # nobody has anything of the answer
             raise
@@ -286,7 +288,8 @@ class Session:
             memory=self.memory,
             overflow=self.overflow,
         )
-        turn.listen((*self._messages, Message("user", (Audio(None, medium),))))
+        with interruptible():
+            turn.listen((*self._messages, Message("user", (Audio(None, medium),))))
 
     def _message(self, content: Content) -> Message:
         (message,) = parse_messages([{"role": "user", "content": content}])

@@ -4,7 +4,7 @@ One worker runs Thinker and Talker in turns, the other makes sound of the codec 
 (DiT, vocoder). Bounded channels connect them with each other and with the reader: a slow
 reader makes the workers wait, and nothing is lost. While the first sound is made the writer
 rests, because the two would share the machine's cores and memory bandwidth and the listener
-would wait longer. Cancelling ends both before their next graph call.
+would wait longer. Cancelling ends both, in the middle of a graph call if the backend can.
 """
 
 from __future__ import annotations

@@ -248,6 +248,7 @@ class Turn:
                 hearing=bool(prompt.sounds),
                 sight=bool(prompt.images or prompt.videos),
                 speech=self.options.speech,
+                check=self.check,
             )
         return prompt
 

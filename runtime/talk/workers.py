@@ -12,8 +12,15 @@ from omnijet.runtime.cancel import Cancellation
 class _Worker(threading.Thread):
     """A daemon thread: a stream that nobody reads must not delay the end of the process."""
 
-    def __init__(self, name: str, work: Callable[[], None]) -> None:
-        super().__init__(target=work, name=f"omnijet-{name}", daemon=True)
+    def __init__(self, name: str, work: Callable[[], None], cancellation: Cancellation) -> None:
+        super().__init__(
+            target=_governed, args=(work, cancellation), name=f"omnijet-{name}", daemon=True
+        )
+
+
+def _governed(work: Callable[[], None], cancellation: Cancellation) -> None:
+    with cancellation.governing():
+        work()
 
 
 class Workers:
@@ -26,7 +33,7 @@ class Workers:
 
     def __init__(self, cancellation: Cancellation, works: Mapping[str, Callable[[], None]]) -> None:
         self._cancellation = cancellation
-        self._threads = [_Worker(name, work) for name, work in works.items()]
+        self._threads = [_Worker(name, work, cancellation) for name, work in works.items()]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -39,6 +46,9 @@ class Workers:
 
     def end(self) -> None:
         """Cancels the workers and waits until they have ended; any thread may call it repeatedly.
+
+        A graph call of ONNX Runtime ends within one node, one of an engine comes to its end, and
+        so does the loading of a graph.
 
         Worker threads, and threads inside a device call, do not wait. The garbage collector may run
         this inside such a thread, while the workers to wait for need the buffers or the device that

@@ -12,13 +12,20 @@ import onnxruntime
 
 from omnijet.runtime.backends.device_call import device_call
 from omnijet.runtime.backends.ort_gpu.gate import GATE
-from omnijet.runtime.backends.ort_session import OrtBinding, OrtSession, run_failed
+from omnijet.runtime.backends.ort_session import (
+    GRAPH_ID,
+    OrtBinding,
+    OrtSession,
+    abortable,
+    raise_if_cancelled,
+    run_failed,
+    uncaptured,
+)
 
 _log = logging.getLogger(__name__)
 
 MOST_CAPTURED = 64
 """The most runs that one session captures; they are freed only with the session."""
-GRAPH_ID, NOT_CAPTURED = "gpu_graph_id", "-1"
 
 
 class DeviceSession(OrtSession):
@@ -42,7 +49,7 @@ class DeviceSession(OrtSession):
         # new threads every time. This thread ends with `close`, or with the session's last user.
         self._thread = ThreadPoolExecutor(1, f"omnijet-{name}") if captures else None
         self._ids = count(1)
-        self._uncaptured = _options(NOT_CAPTURED) if captures else None
+        self._uncaptured = uncaptured() if captures else None
 
     def new_capture(self) -> Any:
         """Returns options of a run that is captured the first time and replayed from then on,
@@ -59,11 +66,15 @@ class DeviceSession(OrtSession):
     def run(self, binding: OrtBinding, capture: Any = None) -> None:
         """Runs the graph; the caller holds `lock`.
 
+        Cancelling what the thread works under ends the run, unless it is captured: such a run
+        takes milliseconds, and one that is ended in the middle would spoil the capture.
+
         Args:
             capture: options from `new_capture`.
 
         Raises:
             OmnijetError: ONNX Runtime fails, in its own words, or the backend was closed.
+            Cancelled: or what the thread's switch raises.
         """
         session, made = self.require_open(), binding.made
         if capture is not None and self._captures:
@@ -74,8 +85,9 @@ class DeviceSession(OrtSession):
                 _log.warning("%s runs uncaptured: %s", self._name, error)
                 self._captures = False
         try:
-            self._run(session, made, self._uncaptured)
+            self._run(session, made, abortable() or self._uncaptured)
         except Exception as error:  # onnxruntime's own classes share no narrower base
+            raise_if_cancelled()
             raise run_failed(self._name, error) from error
 
     def close(self) -> None:

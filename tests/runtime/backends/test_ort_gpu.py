@@ -23,10 +23,10 @@ from omnijet.runtime.backends.ort_gpu import work as work_module
 from omnijet.runtime.backends.ort_gpu.backend import OrtDeviceBackend
 from omnijet.runtime.backends.ort_gpu.graph import MOST_SESSIONS
 from omnijet.runtime.backends.ort_gpu.providers import ONE_LENGTH, PROVIDERS, Provider
-from omnijet.runtime.backends.ort_gpu.session import GRAPH_ID, NOT_CAPTURED, DeviceSession
+from omnijet.runtime.backends.ort_gpu.session import DeviceSession
 from omnijet.runtime.backends.ort_gpu.state import DeviceState
 from omnijet.runtime.backends.ort_gpu.transfers import on_device
-from omnijet.runtime.backends.ort_session import OrtBinding
+from omnijet.runtime.backends.ort_session import GRAPH_ID, NOT_CAPTURED, OrtBinding
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.opening import hint

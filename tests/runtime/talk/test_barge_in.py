@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
+import numpy as np
 import pytest
 
+from omnijet.runtime.backends.ort_session import OrtBinding, OrtSession
+from omnijet.runtime.cancel import Cancelled
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.talk.reply import PcmChunk
@@ -125,3 +130,27 @@ def test_messages_show_a_reply_once_its_stream_has_ended(omni: Omni) -> None:
     session.messages = session.messages[:1]
     after = session.generate("Go on", **LIMITS)
     assert (after.text_ids, after.codes) == whole(omni, session)
+
+
+def test_cancelling_ends_a_graph_call(omni: Omni, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, ended = threading.Event(), []
+    run = OrtSession.run
+
+    def noticed(session: OrtSession, binding: OrtBinding) -> None:
+        if session._name == "vision_encoder":
+            began.set()
+        try:
+            run(session, binding)
+        except Cancelled:
+            ended.append(session._name)
+            raise
+
+    monkeypatch.setattr(OrtSession, "run", noticed)
+    picture = np.zeros((980, 980, 3), np.uint8)
+    session = omni.session()
+    stream = session.stream([{"type": "image", "image": picture}], **LIMITS)
+    assert began.wait(60)
+    stream.cancel()
+    assert ended == ["vision_encoder"]
+    reply = session.generate("Who are you?", **LIMITS)
+    assert (reply.text_ids, reply.codes) == whole(omni, session)
