@@ -176,7 +176,6 @@ class Omni:
             return self.model.wave_of(np.ascontiguousarray(mel, np.float32), Clock())
 
 
-
 def _asked(
     messages: Sequence[Mapping[str, Any]], system: str | None, turn: Turn
 ) -> tuple[Message, ...]:
