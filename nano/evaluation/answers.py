@@ -45,9 +45,12 @@ class ShuffledTime(Model):
         *,
         use_audio_in_video: bool = True,
         check: Check = never,
+        report: Callable[[int, int], None] | None = None,
     ) -> Prompt:
         """Lays a conversation out and shuffles its clips."""
-        prompt = super().prompt(messages, use_audio_in_video=use_audio_in_video, check=check)
+        prompt = super().prompt(
+            messages, use_audio_in_video=use_audio_in_video, check=check, report=report
+        )
         tokens, ids, positions = self.dims.tokens, prompt.input_ids, prompt.positions
         # a spoken question beside the clip keeps its positions
         inside = np.cumsum(ids == tokens.vision_bos) > np.cumsum(ids == tokens.vision_eos)

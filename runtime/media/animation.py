@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,8 +56,8 @@ class Animation:
         marks = [mark for mark, _ in self.frames()]
         if not marks:
             raise ValueError(next(iter(self.damage), "it has no frame"))
-        whole = (marks[-1].shown or 0.0) + marks[-1].lasts
-        return stamps_of(marks, TICK_SECONDS, len(marks) / whole)
+        lasts = {mark.lasts for mark in marks}
+        return stamps_of(marks, TICK_SECONDS, 1 / lasts.pop() if len(lasts) == 1 else None)
 
     def frames(self) -> Iterator[tuple[Mark, Callable[[], Image.Image]]]:
         """Decodes the frames in the order of display, up to the first that is damaged."""
@@ -95,5 +96,8 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
 
 
-def _quiet() -> warnings.catch_warnings[None]:
-    return warnings.catch_warnings(action="ignore")
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 LEAST_CELLS, MOST_CELLS = 4, 16384  # of `resized_height` x `resized_width`, as the loader has it
 
+MOST_PIXELS = 192_000_000  # of all frames; the loader's own sizes stay below
+
 
 class Reel(Protocol):
     """A clip that can be read from its start, again and again."""
@@ -155,13 +157,12 @@ class Sampler:
         return taken
 
     def _require_area(self, size: tuple[int, int], count: int) -> None:
-        limit = self.preprocessing.temporal_patch * self.preprocessing.video_total_pixels
         height, width = size
-        if count * height * width > limit:
+        if count * height * width > MOST_PIXELS:
             raise OmnijetError(
                 "the frames of the clip are too many, or too large",
                 where=self.where,
-                expected=f"at most {limit:,} pixels in all frames together",
+                expected=f"at most {MOST_PIXELS:,} pixels in all frames together",
                 got=f"{count} frames of {width} x {height} pixels",
                 fix="ask for fewer frames (max_frames, fps) or smaller ones (max_pixels)",
             )
@@ -173,7 +174,7 @@ class Sampler:
                 "%s: the clip is damaged and is seen as far as it goes, %d of %d frames (%s, "
                 "%d times)", self.where, read, max(announced, read), words, times,
             )  # fmt: skip
-        if not choice.is_by_header:
+        elif not choice.is_by_header:
             _log.warning(
                 "%s: frames are taken by their timestamps (%d in %.2f s), not by the rate of %g "
                 "a second that the header announces, as the published loader would",

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 Seconds = npt.NDArray[np.float64]
 
+UNKNOWN_SECONDS = 0.5  # at most, that a last frame stays if it does not say how long
 LONGEST_STILL = 3600.0  # seconds; a longer gap is a fault of the timestamps
 LARGEST_STEP_BACK = 1.0  # seconds; a longer one begins a new piece
 
@@ -78,8 +79,9 @@ def stamps_of(marks: Sequence[Mark], tick: float, header_fps: float | None) -> S
     usual = [gap for gap in gaps if 0 < gap <= LONGEST_STILL]
     period = float(np.median(usual)) if usual else 1 / (header_fps or 2.0)
     seconds = _joined(pieces, period)
-    # many writers announce too short a last frame, or none; but one may be held for long
-    last = max(_last_of(marks, filled), min(period, 0.5))
+    last = _last_of(marks, filled)
+    if last <= 2 * tick:  # unknown, or derived from a header's rate that is a clock's
+        last = max(last, min(period, UNKNOWN_SECONDS))
     return Stamps(seconds, last, tick, header_fps, float(pieces[0][0]))
 
 
@@ -119,8 +121,10 @@ def _joined(pieces: list[Seconds], period: float) -> Seconds:
         [[0.0], *(np.append(np.diff(piece), period) for piece in pieces)]
     )[:-1]  # fmt: skip
     if len(pieces) == 1 and gaps.max() <= LONGEST_STILL:
-        return pieces[0] - pieces[0][0]  # as exact as the timestamps
-    return np.cumsum(np.where(gaps > LONGEST_STILL, period, gaps))
+        exact: Seconds = pieces[0] - pieces[0][0]
+        return exact
+    joined: Seconds = np.cumsum(np.where(gaps > LONGEST_STILL, period, gaps))
+    return joined
 
 
 def _last_of(marks: Sequence[Mark], filled: list[float]) -> float:

@@ -18,6 +18,7 @@ from omnijet.runtime.media.clip_times import Mark, Stamps, stamps_of
 from omnijet.runtime.media.source import opened
 
 MAX_FRAME_PIXELS = 1 << 26  # 8192 x 8192: a decoder holds up to 20 frames, in 2 GB
+PADDING_PIXELS = 1 << 20  # what decoders add at the edges of the largest frames
 THREADED_PIXELS = 1 << 24  # each thread of a decoder holds a frame more
 MOST_PACKETS = 10_000_000  # 46 hours at 60 frames a second
 
@@ -68,7 +69,8 @@ class Film:
             stream = container.streams.video[0]
             context = stream.codec_context
             assert context is not None
-            context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
+            # decoders pad the sides; what is damaged may announce any size
+            context.options = {"max_pixels": str(MAX_FRAME_PIXELS + PADDING_PIXELS)}
             context.thread_type = "AUTO"
             if context.width * context.height > THREADED_PIXELS:
                 context.thread_count = 1
@@ -105,8 +107,9 @@ class Film:
 
     def _note(self, error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"
+        if isinstance(error, av.error.ArgumentError):
+            words += f"; it is damaged, or its frames have more than {MAX_FRAME_PIXELS:,} pixels"
         self.damage[words] = self.damage.get(words, 0) + 1
-
 
 
 def require_frame_size(width: int, height: int, where: object) -> None:

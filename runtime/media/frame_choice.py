@@ -17,6 +17,8 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.media.clip_times import Stamps
 from omnijet.runtime.media.sizing import Sizing
 
+_NO_WISHES = Sizing()
+
 Ordinals = npt.NDArray[np.int64]
 
 LOOSEST_SECONDS = 0.04  # a frame of film: nothing is seen to move in less
@@ -88,7 +90,7 @@ def frame_count(
     total: int,
     clip_fps: float,
     preprocessing: Preprocessing,
-    sizing: Sizing = Sizing(),  # noqa: B008 (frozen)
+    sizing: Sizing = _NO_WISHES,
 ) -> int:
     """Returns how many of `total` frames are taken; 1 only if the clip has a single frame."""
     depth = preprocessing.temporal_patch

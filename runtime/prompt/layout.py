@@ -21,6 +21,7 @@ from omnijet.runtime.bundle.dims import ModelDims, TokenIds
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.clip_frames import Report
 from omnijet.runtime.prompt.chat import render_chat
 from omnijet.runtime.prompt.medium import EncoderInput, Ids, Medium
 from omnijet.runtime.prompt.messages import Message, Text
@@ -184,11 +185,13 @@ def build_prompt(
     use_audio_in_video: bool,
     chat_template: str,
     check: Check = never,
+    report: Report | None = None,
 ) -> Prompt:
     """Lays a conversation out; media that were not read before are read.
 
     Args:
         check: called between the pieces that media are read in; it may raise to cancel.
+        report: called with the frames of a clip that were read, and how many will be.
 
     Raises:
         OmnijetError: a medium cannot be used, a text spells out a placeholder, or the
@@ -212,6 +215,7 @@ def build_prompt(
             use_audio_in_video,
             f"message {number}, part {place}",
             check,
+            report,
         )
         for number, message in enumerate(messages, start=1)
         for place, part in enumerate(message.parts, start=1)

@@ -12,9 +12,11 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.audio import AudioSource, load_audio
+from omnijet.runtime.media.clip_frames import Report
 from omnijet.runtime.media.image import Grid, ImageSource, image_patches, load_image
 from omnijet.runtime.media.log_mel import GrowingSound, log_mel
 from omnijet.runtime.media.pcm import RawFormat
+from omnijet.runtime.media.sizing import Sizing
 from omnijet.runtime.media.source import Source, is_file, is_held, named
 from omnijet.runtime.media.video import (
     VideoSource,
@@ -37,6 +39,7 @@ def medium_of(
     hear_clips: bool,
     place: str,
     check: Check = never,
+    report: Report | None = None,
 ) -> Medium:
     """Returns what a part was preprocessed into; reads its source at the first call only.
 
@@ -48,6 +51,7 @@ def medium_of(
         hear_clips: whether the sound of clips is wanted.
         place: the part in the conversation, for messages.
         check: called between the pieces that media are read in; it may raise to cancel.
+        report: called with the frames of a clip that were read, and how many will be.
 
     Raises:
         OmnijetError: the medium cannot be used.
@@ -62,7 +66,7 @@ def medium_of(
         elif isinstance(part, Audio):
             medium = _sound(source, part.raw, preprocessing, dims, where, check)
         else:
-            medium = _clip(source, preprocessing, dims, hear_clips, where, check)
+            medium = _clip(source, preprocessing, dims, hear_clips, where, check, report)
     elif isinstance(part, Video) and hear_clips and not medium.sound_was_read:
         medium = _heard_later(medium, source, preprocessing, dims, where, check)
     part.medium = medium
@@ -121,13 +125,14 @@ def _clip(
     hear: bool,
     where: str,
     check: Check,
+    report: Report | None,
 ) -> Medium:
     check()
     # bytes are not kept until their sound may be wanted, and a pipe gives them only once
     read = hear or is_held(source)
-    video = load_video(source, preprocessing, read, where, check)
+    video = load_video(source, preprocessing, read, where, Sizing(), check, report)
     if hear and video.audio is None:
-        _log.info("%s: the clip has no sound, it is only looked at", where)
+        _log.info("%s: nothing is heard of the clip, it is only looked at", where)
     patches, grid = video_patches(video.frames, preprocessing, check)
     check()
     shape = MediumShape(_cells(grid, preprocessing.merge), second_per_grid(preprocessing))
@@ -149,7 +154,7 @@ def _heard_later(
     check()
     samples: Array | None = None
     if is_file(source):
-        samples = load_clip_sound(source, preprocessing, where, check)
+        samples = load_clip_sound(source, preprocessing, where, Sizing(), check)
     else:
         _log.warning("%s: the file is gone before its sound was read: nothing is heard", where)
     return _with_sound(clip, samples, preprocessing, dims, where, check)
@@ -166,7 +171,14 @@ def _with_sound(
     if samples is None:
         return replace(clip, sound_was_read=True)
     check()
-    heard = sound_input(_mel(samples, preprocessing, where), dims)
+    mel = log_mel(samples, preprocessing)
+    if audio_token_count(mel.shape[1]) < 1:
+        _log.warning(
+            "%s: the clip is only looked at, its sound of %d samples is too short", where,
+            len(samples),
+        )  # fmt: skip
+        return replace(clip, sound_was_read=True)
+    heard = sound_input(mel, dims)
     shape = replace(clip.shape, sound_tokens=heard.fingerprints.size)
     return replace(clip, shape=shape, heard=heard, sound_was_read=True)
 

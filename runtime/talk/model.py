@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -162,11 +162,13 @@ class Model:
         *,
         use_audio_in_video: bool = True,
         check: Check = never,
+        report: Callable[[int, int], None] | None = None,
     ) -> Prompt:
         """Lays a conversation out: text in the template, media read.
 
         Args:
             check: called between the pieces that media are read in; it may raise to cancel.
+            report: called with the frames of a clip that were read, and how many will be.
 
         Raises:
             OmnijetError: a medium is unusable.
@@ -174,6 +176,7 @@ class Model:
         return build_prompt(
             messages, self.tokenizer, self.dims, self.preprocessing,
             use_audio_in_video=use_audio_in_video, chat_template=self.chat_template, check=check,
+            report=report,
         )  # fmt: skip
 
     def embed(

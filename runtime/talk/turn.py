@@ -255,7 +255,10 @@ class Turn:
     def _prompt(self, messages: Sequence[Message]) -> Prompt:
         self.check()  # media take their time
         return self.model.prompt(
-            messages, use_audio_in_video=self.options.use_audio_in_video, check=self.check
+            messages,
+            use_audio_in_video=self.options.use_audio_in_video,
+            check=self.check,
+            report=lambda done, total: self.clock.report("preprocess", done, total),
         )
 
     def _shortened(self, messages: Sequence[Message], prompt: Prompt) -> Prompt:

@@ -7,7 +7,6 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -15,23 +14,16 @@ from PIL import Image
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.video import (
-    frame_count,
-    frame_indices,
     load_video,
     second_per_grid,
     video_patches,
 )
 from tests.clip import write_clip
+from tests.timed_clip import shown
 
 PREPROCESSING = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
 )
-
-
-def shown(frames: npt.NDArray[np.uint8]) -> list[int]:
-    """Returns the numbers that these frames have in `write_clip`."""
-    corner = frames[:, 3 * frames.shape[1] // 4, 3 * frames.shape[2] // 4]
-    return [round(float(value)) for value in corner.mean(axis=1) / 5]
 
 
 def test_frames_are_sampled_and_resized(tmp_path: Path) -> None:
@@ -66,33 +58,6 @@ def test_clips_stored_on_their_side_are_turned(
     row, column = corner
     white = frame[half[0] * row :, half[1] * column :][: half[0], : half[1]]
     assert white[20:-20, 20:-20].min() > 200
-
-
-@pytest.mark.parametrize(
-    ("total", "fps", "count"),
-    # 2 a second, at least 4, at most 768 and the clip's own, an even number
-    [
-        (300, 30, 20),
-        (45, 10, 8),
-        (10, 30, 4),
-        (3, 30, 2),
-        (2, 2, 2),
-        (1, 25, 1),
-        (5, 1, 4),
-        (100_000, 25, 768),
-        (1000, 23.976, 82),
-    ],
-)
-def test_frame_count(total: int, fps: float, count: int) -> None:
-    assert frame_count(total, fps, PREPROCESSING) == count
-
-
-def test_indices_equal_reference() -> None:
-    for total in range(2, 400, 7):
-        for count in range(2, total + 1, 2):
-            want = torch.linspace(0, total - 1, count).round().long().numpy()
-            np.testing.assert_array_equal(frame_indices(total, count), want)
-    assert frame_indices(1, 1).tolist() == [0]
 
 
 def test_a_long_clip_gets_smaller_frames() -> None:
