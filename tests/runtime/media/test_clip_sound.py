@@ -174,7 +174,7 @@ def test_a_track_of_numbers_that_are_none_is_silent_there(
     sound = [(0.0, tone(1))]
     write_timed_clip(path, [100 * i for i in range(20)], sound=sound, sound_codec="pcm_f32le")
     data = path.read_bytes()
-    value = (np.int16(32767 * tone(1)[3000]) / np.float32(32768)).astype("<f4").tobytes()
+    value = (np.int16(32767 * tone(1)[3009]) / np.float32(32768)).astype("<f4").tobytes()
     assert value in data
     path.write_bytes(data.replace(value, np.float32(np.nan).tobytes()))
     samples = heard(path)
