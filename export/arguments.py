@@ -25,6 +25,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "bf16 runs on GPUs only",
     )
     parser.add_argument(
+        "--base",
+        metavar="CHECKPOINT",
+        help="folder or hub id of the model that CHECKPOINT was tuned from: what is missing, such "
+        "as the Talker, voices or the tokenizer, comes from there",
+    )
+    parser.add_argument(
         "--no-speech",
         action="store_true",
         help="leave out Talker, DiT and vocoder: the bundle hears, sees and writes, and takes less "

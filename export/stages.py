@@ -10,10 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from omnijet.export.checkpoint.folder import SPEAKERS, Checkpoint
+from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.checkpoint.packing import Packing
-from omnijet.export.checkpoint.texts import write_texts
-from omnijet.export.checkpoint.voices import load_voices
+from omnijet.export.checkpoint.supplies import Supplies, base_command, read_supplies
 from omnijet.export.graphfile.staging import require_bundle, staged_folder
 from omnijet.export.modules.base import weight_sources
 from omnijet.export.modules.graph_modules import graph_modules
@@ -25,6 +24,7 @@ from omnijet.export.weights.speech_tables import speech_tables
 from omnijet.export.weights.tables import write_embedding, write_table
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision, graph_contracts
 from omnijet.runtime.bundle.dims import DecoderDims, ModelDims
+from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER
 from omnijet.runtime.bundle.manifest import (
     FILE_NAME,
     FileEntry,
@@ -33,7 +33,7 @@ from omnijet.runtime.bundle.manifest import (
     VoiceEntry,
     hash_file,
 )
-from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.files import shell_quoted
 from omnijet.runtime.leftovers import temporary_folder
 
 _log = logging.getLogger(__name__)
@@ -47,8 +47,10 @@ def export_bundle(
     target: Path,
     precision: Precision = "f32",
     *,
+    base: Path | None = None,
     speech: bool = True,
     replace: bool = False,
+    named: str | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Manifest:
     """Exports the checkpoint in folder `source` to the bundle `target`.
@@ -60,9 +62,12 @@ def export_bundle(
         source: The checkpoint folder.
         target: The bundle folder. It appears complete or not at all.
         precision: The dtype of Thinker, Talker and encoders; speech synthesis stays f32.
+        base: The folder of the model that `source` was tuned from: what is missing comes from
+            there.
         speech: Whether the bundle speaks. Without Talker, DiT and vocoder it hears, sees and
             writes only; so does that of a checkpoint with `enable_audio_output: false`.
         replace: Whether an existing bundle at `target` may be replaced, as the last step.
+        named: How the user named the checkpoint, for messages; its folder by default.
         progress: Receives the current step, the bytes done and the total bytes.
 
     Returns:
@@ -73,15 +78,12 @@ def export_bundle(
     """
     if replace:
         require_bundle(target)
-    checkpoint = Checkpoint.open(source, speech=speech)
+    checkpoint = Checkpoint.open(source, base=base, speech=speech)
     dims = checkpoint.dims
+    export = f"omnijet export {shell_quoted(named or source)} {shell_quoted(target)}"
+    supplies = read_supplies(checkpoint, export)
     if speech and not dims.has_voice:
-        _log.warning("%s: enable_audio_output is false: the bundle will have no voice", source)
-    checkpoint.verify(dims)
-    voices = load_voices(source / SPEAKERS, dims) if dims.has_voice else {}
-    preprocessing = Preprocessing.from_preprocessor_config(
-        checkpoint.json("preprocessor_config.json")
-    )
+        _warn_of_silence(checkpoint, export)
     modules = graph_modules(dims, precision)
     sources = {name: weight_sources(module) for name, module in modules.items()}
     packed = packed_plan(checkpoint, sources)
@@ -106,8 +108,8 @@ def export_bundle(
         progress("writing tables", 0, needed)
         tables = _write_tables(checkpoint, dims, precision, folder)
         if dims.has_voice:
-            for name, array in speech_tables(dims, checkpoint, voices).items():
-                tables[name] = write_table(array, folder / "tables" / f"{name}.npy")
+            for name, array in speech_tables(dims, checkpoint, supplies.voices).items():
+                tables[name] = write_table(array, folder / "tables", name)
         advance(_table_bytes(dims, precision))
         graphs = {}
         for name, model in arriving:
@@ -116,22 +118,33 @@ def export_bundle(
             )
             if len(graphs) < len(order):
                 progress("tracing graphs", min(done, needed), needed)
-        write_texts(source, folder)
+        _write_texts(supplies, folder)
         manifest = Manifest(
             name=source.resolve().name,
             precision=precision,
             dims=dims,
             graphs={name: graphs[name] for name in modules},
             tables=tables,
-            voices={name: VoiceEntry(voice.bos_token) for name, voice in voices.items()},
-            preprocessor=preprocessing.to_json(),
+            voices={name: VoiceEntry(voice.bos_token) for name, voice in supplies.voices.items()},
+            preprocessor=supplies.preprocessing.to_json(),
             files=_hash_files(folder, progress),
             versions=_versions(),
-            provenance=_provenance(checkpoint),
+            provenance=_provenance(checkpoint, supplies),
             quantization=_quantization(checkpoint.packing, packed),
         )
         manifest.write(folder)
     return manifest
+
+
+def _warn_of_silence(checkpoint: Checkpoint, export: str) -> None:
+    why = "it is a Thinker alone" if checkpoint.is_thinker else "enable_audio_output is false"
+    way = base_command(checkpoint, export)
+    _log.warning("%s: %s: the bundle will have no voice; with one: %s", checkpoint.folder, why, way)
+
+
+def _write_texts(supplies: Supplies, folder: Path) -> None:
+    shutil.copyfile(supplies.tokenizer, folder / TOKENIZER)
+    (folder / CHAT_TEMPLATE).write_text(supplies.chat_template, encoding="utf-8")
 
 
 def _write_tables(
@@ -199,9 +212,17 @@ def _quantization(packing: Packing | None, packed: Mapping[str, PackedPlan]) -> 
     }
 
 
-def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
+def _provenance(checkpoint: Checkpoint, supplies: Supplies) -> dict[str, Any]:
+    base: dict[str, Any] = {}
+    if checkpoint.base is not None:
+        origins = {**checkpoint.origins, **supplies.origins}
+        base = {
+            "base": checkpoint.base.resolve().name,
+            "origins": {what: folder.resolve().name for what, folder in origins.items()},
+        }
     return {
         "checkpoint": checkpoint.folder.resolve().name,
+        **base,
         "config_sha256": hash_file(checkpoint.folder / "config.json").sha256,
         "exported_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -34,6 +34,9 @@ def read_dit(section: Section) -> DitDims:
     section.require(dims.head_dim % 2 == 0, "head_dim", "an even number", dims.head_dim)
     fits = f"a multiple of repeats {dims.repeats}"
     section.require(dims.block % dims.repeats == 0, "block_size", fits, dims.block)
+    rope = section.child("rope_parameters")  # as transformers 5 writes it
+    rope.only("rope_type", ("default",))
+    rope.only("rope_theta", (10_000,))
     # the reference ignores these older names, so only a contradiction is worth a warning
     for legacy, value in (("dim", dims.hidden), ("depth", dims.layers), ("heads", dims.heads)):
         if section.raw(legacy) not in (None, value):

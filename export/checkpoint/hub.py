@@ -11,15 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omnijet.export.checkpoint.config import read_dims
-from omnijet.export.checkpoint.folder import (
-    CONFIG,
-    GENERATION_CONFIG,
-    INDEX,
-    SPEAKERS,
-    missing_files,
-    read_json,
-    silent_files,
-)
+from omnijet.export.checkpoint.folder import CONFIG, GENERATION_CONFIG
+from omnijet.export.checkpoint.json_file import read_json
+from omnijet.export.checkpoint.supplies import SPEAKERS
+from omnijet.export.checkpoint.weight_files import INDEX, missing_weight_files, silent_files
+from omnijet.export.checkpoint.whole_config import whole_config
 from omnijet.runtime.errors import OmnijetError
 
 _log = logging.getLogger(__name__)
@@ -80,7 +76,7 @@ def resolve(checkpoint: str, *, speech: bool = True) -> Path:
         raise OmnijetError(
             "the repository contains no model", where=checkpoint, expected=CONFIG, got="none"
         )
-    config = read_json(folder / CONFIG)
+    config = whole_config(read_json(folder / CONFIG))
     speaks = read_dims(config, None, f"{checkpoint}: {CONFIG}", speech=speech).has_voice
     # a branch may move between the downloads, so the later ones name the first one's commit
     commit, ignored = folder.name, []
@@ -88,7 +84,8 @@ def resolve(checkpoint: str, *, speech: bool = True) -> Path:
         index = _download(repo, commit, (*_CONFIGS, INDEX), checkpoint)
         ignored = [SPEAKERS, *silent_files(index)]
     folder = _download(repo, commit, _PATTERNS, checkpoint, ignored)
-    missing = missing_files(folder, speech=speaks)
+    # other files may not be in the repository: a fine-tune takes them from its base
+    missing = missing_weight_files(folder, speech=speaks)
     if missing:
         raise OmnijetError(
             "the downloaded checkpoint is incomplete",

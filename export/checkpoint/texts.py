@@ -1,32 +1,13 @@
-"""Copies a checkpoint's text files into a bundle: tokenizer and chat template."""
+"""Reads the chat template of a checkpoint."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER
 from omnijet.runtime.errors import OmnijetError
 
-
-def write_texts(source: Path, folder: Path) -> None:
-    """Copies the tokenizer and the chat template of checkpoint folder `source` into `folder`.
-
-    Raises:
-        OmnijetError: One of the files is missing or cannot be read.
-    """
-    template = read_chat_template(source)
-    tokenizer = source / TOKENIZER
-    if not tokenizer.is_file():
-        raise OmnijetError(
-            "the checkpoint has no tokenizer",
-            where=source,
-            expected=TOKENIZER,
-            fix="download the checkpoint again; any Qwen2.5-Omni tokenizer.json will do",
-        )
-    shutil.copyfile(tokenizer, folder / TOKENIZER)
-    (folder / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
+CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 
 def read_chat_template(source: Path) -> str:

@@ -13,6 +13,8 @@ from torch import Tensor
 from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.errors import OmnijetError
 
+LONGEST_NAME = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Voice:
@@ -64,20 +66,22 @@ def load_voices(path: Path, dims: ModelDims) -> dict[str, Voice]:
             "the voices do not fit the model", where=path, got="\n            ".join(faults)
         )
     return {
-        name: Voice(name, int(entry["bos_token"]), entry["cond"].float(), entry["ref_mel"].float())
+        name: Voice(
+            name, _token(entry["bos_token"]), entry["cond"].float(), entry["ref_mel"].float()
+        )
         for name, entry in data.items()
     }
 
 
 def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
-    if not isinstance(name, str) or not name.isidentifier():
-        return [f"{name!r}: expected a plain word as the name"]
+    if not isinstance(name, str) or not _is_name(name):
+        return [f"{name!r}: expected a name of 1 to {LONGEST_NAME} printable characters"]
     if not isinstance(entry, dict):
         return [f"{name}: expected bos_token, cond and ref_mel, got {type(entry).__name__}"]
     faults = []
-    token = entry.get("bos_token")
-    if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < dims.thinker.vocab:
-        faults.append(f"{name}.bos_token: expected an id below {dims.thinker.vocab}, got {token}")
+    given = entry.get("bos_token")
+    if not 0 <= _token(given) < dims.thinker.vocab:
+        faults.append(f"{name}.bos_token: expected an id below {dims.thinker.vocab}, got {given}")
     reach = max(
         dilation * (kernel - 1) // 2
         for kernel, dilation in zip(dims.ecapa.kernels, dims.ecapa.dilations, strict=True)
@@ -93,6 +97,19 @@ def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
         elif not _fits(tuple(value.shape), least) or not bool(torch.isfinite(value).all()):
             faults.append(f"{name}.{key}: expected finite {expected}, got {list(value.shape)}")
     return faults
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()
+
+
+def _token(value: Any) -> int:
+    """Returns an id that is a number or a tensor of one; -1 if it is neither."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return -1
+    return int(value)
 
 
 def _fits(shape: tuple[int, ...], least: tuple[int, ...]) -> bool:

@@ -7,9 +7,10 @@ changes while the equation is solved.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
 
 import numpy.typing as npt
 import torch
@@ -26,10 +27,19 @@ from omnijet.runtime.speech.solver import evaluation_times
 TIME_WIDTH = 256  # width of the sinusoids that the time MLP reads
 TIME_SCALE = 1000.0
 MAX_PERIOD = 10_000.0
+ROTARY_BASE = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+class SpeechReader(TensorReader, Protocol):
+    """A checkpoint that knows which tensors it has."""
+
+    def keys(self) -> Collection[str]: ...
 
 
 def speech_tables(
-    dims: ModelDims, weights: TensorReader, voices: Mapping[str, Voice]
+    dims: ModelDims, weights: SpeechReader, voices: Mapping[str, Voice]
 ) -> dict[str, npt.NDArray[Any]]:
     """Computes all speech tables.
 
@@ -58,7 +68,7 @@ def speech_tables(
         "dit_codec": linear(codec, projection.codec),
         "dit_modulation": modulation,
         "dit_modulation_out": modulation_out,
-        "dit_inv_freq": _inv_freq(weights),
+        "dit_inv_freq": _inv_freq(dit, weights),
     }
     ecapa = Ecapa(dims.ecapa, weights)
     some = next(iter(voices.values()))
@@ -107,9 +117,18 @@ def _waves(times: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def _inv_freq(weights: TensorReader) -> Tensor:
-    """Reads the rotary frequencies, which are not recomputed by formula.
+def _inv_freq(dit: DitDims, weights: SpeechReader) -> Tensor:
+    """Returns the rotary frequencies: those of the checkpoint, by formula if it has none.
 
     The published values are rounded to bfloat16; at frame 127 the difference is 5e-2 in cos.
+    transformers 5 does not save them, and computes them as it is done here.
     """
-    return weights.tensor(f"{KEY}.rotary_embed.inv_freq").float()
+    key = f"{KEY}.rotary_embed.inv_freq"
+    if key in weights.keys():  # noqa: SIM118 (a reader is no mapping)
+        return weights.tensor(key).float()
+    _log.warning(
+        "the checkpoint lacks the rotary frequencies of the DiT, as transformers 5 saves it: "
+        "they are computed; --base takes those of the published model"
+    )
+    steps = torch.arange(0, dit.head_dim, 2).float() / dit.head_dim
+    return 1.0 / (ROTARY_BASE**steps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from omnijet.export.graphfile.dtypes import IR_DTYPES
 from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw_bytes
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision
 from omnijet.runtime.bundle.manifest import TableEntry
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 def write_embedding(
@@ -30,7 +34,25 @@ def write_embedding(
     return TableEntry(f"tables/{path.name}", name, shape)
 
 
-def write_table(array: npt.NDArray[Any], path: Path) -> TableEntry:
-    """Saves an array that fits in memory."""
+def write_table(array: npt.NDArray[Any], folder: Path, name: str) -> TableEntry:
+    """Saves an array that fits in memory, in a file that is called like the table if it can be.
+
+    Args:
+        array: The table.
+        folder: The folder of all tables.
+        name: The name of the table: that of a voice may be no name that a file can have.
+    """
+    path = _free_path(folder, name)
     np.save(path, array, allow_pickle=False)
     return TableEntry(f"tables/{path.name}", array.dtype.name, array.shape)
+
+
+def _free_path(folder: Path, name: str) -> Path:
+    """Returns a path that no other table has, in any folder that ignores case."""
+    taken = {path.name.lower() for path in folder.iterdir()}
+    stem = name if _PLAIN.fullmatch(name) else re.sub(r"[^A-Za-z0-9_]+", "_", name)[:40]
+    for number in itertools.count(1):
+        file = f"{stem}.npy" if number == 1 else f"{stem}_{number}.npy"
+        if file.lower() not in taken:
+            return folder / file
+    raise AssertionError

@@ -14,7 +14,9 @@ from typing import Any
 
 from omnijet.runtime.errors import OmnijetError
 
-_CONFIG = "preprocessor_config.json"
+CONFIG = "preprocessor_config.json"
+NESTED_CONFIG = "processor_config.json"
+"""Where transformers 5 writes the same, in a section for each kind of medium."""
 _NEAR = 0.85  # two keys at least this similar count as one key and its misspelling
 
 
@@ -40,6 +42,7 @@ class Preprocessing:
     video_fps: float = 2.0  # frames taken per second
     video_min_frames: int = 4
     video_max_frames: int = 768
+    padding_side: str = "right"  # where silence is put to fill up the longest sound
 
     @property
     def factor(self) -> int:
@@ -63,7 +66,8 @@ class Preprocessing:
             OmnijetError: a key is missing or unknown, or its value has another type.
         """
         names = [field.name for field in fields(Preprocessing)]
-        faults = [f"{name}: missing" for name in names if name not in data]
+        older = {"padding_side"}  # bundles that were exported before do not have it
+        faults = [f"{name}: missing" for name in names if name not in data and name not in older]
         faults += [f"{name}: unknown" for name in data if name not in names]
         values: dict[str, Any] = {}
         for name in names:
@@ -84,12 +88,14 @@ class Preprocessing:
 
     @staticmethod
     def from_preprocessor_config(config: Mapping[str, Any]) -> Preprocessing:
-        """Reads a checkpoint's `preprocessor_config.json`, parsed.
+        """Reads a checkpoint's `preprocessor_config.json` or `processor_config.json`, parsed.
 
         Raises:
             OmnijetError: lists every missing key, and every value that requires processing
                 that the runtime does not do.
         """
+        if "image_processor" in config or "feature_extractor" in config:
+            return Preprocessing.from_preprocessor_config(_joined(config))
         faults = _slips(config)
         values: dict[str, Any] = {}
         for name, key in _CONFIG_KEYS.items():
@@ -103,16 +109,21 @@ class Preprocessing:
                 values[name] = _read(name, value)
             except (TypeError, ValueError) as error:
                 faults.append(f"{key}: {error}")
+        if config.get("padding_side") is not None:
+            try:
+                values["padding_side"] = _side(config["padding_side"])
+            except ValueError as error:
+                faults.append(f"padding_side: {error}")
         for key, allowed in _ONLY.items():
             if key in config and config[key] not in allowed:
                 wanted = " or ".join(repr(value) for value in allowed)
                 faults.append(f"{key}: expected {wanted}, got {config[key]!r}")
         if faults:
             raise OmnijetError(
-                f"{_CONFIG} cannot be used ({len(faults)} faults)",
-                where=_CONFIG,
+                f"{CONFIG} cannot be used ({len(faults)} faults)",
+                where=CONFIG,
                 got="\n            ".join(faults),
-                fix=f"use the {_CONFIG} that was published with the checkpoint",
+                fix=f"use the {CONFIG} that was published with the checkpoint",
             )
         return Preprocessing(**values)
 
@@ -138,7 +149,15 @@ def _colour(value: Any) -> tuple[float, ...]:
     return tuple(_rate(item) for item in value)
 
 
-_READERS: dict[str, Callable[[Any], Any]] = {"mean": _colour, "std": _colour, "video_fps": _rate}
+def _side(value: Any) -> str:
+    if value not in ("right", "left"):
+        raise ValueError(f"expected 'right' or 'left', got {value!r}")
+    return str(value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "mean": _colour, "std": _colour, "video_fps": _rate, "padding_side": _side,
+}  # fmt: skip
 
 
 def _read(name: str, value: Any) -> Any:
@@ -176,14 +195,34 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "resample": (3, None),  # bicubic
     "rescale_factor": (1 / 255, None),
     "dither": (0.0,),
-    "padding_side": ("right",),
     "padding_value": (0.0,),
 }
 
 
+_SOUND_KEYS = frozenset(
+    {"sampling_rate", "n_fft", "hop_length", "feature_size", "chunk_length", "dither"}
+    | {"feature_extractor_type", "padding_side", "padding_value"}
+)
+
+
+def _joined(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the sections of `processor_config.json` as one flat object.
+
+    transformers 5 repeats keys in sections that do not read them, so each is taken from the
+    section that does.
+    """
+    ears, eyes = config.get("feature_extractor"), config.get("image_processor")
+    joined: dict[str, Any] = {}
+    if isinstance(eyes, Mapping):
+        joined.update({key: value for key, value in eyes.items() if key not in _SOUND_KEYS})
+    if isinstance(ears, Mapping):
+        joined.update({key: value for key, value in ears.items() if key in _SOUND_KEYS})
+    return joined
+
+
 def _slips(config: Mapping[str, Any]) -> list[str]:
     """Returns one line for each key that looks like a misspelt known key."""
-    known = [*_CONFIG_KEYS.values(), *_ONLY]
+    known = [*_CONFIG_KEYS.values(), *_ONLY, "padding_side"]
     faults = []
     for key in config:
         if key in known:

@@ -34,6 +34,8 @@ def log_mel(samples: Array, preprocessing: Preprocessing) -> Array:
     """
     samples = samples[: preprocessing.max_samples]
     assert samples.ndim == 1 and len(samples), f"one mono sound, not {samples.shape}"
+    if preprocessing.padding_side == "left":
+        return _left_padded(samples, preprocessing)
     logs = _logs(samples, 0, None, preprocessing)
     return _above_floor(logs[:, : -(-len(samples) // preprocessing.hop)], logs.max())
 
@@ -82,7 +84,12 @@ class GrowingSound:
 
     @property
     def certain_frames(self) -> int:
-        """Number of frames whose windows lie within the samples so far."""
+        """Number of frames whose windows lie within the samples so far.
+
+        Padding on the left counts frames from the end of the sound: none is certain before it.
+        """
+        if self._preprocessing.padding_side == "left":
+            return 0
         return max(0, (self.size - self._preprocessing.n_fft) // self._preprocessing.hop)
 
     def certain_mel(self) -> Array:
@@ -106,6 +113,8 @@ class GrowingSound:
 
     def whole_mel(self) -> Array:
         """Returns the log-mel of the sound as if it ended here: `log_mel` of all samples."""
+        if self._preprocessing.padding_side == "left":
+            return log_mel(self.samples, self._preprocessing)
         known = self.certain_mel().shape[1]
         end = _logs(self.samples, known, None, self._preprocessing)
         loudest = max(self._loudest, end.max())
@@ -135,7 +144,29 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate_hz: int) -> Array:
     return filters
 
 
-def _logs(samples: Array, first: int, stop: int | None, preprocessing: Preprocessing) -> Array:
+def _left_padded(samples: Array, preprocessing: Preprocessing) -> Array:
+    """Returns the frames of a sound that ends where the longest sound would end.
+
+    The reference's frames lie on hops counted from the end then, and one that is cut by the
+    padding is left out: f32[n_mels, samples // hop].
+    """
+    hop, longest = preprocessing.hop, preprocessing.max_samples
+    silence = longest - len(samples)
+    # no window of a frame that is kept, and of few that are not, reaches farther back
+    reach = -(-preprocessing.n_fft // hop) * hop
+    before = silence if silence <= reach + hop else silence % hop + reach
+    padded = np.concatenate([np.zeros(before, np.float32), samples])
+    logs = _logs(padded, 0, None, preprocessing, len(padded))
+    return _above_floor(logs[:, -(-before // hop) :], logs.max())
+
+
+def _logs(
+    samples: Array,
+    first: int,
+    stop: int | None,
+    preprocessing: Preprocessing,
+    longest: int | None = None,
+) -> Array:
     """Returns log10 of the mel bands of frames `first` to `stop`.
 
     Without `stop` the frames go on to the last one whose window reaches the sound.
@@ -143,7 +174,8 @@ def _logs(samples: Array, first: int, stop: int | None, preprocessing: Preproces
     Returns:
         f32[n_mels, frames]
     """
-    hop, n_fft, longest = preprocessing.hop, preprocessing.n_fft, preprocessing.max_samples
+    hop, n_fft = preprocessing.hop, preprocessing.n_fft
+    longest = preprocessing.max_samples if longest is None else longest
     # no earlier sample is looked at, and no later one if an end is given
     skipped = max(0, first - -(-n_fft // (2 * hop)))
     samples = samples[skipped * hop : None if stop is None else stop * hop + n_fft]

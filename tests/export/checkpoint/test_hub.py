@@ -21,7 +21,7 @@ import huggingface_hub
 import pytest
 
 from omnijet.export.checkpoint import hub as hub_module
-from omnijet.export.checkpoint.folder import missing_files
+from omnijet.export.checkpoint.weight_files import missing_weight_files
 from omnijet.export.checkpoint.hub import resolve
 from omnijet.runtime.errors import OmnijetError
 from tests.export.published import small_config
@@ -239,8 +239,8 @@ def test_files_of_a_voice_that_nobody_wants_are_not_downloaded(hub: Hub, asked: 
         hub.files["config.json"] = json.dumps(config).encode()
     folder = resolve(REPO, speech=asked)
     assert SHARD in hub.fetched() and not hub.fetched() & {OTHER, "spk_dict.pt"}
-    assert missing_files(folder, speech=False) == []
-    assert set(missing_files(folder)) == {OTHER, "spk_dict.pt"}
+    assert missing_weight_files(folder, speech=False) == []
+    assert missing_weight_files(folder, speech=True) == [OTHER]
 
 
 def test_an_interrupted_download_goes_on(hub: Hub) -> None:
@@ -256,7 +256,7 @@ def test_nothing_half_written_is_taken_for_a_checkpoint(hub: Hub, tmp_path: Path
     hub.cuts[SHARD] = 1000
     assert "was interrupted" in refusal(REPO)
     folder = next((tmp_path / "cache").glob("models--*/snapshots/*"))
-    assert SHARD in missing_files(folder)
+    assert SHARD in missing_weight_files(folder, speech=True)
     assert not (folder / SHARD).exists()
     # a failing connection must not make the partial download look complete
     hub.api_status = (500, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -29,6 +29,9 @@ class DictWeights:
     """A checkpoint held in memory."""
 
     tensors: Mapping[str, Tensor]
+
+    def keys(self) -> Collection[str]:
+        return self.tensors.keys()
 
     def tensor(self, key: str) -> Tensor:
         return self.tensors[key]
