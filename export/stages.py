@@ -143,7 +143,7 @@ def _warn_of_silence(checkpoint: Checkpoint, export: str) -> None:
 
 
 def _write_texts(supplies: Supplies, folder: Path) -> None:
-    shutil.copyfile(supplies.tokenizer, folder / TOKENIZER)
+    (folder / TOKENIZER).write_text(supplies.tokenizer, encoding="utf-8")
     (folder / CHAT_TEMPLATE).write_text(supplies.chat_template, encoding="utf-8")
 
 

@@ -59,7 +59,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.export.trace", "huggingface_hub onnx onnx_ir onnxscript torch"),),
     (Room("omnijet.export.arguments"),),  # the options of `omnijet export`, without torch
     (
-        Room("omnijet.export", "huggingface_hub onnx onnx_ir onnxscript torch"),
+        Room("omnijet.export", "huggingface_hub onnx onnx_ir onnxscript torch rich"),
         Room("omnijet.export.synthetic", "huggingface_hub onnx onnx_ir tokenizers torch"),
     ),
     (Room("omnijet.engines.targets"),),

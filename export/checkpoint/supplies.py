@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from omnijet.export.checkpoint.folder import Checkpoint, unusable
 from omnijet.export.checkpoint.texts import CHAT_TEMPLATES, read_chat_template
+from omnijet.export.checkpoint.tokenizer_file import read_tokenizer
 from omnijet.export.checkpoint.voices import Voice, load_voices
 from omnijet.runtime.bundle.folder import TOKENIZER
 from omnijet.runtime.bundle.preprocessing import CONFIG as PREPROCESSOR
@@ -29,14 +30,14 @@ class Supplies:
     Attributes:
         voices: The speakers by name; empty without a voice.
         preprocessing: Sizes and limits of media.
-        tokenizer: The file of the tokenizer.
+        tokenizer: The text of `tokenizer.json`.
         chat_template: The text of the template.
         origins: The folder of each of these.
     """
 
     voices: dict[str, Voice]
     preprocessing: Preprocessing
-    tokenizer: Path
+    tokenizer: str
     chat_template: str
     origins: dict[str, Path]
 
@@ -73,7 +74,7 @@ def read_supplies(checkpoint: Checkpoint, export: str) -> Supplies:
         (PREPROCESSOR, NESTED_CONFIG),
         lambda path: Preprocessing.from_preprocessor_config(checkpoint.json(path.name)),
     )
-    tokenizer = read("tokenizer", (TOKENIZER,), lambda path: path)
+    tokenizer = read("tokenizer", (TOKENIZER,), read_tokenizer)
     template = read("chat template", CHAT_TEMPLATES, lambda path: _template(checkpoint, origins))
     voices: dict[str, Voice] | None = {}
     if dims.has_voice:

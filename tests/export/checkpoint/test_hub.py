@@ -21,8 +21,8 @@ import huggingface_hub
 import pytest
 
 from omnijet.export.checkpoint import hub as hub_module
-from omnijet.export.checkpoint.weight_files import missing_weight_files
 from omnijet.export.checkpoint.hub import resolve
+from omnijet.export.checkpoint.weight_files import missing_weight_files
 from omnijet.runtime.errors import OmnijetError
 from tests.export.published import small_config
 

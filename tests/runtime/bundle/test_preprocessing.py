@@ -40,7 +40,7 @@ def test_limits_may_stand_in_size() -> None:
 def test_all_faults_of_a_config_are_listed() -> None:
     changed = {k: v for k, v in CONFIG.items() if k not in ("n_fft", "hop_length")}
     changed |= {
-        "padding_side": "left",
+        "padding_side": "centre",
         "do_normalize": False,
         "resample": 2,
         "patch_size": 14.5,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import WhisperFeatureExtractor
 
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.media import log_mel as module
@@ -46,8 +47,14 @@ def test_no_frame_is_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     spans: list[tuple[int, int]] = []
     logs = module._logs
 
-    def noted(samples: np.ndarray, first: int, stop: int | None, preprocessing: Preprocessing):
-        made = logs(samples, first, stop, preprocessing)
+    def noted(
+        samples: np.ndarray,
+        first: int,
+        stop: int | None,
+        preprocessing: Preprocessing,
+        longest: int | None = None,
+    ):
+        made = logs(samples, first, stop, preprocessing, longest)
         spans.append((first, first + made.shape[1]))
         return made
 
@@ -88,3 +95,28 @@ def test_pieces_are_copied_and_copies_grow_apart() -> None:
     assert grown.samples.tobytes() == np.concatenate([noise(500), noise(300, 1)]).tobytes()
     assert twin.samples.tobytes() == np.concatenate([noise(500), noise(200, 2)]).tobytes()
     assert (grown.nbytes, twin.nbytes) == (4 * 800, 4 * 700)
+
+
+@pytest.mark.parametrize(
+    "samples", [400, 16_000, 16_001, 16_080, 16_159, 479_500, 479_999, 480_000]
+)
+def test_padding_on_the_left_is_that_of_the_reference(samples: int) -> None:
+    sizes = replace(PREPROCESSING, padding_side="left", max_audio_seconds=30)
+    reference = WhisperFeatureExtractor(
+        feature_size=sizes.n_mels, hop_length=sizes.hop, n_fft=sizes.n_fft, chunk_length=30,
+        padding_side="left",
+    )  # fmt: skip
+    sound = noise(samples)
+    sound[:50] *= 30  # the loudest frame may be one that is left out
+    made = reference(
+        sound, sampling_rate=16_000, padding="max_length", return_attention_mask=True,
+        return_tensors="np",
+    )  # fmt: skip
+    wanted = made["input_features"][0][:, made["attention_mask"][0].astype(bool)]
+    found = log_mel(sound, sizes)
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    grown = GrowingSound(sizes)
+    grown.push(sound)
+    assert grown.certain_mel().shape[1] == 0  # the frames are counted from the end
+    np.testing.assert_array_equal(grown.whole_mel(), found)

@@ -96,8 +96,9 @@ def case(request: pytest.FixtureRequest) -> Case:
     weights = checkpoint(reference, KEY)
     dims = published_dims()
     c = config
-    dims = replace(
-        dims,
+    assert dims.speech is not None
+    speech = replace(
+        dims.speech,
         dit=replace(
             dims.dit, hidden=c.hidden_size, layers=c.num_hidden_layers, heads=c.num_attention_heads,
             head_dim=c.head_dim, ff_mult=c.ff_mult, codec_embed=c.emb_dim, block=c.block_size,
@@ -110,6 +111,7 @@ def case(request: pytest.FixtureRequest) -> Case:
             attention_channels=c.enc_attention_channels, out=c.enc_dim,
         ),
     )  # fmt: skip
+    dims = replace(dims, speech=speech)
     generator = torch.Generator().manual_seed(2)
     voice = Voice(
         "Test", 1, torch.randn(1, c.enc_emb_dim, generator=generator),
