@@ -11,6 +11,7 @@ import numpy as np
 from omnijet.nano.evaluation.heldout import HeldOutItem
 from omnijet.nano.evaluation.scores import Score, exact_match
 from omnijet.runtime.cancel import Check, never
+from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, Sizing
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import Message
@@ -46,11 +47,14 @@ class ShuffledTime(Model):
         use_audio_in_video: bool = True,
         check: Check = never,
         report: Callable[[int, int], None] | None = None,
+        wishes: Sizing = AS_THE_MODEL_HAS_IT,
+        strict_size: bool = False,
     ) -> Prompt:
         """Lays a conversation out and shuffles its clips."""
         prompt = super().prompt(
-            messages, use_audio_in_video=use_audio_in_video, check=check, report=report
-        )
+            messages, use_audio_in_video=use_audio_in_video, check=check, report=report,
+            wishes=wishes, strict_size=strict_size,
+        )  # fmt: skip
         tokens, ids, positions = self.dims.tokens, prompt.input_ids, prompt.positions
         # a spoken question beside the clip keeps its positions
         inside = np.cumsum(ids == tokens.vision_bos) > np.cumsum(ids == tokens.vision_eos)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
-from argparse import Action, ArgumentError, ArgumentParser, Namespace
+from argparse import Action, ArgumentError, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from typing import Any
 
+from omnijet.runtime.commands.console import whole_number
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.pcm import ENCODINGS, EXAMPLE, RawFormat
 from omnijet.runtime.media.source import is_pipe, readable
@@ -68,7 +70,37 @@ def add_parts(parser: ArgumentParser) -> None:
         help=f"raw samples in the --audio beside it, ENCODING:RATE:CHANNELS, as {EXAMPLE}; "
         f"encodings: {', '.join(ENCODINGS)}",
     )  # fmt: skip
+    sizes = parser.add_argument_group("sizes of pictures and clips")
+    sizes.add_argument(
+        "--max-pixels", type=whole_number(1), metavar="N",
+        help="largest area of a picture or frame; smaller ones cost fewer tokens",
+    )  # fmt: skip
+    sizes.add_argument(
+        "--max-frames", type=whole_number(1), metavar="N", help="most frames of a clip"
+    )
+    sizes.add_argument("--fps", type=_rate, metavar="X", help="frames of a clip taken a second")
+    sizes.add_argument(
+        "--strict-size", action="store_true",
+        help="refuse what is too large for the engine or the context instead of shrinking it",
+    )  # fmt: skip
     parser.set_defaults(parts=None, audio_format=None)
+
+
+def size_options(args: Namespace) -> dict[str, Any]:
+    """Returns what was given of the sizes, by its names in `Options`."""
+    names = ("max_pixels", "max_frames", "fps")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    return {**given, "strict_size": args.strict_size}
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def check_parts(args: Namespace) -> None:

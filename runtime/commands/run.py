@@ -12,7 +12,7 @@ from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.commands.console import print_json, say, stage_progress, whole_number
 from omnijet.runtime.commands.opening import add_backend, opened
 from omnijet.runtime.commands.outcome import say_outcome
-from omnijet.runtime.commands.parts import add_parts, check_parts, read_pipes
+from omnijet.runtime.commands.parts import add_parts, check_parts, read_pipes, size_options
 from omnijet.runtime.commands.sample_file import SampleFile
 from omnijet.runtime.commands.sampling import add_sampling, sampling_options
 from omnijet.runtime.errors import OmnijetError
@@ -71,6 +71,7 @@ def run(args: Namespace) -> int:
         "speech": _speech(args, omni.bundle),
         "use_audio_in_video": not args.no_audio_in_video,
         **sampling,
+        **size_options(args),
         "seed": args.seed,
         "max_text_tokens": args.max_text_tokens,
         "max_codes": args.max_codes,

@@ -23,8 +23,8 @@ from omnijet.runtime.media.frame_choice import (
     EmptyStretchError,
     choose,
 )
-from omnijet.runtime.media.image import Frames, fitted_size, resized
-from omnijet.runtime.media.sizing import Sizing
+from omnijet.runtime.media.image import Frames, below, fitted_size, resized
+from omnijet.runtime.media.sizing import Ceiling, Sizing
 
 Report: TypeAlias = Callable[[int, int], None]
 """Called with the frames that were taken, and how many will be."""
@@ -73,6 +73,7 @@ class Sampler:
     sizing: Sizing
     where: object
     report: Report | None = None
+    ceiling: Ceiling | None = None
 
     def sample(self, reel: Reel) -> tuple[Frames, float]:
         """Returns the frames, and how many a second they are.
@@ -114,6 +115,8 @@ class Sampler:
             most = max(min(given.video_max_pixels, shared), int(least * 1.05))
             most = min(wish.max_pixels or most, most)
         made = fitted_size(height, width, given, min(least, most), most, self.where)
+        if self.ceiling is not None:
+            made = below(made, given, self.ceiling, self.where, count)
         self._require_area(made, count)
         return made
 

@@ -20,6 +20,7 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.kind import way_out
+from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, SHARE, Ceiling, Sizing
 from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
 ImageSource: TypeAlias = Source | Image.Image | npt.NDArray[Any]
@@ -109,11 +110,15 @@ def image_patches(
     preprocessing: Preprocessing,
     where: object = "image",
     check: Check = never,
+    sizing: Sizing = AS_THE_MODEL_HAS_IT,
+    ceiling: Ceiling | None = None,
 ) -> tuple[Array, Grid]:
     """Cuts one RGB picture into patches; it fills both frames of the temporal patch.
 
     Args:
         check: called between the pieces of the work; it may raise to cancel.
+        sizing: wishes about the size, kept within the limits of the preprocessing.
+        ceiling: what the machine takes; a picture that is larger is made to fit, with a warning.
 
     Returns:
         f32[h * w, 3 * temporal_patch * patch * patch] in merge order, and the grid (1, h, w).
@@ -121,16 +126,56 @@ def image_patches(
     Raises:
         OmnijetError: the aspect ratio is above 200.
     """
-    size = fitted_size(
-        image.height,
-        image.width,
-        preprocessing,
-        preprocessing.image_min_pixels,
-        preprocessing.image_max_pixels,
-        where,
-    )
+    size = _picture_size(image, preprocessing, where, sizing)
+    if ceiling is not None:
+        size = below(size, preprocessing, ceiling, where)
     frame = np.asarray(resized(image, size))
     return frame_patches(frame[None], preprocessing, check)
+
+
+def below(
+    size: tuple[int, int],
+    preprocessing: Preprocessing,
+    ceiling: Ceiling,
+    where: object,
+    count: int = 1,
+) -> tuple[int, int]:
+    """Returns a size (height, width) that the machine takes, and says so if it is another.
+
+    Args:
+        count: frames of a clip; 1 for a picture.
+    """
+    depth = 1 if count == 1 else preprocessing.temporal_patch
+    if size[0] * size[1] <= ceiling.area(count, depth):
+        return size
+    most = ceiling.area(count, depth, SHARE)
+    if count > 1:  # smaller frames would be blurred: fewer are kept, if they are still too many
+        most = max(most, min(preprocessing.video_min_pixels, ceiling.area(1, 1, SHARE)))
+    cell = preprocessing.factor
+    height, width = fitted_size(*size, preprocessing, min(cell**2, most), most, where)
+    # a strip of one cell's width keeps its aspect ratio there, and more pixels than it may have
+    longest = max(int(most) // (min(height, width) * cell), 1) * cell
+    made = min(height, longest), min(width, longest)
+    _log.warning(
+        "%s: shown to the model with %d x %d pixels instead of %d x %d; %s",
+        where, made[1], made[0], size[1], size[0], ceiling.more,
+    )  # fmt: skip
+    return made
+
+
+def _picture_size(
+    image: Image.Image, preprocessing: Preprocessing, where: object, sizing: Sizing
+) -> tuple[int, int]:
+    """Returns (height, width) as the published loader and the processor have it."""
+    least, most = preprocessing.image_min_pixels, preprocessing.image_max_pixels
+    height, width = image.height, image.width
+    if sizing.resized_height is not None and sizing.resized_width is not None:
+        height, width = sizing.resized_height, sizing.resized_width
+    else:
+        wished = sizing.max_pixels or most
+        most = max(min(most, wished), least)
+        least = min(max(least, sizing.min_pixels or least), most)
+    return fitted_size(height, width, preprocessing, least, most, where)
 
 
 def fitted_size(

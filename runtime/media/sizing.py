@@ -80,6 +80,35 @@ class Sizing:
         )
 
 
+SHARE = 0.7
+"""Of the context, for a picture or clip that exceeds it: the rest is for text and the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What the machine takes: larger pictures and clips are made to fit.
+
+    Attributes:
+        frame_pixels: area of a picture, or of each frame; None: there is no limit.
+        total_pixels: area of all frames together, each of a temporal patch counted once.
+        more: how to get more, for messages.
+    """
+
+    frame_pixels: int | None
+    total_pixels: int
+    more: str
+
+    def area(self, count: int, depth: int, share: float = 1.0) -> float:
+        """Returns the largest area of each of `count` frames, `depth` to a temporal patch.
+
+        Args:
+            share: of the total that they may take.
+        """
+        shared = self.total_pixels * share * depth / max(count, depth)
+        return shared if self.frame_pixels is None else min(shared, self.frame_pixels)
+
+
+AS_THE_MODEL_HAS_IT = Sizing()
 SECONDS_KEYS = ("video_start", "video_end")
 PICTURE_KEYS = ("min_pixels", "max_pixels", "resized_height", "resized_width")
 ALL_KEYS = tuple(f.name for f in fields(Sizing))

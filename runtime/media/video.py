@@ -32,12 +32,10 @@ from omnijet.runtime.media.image import (
     resized,
 )
 from omnijet.runtime.media.kind import way_out
-from omnijet.runtime.media.sizing import Sizing
+from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, Ceiling, Sizing
 from omnijet.runtime.media.source import Source, is_source, named, readable
 
 VideoSource: TypeAlias = Source | npt.NDArray[Any] | Sequence[ImageSource]
-
-AS_THE_MODEL_HAS_IT = Sizing()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +63,7 @@ def load_video(
     sizing: Sizing = AS_THE_MODEL_HAS_IT,
     check: Check = never,
     report: Report | None = None,
+    ceiling: Ceiling | None = None,
 ) -> Video:
     """Reads a clip and keeps the sampled frames, resized.
 
@@ -77,6 +76,7 @@ def load_video(
         sizing: wishes about the frames. Of frames that are given, all are taken.
         check: called before each frame; it may raise to cancel.
         report: called with the frames that were taken, and how many will be.
+        ceiling: what the machine takes; larger frames are made to fit, with a warning.
 
     Raises:
         OmnijetError: the clip cannot be read, has no frame, or has an aspect ratio above 200;
@@ -85,12 +85,12 @@ def load_video(
     if not is_source(source):
         where = "video frames" if where is None else where
         given = cast("npt.NDArray[Any] | Sequence[ImageSource]", source)
-        return _from_frames(given, Sampler(preprocessing, sizing, where), check)
+        return _from_frames(given, Sampler(preprocessing, sizing, where, ceiling=ceiling), check)
     where = named(source) if where is None else where
     found = readable(source, "video", where, check)
     reel = (Animation if is_picture(found) else Film)(found, where, check)
     try:
-        frames, fps = Sampler(preprocessing, sizing, where, report).sample(reel)
+        frames, fps = Sampler(preprocessing, sizing, where, report, ceiling).sample(reel)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(found, where, error) from error
     heard = None
@@ -174,8 +174,9 @@ def _from_frames(
         check()
         image = load_image(item, f"{where}, frame {number}")
         sizes.add(image.size)
-        if len(sizes) == 1:
+        if number == 1:
             size = sampler.size(image.height, image.width, len(source))
+        if len(sizes) == 1:
             shown.append(np.asarray(resized(image, size)))
     if len(sizes) > 1:
         raise OmnijetError(

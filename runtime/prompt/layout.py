@@ -22,6 +22,7 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.clip_frames import Report
+from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, Ceiling, Sizing
 from omnijet.runtime.prompt.chat import render_chat
 from omnijet.runtime.prompt.medium import EncoderInput, Ids, Medium
 from omnijet.runtime.prompt.messages import Message, Text
@@ -186,12 +187,16 @@ def build_prompt(
     chat_template: str,
     check: Check = never,
     report: Report | None = None,
+    wishes: Sizing = AS_THE_MODEL_HAS_IT,
+    ceiling: Ceiling | None = None,
 ) -> Prompt:
     """Lays a conversation out; media that were not read before are read.
 
     Args:
         check: called between the pieces that media are read in; it may raise to cancel.
         report: called with the frames of a clip that were read, and how many will be.
+        wishes: about the size of pictures and clips; those of a part itself go before.
+        ceiling: what the machine takes; what is larger is made to fit, with a warning.
 
     Raises:
         OmnijetError: a medium cannot be used, a text spells out a placeholder, or the
@@ -216,6 +221,8 @@ def build_prompt(
             f"message {number}, part {place}",
             check,
             report,
+            wishes,
+            ceiling,
         )
         for number, message in enumerate(messages, start=1)
         for place, part in enumerate(message.parts, start=1)

@@ -23,6 +23,13 @@ from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.audio import AudioSource
 from omnijet.runtime.media.image import ImageSource
 from omnijet.runtime.media.pcm import RawFormat
+from omnijet.runtime.media.sizing import (
+    ALL_KEYS,
+    AS_THE_MODEL_HAS_IT,
+    PICTURE_KEYS,
+    Fault,
+    Sizing,
+)
 from omnijet.runtime.media.source import fault_of, is_source
 from omnijet.runtime.media.video import VideoSource
 from omnijet.runtime.prompt.medium import Medium
@@ -46,10 +53,12 @@ class Image:
     Attributes:
         source: None once a picture in memory was preprocessed.
         medium: what it was preprocessed into; None before.
+        sizing: wishes about its size.
     """
 
     source: ImageSource | None
     medium: Medium | None = field(default=None, repr=False)
+    sizing: Sizing = AS_THE_MODEL_HAS_IT
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +80,7 @@ class Video:
 
     source: VideoSource | None
     medium: Medium | None = field(default=None, repr=False)
+    sizing: Sizing = AS_THE_MODEL_HAS_IT
 
 
 Part: TypeAlias = Text | Image | Audio | Video
@@ -91,6 +101,12 @@ _OTHER_KEYS: dict[str, tuple[str, ...]] = {
     "image": ("path", "url", "base64"),
     "audio": ("path", "url"),
     "video": ("path", "url"),
+}
+_OPTIONAL: dict[str, tuple[str, ...]] = {
+    "text": (),
+    "image": PICTURE_KEYS,
+    "audio": ("format",),
+    "video": ALL_KEYS,
 }
 
 
@@ -180,10 +196,13 @@ def _part(part: Any, where: str, faults: list[str]) -> Part | None:
         return Text(value)
     before = len(faults)
     _check_sources(value, where, faults)
+    sizing = _sizing(part, kind, where, faults)
     raw = _raw_format(part, value, where, faults) if kind == "audio" else None
     if len(faults) > before:
         return None
-    return Audio(value, raw=raw) if kind == "audio" else PARTS[kind](value)
+    if kind == "audio":
+        return Audio(value, raw=raw)
+    return Image(value, sizing=sizing) if kind == "image" else Video(value, sizing=sizing)
 
 
 def _source(
@@ -192,7 +211,7 @@ def _source(
     """Returns the key that has the content of a part, and the content; no key after a fault."""
     given = [key for key in (kind, *_OTHER_KEYS[kind]) if key in part]
     key = given[0] if given else kind
-    optional = ("format",) if kind == "audio" else ()
+    optional = _OPTIONAL[kind]
     if not _check_keys(part, ("type", key), where, faults, (*optional, *given[1:])):
         return None, None
     if len(given) > 1:
@@ -213,6 +232,15 @@ def _check_sources(value: Any, where: str, faults: list[str]) -> None:
     elif isinstance(value, Sequence) and not isinstance(value, tuple | np.ndarray):
         for number, frame in enumerate(value, start=1):
             _check_sources(frame, f"{where}, frame {number}", faults)
+
+
+def _sizing(part: Mapping[str, Any], kind: str, where: str, faults: list[str]) -> Sizing:
+    """Returns the wishes about the size of a picture or clip."""
+    wrong: list[Fault] = []
+    known = {key: part[key] for key in _OPTIONAL[kind] if key in part}
+    sizing = AS_THE_MODEL_HAS_IT if kind == "audio" else Sizing.of(known, wrong)
+    faults.extend(f"{where}: {key}: expected {wanted}, got {got!r}" for key, wanted, got in wrong)
+    return sizing
 
 
 def _raw_format(
@@ -264,7 +292,7 @@ def _check_keys(
     missing = [key for key in known if key not in data]
     unknown = [key for key in data if key not in (*known, *optional)]
     for key in unknown:
-        near = _hint(key, tuple(missing))
+        near = _hint(key, tuple(missing)) or _near(key, optional)
         faults.append(f"{where}: unknown key {key!r}{near}")
     for key in missing:
         faults.append(f"{where}: no {key!r}")
@@ -276,6 +304,11 @@ def _hint(word: Any, known: tuple[str, ...]) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; expected {' or '.join(repr(item) for item in known)}" if known else ""
+
+
+def _near(word: Any, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.7)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _name(value: Any) -> str:

@@ -16,7 +16,7 @@ from omnijet.runtime.media.clip_frames import Report
 from omnijet.runtime.media.image import Grid, ImageSource, image_patches, load_image
 from omnijet.runtime.media.log_mel import GrowingSound, log_mel
 from omnijet.runtime.media.pcm import RawFormat
-from omnijet.runtime.media.sizing import Sizing
+from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, Ceiling, Sizing
 from omnijet.runtime.media.source import Source, is_file, is_held, named
 from omnijet.runtime.media.video import (
     VideoSource,
@@ -40,6 +40,8 @@ def medium_of(
     place: str,
     check: Check = never,
     report: Report | None = None,
+    wishes: Sizing = AS_THE_MODEL_HAS_IT,
+    ceiling: Ceiling | None = None,
 ) -> Medium:
     """Returns what a part was preprocessed into; reads its source at the first call only.
 
@@ -52,6 +54,8 @@ def medium_of(
         place: the part in the conversation, for messages.
         check: called between the pieces that media are read in; it may raise to cancel.
         report: called with the frames of a clip that were read, and how many will be.
+        wishes: about the size of pictures and clips; those of the part itself go before.
+        ceiling: what the machine takes; what is larger is made to fit, with a warning.
 
     Raises:
         OmnijetError: the medium cannot be used.
@@ -62,13 +66,17 @@ def medium_of(
     where = f"{place} ({named(source)})"
     if medium is None:
         if isinstance(part, Image):
-            medium = _picture(source, preprocessing, where, check)
+            sizing = part.sizing.over(wishes)
+            medium = _picture(source, preprocessing, where, check, sizing, ceiling)
         elif isinstance(part, Audio):
             medium = _sound(source, part.raw, preprocessing, dims, where, check)
         else:
-            medium = _clip(source, preprocessing, dims, hear_clips, where, check, report)
+            sizing = part.sizing.over(wishes)
+            medium = _clip(
+                source, preprocessing, dims, hear_clips, where, check, report, sizing, ceiling
+            )
     elif isinstance(part, Video) and hear_clips and not medium.sound_was_read:
-        medium = _heard_later(medium, source, preprocessing, dims, where, check)
+        medium = _heard_later(medium, source, preprocessing, dims, where, check, part.sizing)
     part.medium = medium
     if is_held(source):
         part.source = None
@@ -94,10 +102,17 @@ def grown_medium(
     return sound_medium(mel, dims)
 
 
-def _picture(source: ImageSource, preprocessing: Preprocessing, where: str, check: Check) -> Medium:
+def _picture(
+    source: ImageSource,
+    preprocessing: Preprocessing,
+    where: str,
+    check: Check,
+    sizing: Sizing,
+    ceiling: Ceiling | None,
+) -> Medium:
     check()
     image = load_image(source, where, check)
-    patches, grid = image_patches(image, preprocessing, where, check)
+    patches, grid = image_patches(image, preprocessing, where, check, sizing, ceiling)
     check()
     seen = picture_input(patches, grid, preprocessing.merge)
     return Medium(MediumShape(_cells(grid, preprocessing.merge)), seen)
@@ -126,11 +141,13 @@ def _clip(
     where: str,
     check: Check,
     report: Report | None,
+    sizing: Sizing,
+    ceiling: Ceiling | None,
 ) -> Medium:
     check()
     # bytes are not kept until their sound may be wanted, and a pipe gives them only once
     read = hear or is_held(source)
-    video = load_video(source, preprocessing, read, where, Sizing(), check, report)
+    video = load_video(source, preprocessing, read, where, sizing, check, report, ceiling)
     if hear and video.audio is None:
         _log.info("%s: nothing is heard of the clip, it is only looked at", where)
     patches, grid = video_patches(video.frames, preprocessing, check)
@@ -149,12 +166,13 @@ def _heard_later(
     dims: AudioEncoderDims,
     where: str,
     check: Check,
+    sizing: Sizing,
 ) -> Medium:
     """The same clip with its sound, if its file is still there."""
     check()
     samples: Array | None = None
     if is_file(source):
-        samples = load_clip_sound(source, preprocessing, where, Sizing(), check)
+        samples = load_clip_sound(source, preprocessing, where, sizing, check)
     else:
         _log.warning("%s: the file is gone before its sound was read: nothing is heard", where)
     return _with_sound(clip, samples, preprocessing, dims, where, check)

@@ -18,6 +18,7 @@ from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER, Bundle, rebu
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, Ceiling, Sizing
 from omnijet.runtime.model.decoder import Decoder
 from omnijet.runtime.model.encoders import AudioEncoder, VisionEncoder
 from omnijet.runtime.model.finite import require_finite
@@ -163,12 +164,16 @@ class Model:
         use_audio_in_video: bool = True,
         check: Check = never,
         report: Callable[[int, int], None] | None = None,
+        wishes: Sizing = AS_THE_MODEL_HAS_IT,
+        strict_size: bool = False,
     ) -> Prompt:
         """Lays a conversation out: text in the template, media read.
 
         Args:
             check: called between the pieces that media are read in; it may raise to cancel.
             report: called with the frames of a clip that were read, and how many will be.
+            wishes: about the size of pictures and clips; those of a part itself go before.
+            strict_size: whether what is too large for this machine stays as it is, to be refused.
 
         Raises:
             OmnijetError: a medium is unusable.
@@ -176,8 +181,30 @@ class Model:
         return build_prompt(
             messages, self.tokenizer, self.dims, self.preprocessing,
             use_audio_in_video=use_audio_in_video, chat_template=self.chat_template, check=check,
-            report=report,
+            report=report, wishes=wishes, ceiling=None if strict_size else self.ceiling,
         )  # fmt: skip
+
+    @property
+    def ceiling(self) -> Ceiling:
+        """The largest pictures that the vision encoder and the context take."""
+        cells, pixels = self.backend.limit("vision_encoder", "cells"), self.preprocessing.factor**2
+        total = self.context_limit * pixels
+        if cells is None or cells >= self.context_limit:
+            return Ceiling(None, total, self.more_context)
+        return Ceiling(cells * pixels, total, self._rebuild("cells"))
+
+    @property
+    def more_context(self) -> str:
+        """How to get a longer context, for messages."""
+        if self.backend.limit("thinker_step", "capacity") is not None:
+            return self._rebuild("capacity")
+        if self.context_limit < self.dims.thinker.max_positions:
+            return "a higher context_limit gives more"
+        return "the model has no longer context"
+
+    def _rebuild(self, limit: str) -> str:
+        command = rebuild_command(self.bundle.folder, "TARGET")
+        return f"`{command} --limit {limit}=N` gives more"
 
     def embed(
         self, prompt: Prompt, first: int, stop: int, clock: Clock, check: Check = never

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.sizing import Fault, Sizing
 from omnijet.runtime.model.sampling import NUMBERS, Sampling, number_faults
 from omnijet.runtime.model.talker import TALKER_SAMPLING
 from omnijet.runtime.model.thinker import THINKER_SAMPLING
@@ -47,6 +48,10 @@ class Options:
             in place of the number in `talker_sampling`.
         talker_sampling: how codes are drawn.
         thinker_sampling: how text tokens are chosen; the most likely, as in the reference.
+        max_pixels: largest area of a picture or frame; those of a message's part go before.
+        max_frames, fps: how many frames of a clip are taken at most, and a second.
+        strict_size: True refuses pictures and clips that are too large for the engine or the
+            context; they are made to fit otherwise, with a warning.
     """
 
     voice: str | None = None
@@ -66,6 +71,10 @@ class Options:
     talker_repetition_penalty: float | None = None
     talker_sampling: Sampling = TALKER_SAMPLING
     thinker_sampling: Sampling = THINKER_SAMPLING
+    max_pixels: int | None = None
+    max_frames: int | None = None
+    fps: float | None = None
+    strict_size: bool = False
 
     @staticmethod
     def of(**given: Any) -> Options:
@@ -99,6 +108,14 @@ class Options:
         """How the Thinker chooses text tokens."""
         return _with_numbers(self.thinker_sampling, self._numbers(THINKER))
 
+    @property
+    def sizing(self) -> Sizing:
+        """What is wished of the size of pictures and clips."""
+        return Sizing.of(self._sizes(), [])
+
+    def _sizes(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("max_pixels", "max_frames", "fps")}
+
     def _numbers(self, prefix: str) -> dict[str, Any]:
         """Returns the numbers given for one decoder, by their names in `Sampling`."""
         values = {name: getattr(self, prefix + name) for name in NUMBERS}
@@ -112,11 +129,15 @@ class Options:
                 ("speech", "True, False or None", (bool, np.bool_, type(None))),
                 ("use_audio_in_video", "True or False", (bool, np.bool_)),
                 ("greedy", "True or False", (bool, np.bool_)),
+                ("strict_size", "True or False", (bool, np.bool_)),
                 ("talker_sampling", "an omnijet.Sampling", Sampling),
                 ("thinker_sampling", "an omnijet.Sampling", Sampling),
             )
             if not isinstance(value := getattr(self, name), kinds)
         ]
+        sizes: list[Fault] = []
+        Sizing.of(self._sizes(), sizes)
+        faults += [f"{name} {got!r}: expected {wanted}" for name, wanted, got in sizes]
         given = {}
         for prefix in (THINKER, TALKER):
             numbers = self._numbers(prefix)

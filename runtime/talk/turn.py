@@ -18,6 +18,7 @@ from omnijet.runtime.model.rope import decode_position
 from omnijet.runtime.model.sampling import Sampler
 from omnijet.runtime.model.talker import prompt_rows
 from omnijet.runtime.model.thinker import TextStep, ThinkerPrefill
+from omnijet.runtime.prompt.fitting import fit
 from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import Message
 from omnijet.runtime.prompt.system import MODIFIED, is_for_speech
@@ -239,6 +240,8 @@ class Turn:
             prompt = self._prompt(messages)
             if self.overflow == "drop oldest" and self._is_tight(prompt):
                 prompt = self._shortened(messages, prompt)
+            if self._needed(prompt) > limit and not self.options.strict_size:
+                prompt = self._fitted(messages, prompt)
         self.prompt_tokens = prompt.input_ids.size
         needed = self._needed(prompt)
         if needed > limit:
@@ -259,7 +262,19 @@ class Turn:
             use_audio_in_video=self.options.use_audio_in_video,
             check=self.check,
             report=lambda done, total: self.clock.report("preprocess", done, total),
+            wishes=self.options.sizing,
+            strict_size=self.options.strict_size,
         )
+
+    def _fitted(self, messages: Sequence[Message], prompt: Prompt) -> Prompt:
+        """Lays the conversation out with smaller pictures and clips, if there are new ones."""
+        model, gone = self.model, {id(message) for message in self.dropped}
+        kept = tuple(message for message in messages if id(message) not in gone)
+        room = int((1 - KEPT_FREE) * model.context_limit)
+        excess = self._needed(prompt) - room
+        if not fit(kept, excess, model.preprocessing, model.more_context):
+            return prompt
+        return self._prompt(kept)
 
     def _shortened(self, messages: Sequence[Message], prompt: Prompt) -> Prompt:
         """Drops the fewest of the oldest questions and answers that must go.

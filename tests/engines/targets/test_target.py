@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +19,16 @@ from omnijet.engines.targets.toolkits import FEATURES, TOOLKITS
 from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.runtime.bundle.contract import AXES, graph_contracts
 from omnijet.runtime.bundle.dims import ModelDims
-from omnijet.runtime.media.image import smart_resize
+from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.media.image import below, fitted_size, smart_resize
+from omnijet.runtime.media.sizing import Ceiling
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.model.vision_plan import plan
 from omnijet.runtime.speech.presets import PRESETS
+
+PREPROCESSING = Preprocessing.from_preprocessor_config(
+    json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
+)
 
 
 def test_every_number_cites_a_source() -> None:
@@ -138,3 +145,22 @@ def test_speech_windows_fit() -> None:
             scheme = preset.windows
             sizes.append(scheme.past + max(scheme.chunks) + scheme.ahead)
         assert target.limits["blocks"] == max(sizes) == 9  # and no larger
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("size", [(3024, 4032), (1080, 1920)])
+def test_no_target_refuses_what_phones_take(name: str, size: tuple[int, int]) -> None:
+    limits = TARGETS[name].limits
+    cell = PREPROCESSING.factor**2
+    ceiling = Ceiling(limits["cells"] * cell, limits["capacity"] * cell, "")
+    for count in (1, 60):
+        natural = fitted_size(*size, PREPROCESSING, 3136, 12_845_056, "it")
+        if count > 1:
+            natural = fitted_size(*size, PREPROCESSING, 128 * cell, 768 * cell, "it")
+        made = below(natural, PREPROCESSING, ceiling, "it", count)
+        assert made[0] * made[1] <= limits["cells"] * cell
+        # an odd size must not cost more windows than the engine has
+        rows, columns = made[0] // 28, made[1] // 28
+        assert -(-rows // 4) * -(-columns // 4) <= limits["windows"]
+        if count == 1:
+            assert rows * columns < limits["capacity"]
