@@ -244,6 +244,25 @@ def test_interrupted_export_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_interrupted_run_of_a_large_picture(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Two cores need minutes for a phone's photo of twelve megapixels."""
+    picture = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((3000, 4000, 3), np.uint8)).save(picture, compress_level=1)
+    out = tmp_path / "reply.wav"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "omnijet", "run", trained[1], "--image", picture, "--out", out],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals,
+    )  # fmt: skip
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=4)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 5  # seconds
+    assert process.returncode == 130 and said.endswith("nothing half-written was left behind\n")
+    assert [path.name for path in tmp_path.iterdir()] == [picture.name]
+
+
 # -- bad bundles --------------------------------------------------------------------
 
 
