@@ -28,9 +28,10 @@ def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
     are killed.
     """
     pool = ProcessPoolExecutor(count or os.cpu_count(), get_context("spawn"))
+    started: list[Any] = []  # the pool forgets its processes when it is shut down
 
     def kill() -> None:
-        for process in list((pool._processes or {}).values()):
+        for process in started:
             process.kill()
 
     with pool, leftover(kill):
@@ -40,6 +41,7 @@ def processes(count: int | None = None) -> Iterator[Run[Any, Any]]:
         ) -> Iterator[tuple[int, Found]]:
             with _deaf_to_interrupts():
                 futures = {pool.submit(work, given): number for number, given in enumerate(each)}
+            started.extend((pool._processes or {}).values())
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()

@@ -21,6 +21,10 @@ following.
   the garbage collector, which may run in the middle of the call and find a stream that nobody
   reads any longer. Ending the stream joins its workers, and one of them may be waiting for this
   very lock. Within `device_call` the stream is cancelled, but its workers are not joined.
+* Cancelling. A thread may work under a switch (`omnijet.runtime.cancel.here`). Where a run can be
+  ended in the middle, it ends when the switch is set, and raises what the switch raises; caches
+  hold complete rows or none then, and the graph stays usable. Elsewhere the run comes to its end,
+  and the pipeline looks at the switch before the next one.
 * Errors. What a user can mend is an `OmnijetError` with the way out: a file that is missing, a
   library that is too old, memory that ran out. A graph file is checked against its contract with
   `omnijet.runtime.bundle.contract.verify` when it is loaded.
@@ -83,6 +87,7 @@ class Bound(Protocol):
 
         Raises:
             OmnijetError: the run fails, or the backend was closed.
+            Cancelled: or what the thread's switch raises, if the backend looks at it.
         """
         ...
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import operator
+import time
 
 import pytest
 
@@ -24,6 +26,17 @@ def reciprocal(number: int) -> float:
 def test_a_fault_in_a_process_is_told() -> None:
     with processes(2) as run, pytest.raises(ZeroDivisionError):
         list(run(reciprocal, [1, 0]))
+
+
+def test_an_interrupt_ends_the_processes() -> None:
+    deadline = time.monotonic() + 60
+    with pytest.raises(KeyboardInterrupt), processes(2) as run:
+        for number, _ in run(time.sleep, [0, 600, 600, 600]):
+            assert number == 0
+            raise KeyboardInterrupt
+    while multiprocessing.active_children():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_cluster_of_two_workers_does_all_of_it() -> None:

@@ -1,0 +1,1 @@
+"""Sends signals to commands at work, and measures how soon and how cleanly they end."""
