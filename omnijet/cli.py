@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from omnijet.runtime.interrupt import interruptible
 DESCRIPTION = "A Qwen2.5-Omni checkpoint as ONNX graphs, and a thin runtime that talks."
 INTERRUPTION = "omnijet: interrupted; nothing half-written was left behind"
 INTERRUPTED = 130  # as shells have it: 128, and the number of SIGINT
+LAST_SECONDS = 0.3  # for the usual end of an interrupted process
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     code = _reported(lambda: _dispatch(argv))
     if is_command and code == INTERRUPTED:
-        _leave()
+        _leave_soon()
     return code
 
 
@@ -126,12 +128,11 @@ def _end_now() -> None:
     os._exit(INTERRUPTED)
 
 
-def _leave() -> None:
-    """Ends the process without waiting for threads that are in a long call."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(INTERRUPTED)
+def _leave_soon() -> None:
+    """Ends the process even if its usual end waits for a thread that is in a long call."""
+    end = threading.Timer(LAST_SECONDS, os._exit, (INTERRUPTED,))
+    end.daemon = True
+    end.start()
 
 
 def _dispatch(argv: list[str]) -> int:
