@@ -31,6 +31,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         "as the Talker, voices or the tokenizer, comes from there",
     )
     parser.add_argument(
+        "--adapter",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="folder or hub id of a LoRA adapter, as PEFT saves it, to merge with the weights; "
+        "may be repeated",
+    )
+    parser.add_argument(
         "--no-speech",
         action="store_true",
         help="leave out Talker, DiT and vocoder: the bundle hears, sees and writes, and takes less "

@@ -21,6 +21,7 @@ def run(args: Namespace) -> int:
     speech = not args.no_speech
     source = resolve(args.checkpoint, speech=speech)
     base = None if args.base is None else resolve(args.base, speech=speech)
+    adapters = [resolve(adapter, adapter=True) for adapter in args.adapter]
     with byte_progress() as progress:
         task = progress.add_task("reading", total=None)
 
@@ -28,11 +29,13 @@ def run(args: Namespace) -> int:
             progress.update(task, description=what, completed=done, total=total)
 
         manifest = export_bundle(
-            source, args.bundle, args.dtype, base=base, speech=speech, replace=args.force,
-            named=args.checkpoint, progress=report,
+            source, args.bundle, args.dtype, base=base, adapters=adapters, speech=speech,
+            replace=args.force, named=args.checkpoint, progress=report,
         )  # fmt: skip
     if origins := manifest.provenance.get("origins"):
         print_table(_origins(origins))
+    for named, adapter in zip(args.adapter, manifest.provenance.get("adapters", ()), strict=True):
+        print(f"adapter {named}: {adapter['merged']}")
     total = sum(entry.bytes for entry in manifest.files.values())
     print(f"{args.bundle}: {len(manifest.graphs)} graphs, {size_text(total)}, {args.dtype}")
     print(f"next: omnijet check {shell_quoted(args.bundle)}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from omnijet.export.checkpoint.adapter import require_no_adapter
+from omnijet.export.checkpoint.adapter_reading import WEIGHTS
 from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.checkpoint.packing import Packing
 from omnijet.export.checkpoint.supplies import Supplies, base_command, read_supplies
@@ -48,6 +50,7 @@ def export_bundle(
     precision: Precision = "f32",
     *,
     base: Path | None = None,
+    adapters: Sequence[Path] = (),
     speech: bool = True,
     replace: bool = False,
     named: str | None = None,
@@ -64,6 +67,7 @@ def export_bundle(
         precision: The dtype of Thinker, Talker and encoders; speech synthesis stays f32.
         base: The folder of the model that `source` was tuned from: what is missing comes from
             there.
+        adapters: The folders of LoRA adapters, which are merged with the weights in this order.
         speech: Whether the bundle speaks. Without Talker, DiT and vocoder it hears, sees and
             writes only; so does that of a checkpoint with `enable_audio_output: false`.
         replace: Whether an existing bundle at `target` may be replaced, as the last step.
@@ -74,14 +78,17 @@ def export_bundle(
         The manifest of the bundle.
 
     Raises:
-        OmnijetError: The checkpoint cannot be used, or the disk lacks space.
+        OmnijetError: The checkpoint cannot be used, an adapter cannot be merged, a weight is not
+            finite, or the disk lacks space.
     """
     if replace:
         require_bundle(target)
+    require_no_adapter(source, target, named or str(source))
     checkpoint = Checkpoint.open(source, base=base, speech=speech)
     dims = checkpoint.dims
     export = f"omnijet export {shell_quoted(named or source)} {shell_quoted(target)}"
     supplies = read_supplies(checkpoint, export)
+    checkpoint.merge(adapters)
     if speech and not dims.has_voice:
         _warn_of_silence(checkpoint, export)
     modules = graph_modules(dims, precision)
@@ -220,9 +227,18 @@ def _provenance(checkpoint: Checkpoint, supplies: Supplies) -> dict[str, Any]:
             "base": checkpoint.base.resolve().name,
             "origins": {what: folder.resolve().name for what, folder in origins.items()},
         }
+    adapters = [
+        {
+            "name": adapter.folder.resolve().name,
+            "merged": adapter.summary,
+            "sha256": hash_file(adapter.folder / WEIGHTS).sha256,
+        }
+        for adapter in checkpoint.adapters
+    ]
     return {
         "checkpoint": checkpoint.folder.resolve().name,
         **base,
+        **({"adapters": adapters} if adapters else {}),
         "config_sha256": hash_file(checkpoint.folder / "config.json").sha256,
         "exported_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

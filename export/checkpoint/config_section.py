@@ -48,6 +48,10 @@ class Section:
         self._read.add(keys)
         return next((self._data[key] for key in keys if self._data.get(key) is not None), None)
 
+    def unread(self) -> list[str]:
+        """Returns the keys that nothing has read yet."""
+        return sorted(self._data.keys() - {key for keys in self._read for key in keys})
+
     def is_null(self, key: str) -> bool:
         """Whether `key` is present with the value null."""
         return key in self._data and self._data[key] is None

@@ -6,15 +6,19 @@ What a fine-tune lacks is taken from its base, if one is given.
 from __future__ import annotations
 
 import logging
-from collections.abc import KeysView
+from collections.abc import KeysView, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from omnijet.export.checkpoint.adapter import read_adapters
+from omnijet.export.checkpoint.adapter_reading import Adapter
 from omnijet.export.checkpoint.config import packing_of, read_dims
 from omnijet.export.checkpoint.json_file import read_json
+from omnijet.export.checkpoint.merge import Merge
+from omnijet.export.checkpoint.numbers import finite, not_finite
 from omnijet.export.checkpoint.packing import Packing, packed_layers, packed_layout
 from omnijet.export.checkpoint.parts import absent_parts, take_parts
 from omnijet.export.checkpoint.shard import FLOAT_DTYPES, TORCH_DTYPES, Entry, read_tensor
@@ -48,6 +52,7 @@ class Checkpoint:
         base: The folder that missing parts and files are taken from; None if there is none.
         origins: With a base, the folder of every part of the model.
         is_thinker: Whether the folder holds a Thinker without the rest of the model.
+        adapters: What is merged with the weights.
     """
 
     folder: Path
@@ -57,6 +62,8 @@ class Checkpoint:
     base: Path | None = None
     origins: dict[str, Path] = field(default_factory=dict)
     is_thinker: bool = False
+    adapters: list[Adapter] = field(default_factory=list)
+    _merges: dict[str, Merge] = field(default_factory=dict)
 
     @staticmethod
     def open(
@@ -131,12 +138,50 @@ class Checkpoint:
         return entry
 
     def tensor(self, key: str) -> Tensor:
-        """Reads a tensor in its stored dtype."""
-        return read_tensor(self._readable(key))
+        """Reads a tensor in its stored dtype, with adapters merged.
+
+        Raises:
+            OmnijetError: A value is NaN or infinite.
+        """
+        entry = self._readable(key)
+        if entry.shape:
+            return self.rows(key, 0, entry.shape[0])
+        return self._checked(read_tensor(entry))
 
     def rows(self, key: str, start: int, stop: int) -> Tensor:
-        """Reads only the rows `start` to `stop` (axis 0) of a tensor."""
-        return read_tensor(self._readable(key), start, stop)
+        """Reads only the rows `start` to `stop` (axis 0) of a tensor.
+
+        Raises:
+            OmnijetError: A value is NaN or infinite.
+        """
+        return self._checked(self._rows(key, start, stop))
+
+    def merge(self, folders: Sequence[Path]) -> None:
+        """Merges LoRA adapters, in this order, with all weights that are read from now on.
+
+        Raises:
+            OmnijetError: Lists everything that cannot be merged.
+        """
+        self.adapters, self._merges = read_adapters(
+            folders, self.weights.entries, speech=self.dims.has_voice
+        )
+
+    def _rows(self, key: str, start: int, stop: int) -> Tensor:
+        entry = self._readable(key)
+        merge = self._merges.get(key)
+        read = read_tensor if merge is None else merge.rows
+        return read(entry, start, stop)
+
+    def _checked(self, value: Tensor) -> Tensor:
+        if finite(value):
+            return value
+        merges = self._merges
+        raise not_finite(
+            self.folder,
+            self.weights.entries,
+            self._rows,
+            lambda key: merges[key].origins if key in merges else (),
+        )
 
     @property
     def absent_parts(self) -> list[str]:

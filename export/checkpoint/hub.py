@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from omnijet.export.checkpoint.adapter_config import CONFIG as ADAPTER_CONFIG
+from omnijet.export.checkpoint.adapter_reading import PICKLE, WEIGHTS
 from omnijet.export.checkpoint.config import read_dims
 from omnijet.export.checkpoint.folder import CONFIG, GENERATION_CONFIG
 from omnijet.export.checkpoint.json_file import read_json
@@ -42,8 +44,8 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NETWORK_PACKAGES = {"requests", "urllib3", "httpx", "httpcore"}
 
 
-def resolve(checkpoint: str, *, speech: bool = True) -> Path:
-    """Returns the folder of a checkpoint, after a download into the hub's cache if necessary.
+def resolve(checkpoint: str, *, speech: bool = True, adapter: bool = False) -> Path:
+    """Returns the folder of a checkpoint or adapter, after a download into the hub's cache if necessary.
 
     Files in the cache are not downloaded again, and an interrupted download continues where
     it stopped.
@@ -53,6 +55,8 @@ def resolve(checkpoint: str, *, speech: bool = True) -> Path:
             `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` have their usual meaning.
         speech: Whether the parts that speak are wanted; files of nothing else are not downloaded
             without.
+        adapter: Whether it is named as a LoRA adapter. One that is named as a checkpoint is
+            downloaded too: export says how it is merged.
 
     Raises:
         OmnijetError: It is neither a folder nor a repository that can be downloaded completely.
@@ -71,7 +75,9 @@ def resolve(checkpoint: str, *, speech: bool = True) -> Path:
         )
     repo, revision = match["id"], match["revision"]
     # the configuration comes first: another model is refused before gigabytes are downloaded
-    folder = _download(repo, revision, _CONFIGS, checkpoint)
+    folder = _download(repo, revision, (*_CONFIGS, ADAPTER_CONFIG), checkpoint)
+    if adapter or ((folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file()):
+        return _download(repo, folder.name, (ADAPTER_CONFIG, WEIGHTS, PICKLE), checkpoint)
     if not (folder / CONFIG).is_file():
         raise OmnijetError(
             "the repository contains no model", where=checkpoint, expected=CONFIG, got="none"

@@ -128,11 +128,11 @@ def silent_files(folder: Path) -> list[str]:
     return sorted(weight_files(folder, True).keys() - weight_files(folder, False).keys())
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], joint: str = ", ") -> str:
     """Joins names for a message, which shows the first of many."""
     every = list(names)
     rest = len(every) - _NAMED
-    return ", ".join(every[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return joint.join(every[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _one_line(name: str, error: OmnijetError) -> str:
