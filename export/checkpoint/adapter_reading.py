@@ -83,8 +83,9 @@ class AdapterReader:
 
     def read(self) -> Adapter:
         folder = self._adapter.folder
+        path = _weights_of(folder)
         config = read_adapter_config(folder, self._faults)
-        header = read_header(_weights_of(folder))
+        header = read_header(path)
         if not header:
             self._faults.append(f"{WEIGHTS} holds no tensor")
         strange = [f"{k} is {e.dtype}" for k, e in header.items() if e.dtype not in FLOAT_DTYPES]
@@ -183,16 +184,16 @@ class AdapterReader:
 
 
 def _weights_of(folder: Path) -> Path:
-    path = folder / WEIGHTS
-    if path.is_file():
-        return path
-    if (folder / PICKLE).is_file():
+    """Returns the file of an adapter's tensors; raises `OmnijetError` if it has none."""
+    lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if lacking == [WEIGHTS] and (folder / PICKLE).is_file():
         raise OmnijetError(
             f"{PICKLE} is not read", got="a pickle", fix=f"in its folder: {CONVERSION}"
         )
-    raise OmnijetError(
-        "there is no adapter", got=f"no {WEIGHTS}", fix=f"pass a folder with {CONFIG}"
-    )
+    if lacking:
+        fix = "pass the folder that PEFT's save_pretrained wrote"
+        raise OmnijetError("there is no adapter", got=f"no {' and no '.join(lacking)}", fix=fix)
+    return folder / WEIGHTS
 
 
 def _count(number: int, what: str) -> str:

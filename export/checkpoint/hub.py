@@ -45,7 +45,7 @@ _NETWORK_PACKAGES = {"requests", "urllib3", "httpx", "httpcore"}
 
 
 def resolve(checkpoint: str, *, speech: bool = True, adapter: bool = False) -> Path:
-    """Returns the folder of a checkpoint or adapter, after a download into the hub's cache if necessary.
+    """Returns the folder of a checkpoint or adapter; downloads it into the hub's cache if needed.
 
     Files in the cache are not downloaded again, and an interrupted download continues where
     it stopped.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,26 +117,32 @@ def test_several_are_stacked_as_by_peft(shallow: Path, tmp_path: Path, dora: boo
 
 
 def test_a_bundle_is_that_of_the_checkpoint_that_peft_merged(
-    shallow: Path,
+    trained: tuple[Path, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    checkpoint, exported = trained
     adapter = write_adapter(
-        shallow, tmp_path / "my adapter", 3, r=4, use_rslora=True,
+        checkpoint, tmp_path / "my adapter", 3, r=4, use_rslora=True,
         target_modules=r"(thinker|talker)\..*(q_proj|v_proj|down_proj|attn\.q|fc1|lm_head)",
     )  # fmt: skip
-    model, _ = merged_by_peft(shallow, [adapter])
+    model, _ = merged_by_peft(checkpoint, [adapter])
     model.save_pretrained(tmp_path / "merged")
-    monkeypatch.setattr(stages, "traced_graphs", sharing_tracer(tmp_path / "traces"))
+    monkeypatch.setattr(stages, "traced_graphs", sharing_tracer(exported.parent / "traces"))
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    assert main(["export", str(shallow), str(ours), "--adapter", str(adapter)]) == 0
-    assert f"adapter {adapter}: 10 layers, rank 4" in capsys.readouterr().out
-    stages.export_bundle(tmp_path / "merged", theirs, base=shallow)
+    assert main(["export", str(checkpoint), str(ours), "--adapter", str(adapter)]) == 0
+    said = re.search(
+        rf"adapter {re.escape(str(adapter))}: (\d+ layers, rank 4)\n", capsys.readouterr().out
+    )
+    assert said
+    stages.export_bundle(tmp_path / "merged", theirs, base=checkpoint)
     mine, other = Manifest.read(ours), Manifest.read(theirs)
     (merged,) = mine.provenance["adapters"]
-    assert merged["name"] == "my adapter" and merged["merged"] == "10 layers, rank 4"
+    assert merged["name"] == "my adapter" and merged["merged"] == said[1]
     assert mine.files.keys() == other.files.keys()
+    changed = Manifest.read(exported).files
+    assert mine.files["graphs/talker_step.weights"] != changed["graphs/talker_step.weights"]
     unlike = [name for name in mine.files if mine.files[name] != other.files[name]]
     print(f"{len(mine.files) - len(unlike)} of {len(mine.files)} files are equal byte for byte")
     for name in unlike:  # sums in f32 may have another order on another processor
