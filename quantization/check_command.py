@@ -6,12 +6,12 @@ Modules that only `--fidelity` needs are imported when it is given.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnijet.runtime.bundle.folder import Bundle, check_files
+from omnijet.runtime.bundle.folder import Bundle, check_files, left_out
 from omnijet.runtime.commands import check
 from omnijet.runtime.commands.console import (
     byte_progress,
@@ -31,6 +31,10 @@ ITEMS = 4  # conversations for each skill
 
 def add_arguments(parser: ArgumentParser) -> None:
     check.add_arguments(parser)
+    parser.add_argument(
+        "--deep", action="store_true",
+        help="also read all weights: none may be NaN or infinite (needs omnijet[quantize])",
+    )  # fmt: skip
     parser.add_argument(
         "--fidelity", action="store_true",
         help="compare a quantized bundle with the float one it was made from; "
@@ -65,8 +69,45 @@ def run(args: Namespace) -> int:
     """Checks a bundle. Exit codes: 0 passed, 1 beyond the tolerances, 2 a fault to repair."""
     if not args.fidelity:
         _refuse_options(args)
-        return check.run(args)
+        return check.run(args, _deep_check() if args.deep else None)
+    if args.deep:
+        raise OmnijetError(
+            "--deep and --fidelity are two checks",
+            got="both",
+            fix="run `omnijet check` twice",
+        )
     return _run_fidelity(args)
+
+
+def _deep_check() -> Callable[[Bundle], list[str]]:
+    """Returns the check of all weights; raises now what it needs."""
+    try:
+        from omnijet.export.graphfile.odd_weights import odd_weights
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "omnijet":
+            raise
+        raise OmnijetError(
+            "`omnijet check --deep` needs more than the runtime",
+            expected="the extra [quantize]",
+            got=f"no module named {error.name}",
+            fix='pip install "omnijet[quantize]"',
+        ) from error
+
+    def deep(bundle: Bundle) -> list[str]:
+        absent = set(left_out(bundle.folder, bundle.manifest).values())
+        graphs = {k: entry for k, entry in bundle.manifest.graphs.items() if k not in absent}
+        with byte_progress() as progress:
+            total = sum(entry.weight_bytes for entry in graphs.values())
+            task = progress.add_task("reading weights", total=total)
+            return [
+                f"{entry.weights}: {fault}"
+                for name, entry in graphs.items()
+                for fault in odd_weights(
+                    bundle.graph(name), lambda count: progress.advance(task, count)
+                )
+            ]
+
+    return deep
 
 
 def _refuse_options(args: Namespace) -> None:

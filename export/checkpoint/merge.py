@@ -57,7 +57,9 @@ class LowRank:
         if self.magnitude is None:
             return value + delta
         length = read_tensor(self.magnitude).float().flatten()[start:stop]
-        norm: Tensor = torch.linalg.norm(base + delta, dim=1)  # of the unmerged weight, as in a forward
+        norm: Tensor = torch.linalg.norm(
+            base + delta, dim=1
+        )  # of the unmerged weight, as in a forward
         return (length / norm)[:, None] * (value + delta)
 
 

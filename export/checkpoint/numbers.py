@@ -29,6 +29,20 @@ def finite(value: Tensor) -> bool:
     return math.isfinite(low.item()) and math.isfinite(high.item())
 
 
+def first_odd(value: Tensor, start: int = 0) -> str | None:
+    """Says which is the first value that is NaN or infinite; None if there is none.
+
+    Args:
+        value: Rows of a tensor.
+        start: The index of the first row.
+    """
+    if finite(value):
+        return None
+    place = (~torch.isfinite(value)).nonzero()[0].tolist()
+    index = [start + place[0], *place[1:]] if place else []
+    return f"{value[tuple(place)].item():g} at {index}"
+
+
 def not_finite(
     folder: Path, entries: Mapping[str, Entry], read: Read, origins: Origins
 ) -> OmnijetError:
@@ -53,21 +67,16 @@ def not_finite(
 
 def _places(key: str, entry: Entry, read: Read) -> str | None:
     """Says how many values of a weight are not finite, and which is the first."""
-    if entry.dtype not in FLOAT_DTYPES:
+    shape = entry.shape
+    if entry.dtype not in FLOAT_DTYPES or not shape:  # no weight of the model is a scalar
         return None
-    shape = entry.shape or (1,)
     step = max(1, _BLOCK_VALUES // max(1, math.prod(shape[1:])))
     count, first = 0, ""
     for start in range(0, shape[0], step):
         block = read(key, start, min(start + step, shape[0]))
-        if finite(block):
-            continue
-        wrong = (~torch.isfinite(block)).nonzero()
-        if not count:
-            index = [start + int(wrong[0][0]), *wrong[0][1:].tolist()]
-            value = block[tuple(wrong[0].tolist())].item()
-            first = f"{value:g} at {index}"
-        count += len(wrong)
+        if place := first_odd(block, start):
+            first = first or place
+            count += int((~torch.isfinite(block)).sum())
     if not count:
         return None
     return first if count == 1 else f"{first}, {count} of {math.prod(shape)} values"

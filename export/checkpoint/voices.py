@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from omnijet.export.checkpoint.numbers import first_odd
 from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.errors import OmnijetError
 
@@ -94,8 +95,10 @@ def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
         value = entry.get(key)
         if not isinstance(value, Tensor) or not value.is_floating_point():
             faults.append(f"{name}.{key}: expected a tensor of floats, got {_kind(value)}")
-        elif not _fits(tuple(value.shape), least) or not bool(torch.isfinite(value).all()):
-            faults.append(f"{name}.{key}: expected finite {expected}, got {list(value.shape)}")
+        elif not _fits(tuple(value.shape), least):
+            faults.append(f"{name}.{key}: expected {expected}, got {list(value.shape)}")
+        elif place := first_odd(value):
+            faults.append(f"{name}.{key}: expected numbers, got {place}")
     return faults
 
 

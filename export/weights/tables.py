@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from omnijet.export.checkpoint.numbers import first_odd
 from omnijet.export.graphfile.dtypes import IR_DTYPES
 from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw_bytes
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision
 from omnijet.runtime.bundle.manifest import TableEntry
+from omnijet.runtime.errors import OmnijetError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -41,7 +44,18 @@ def write_table(array: npt.NDArray[Any], folder: Path, name: str) -> TableEntry:
         array: The table.
         folder: The folder of all tables.
         name: The name of the table: that of a voice may be no name that a file can have.
+
+    Raises:
+        OmnijetError: A value is NaN or infinite.
     """
+    if place := first_odd(torch.from_numpy(array)):
+        raise OmnijetError(
+            "a computed table has values that are not finite",
+            where=name,
+            expected="numbers",
+            got=place,
+            fix="the weights that it is computed from are too large: take another checkpoint",
+        )
     path = _free_path(folder, name)
     np.save(path, array, allow_pickle=False)
     return TableEntry(f"tables/{path.name}", array.dtype.name, array.shape)

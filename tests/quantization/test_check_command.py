@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 
 from omnijet import cli
+from omnijet.runtime.bundle.manifest import Manifest, hash_file
 from tests.command import Capture
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +67,66 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path, capsys: Capture) -> None:
     for options in ([], ["--fidelity"]):
         assert cli.main(["check", str(tmp_path), *options]) == 2
         assert "not an omnijet bundle" in capsys.readouterr().err
+
+
+@pytest.fixture
+def diverged(nano: tuple[Path, Path], tmp_path: Path) -> Path:
+    """Returns a bundle with right hashes, in which a table and a weight are not finite."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(nano[1], bundle)
+    table = np.load(bundle / "tables" / "thinker_embedding.npy", mmap_mode="r+")
+    table[5, 3] = np.nan
+    table.flush()
+    model = ir.load(bundle / "graphs" / "thinker_step.onnx")
+    weight = next(
+        value.const_value
+        for value in model.graph.initializers.values()
+        if isinstance(value.const_value, ir.ExternalTensor)
+    )
+    assert weight is not None and weight.offset is not None
+    with open(weight.path, "r+b") as file:
+        file.seek(weight.offset + 4 * 9)
+        file.write(np.float32(-np.inf).tobytes())
+    manifest = Manifest.read(bundle)
+    files = {name: hash_file(bundle / name) for name in manifest.files}
+    dataclasses.replace(manifest, files=files).write(bundle)
+    return bundle
+
+
+def test_tables_are_read_and_weights_with_deep(diverged: Path, capsys: Capture) -> None:
+    assert cli.main(["check", str(diverged)]) == 2
+    plain = capsys.readouterr().out
+    assert "FAILED tables/thinker_embedding.npy: NaN or infinite at [5, 3], 1 of" in plain
+    assert "thinker_step.weights" not in plain and "24 of 24 files as in the manifest" in plain
+    assert cli.main(["check", str(diverged), "--deep"]) == 2
+    deep = capsys.readouterr().out
+    assert "FAILED tables/thinker_embedding.npy: NaN or infinite at [5, 3], 1 of" in deep
+    assert re.search(
+        r"FAILED graphs/thinker_step.weights: \S+: NaN or infinite at \[0, 9\], 1 of \d+ ", deep
+    )
+
+
+def test_a_bundle_of_numbers_passes_deep(nano: tuple[Path, Path], capsys: Capture) -> None:
+    assert cli.main(["check", str(nano[1]), "--deep"]) == 0
+    assert "PASSED" in capsys.readouterr().out
+
+
+def test_deep_leaves_damaged_files_alone(
+    nano: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(nano[1], bundle)
+    path = bundle / "graphs" / "vocoder.onnx"
+    path.write_bytes(bytes(path.stat().st_size))
+    assert cli.main(["check", str(bundle), "--deep"]) == 2
+    assert "weights: not read, because files are damaged" in capsys.readouterr().out
+
+
+def test_deep_says_what_it_needs(
+    nano: tuple[Path, Path], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "omnijet.export.graphfile.odd_weights", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx_ir", None)
+    assert cli.main(["check", str(nano[1]), "--deep"]) == 2
+    assert 'pip install "omnijet[quantize]"' in capsys.readouterr().err
+    assert cli.main(["check", str(nano[1]), "--deep", "--fidelity"]) == 2
