@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
+import warnings
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +22,7 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.kind import way_out
+from omnijet.runtime.media.picture_modes import DEEPEST, as_rgb, grey_levels
 from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, SHARE, Ceiling, Sizing
 from omnijet.runtime.media.source import Source, is_source, named, opened, readable
 
@@ -30,7 +33,13 @@ Grid: TypeAlias = tuple[int, int, int]  # temporal steps, rows, columns, in patc
 _log = logging.getLogger(__name__)
 
 MAX_ASPECT = 200
-CLIPPED_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+ORIENTATION = 0x0112  # of the EXIF tags
+MOST_PIXELS = 200_000_000
+"""Of a picture in memory: with transparency it takes nine bytes for each while it is read."""
+ENOUGH_PIXELS = 3 * 12_845_056
+"""What a JPEG too large for Pillow's own limit is read at, at least."""
+
+_PILLOW = threading.Lock()  # filters of warnings and Pillow's limit belong to the whole process
 
 
 def smart_resize(
@@ -66,18 +75,16 @@ def smart_resize(
 
 
 def load_image(source: ImageSource, where: object = None, check: Check = never) -> Image.Image:
-    """Reads a picture as upright RGB.
-
-    Other modes are converted by `PIL.Image.convert`, as in the reference:
-    transparency is dropped, and 16-bit greys are clipped at 255 (with a warning).
+    """Reads a picture as upright RGB, see `as_rgb`.
 
     Args:
-        source: a `Source`, a PIL image, or uint8 [height, width] or [height, width, 1, 3 or 4].
+        source: a `Source`, a PIL image, or an array [height, width] or [height, width, 1, 3 or
+            4] of uint8, of uint16, or of floats in [0, 1].
         where: names the picture in messages; the path or "image" by default.
         check: called while a pipe has nothing to read; it may raise to cancel.
 
     Raises:
-        OmnijetError: the picture cannot be read.
+        OmnijetError: the picture cannot be read, or has more than 200 megapixels.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, "image" if where is None else where)
@@ -87,22 +94,58 @@ def load_image(source: ImageSource, where: object = None, check: Check = never) 
         found = readable(source, "picture", where, check)
     where = "image" if where is None else where
     try:
-        if isinstance(source, Image.Image):
-            return _upright_rgb(source, where)
-        assert found is not None
-        with Image.open(opened(found)) as image:
-            return _upright_rgb(image, where)
-    # on a damaged file, Pillow raises whatever error its parser runs into
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,
-            OverflowError, MemoryError, Image.DecompressionBombError) as error:  # fmt: skip
+        # Pillow's remarks about damaged metadata and large pictures help nobody here
+        with _PILLOW, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if isinstance(source, Image.Image):
+                return _upright_rgb(source)
+            assert found is not None
+            with _opened(found, where) as image:
+                return _upright_rgb(image)
+    except OmnijetError:
+        raise
+    except Exception as error:  # Pillow raises whatever its parsers run into on a damaged file
+        raise _unreadable(found, where, error) from error
+
+
+def _opened(found: Path | bytes, where: object) -> Image.Image:
+    """Opens a picture; of the largest that are read at all, JPEGs are read at a part of their size.
+
+    Raises:
+        OmnijetError: it has more pixels than fit the memory.
+    """
+    try:
+        return Image.open(opened(found))
+    except Image.DecompressionBombError:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(opened(found))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    width, height = image.size
+    shrink = math.sqrt(ENOUGH_PIXELS / (width * height))
+    image.draft("RGB", (math.ceil(width * shrink), math.ceil(height * shrink)))
+    if image.width * image.height > MOST_PIXELS:
         raise OmnijetError(
-            "the picture cannot be read",
+            "the picture has too many pixels",
             where=where,
-            expected="a picture that Pillow reads",
-            got=f"{type(error).__name__}: {error}",
-            fix=(found is not None and way_out(found, "image"))
-            or "check that the file is complete, or convert it to PNG",
-        ) from error
+            expected=f"at most {MOST_PIXELS // 10**6} megapixels; a JPEG may have 64 times as many",
+            got=f"{width} x {height}, {width * height / 1e6:.0f} megapixels",
+            fix="make it smaller, for example: ffmpeg -i FILE -vf scale=4000:-1 out.jpg",
+        )
+    return image
+
+
+def _unreadable(found: Path | bytes | None, where: object, error: Exception) -> OmnijetError:
+    said = str(error).split("<_io.")[0].strip() or "no reason is given"
+    return OmnijetError(
+        "the picture cannot be read",
+        where=where,
+        expected="a picture that Pillow reads",
+        got=f"{type(error).__name__}: {said}",
+        fix=(found is not None and way_out(found, "image"))
+        or "check that the file is complete, or convert it to PNG",
+    )
 
 
 def image_patches(
@@ -262,25 +305,37 @@ def _levels(preprocessing: Preprocessing) -> Array:
     return np.ravel((scaled - mean) / std)
 
 
-def _upright_rgb(image: Image.Image, where: object) -> Image.Image:
+def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
+    if image.getexif().get(ORIENTATION, 1) == 1:  # else a copy is made, of what may be a gigabyte
+        return as_rgb(image)
+    form = image.format
     upright = ImageOps.exif_transpose(image)
-    if upright.mode in CLIPPED_MODES:
-        extrema = np.asarray(upright)
-        if extrema.size and (extrema.max() > 255 or extrema.min() < 0):
-            _log.warning("%s: greys beyond 255 are clipped to white; make it 8-bit", where)
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
+    upright.format = form  # it says how deep greys are
+    return as_rgb(upright)
 
 
 def _from_array(array: npt.NDArray[Any], where: object) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not shaped or not array.size:
+    levels: npt.NDArray[np.uint8] | None = None
+    if shaped and array.size and array.dtype == np.uint8:
+        levels = array
+    elif shaped and array.size and array.dtype == np.uint16:
+        levels = grey_levels(array, DEEPEST)
+    elif shaped and array.size and array.dtype.kind == "f":
+        in_range = np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1
+        levels = grey_levels(array, 1.0) if in_range else None
+    if levels is None:
         raise OmnijetError(
             "the picture array is unusable",
             where=where,
-            expected="uint8 [height, width] or [height, width, 1, 3 or 4], 0 to 255",
+            expected="[height, width] or [height, width, 1, 3 or 4]: uint8 from 0 to 255, uint16, "
+            "or floats from 0 to 1",
             got=f"{array.dtype} {list(array.shape)}",
+            fix="for floats from 0 to 255: array.astype(np.uint8)"
+            if array.dtype.kind == "f"
+            else None,
         )
-    return Image.fromarray(array).convert("RGB")
+    return as_rgb(Image.fromarray(levels))
