@@ -21,6 +21,7 @@ from omnijet.runtime.cancel import Check
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.clip_times import LARGEST_STEP_BACK, LONGEST_STILL
 from omnijet.runtime.media.mono import MonoSound, require_rate
+from omnijet.runtime.media.packets import packets_of
 from omnijet.runtime.media.sizing import Sizing
 from omnijet.runtime.media.source import opened
 
@@ -48,7 +49,7 @@ def read_clip_sound(
     """
     with av.open(opened(source), "r") as container:
         tracks = len(container.streams.audio)
-        origin = _origin(container)
+        origin = _origin(container, check)
     faults: list[str] = []
     for track in range(tracks):
         try:
@@ -160,10 +161,12 @@ class _Track:
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         try:
-            for packet in self.container.demux(self.stream):
+            for packet in packets_of(self.container, self.stream, self.check):
                 self.check()
                 try:
-                    yield from [frame for frame in packet.decode() if frame.samples]
+                    for frame in packet.decode():
+                        if isinstance(frame, av.AudioFrame) and frame.samples:
+                            yield frame
                 except av.FFmpegError as error:
                     self._note(error)
         except av.FFmpegError as error:
@@ -232,14 +235,14 @@ def _stretch(blocks: Iterable[Array], rate_hz: float, sizing: Sizing) -> Iterato
             yield kept
 
 
-def _origin(container: av.container.InputContainer) -> float:
+def _origin(container: av.container.InputContainer, check: Check) -> float:
     """Returns when the first frame is shown, in seconds by its timestamp."""
     if not container.streams.video:
         return 0.0
     stream = container.streams.video[0]
     tick = float(stream.time_base or 0)
     try:
-        begin = list(islice(container.demux(stream), REORDERED))
+        begin = list(islice(packets_of(container, stream, check), REORDERED))
     except av.FFmpegError:
         return 0.0
     shown = [

@@ -15,6 +15,7 @@ from PIL import Image
 from omnijet.runtime.cancel import Check
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.clip_times import Mark, Stamps, stamps_of
+from omnijet.runtime.media.packets import packets_of
 from omnijet.runtime.media.source import opened
 
 MAX_FRAME_PIXELS = 1 << 26  # 8192 x 8192: a decoder holds up to 20 frames, in 2 GB
@@ -86,10 +87,8 @@ class Film:
     ) -> Iterator[av.Packet[av.VideoStream]]:
         read = 0
         try:
-            for packet in container.demux(stream):
+            for packet in packets_of(container, stream, self.check):
                 read += 1
-                if read % 256 == 0:
-                    self.check()
                 if read > MOST_PACKETS:
                     raise ValueError(f"it has more than {MOST_PACKETS:,} frames")
                 yield packet
