@@ -164,13 +164,3 @@ def test_a_header_that_hides_the_size_of_frames_costs_no_memory(tmp_path: Path) 
     path.write_bytes(data[:at] + (12_000).to_bytes(2, "little") * 2 + data[at + 4 :])
     with pytest.raises(OmnijetError, match=f"more than {film.MAX_FRAME_PIXELS:,} pixels"):
         load_video(path, PREPROCESSING, False)
-
-
-def test_tracks_that_begin_later_are_passed_over(tmp_path: Path) -> None:
-    """A transport stream that is cut and joined has tracks its beginning does not announce."""
-    silent, loud = tmp_path / "a.ts", tmp_path / "b.ts"
-    write_timed_clip(silent, [100 * i for i in range(20)], codec="libx264", rate=10)
-    write_clip(loud, 20, 10, sound=2.0)
-    path = tmp_path / "joined.ts"
-    path.write_bytes(silent.read_bytes() * 3 + loud.read_bytes())
-    assert len(load_video(path, PREPROCESSING, True).frames) >= 8
