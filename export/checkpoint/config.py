@@ -146,7 +146,7 @@ def _audio(section: Section) -> AudioEncoderDims:
     dims = AudioEncoderDims(
         n_mels=section.integer("num_mel_bins", default=128),
         hidden=section.integer("d_model", default=1280, least=4),
-        layers=section.integer("encoder_layers", default=32),
+        layers=section.layers("encoder_layers", default=32),
         heads=section.integer("encoder_attention_heads", default=20),
         ffn=section.integer("encoder_ffn_dim", default=5120),
         n_window=section.integer("n_window", default=100),
@@ -167,7 +167,7 @@ def _vision(section: Section) -> VisionEncoderDims:
     section.only("hidden_act", ("silu", "swish"))
     dims = VisionEncoderDims(
         hidden=section.integer("hidden_size", default=3584),
-        layers=section.integer("depth", default=32),
+        layers=section.layers("depth", default=32),
         heads=section.integer("num_heads", default=16),
         ffn=section.integer("intermediate_size", default=3420),
         in_channels=section.integer("in_channels", default=3),
@@ -242,7 +242,7 @@ def _decoder(
     theta, sections = _rope(section, head_dim, mrope_section)
     return DecoderDims(
         hidden=hidden,
-        layers=section.integer("num_hidden_layers", default=28),
+        layers=section.layers("num_hidden_layers", default=28),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,

@@ -10,6 +10,8 @@ from typing import Any
 _log = logging.getLogger(__name__)
 
 _NEAR = 0.87  # two keys at least this similar suggest a misspelling
+MOST = 1 << 24  # of any whole number: beyond it, listing the weights alone would fill the memory
+MOST_LAYERS = 1 << 10
 
 
 class Section:
@@ -66,15 +68,19 @@ class Section:
         if self.valid and not condition:
             self.fault(key, expected, got)
 
-    def integer(self, *keys: str, default: int, least: int = 1) -> int:
-        """Reads a whole number of at least `least`; `keys` are its names, the usual one first."""
+    def integer(self, *keys: str, default: int, least: int = 1, most: int = MOST) -> int:
+        """Reads a whole number from `least` to `most`; `keys` are its names, the usual one first."""
         value = self.raw(*keys)
         if value is None:
             return default
-        if not _is_integer(value, least):
-            self.fault(keys[0], f"a whole number of at least {least}", value)
+        if not _is_integer(value, least, most):
+            self.fault(keys[0], f"a whole number from {least} to {most}", value)
             return default
         return int(value)
+
+    def layers(self, *keys: str, default: int) -> int:
+        """Reads a number of layers."""
+        return self.integer(*keys, default=default, most=MOST_LAYERS)
 
     def number(self, key: str, default: float) -> float:
         """Reads a positive finite number."""
@@ -87,12 +93,14 @@ class Section:
         return float(value)
 
     def integers(self, key: str, default: Sequence[int], least: int = 1) -> tuple[int, ...]:
-        """Reads a list of whole numbers of at least `least`."""
+        """Reads a list of whole numbers from `least`."""
         value = self.raw(key)
         if value is None:
             return tuple(default)
-        if not isinstance(value, list | tuple) or not all(_is_integer(v, least) for v in value):
-            self.fault(key, f"a list of whole numbers of at least {least}", value)
+        if not isinstance(value, list | tuple) or not all(
+            _is_integer(v, least, MOST) for v in value
+        ):
+            self.fault(key, f"a list of whole numbers from {least} to {MOST}", value)
             return tuple(default)
         return tuple(int(v) for v in value)
 
@@ -116,7 +124,7 @@ class Section:
         return ".".join(part for part in (self.path, key) if part)
 
 
-def _is_integer(value: Any, least: int) -> bool:
+def _is_integer(value: Any, least: int, most: int) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return value == int(value) >= least if abs(value) < 1e15 else False
+    return least <= value <= most and value == int(value)

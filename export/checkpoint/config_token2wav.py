@@ -17,7 +17,7 @@ def read_dit(section: Section) -> DitDims:
     """Reads the dimensions of the flow-matching transformer."""
     dims = DitDims(
         hidden=section.integer("hidden_size", default=1024),
-        layers=section.integer("num_hidden_layers", default=22),
+        layers=section.layers("num_hidden_layers", default=22),
         heads=section.integer("num_attention_heads", default=16),
         head_dim=section.integer("head_dim", default=64),
         ff_mult=section.integer("ff_mult", default=2),
@@ -82,7 +82,7 @@ def read_vocoder(section: Section) -> VocoderDims:
         dilations = [[1, 3, 5]] * 3
     try:
         dilation_rows = tuple(tuple(int(d) for d in row) for row in dilations)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         section.fault("resblock_dilation_sizes", "a list of lists of whole numbers", dilations)
         dilation_rows = ((1, 3, 5),) * 3
     dims = VocoderDims(

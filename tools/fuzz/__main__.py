@@ -31,9 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")
     parser.add_argument("--count", type=whole_number(1), default=COUNT, metavar="N")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="N")
-    parser.add_argument(
-        "--workers", type=whole_number(1), default=os.cpu_count() or 1, metavar="N"
-    )
+    parser.add_argument("--workers", type=whole_number(1), default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this; may repeat")
     parser.add_argument(
         "--only", metavar="KIND:N", help="make this input again, as a failure names it"

@@ -63,7 +63,9 @@ class Bench:
         return twin
 
 
-def media(kind: str, samples: Callable[[], Iterator[tuple[str, bytes]]]) -> Callable[[Bench], Attempt]:
+def media(
+    kind: str, samples: Callable[[], Iterator[tuple[str, bytes]]]
+) -> Callable[[Bench], Attempt]:
     """Makes the attempt that damages files of one kind."""
 
     def at(bench: Bench) -> Attempt:
@@ -90,9 +92,7 @@ def _command(bundle: Path, *arguments: str) -> None:
     """Asks by the command line, which must end with 0 or 2 and without a traceback."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = cli.main(
-            ["run", str(bundle), *arguments, "--no-speech", "--max-text-tokens", "2"]
-        )
+        code = cli.main(["run", str(bundle), *arguments, "--no-speech", "--max-text-tokens", "2"])
     if code not in (0, 2) or "Traceback" in said.getvalue():
         raise AssertionError(f"exit code {code}: {said.getvalue()}")
     if code == 2:
@@ -128,7 +128,9 @@ def weights(bench: Bench) -> Attempt:
 def config(bench: Bench) -> Attempt:
     """Makes the attempt that changes a checkpoint's JSON files."""
     names = ("config.json", "generation_config.json", "preprocessor_config.json", INDEX)
-    found = {n: json.loads((CHECKPOINT / n).read_text()) for n in names if (CHECKPOINT / n).exists()}
+    found = {
+        n: json.loads((CHECKPOINT / n).read_text()) for n in names if (CHECKPOINT / n).exists()
+    }
     folder = bench.twin(CHECKPOINT, "config", *found)
 
     def attempt(rng: Random) -> None:
