@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 BUNDLE ?= build/demo/bundle
 
-.PHONY: demo quick test lint types bench check-full gpu-check endurance nano heldout calibration clean
+.PHONY: demo quick test lint types bench check-full gpu-check endurance fuzz nano heldout calibration clean
 
 # torch comes first and pinned: a range would install the newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -53,6 +53,10 @@ gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(STAMP))
 # takes a quarter of an hour; its latencies need an idle machine.
 endurance: $(STAMP)
 	$(BIN)/python -m tools.endurance $(BUNDLE)
+
+# Tries ten thousand damaged inputs on the bundle of `make demo`: a few minutes.
+fuzz: $(STAMP)
+	$(BIN)/python -m tools.fuzz $(BUNDLE)
 
 # Trains Omnijet-nano, stage by stage, into build/nano and nano/checkpoint: hours on two cores. A
 # second run continues an interrupted one. Needs flite and espeak-ng.

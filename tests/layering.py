@@ -89,7 +89,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         Room(
             "tools",
             "PIL huggingface_hub matplotlib ml_dtypes modelopt onnx onnx_ir onnxruntime onnxscript "
-            "psutil rich soundfile tests torch transformers",
+            "psutil rich safetensors soundfile tests torch transformers",
         ),
     ),
 )

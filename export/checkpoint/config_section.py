@@ -69,7 +69,7 @@ class Section:
             self.fault(key, expected, got)
 
     def integer(self, *keys: str, default: int, least: int = 1, most: int = MOST) -> int:
-        """Reads a whole number from `least` to `most`; `keys` are its names, the usual one first."""
+        """Reads a whole number in a range; `keys` are its names, the usual one first."""
         value = self.raw(*keys)
         if value is None:
             return default

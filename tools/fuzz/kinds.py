@@ -13,9 +13,13 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import torch
+from safetensors.torch import save
 
 from omnijet import cli
-from omnijet.export.checkpoint.folder import INDEX, SINGLE, Checkpoint
+from omnijet.export.checkpoint.folder import Checkpoint
+from omnijet.export.checkpoint.supplies import read_supplies
+from omnijet.export.checkpoint.weight_files import INDEX
 from omnijet.export.modules.graph_modules import graph_modules
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.bundle.folder import Bundle
@@ -33,6 +37,7 @@ ANSWERED = 0.3  # share of opened bundles that are asked, too
 TENSORS_READ = 3
 
 Attempt = Callable[[Random], None]
+Samples = Callable[[], Iterator[tuple[str, bytes]]]
 
 
 class Bench:
@@ -137,9 +142,42 @@ def config(bench: Bench) -> Attempt:
         name = "config.json" if rng.random() < 0.7 else rng.choice(sorted(found))
         for other, data in found.items():
             _write_json(folder / other, changed(data, rng) if other == name else data)
-        opened = Checkpoint.open(folder)
-        opened.verify(opened.dims)
+        opened = Checkpoint.open(folder, speech=rng.random() < 0.9)
+        read_supplies(opened, "omnijet export CHECKPOINT BUNDLE")
         graph_modules(opened.dims, "f32")
+
+    return attempt
+
+
+def adapter(bench: Bench) -> Attempt:
+    """Makes the attempt that changes the configuration, or the weight file, of an adapter."""
+    folder = bench.folder / "adapter"
+    folder.mkdir()
+    rank = 4
+    data = {
+        "peft_type": "LORA", "task_type": None, "base_model_name_or_path": "Qwen/Qwen2.5-Omni-3B",
+        "r": rank, "lora_alpha": 8, "lora_dropout": 0.0, "bias": "none", "use_rslora": False,
+        "use_dora": False, "fan_in_fan_out": False, "target_modules": ["q_proj", "v_proj"],
+        "modules_to_save": None, "rank_pattern": {"v_proj": rank}, "alpha_pattern": {"q_proj": 16},
+        "layers_to_transform": None, "layers_pattern": None, "inference_mode": True,
+    }  # fmt: skip
+    text = Checkpoint.open(CHECKPOINT).dims.thinker
+    tensors = {}
+    for name, width in (("q_proj", text.heads), ("v_proj", text.kv_heads)):
+        key = f"base_model.model.thinker.model.layers.0.self_attn.{name}"
+        tensors[f"{key}.lora_A.weight"] = torch.full((rank, text.hidden), 0.01)
+        tensors[f"{key}.lora_B.weight"] = torch.full((width * text.head_dim, rank), 0.01)
+    content = save(tensors)
+
+    def attempt(rng: Random) -> None:
+        on_config = rng.random() < 0.7
+        _write_json(folder / "adapter_config.json", changed(data, rng) if on_config else data)
+        weights = content if on_config else damaged(content, rng)
+        (folder / "adapter_model.safetensors").write_bytes(weights)
+        opened = Checkpoint.open(CHECKPOINT)
+        opened.merge([folder])
+        for name in ("q_proj", "v_proj"):
+            opened.tensor(f"thinker.model.layers.0.self_attn.{name}.weight")
 
     return attempt
 
@@ -230,11 +268,12 @@ KINDS: dict[str, Callable[[Bench], Attempt]] = {
     "video": media("video", clips),
     "weights": weights,
     "config": config,
+    "adapter": adapter,
     "manifest": manifest,
     "messages": messages,
 }
 SHARES = {
-    "image": 5, "audio": 4, "video": 3, "weights": 2, "config": 2, "manifest": 2, "messages": 2,
+    "image": 5, "audio": 4, "video": 3, "weights": 2, "config": 2, "adapter": 1, "manifest": 1,
+    "messages": 2,
 }  # fmt: skip
 """How many of twenty inputs are of a kind."""
-assert SINGLE  # the checkpoint of Omnijet-nano is one file or an index of several

@@ -53,7 +53,7 @@ def work(pipe: Connection, bundle: Path, seed: int, errors: Path) -> None:
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_DATA, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
-    from tools.fuzz.kinds import Bench, KINDS  # heavy: after the fork or spawn
+    from tools.fuzz.kinds import KINDS, Bench  # heavy: after the fork or spawn
 
     with tempfile.TemporaryDirectory(prefix="omnijet-fuzz-") as scratch:
         bench = Bench(bundle, Path(scratch))
