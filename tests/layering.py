@@ -88,7 +88,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         Room("optimum_register", "optimum"),
         Room(
             "tools",
-            "PIL huggingface_hub matplotlib ml_dtypes modelopt onnx onnx_ir onnxruntime onnxscript "
+            "PIL av huggingface_hub matplotlib ml_dtypes modelopt onnx onnx_ir onnxruntime onnxscript "
             "psutil rich safetensors soundfile tests torch transformers",
         ),
     ),
