@@ -88,8 +88,8 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         Room("optimum_register", "optimum"),
         Room(
             "tools",
-            "PIL av huggingface_hub matplotlib ml_dtypes modelopt onnx onnx_ir onnxruntime onnxscript "
-            "psutil rich safetensors soundfile tests torch transformers",
+            "PIL av huggingface_hub matplotlib ml_dtypes modelopt onnx onnx_ir onnxruntime "
+            "onnxscript psutil rich safetensors soundfile tests torch transformers",
         ),
     ),
 )

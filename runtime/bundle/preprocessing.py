@@ -17,6 +17,7 @@ from omnijet.runtime.errors import OmnijetError
 CONFIG = "preprocessor_config.json"
 NESTED_CONFIG = "processor_config.json"
 """Where transformers 5 writes the same, in a section for each kind of medium."""
+MOST = 1 << 40  # of any number of pixels, samples or frames
 _NEAR = 0.85  # two keys at least this similar count as one key and its misspelling
 
 
@@ -130,7 +131,8 @@ class Preprocessing:
 
 def _count(value: Any) -> int:
     """Returns a whole number that is at least 1, or raises."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not abs(value) < MOST or value != int(value):
         raise TypeError(f"expected a whole number, got {value!r}")
     if value < 1:
         raise ValueError(f"expected at least 1, got {value!r}")

@@ -223,7 +223,7 @@ def messages(bench: Bench) -> Attempt:
     ]  # fmt: skip
 
     def attempt(rng: Random) -> None:
-        made = _with_arrays(changed(data, rng) if rng.random() < 0.7 else data, rng)
+        made = _with_arrays(changed(data, rng) if rng.random() < 0.6 else data, rng)
         bench.model.prompt(parse_messages(made))
 
     return attempt
@@ -235,7 +235,10 @@ def _with_arrays(data: Any, rng: Random) -> Any:
         return {key: _with_arrays(value, rng) for key, value in data.items()}
     if isinstance(data, list):
         return [_with_arrays(value, rng) for value in data]
-    return rng.choice(_OBJECTS)(rng) if data in ("SAMPLES", "PIXELS", "FRAMES") else data
+    if not isinstance(data, str) or data not in _USUAL:
+        return data
+    usual = rng.random() < 0.8
+    return _USUAL[data](rng) if usual else rng.choice(_OBJECTS)(rng)
 
 
 def _array(rng: Random) -> Any:
@@ -244,9 +247,12 @@ def _array(rng: Random) -> Any:
     return np.full(shape, rng.choice((0, 1, 3)), kind)
 
 
+_USUAL: dict[str, Callable[[Random], Any]] = {
+    "SAMPLES": lambda rng: np.zeros(rng.randint(300, 20_000), np.float32),
+    "PIXELS": lambda rng: np.zeros((rng.randint(1, 90), rng.randint(1, 90), 3), np.uint8),
+    "FRAMES": lambda rng: np.zeros((rng.randint(1, 9), 30, 40, 3), np.uint8),
+}
 _OBJECTS: tuple[Callable[[Random], Any], ...] = (
-    lambda rng: np.zeros((4, 30, 40, 3), np.uint8)[rng.choice((0, slice(None)))],
-    lambda rng: np.zeros(rng.randint(0, 2000), np.float32),
     _array,
     lambda rng: (_array(rng), rng.choice((16_000, 0, -1, 10**12, np.int64(8000), "16000", 1.5))),
     lambda rng: [_array(rng) for _ in range(rng.randint(0, 3))],

@@ -44,6 +44,7 @@ def test_all_faults_of_a_config_are_listed() -> None:
         "do_normalize": False,
         "resample": 2,
         "patch_size": 14.5,
+        "merge_size": float("inf"),
         "image_std": [0.2, 0.2],
         "hop_lenght": 160,
     }
