@@ -80,6 +80,7 @@ class Sizing:
         )
 
 
+LARGEST = 1e12
 SHARE = 0.7
 """Of the context, for a picture or clip that exceeds it: the rest is for text and the reply."""
 
@@ -138,4 +139,4 @@ def _without(sizing: Sizing, *names: str) -> Sizing:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return math.isfinite(value)
+    return bool(abs(value) < LARGEST)  # not for NaN

@@ -156,8 +156,8 @@ def _message(message: Any, where: str, faults: list[str]) -> Message:
         return Message("user", "")
     _check_keys(message, MESSAGE_KEYS, where, faults)
     role = message.get("role")
-    if "role" in message and role not in ROLES:
-        faults.append(f"{where}: unknown role {role!r}{_hint(role, ROLES)}")
+    if "role" in message and (not isinstance(role, str) or role not in ROLES):
+        faults.append(f"{where}: unknown role {_shown(role)}{_hint(_shown(role), ROLES)}")
     content = message.get("content", "")
     if not isinstance(content, str):
         if isinstance(content, Sequence) and not isinstance(content, bytes):
@@ -183,7 +183,8 @@ def _part(part: Any, where: str, faults: list[str]) -> Part | None:
         return None
     kind = part["type"]
     if not isinstance(kind, str) or kind not in PARTS:
-        faults.append(f"{where}: unknown type {kind!r}{_hint(kind, tuple(PARTS))}")
+        shown = _shown(kind)
+        faults.append(f"{where}: unknown type {shown}{_hint(shown, tuple(PARTS))}")
         return None
     key, value = _source(part, kind, where, faults)
     if key is None:
@@ -239,7 +240,9 @@ def _sizing(part: Mapping[str, Any], kind: str, where: str, faults: list[str]) -
     wrong: list[Fault] = []
     known = {key: part[key] for key in _OPTIONAL[kind] if key in part}
     sizing = AS_THE_MODEL_HAS_IT if kind == "audio" else Sizing.of(known, wrong)
-    faults.extend(f"{where}: {key}: expected {wanted}, got {got!r}" for key, wanted, got in wrong)
+    faults.extend(
+        f"{where}: {key}: expected {wanted}, got {_shown(got)}" for key, wanted, got in wrong
+    )
     return sizing
 
 
@@ -309,6 +312,10 @@ def _hint(word: Any, known: tuple[str, ...]) -> str:
 def _near(word: Any, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.7)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
 
 
 def _name(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -35,6 +36,7 @@ CHECKPOINT = Path(__file__).parents[2] / "nano" / "checkpoint"
 BY_COMMAND = 0.04  # share of media that go through the command line
 ANSWERED = 0.3  # share of opened bundles that are asked, too
 TENSORS_READ = 3
+MOST_NUMBERS = 1_000_000  # of an array
 
 Attempt = Callable[[Random], None]
 Samples = Callable[[], Iterator[tuple[str, bytes]]]
@@ -244,6 +246,8 @@ def _with_arrays(data: Any, rng: Random) -> Any:
 def _array(rng: Random) -> Any:
     kind = rng.choice(("u1", "i2", "u2", "i4", "i8", "f2", "f4", "f8", "c8", "?", "O", "U3"))
     shape = tuple(rng.choice((0, 1, 2, 3, 4, 30, 300)) for _ in range(rng.randint(0, 4)))
+    if math.prod(shape) > MOST_NUMBERS:
+        shape = shape[:2]
     return np.full(shape, rng.choice((0, 1, 3)), kind)
 
 

@@ -91,6 +91,7 @@ def test_faults_of_wishes_are_listed() -> None:
                 {"type": "image", "image": picture(9, 9), "nframes": 4},
                 {"type": "image", "image": picture(9, 9), "resized_height": 4},
                 {"type": "video", "video": frames(2, 9, 9), "fps": 0, "nframes": 2.5},
+                {"type": "video", "video": frames(2, 9, 9), "fps": 10**400},
                 {"type": "video", "video": frames(2, 9, 9), "video_start": 5, "video_end": 1},
                 {"type": "video", "video": frames(2, 9, 9), "fps": 2, "nframes": 4},
                 {"type": "audio", "audio": np.zeros(9, np.float32), "fps": 2},
@@ -103,9 +104,10 @@ def test_faults_of_wishes_are_listed() -> None:
         "resized_height: expected resized_width beside it",
         "fps: expected a positive number, got 0",
         "nframes: expected a whole number from 1, got 2.5",
+        "fps: expected a positive number, got 1000000",
         "video_start: expected at most video_end 1",
         "nframes: expected either nframes or fps",
-        "part 7: unknown key 'fps'",
+        "part 8: unknown key 'fps'",
     ):
         assert words in got, words
 

@@ -118,3 +118,10 @@ def test_all_faults_are_listed(tmp_path: Path) -> None:
 def test_no_conversation(messages: Any) -> None:
     with pytest.raises(OmnijetError, match="1 fault"):
         parse_messages(messages)
+
+
+def test_a_role_of_any_kind_is_refused() -> None:
+    for role in (np.zeros(3), np.zeros(1000), [], {}, None, 10**400):
+        with pytest.raises(OmnijetError, match="unknown role") as caught:
+            parse_messages([{"role": role, "content": "hello"}])
+        assert len(str(caught.value)) < 500
