@@ -24,7 +24,8 @@ def explained(bundle: Bundle) -> Iterator[None]:
 def likely_cause(bundle: Bundle) -> str:
     """Returns what probably went wrong in a bundle of this precision, and what to do about it."""
     manifest = bundle.manifest
-    damaged = f"look for damaged files with `omnijet check {shell_quoted(bundle.folder)}`"
+    check = f"`omnijet check {shell_quoted(bundle.folder)}` (--deep reads the weights, too)"
+    damaged = f"look for damaged files with {check}"
     if manifest.quantization:
         recipe = manifest.quantization.get("recipe", "its own")
         return (
