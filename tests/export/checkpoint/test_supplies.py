@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from omnijet.export.checkpoint.config import read_dims
 from omnijet.export.checkpoint.folder import Checkpoint
 from omnijet.export.checkpoint.supplies import base_command, read_supplies
 from omnijet.export.stages import export_bundle
 from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
 from tests.export.checkpoint.version5 import save_as_version_5
 
@@ -227,3 +229,17 @@ def test_voices_are_called_as_users_call_them(
     for name in NAMES:
         assert np.isfinite(bundle.table(f"voice_{name}")).all()
         assert bundle.voice_id(name)[0] == name
+
+
+def test_the_files_that_version_5_24_wrote_say_what_nano_s_say() -> None:
+    written = Path(__file__).parent / "transformers5"
+    nano = Path(__file__).parents[3] / "nano" / "checkpoint"
+    read = {
+        path.name: json.loads(path.read_text())
+        for path in (*written.glob("*.json"), nano / "preprocessor_config.json")
+    }
+    newer = Preprocessing.from_preprocessor_config(read["processor_config.json"])
+    assert newer == Preprocessing.from_preprocessor_config(read["preprocessor_config.json"])
+    whole = json.loads((nano / "generation_config.json").read_text())
+    dims = read_dims(read["config.json"], whole, "config.json")
+    assert dims == Checkpoint.open(nano).dims
