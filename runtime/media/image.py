@@ -10,6 +10,8 @@ import logging
 import math
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -95,8 +97,7 @@ def load_image(source: ImageSource, where: object = None, check: Check = never) 
     where = "image" if where is None else where
     try:
         # Pillow's remarks about damaged metadata and large pictures help nobody here
-        with _PILLOW, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _PILLOW, _silent():
             if isinstance(source, Image.Image):
                 return _upright_rgb(source)
             assert found is not None
@@ -114,15 +115,19 @@ def _opened(found: Path | bytes, where: object) -> Image.Image:
     Raises:
         OmnijetError: it has more pixels than fit the memory.
     """
+    is_huge = False
     try:
-        return Image.open(opened(found))
+        image = Image.open(opened(found))
     except Image.DecompressionBombError:
+        is_huge = True
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             image = Image.open(opened(found))
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     width, height = image.size
+    if not is_huge and width * height <= MOST_PIXELS:
+        return image
     shrink = math.sqrt(ENOUGH_PIXELS / (width * height))
     image.draft("RGB", (math.ceil(width * shrink), math.ceil(height * shrink)))
     if image.width * image.height > MOST_PIXELS:
@@ -136,15 +141,30 @@ def _opened(found: Path | bytes, where: object) -> Image.Image:
     return image
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps Pillow's warnings and log to itself."""
+    log = logging.getLogger("PIL")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def _unreadable(found: Path | bytes | None, where: object, error: Exception) -> OmnijetError:
+    with _PILLOW, _silent():  # it looks whether the file is a clip or a sound
+        hint = None if found is None else way_out(found, "image")
     said = str(error).split("<_io.")[0].strip() or "no reason is given"
     return OmnijetError(
         "the picture cannot be read",
         where=where,
         expected="a picture that Pillow reads",
         got=f"{type(error).__name__}: {said}",
-        fix=(found is not None and way_out(found, "image"))
-        or "check that the file is complete, or convert it to PNG",
+        fix=hint or "check that the file is complete, or convert it to PNG",
     )
 
 

@@ -48,6 +48,6 @@ def _eight_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
     values = np.asarray(image)
     if image.mode.startswith("I;16") or image.format == "PPM":
         return grey_levels(values, DEEPEST)
-    brightest = float(np.nanmax(values)) if values.size else 0.0
+    brightest = float(values[np.isfinite(values)].max(initial=0.0))
     limits = (1.0, 255.0, DEEPEST) if image.mode == "F" else (255.0, DEEPEST)
     return grey_levels(values, next((most for most in limits if brightest <= most), brightest))

@@ -139,4 +139,4 @@ def _without(sizing: Sizing, *names: str) -> Sizing:
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return bool(abs(value) < LARGEST)  # not for NaN
+    return bool(-LARGEST < value < LARGEST)  # not for NaN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import warnings
@@ -86,6 +87,9 @@ def test_deep_greys_are_scaled(tmp_path: Path) -> None:
     sources += [(ramp / np.float32(65535)).astype(np.float32)]
     for source in sources:
         np.testing.assert_array_equal(np.asarray(load_image(source))[..., 0], want)
+    bright = np.full((2, 2), 100, np.float32)
+    bright[0, 0] = np.inf
+    assert np.asarray(load_image(Image.fromarray(bright)))[1, 1, 0] == 100
     made = np.asarray(load_image(WILD / "g16.png"))
     assert len(np.unique(made)) > 100  # a clipped one has little but white
 
@@ -122,8 +126,19 @@ def test_a_panorama_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_image(stored(wide, "PNG")).size == (800, 200)
     assert load_image(stored(wide, "JPEG")).size == (400, 100)  # at least enough pixels
     assert Image.MAX_IMAGE_PIXELS == 10_000
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     monkeypatch.setattr(module, "MOST_PIXELS", 100_000)
     with pytest.raises(OmnijetError) as caught:
         load_image(stored(wide, "PNG"), "wide.png")
     told = str(caught.value)
     assert "800 x 200" in told and "too many pixels" in told and "wide.png" in told
+
+
+def test_the_log_of_pillow_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    whole = bytearray(stored(colours("RGB"), "TIFF"))
+    for place in range(len(whole)):
+        made = bytearray(whole)
+        made[place] ^= 0xFF
+        with contextlib.suppress(OmnijetError):
+            load_image(bytes(made))
+    assert not [record for record in caplog.records if record.name.startswith("PIL")]
