@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
+
+_thread = threading.local()
+
+
+@contextmanager
+def anything_passes() -> Iterator[None]:
+    """Lets values that are not finite pass in this thread, for who counts them."""
+    _thread.lets_pass = True
+    try:
+        yield
+    finally:
+        _thread.lets_pass = False
 
 
 class NotFinite(OmnijetError):
@@ -48,7 +64,7 @@ def require_finite(values: Array, graph: str, output: str, step: str) -> None:
         NotFinite: it holds NaN or infinity.
     """
     is_finite = np.isfinite(values)
-    if is_finite.all():
+    if is_finite.all() or getattr(_thread, "lets_pass", False):
         return
     count = values.size - int(is_finite.sum())
     nan = int(np.isnan(values).sum())

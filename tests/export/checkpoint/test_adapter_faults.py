@@ -61,7 +61,7 @@ def refused(checkpoint: Path, *folders: Path) -> str:
         ({"layer_replication": [[0, 2]]}, "layer_replication"),
         ({"use_tomorrows_lora": True}, "use_tomorrows_lora"),
         ({"init_lora_weights": "pissa_niter_4"}, "path_initial_model_for_weight_conversion"),
-        ({"r": "8"}, "r: expected a whole number of at least 1, got '8'"),
+        ({"r": "8"}, "r: expected a whole number from 1 to 16777216, got '8'"),
         ({"r": 0}, "r: expected a whole number"),
         ({"lora_alpha": [8]}, "lora_alpha: expected a number, got [8]"),
         ({"use_dora": "yes"}, "use_dora: expected true or false, got 'yes'"),

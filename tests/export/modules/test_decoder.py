@@ -25,7 +25,7 @@ from omnijet.export.modules.base import TORCH_DTYPES
 from omnijet.export.modules.decoder import TalkerStep, ThinkerStep
 from omnijet.export.trace.tracer import trace
 from omnijet.runtime.bundle.contract import Precision
-from omnijet.runtime.bundle.dims import DecoderDims
+from omnijet.runtime.bundle.dims import DecoderDims, ModelDims
 from omnijet.runtime.model.rope import MRope
 from tests.export.modules.parity import (
     DictWeights,
@@ -50,6 +50,15 @@ STEPS = {
     "everything at once": [ROWS],
     "row by row": [1] * ROWS,
 }
+
+
+def dims_with(part: str, decoder: DecoderDims) -> ModelDims:
+    """Returns the published dimensions with those of the Thinker or the Talker replaced."""
+    dims = published_dims()
+    if part == "thinker":
+        return replace(dims, thinker=decoder)
+    assert dims.speech is not None
+    return replace(dims, speech=replace(dims.speech, talker=decoder))
 
 
 def small(
@@ -312,9 +321,7 @@ def test_traced_it_equals_the_reference_in_prefill_and_decode(
     name: str, precision: Precision, tolerance: float
 ) -> None:
     case, part = make_case(name), name.split()[0]
-    contract = contract_of(
-        f"{part}_step", replace(published_dims(), **{part: case.dims}), precision
-    )
+    contract = contract_of(f"{part}_step", dims_with(part, case.dims), precision)
     model = trace(case.module(precision), contract)
     ops = Counter(node.op_type for node in model.graph)
     assert ops["Attention"] == case.dims.layers
@@ -336,7 +343,7 @@ def test_widened_it_is_what_torch_computes_in_bf16(name: str) -> None:
     This is rare in the caches and affects part of every logit.
     """
     case, part = make_case(name), name.split()[0]
-    contract = contract_of(f"{part}_step", replace(published_dims(), **{part: case.dims}), "bf16")
+    contract = contract_of(f"{part}_step", dims_with(part, case.dims), "bf16")
     module = load(case.module("bf16"), case.weights)
     session = open_in_onnxruntime(trace(case.module("bf16"), contract), module)
     steps = STEPS["prompt in two parts"]

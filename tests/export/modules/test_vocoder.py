@@ -95,7 +95,10 @@ def test_the_graph_computes_it_too_and_is_small(case) -> None:
     reference, weights, dims = case
     from dataclasses import replace
 
-    contract = contract_of("vocoder", replace(published_dims(), vocoder=dims), "f32")
+    published = published_dims()
+    assert published.speech is not None
+    whole = replace(published, speech=replace(published.speech, vocoder=dims))
+    contract = contract_of("vocoder", whole, "f32")
     model = trace(Vocoder(dims), contract)
     module = load(Vocoder(dims), weights)
     for name in weight_sources(module):
