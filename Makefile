@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 BUNDLE ?= build/demo/bundle
 
-.PHONY: demo quick test lint types bench check-full gpu-check endurance fuzz nano heldout calibration clean
+.PHONY: demo quick test lint types bench bench-full check-full gpu-check endurance fuzz nano heldout calibration clean
 
 # torch comes first and pinned: a range would install the newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -33,10 +33,16 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# Compares with transformers: stages and a short reply, then 6 s of speech on a larger checkpoint.
+# Measures at a middle size, beside transformers and, if it is installed, llama.cpp: minutes. A second
+# run measures what is missing; BENCH=--again measures all.
 bench: $(STAMP)
-	$(BIN)/python -m tools.bench.stages
-	$(BIN)/python -m tools.bench.reply
+	$(BIN)/python -m tools.bench middle $(BENCH)
+
+# Measures at the 3B's dimensions, outside CI: half an hour, and as long again where peers and bundles must
+# be made first (about 40 GB of disk).
+bench-full: $(STAMP)
+	$(BIN)/python -m tools.bench.peers install
+	$(BIN)/python -m tools.bench full $(BENCH)
 
 # Checks the real sizes, outside CI: needs about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)

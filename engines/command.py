@@ -1,24 +1,29 @@
-"""`omnijet build BUNDLE --target T`: builds engines for one machine."""
+"""`omnijet build BUNDLE --target T`: builds engines or graphs for ONNX Runtime."""
 
 from __future__ import annotations
 
 import os
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from omnijet.engines.build import Builder, open_for_building
+from omnijet.engines.build import open_for_building
 from omnijet.engines.build_memory import available_bytes, device_bytes
 from omnijet.engines.build_options import LEVELS, BuildOptions
-from omnijet.engines.library import find_library, require_able
+from omnijet.engines.engine_builder import EngineBuilder
+from omnijet.engines.library import Installed, find_library, require_able
+from omnijet.engines.ort_builder import OrtBuilder
 from omnijet.engines.plan import Planned, Request, make_plan, require_possible
 from omnijet.engines.polygraphy import SCRIPT, script
 from omnijet.engines.process import PYTHON_VARIABLE, interpreter
-from omnijet.engines.targets.target import TARGETS, Target
+from omnijet.engines.targets.target import TARGETS
+from omnijet.runtime.backends.choose import DEFAULT
 from omnijet.runtime.backends.trt.library import TITLES
+from omnijet.runtime.bundle.checked import forget, note_extended, recorded
 from omnijet.runtime.bundle.folder import Bundle, rebuild_command
 from omnijet.runtime.bundle.manifest import ENGINES, Manifest
 from omnijet.runtime.commands.console import (
@@ -29,7 +34,8 @@ from omnijet.runtime.commands.console import (
     stage_progress,
 )
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.files.names import shell_quoted
+from omnijet.runtime.files.printable import for_reader, show
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -74,18 +80,23 @@ def run(args: Namespace) -> int:
     request = _request(args)
     if args.polygraphy:
         _require_engines(bundle, request)
-        print(script(bundle.manifest, request.target), end="")
+        print(for_reader(script(bundle.manifest, request.target), sys.stdout), end="")
         return 0
     require_possible(bundle, request)  # reported before the library is looked for
     if args.dry_run:
         return _dry_run(args, bundle, request)
-    assert request.target.library != "onnxruntime"
-    installed = find_library(request.target.library, interpreter(args.python))
+    installed = _installed(args, request)
     require_able(installed, request.target)
-    builder = Builder(installed, request.target, args.cache or _cache_folder())
-    with stage_progress() as progress:
-        plan = make_plan(bundle, request, installed.version, progress)
-        manifest = builder.build(bundle.folder, plan, progress)
+    kind = OrtBuilder if request.target.library == "onnxruntime" else EngineBuilder
+    builder = kind(installed, request.target, args.cache or _cache_folder())
+    record = recorded(bundle)
+    forget(bundle.folder)  # after a kill it would refuse the bundle that the next build heals
+    try:
+        with stage_progress() as progress:
+            plan = make_plan(bundle, request, installed.version, progress)
+            manifest = builder.build(bundle.folder, plan, progress)
+    finally:  # the engines before one that failed are in the bundle, too
+        note_extended(bundle, record)
     _print_built(args, manifest, request, plan)
     return 0
 
@@ -94,7 +105,7 @@ def _request(args: Namespace) -> Request:
     if args.target not in TARGETS:
         raise OmnijetError(
             "no target is given" if args.target is None else f"there is no target {args.target!r}",
-            expected="--target with one of " + ", ".join(_built()),
+            expected="--target with one of " + ", ".join(TARGETS),
             fix="`omnijet build BUNDLE --list` shows what they are",
         )
     options = BuildOptions(args.optimization_level)
@@ -103,12 +114,16 @@ def _request(args: Namespace) -> Request:
     )
 
 
+def _installed(args: Namespace, request: Request) -> Installed:
+    library = request.target.library
+    return find_library(library, interpreter(args.python, library))
+
+
 def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
     """Prints the plan, with the library's version if it is installed."""
-    assert request.target.library != "onnxruntime"
     version, lacking = None, None
     try:
-        installed = find_library(request.target.library, interpreter(args.python))
+        installed = _installed(args, request)
         version = installed.version
         require_able(installed, request.target)
     except OmnijetError as error:
@@ -124,14 +139,14 @@ def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
         })  # fmt: skip
         return 0
     print_table(_plan_table(plan, request))
-    print(f"{size_text(available_bytes())} of memory are free on this machine")
+    show(f"{size_text(available_bytes())} of memory are free on this machine")
     room = device_bytes(request.target)
     large = [one.graph for one in plan if room is not None and one.least > room]
     if large:
         assert room is not None
-        print(f"the target has {size_text(room)}, too little for {', '.join(large)}")
+        show(f"the target has {size_text(room)}, too little for {', '.join(large)}")
     if lacking is not None:
-        print(f"cannot build here: {lacking}")
+        show(f"cannot build here: {lacking}")
     return 0
 
 
@@ -185,10 +200,12 @@ def _print_built(
             for one in plan
         })  # fmt: skip
         return
-    assert target.library != "onnxruntime"
+    is_graph = target.library == "onnxruntime"
+    card = "" if is_graph else f", SM{target.compute_capability}"
     table = Table(
-        "graph", "", "layers", "engine", "seconds", "peak memory", "predicted",
-        title=f"{target.name}: {TITLES[target.library]}, SM{target.compute_capability}",
+        "graph", "", "nodes" if is_graph else "layers", "built graph" if is_graph else "engine",
+        "seconds", "peak memory", "predicted",
+        title=f"{target.name}: {TITLES[target.library]}{card}",
     )  # fmt: skip
     for one in plan:
         entry = engines[one.graph]
@@ -198,11 +215,21 @@ def _print_built(
             f"{entry.build_seconds:.1f}", size_text(entry.peak_bytes), size_text(one.predicted),
         )  # fmt: skip
     print_table(table)
+    if is_graph:
+        option = "" if target.name == DEFAULT.name else f" --provider {target.name}"
+        show(f"these graphs are used from now on: omnijet run {shell_quoted(args.bundle)}{option}")
+        return
     script = args.bundle / ENGINES / target.name / SCRIPT
-    print(f"compare with ONNX Runtime: sh {shell_quoted(script)}")
+    show(f"compare with ONNX Runtime: sh {shell_quoted(script)}")
 
 
 def _require_engines(bundle: Bundle, request: Request) -> None:
+    if request.target.library == "onnxruntime":
+        raise OmnijetError(
+            "polygraphy compares engines with ONNX Runtime, which runs these graphs itself",
+            where=f"target {request.target.name}",
+            fix="leave --polygraphy out",
+        )
     if request.target.name not in bundle.manifest.engines:
         raise OmnijetError(
             "the bundle has no engines for this target",
@@ -213,17 +240,12 @@ def _require_engines(bundle: Bundle, request: Request) -> None:
 
 def _targets() -> Table:
     table = Table("target", "for", "GPU", "flavour", "numbers besides floats")
-    for target in _built().values():
-        gpu = f"SM{target.compute_capability}"
+    for target in TARGETS.values():
+        gpu = "" if target.compute_capability is None else f"SM{target.compute_capability}"
         table.add_row(
             target.name, target.title, gpu, target.flavour, ", ".join(sorted(target.numbers))
         )
     return table
-
-
-def _built() -> Mapping[str, Target]:
-    """Returns the targets that engines are built for."""
-    return {name: one for name, one in TARGETS.items() if one.library != "onnxruntime"}
 
 
 def _cache_folder() -> Path:

@@ -27,6 +27,20 @@ def process_fault(died: Died, graph: str, predicted: int, target: Target) -> Omn
     )
 
 
+def unread_graph(verdict: Mapping[str, Any], graph: str, target: Target) -> OmnijetError:
+    """Returns the error for a lowered graph that ONNX Runtime does not read."""
+    said = "\n            ".join(map(_line, verdict["said"])) or "nothing"
+    if any(sign in said.lower() for sign in NO_MEMORY):
+        return _no_memory(graph, 0, target, said)
+    return OmnijetError(
+        f"ONNX Runtime {verdict.get('version', '?')} does not read {graph}",
+        where=f"{graph}, target {target.name}, flavour {target.flavour}",
+        expected="the operators of ONNX Runtime " + ".".join(map(str, target.toolkit.newest)),
+        got=said,
+        fix="`pip install -U onnxruntime`, and build again",
+    )
+
+
 def build_fault(
     verdict: Mapping[str, Any], graph: str, predicted: int, target: Target
 ) -> OmnijetError:

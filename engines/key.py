@@ -9,10 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from omnijet.engines import ort_forms
 from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.lowering import flavours
+from omnijet.engines.lowering.fused.choices import choice
 from omnijet.engines.profiles import Profile
 from omnijet.engines.targets.target import Target
+from omnijet.runtime.backends.instructions import instruction_sets
 from omnijet.runtime.bundle.manifest import Manifest
 
 FLOAT = "none, floats"
@@ -37,12 +40,20 @@ def ingredients(
         "weights": manifest.files[entry.weights].sha256,
         "recipe": manifest.quantization.get("recipe", FLOAT),
         "lowering": f"{flavours.form_of(target)} {lowering_code()}",
-        "profiles": list(profiles),
         "library": target.library,
         "version": version,
-        "compute capability": target.compute_capability,
         "options": options.to_json(),
     }
+    if target.library == "onnxruntime":
+        made["forms"] = hashlib.sha256(Path(ort_forms.__file__).read_bytes()).hexdigest()
+        belongs = target.flavour == "fused-cpu" and graph in ort_forms.OPTIMIZED
+        made["instructions"] = list(instruction_sets()) if belongs else []
+        if target.flavour == "fused-cpu":  # right on other processors, but not fastest there
+            made["fastest"] = choice().measured
+    else:
+        made |= {
+            "profiles": list(profiles), "compute capability": target.compute_capability,
+        }  # fmt: skip
     return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
@@ -60,6 +71,6 @@ def differences(made_of: Mapping[str, Any], before: Mapping[str, Any]) -> list[s
 def lowering_code() -> str:
     """Returns the sha256 of the lowering passes, because they change what is built."""
     digest = hashlib.sha256()
-    for path in sorted(Path(flavours.__file__).parent.glob("*.py")):
+    for path in sorted(Path(flavours.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from omnijet.engines.process import PYTHON_VARIABLE, Died, run_worker
+from omnijet.engines.process import ORT_WORKER, PYTHON_VARIABLE, WORKER, Died, run_worker
 from omnijet.engines.targets.target import Target
 from omnijet.runtime.backends.trt.library import TITLES
 from omnijet.runtime.bundle.manifest import Library
@@ -20,6 +20,7 @@ HOW_TO_GET: Mapping[Library, str] = {
     "tensorrt_rtx": 'pip install "tensorrt_rtx_cu13_libs==1.7.*" '
     '"tensorrt_rtx_cu13_bindings==1.7.*", or name an interpreter that has them with '
     f"--python or {PYTHON_VARIABLE}",
+    "onnxruntime": "`pip install -U onnxruntime`, or name an interpreter that has it with --python",
 }
 
 
@@ -46,7 +47,8 @@ def find_library(library: Library, python: str) -> Installed:
         OmnijetError: the library is not installed; the error says how to get it.
     """
     try:
-        verdict = run_worker(python, {"do": "probe", "library": library})
+        worker = ORT_WORKER if library == "onnxruntime" else WORKER
+        verdict = run_worker(python, {"do": "probe", "library": library}, worker=worker)
         said = verdict.get("said", [])
     except (Died, OSError) as error:
         raise OmnijetError(
@@ -59,7 +61,7 @@ def find_library(library: Library, python: str) -> Installed:
         raise OmnijetError(
             f"{TITLES[library]} is not installed here",
             where="this interpreter" if python == sys.executable else python,
-            expected=f"the Python bindings of {TITLES[library]}",
+            expected="its Python bindings",
             got="; ".join(said),
             fix=HOW_TO_GET[library],
         )
@@ -78,6 +80,8 @@ def require_able(installed: Installed, target: Target) -> None:
             got=installed.version,
             fix="choose a target of this version (`omnijet build BUNDLE --list`)",
         )
+    if installed.library == "onnxruntime":
+        return  # a processor, or any GPU
     if installed.library == "tensorrt_rtx":
         if wanted not in installed.ahead:
             raise OmnijetError(

@@ -1,8 +1,10 @@
-"""Decides before a build which engines are built, why, and what cannot be built."""
+"""Decides before a build which engines are built, why, and what cannot be built.
+
+Graphs for ONNX Runtime count as engines here.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from typing import Any, Literal
 from omnijet.engines.build_memory import WeightBytes, least_bytes, predicted_bytes
 from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.key import differences, ingredients, key_of
-from omnijet.engines.lowering.flavours import has_int8_blocks
+from omnijet.engines.lowering.flavours import flavour_for, has_int8_blocks
 from omnijet.engines.process import Progress
 from omnijet.engines.profiles import Profile, block_of, profiles_for
 from omnijet.engines.targets.ranges import limits_with
@@ -26,9 +28,10 @@ from omnijet.runtime.bundle.manifest import (
     Manifest,
     hash_file,
 )
+from omnijet.runtime.bundle.operators import CPU, STANDARD
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.files.json_text import read_json
 
 Status = Literal["present", "missing", "stale"]
 
@@ -44,7 +47,9 @@ class Planned:
         weight_bytes: bytes of the lowered graph's weights.
         predicted: peak memory of the build in bytes.
         least: bytes of free memory without which the build does not start.
+        file: the engine, or the graph for ONNX Runtime.
         details_file: JSON with the ingredients and the layers of the engine.
+        beside: the other file: the log of an engine, or the weights of a graph.
     """
 
     graph: str
@@ -58,7 +63,7 @@ class Planned:
     least: int
     file: str
     details_file: str
-    log_file: str
+    beside: str
 
     @property
     def key(self) -> str:
@@ -92,6 +97,7 @@ def require_possible(bundle: Bundle, request: Request) -> Mapping[str, int]:
     """
     _require_runnable(bundle, request)
     _chosen(bundle, request)
+    _require_options(request)
     preprocessing = Preprocessing.from_json(bundle.manifest.preprocessor)
     return limits_with(
         request.target.limits, request.limits or {}, bundle.manifest.dims, preprocessing
@@ -137,19 +143,28 @@ def _planned(
 ) -> Planned:  # fmt: skip
     manifest, target = bundle.manifest, request.target
     contract = manifest.contracts[graph]
-    profiles = profiles_for(contract, limits, target.library, block_of(manifest.dims))
+    is_graph = target.library == "onnxruntime"
+    profiles: tuple[Profile, ...] = ()
+    if not is_graph:
+        grows = target.flavour == "decomposed"
+        block = block_of(manifest.dims)
+        profiles = profiles_for(contract, limits, target.library, block, grows)
     entry = manifest.engines.get(target.name, {}).get(graph)
     known = version or (entry.version if entry else "not installed")
     made_of = ingredients(manifest, graph, target, known, profiles, request.options)
     place = f"{ENGINES}/{target.name}/{graph}"
-    weights = WeightBytes.of(bundle.graph(graph), has_int8_blocks(target))
+    # an engine's graph is in standard operators: `_require_runnable` saw to it
+    operators = CPU if is_graph else STANDARD
+    wide = flavour_for(target).precision == "f32"
+    weights = WeightBytes.of(bundle.graph(graph), has_int8_blocks(target), operators, wide)
     status, why = _status(bundle, entry, made_of, f"{place}.json", hashed)
     if status == "present" and request.anew:
         status, why = "stale", "asked for"
     return Planned(
         graph, _precision(manifest, graph), profiles, made_of, status, why, weights.total,
         predicted_bytes(weights, target.library), least_bytes(weights, target.library),
-        f"{place}.engine", f"{place}.json", f"{place}.log",
+        f"{place}.onnx" if is_graph else f"{place}.engine", f"{place}.json",
+        f"{place}.weights" if is_graph else f"{place}.log",
     )  # fmt: skip
 
 
@@ -159,13 +174,16 @@ def _status(
 ) -> tuple[Status, str]:  # fmt: skip
     if entry is None:
         return "missing", "never built"
-    for name in (entry.file, details_file):
+    for name in (*entry.files, details_file):
         if not _as_written(bundle.folder / name, bundle.manifest.files.get(name), hashed):
             return "stale", f"{Path(name).name} is damaged"
     if entry.key == key_of(made_of):
         return "present", "nothing changed"
-    before = json.loads((bundle.folder / details_file).read_text(encoding="utf-8"))["made of"]
-    return "stale", ", ".join(differences(made_of, before)) + " changed"
+    try:
+        before = read_json(bundle.folder / details_file)["made of"]
+        return "stale", ", ".join(differences(made_of, before)) + " changed"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return "stale", f"{Path(details_file).name} is damaged"
 
 
 def _as_written(path: Path, entry: FileEntry | None, hashed: _Hashed) -> bool:
@@ -181,6 +199,10 @@ def _precision(manifest: Manifest, graph: str) -> str:
     """Returns the numbers of a graph in words, such as `bf16, 252 int4 blocks of 64`."""
     entry = manifest.graphs[graph]
     layers = manifest.quantization.get("layers", {}).get(graph, {})
+    if isinstance(layers, int):  # of a packed checkpoint, whose layers are of one kind
+        quantization = manifest.quantization
+        scheme = f"int{quantization.get('bits')} blocks of {quantization.get('block')}"
+        return f"{manifest.precision}, {layers} {scheme}"
     made = Counter(layer["scheme"] for layer in layers.values())
     float_bytes = sum(layer["float_bytes"] - layer["bytes"] for layer in layers.values())
     wide = (entry.weight_bytes + float_bytes) / max(entry.parameters, 1) > 3
@@ -204,12 +226,6 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
     """Checks that the target can run the bundle. Raises `OmnijetError` with a way out."""
     target, manifest = request.target, bundle.manifest
     recipe, where = manifest.quantization.get("recipe"), f"target {target.name}"
-    if target.library == "onnxruntime":
-        raise OmnijetError(
-            "ONNX Runtime runs graphs as they are: there is nothing to build",
-            where=where,
-            fix=f"omnijet run {shell_quoted(bundle.folder)}",
-        )
     if request.recipe is not None and request.recipe != recipe:
         raise OmnijetError(
             "the bundle has another recipe",
@@ -218,7 +234,7 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
             got=recipe or "floats",
             fix=f"omnijet quantize FLOAT_BUNDLE OUT --recipe {request.recipe}, then build OUT",
         )
-    if manifest.quantization.get("form") == "cpu":
+    if manifest.quantization.get("form") == "cpu" and target.flavour != "fused-cpu":
         raise OmnijetError(
             f"{target.title} does not know the operators of this bundle",
             where=bundle.folder,
@@ -230,10 +246,26 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
     if lacking:
         raise OmnijetError(
             f"{target.title} cannot run recipe {recipe}",
-            where=f"{where}, SM{target.compute_capability}",
+            where=where + (f", SM{target.compute_capability}" if target.compute_capability else ""),
             expected="products of floats or " + ", ".join(sorted(target.numbers)),
             got=", ".join(lacking),
             fix=_other_recipe(target),
+        )
+
+
+def _require_options(request: Request) -> None:
+    """Refuses what only engines have. Raises `OmnijetError`."""
+    if request.target.library != "onnxruntime":
+        return
+    given = [f"--limit {symbol}={size}" for symbol, size in (request.limits or {}).items()]
+    if request.options.optimization_level is not None:
+        given.append(f"--optimization-level {request.options.optimization_level}")
+    if given:
+        raise OmnijetError(
+            "graphs for ONNX Runtime take every size, and have no such option",
+            where=f"target {request.target.name}",
+            got=", ".join(given),
+            fix="leave it out",
         )
 
 

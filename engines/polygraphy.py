@@ -117,4 +117,6 @@ def _rows_behind(index: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
             return shapes["mask_self"][0]
         case "write_index":
             return shapes["mask"][-1] - shapes["mask"][-2]
+        case "head_rows":
+            return shapes["embeds"][1]
     raise AssertionError(index)

@@ -1,4 +1,4 @@
-"""Runs jobs of `engines/worker.py` in a process of its own, which may crash."""
+"""Runs jobs of `engines/worker.py` or `ort_worker.py` in a process of its own, which may crash."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from omnijet.engines.targets.toolkits import Library
+from omnijet.runtime.child.start import start
 from omnijet.runtime.leftovers import leftover
 
 WORKER = Path(__file__).with_name("worker.py")
+ORT_WORKER = Path(__file__).with_name("ort_worker.py")
 PYTHON_VARIABLE = "OMNIJET_TRT_PYTHON"
 
 Progress = Callable[[str, int, int], None]
@@ -35,9 +38,12 @@ class Died(Exception):
         super().__init__(said)
 
 
-def interpreter(given: str | None) -> str:
-    """Returns the interpreter of workers: the given one, the environment's, or this one."""
-    named = given or os.environ.get(PYTHON_VARIABLE) or sys.executable
+def interpreter(given: str | None, library: Library) -> str:
+    """Returns the interpreter of a library's workers: the given one, the environment's, or this
+    one. The environment names one for TensorRT alone.
+    """
+    elsewhere = None if library == "onnxruntime" else os.environ.get(PYTHON_VARIABLE)
+    named = given or elsewhere or sys.executable
     return os.path.abspath(named) if os.sep in named else named
 
 
@@ -46,19 +52,21 @@ def run_worker(
     job: Mapping[str, Any],
     progress: Progress = lambda what, done, total: None,
     folder: Path | None = None,
+    worker: Path = WORKER,
 ) -> dict[str, Any]:
     """Runs a job of `omnijet.engines.worker` and returns its verdict.
 
     Args:
         folder: the folder that the job's file names are relative to.
+        worker: the program; `ORT_WORKER` for ONNX Runtime.
 
     Raises:
         Died: the process ended without a verdict.
         OSError: there is no such interpreter.
     """
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
-        process = subprocess.Popen(
-            [python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+        process = start(
+            worker, python=python, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             text=True, errors="replace", cwd=folder,
         )  # fmt: skip
         with leftover(process.kill):

@@ -17,7 +17,7 @@ from omnijet.engines.targets.toolkits import Library
 from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.dims import ModelDims
-from omnijet.runtime.model.decoder import PREFILL_ROWS
+from omnijet.runtime.model.decoder import PICKED_ROWS, PREFILL_ROWS, SMALLEST_BUCKET
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.speech.presets import PRESETS, SpeechPreset
 from omnijet.runtime.speech.vocoder import VocoderStream
@@ -29,17 +29,23 @@ Profile = dict[str, tuple[int, ...]]
 USUAL: Mapping[str, int] = {
     "chunks": 3, "tokens": 125,  # 5 s of sound
     "cells": 256, "windows": 16,  # a picture of 448 x 448 pixels
-    "rows": 256,
+    "rows": 256, "picked": 1, "capacity": 2048,
 }  # fmt: skip
 """Sizes of a typical call. The sizes of speech synthesis follow from its windows."""
 
-RUNTIME_MOST: Mapping[str, int] = {"rows": PREFILL_ROWS, "chunks": MAX_CHUNKS}
+RUNTIME_MOST: Mapping[str, int] = {
+    "rows": PREFILL_ROWS, "picked": PICKED_ROWS, "chunks": MAX_CHUNKS,
+}  # fmt: skip
 """Largest sizes that the runtime ever asks for, whatever the limits."""
 
 COMMON = PRESETS["exact"]
 """The default speech preset; engines get profiles for its windows."""
 
-FIXES_COMMON: Mapping[Library, bool] = {"tensorrt": True, "tensorrt_rtx": False}
+FIXES_COMMON: Mapping[Library, bool] = {
+    "tensorrt": True,
+    "tensorrt_rtx": False,
+    "onnxruntime": False,
+}
 """Whether common sizes (a step of one row, each window) get profiles of their own.
 
 TensorRT-RTX compiles kernels on the device for the sizes that it meets there, so a further profile
@@ -50,33 +56,46 @@ costs more than it gains. A profile for one row stored the weights of all decode
 
 
 def profiles_for(
-    contract: GraphContract, limits: Mapping[str, int], library: Library, block: int
+    contract: GraphContract,
+    limits: Mapping[str, int],
+    library: Library,
+    block: int,
+    grows: bool = False,
 ) -> tuple[Profile, ...]:
     """Returns the profiles in the engine's order: single sizes first, the whole range last.
 
     Args:
-        limits: largest size of each symbol; `capacity` is the fixed length of the KV cache.
+        limits: largest size of each symbol.
         block: mel frames of an attention block of the DiT.
+        grows: whether the KV caches have any length up to `capacity`, as where an engine does not
+            update them in place; else they have that length.
     """
     windows = _common_windows(contract, block)
-    steps = [{"rows": 1}] if "rows" in contract.symbols else []
+    one_row = {symbol: 1 for symbol in contract.symbols if symbol in ("rows", "picked")}
+    steps = [one_row] if one_row else []
     fixed = steps + windows if FIXES_COMMON[library] else []
     usual = {**USUAL, **(windows[-1] if windows else {})}
     most = {s: min(limits[s], RUNTIME_MOST.get(s, limits[s])) for s in contract.symbols}
     if "capacity" in most:  # the runtime never feeds more rows than fit in the KV cache
         most["rows"] = min(most["rows"], most["capacity"])
+    if "picked" in most:
+        most["picked"] = min(most["picked"], most["rows"])
     within = [sizes for sizes in fixed if all(size <= most[s] for s, size in sizes.items())]
     profiles: list[Profile] = [
         {s: (sizes.get(s, most[s]),) * 3 for s in contract.symbols} for sizes in within
     ]
     profiles.append({symbol: _range(symbol, usual, largest) for symbol, largest in most.items()})
+    if "capacity" in most:
+        lengths = _range("capacity", usual, most["capacity"])
+        if not grows:  # TensorRT updates only caches of a fixed length in place
+            lengths = (most["capacity"],) * 3
+        profiles = [{**profile, "capacity": lengths} for profile in profiles]
     return tuple(profiles)
 
 
 def _range(symbol: str, usual: Mapping[str, int], largest: int) -> tuple[int, int, int]:
-    if symbol == "capacity":  # TensorRT updates only caches of a fixed length in place
-        return largest, largest, largest
-    return 1, min(usual[symbol], largest), largest
+    least = min(SMALLEST_BUCKET, largest) if symbol == "capacity" else 1
+    return least, min(usual[symbol], largest), largest
 
 
 def _common_windows(contract: GraphContract, block: int) -> list[dict[str, int]]:

@@ -19,6 +19,8 @@ class Recorder:
         outputs=(TensorSpec("wave", "f32", (1, "frames")),),
     )
 
+    growth: int | None = None
+
     def __init__(self) -> None:
         self.frames: list[int] = []
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from omnijet.engines.lowering.widened import widen, widened_contract
-from omnijet.runtime.backends.ort_cpu import OrtBackend, OrtGraph, Providers
+from omnijet.export.graphfile.loading import graph_bytes, load_graph
+from omnijet.runtime.backends.ort_cpu import OrtBackend, Providers
+from omnijet.runtime.backends.ort_graph import OrtGraph
 from omnijet.runtime.bundle.contract import Array, GraphContract, Precision
 
 
@@ -35,7 +35,7 @@ class WidenedBackend(OrtBackend):
     ) -> Any:
         """Opens a session; an `altered` graph must be widened already."""
         if altered is None:
-            model = ir.load(path)
+            model = load_graph(path, self.operators)
             if widen(model):
-                altered = ir.to_proto(model).SerializeToString()
+                altered = graph_bytes(model)
         return super().session(path, name, altered, weights, providers)

@@ -12,7 +12,8 @@ import ctypes
 import importlib
 import json
 import os
-import signal
+import secrets
+import stat
 import sys
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from typing import Any
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt_rtx": ("tensorrt_rtx_bindings", "tensorrt_rtx")}
 """Modules that may hold the bindings; the first that is installed counts."""
 
+MOST_CACHE_BYTES = 1 << 30
 SAID = 5  # errors that go into the verdict; the log has all
 
 
@@ -39,9 +41,7 @@ def main() -> None:
 
 
 def step_back() -> None:
-    """Makes the process end with its parent, and the first that the kernel kills for memory."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of linux/prctl.h
+    """Makes the process the first that the kernel kills for memory."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
 
@@ -222,9 +222,9 @@ def timing_cache(config: Any, path: str | None) -> str | None:
     if path is None or not hasattr(config, "create_timing_cache"):
         return None
     content, state = b"", "new"
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            content, state = file.read(), "used"
+    if os.path.lexists(path):
+        content = read_cache(path)
+        state = "used" if content else "damaged"
     try:
         cache = config.create_timing_cache(content)
         taken = cache is not None and config.set_timing_cache(cache, False)
@@ -236,13 +236,37 @@ def timing_cache(config: Any, path: str | None) -> str | None:
     return state
 
 
+def read_cache(path: str) -> bytes:
+    """Reads a timing cache; nothing, if it is no regular file or too large to be one."""
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_CACHE_BYTES:
+            return b""
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def keep_cache(config: Any, path: str) -> None:
+    """Replaces the timing cache, be it a link. Without one, a build only takes longer."""
     cache = config.get_timing_cache()
     content = b"" if cache is None else bytes(cache.serialize())
-    if content:
-        with open(f"{path}.{os.getpid()}", "wb") as file:
-            file.write(content)
-        os.replace(file.name, path)
+    if not content:
+        return
+    beside = f"{path}.{secrets.token_hex(8)}"
+    with contextlib.suppress(OSError):
+        try:
+            # a worker imports nothing of the package: `omnijet.runtime.files.whole_file` does this
+            new = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+            with open(new, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
 
 
 def progress_monitor(trt: Any) -> Any:

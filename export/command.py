@@ -11,7 +11,8 @@ from omnijet.export.arguments import add_arguments
 from omnijet.export.checkpoint.hub import resolve
 from omnijet.export.stages import export_bundle
 from omnijet.runtime.commands.console import byte_progress, print_table, size_text
-from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.files.names import shell_quoted
+from omnijet.runtime.files.printable import show
 
 __all__ = ["add_arguments", "run"]
 
@@ -30,15 +31,15 @@ def run(args: Namespace) -> int:
 
         manifest = export_bundle(
             source, args.bundle, args.dtype, base=base, adapters=adapters, speech=speech,
-            replace=args.force, named=args.checkpoint, progress=report,
+            dit=args.dit, replace=args.force, named=args.checkpoint, progress=report,
         )  # fmt: skip
     if origins := manifest.provenance.get("origins"):
         print_table(_origins(origins))
     for named, adapter in zip(args.adapter, manifest.provenance.get("adapters", ()), strict=True):
-        print(f"adapter {named}: {adapter['merged']}")
+        show(f"adapter {named}: {adapter['merged']}")
     total = sum(entry.bytes for entry in manifest.files.values())
-    print(f"{args.bundle}: {len(manifest.graphs)} graphs, {size_text(total)}, {args.dtype}")
-    print(f"next: omnijet check {shell_quoted(args.bundle)}")
+    show(f"{args.bundle}: {len(manifest.graphs)} graphs, {size_text(total)}, {args.dtype}")
+    show(f"next: omnijet check {shell_quoted(args.bundle)}")
     return 0
 
 

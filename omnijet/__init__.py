@@ -9,12 +9,12 @@
 These names are the public interface. Each is imported when it is first used.
 """
 
-from __future__ import annotations
-
+# `python -m omnijet` runs this while the current folder is on the path: it imports only modules
+# that every Python has loaded by then
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from omnijet.runtime.backends.protocol import Backend
     from omnijet.runtime.errors import OmnijetError
@@ -68,12 +68,15 @@ _HOMES = {
 def load(
     bundle: str | os.PathLike[str],
     *,
-    backend: Backend | None = None,
+    backend: "Backend | None" = None,
     provider: str | None = None,
     engines: str | None = None,
     context_limit: int | None = None,
-) -> Omni:
+) -> "Omni":
     """Opens a bundle for inference.
+
+    Threads: any thread may call it. Open after a fork, not before: a child
+    cannot use what its parent opened.
 
     Args:
         bundle: the folder that `omnijet export` wrote.
@@ -94,7 +97,7 @@ def load(
 
 if not TYPE_CHECKING:  # a type checker would take it to have every name
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         """Imports a public name at its first use."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

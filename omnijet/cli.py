@@ -9,23 +9,31 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from omnijet import __version__
+from omnijet.process import INTERRUPTED, INTERRUPTION, end
 from omnijet.runtime import leftovers
+from omnijet.runtime.child.search_path import leave_current_folder
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.printable import LogFormat, printable, show
 from omnijet.runtime.interrupt import interruptible
+from omnijet.runtime.media.quiet import quieten_decoders
+from omnijet.runtime.shortage import out_of_memory, ran_out
 
 DESCRIPTION = "A Qwen2.5-Omni checkpoint as ONNX graphs, and a thin runtime that talks."
-INTERRUPTION = "omnijet: interrupted; nothing half-written was left behind"
-INTERRUPTED = 130  # as shells have it: 128, and the number of SIGINT
 LAST_SECONDS = 0.3  # for the usual end of an interrupted process
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
+
+
+LIGHTER = "close other programs, or take a machine with more memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +44,36 @@ class Verb:
         module: where the sub-command is.
         summary: one line for `--help`.
         extra: the optional dependencies that the module needs, as in `omnijet[extra]`.
+        lighter: what takes less memory.
     """
 
     module: str
     summary: str
     extra: str | None = None
+    lighter: str = LIGHTER
 
 
 VERBS: dict[str, Verb] = {
-    "export": Verb("omnijet.export.command", "turn a checkpoint into a bundle", "export"),
-    "quantize": Verb(
-        "omnijet.quantization.command", "turn floats into integers or FP8, by a recipe", "quantize"
+    "export": Verb(
+        "omnijet.export.command",
+        "turn a checkpoint into a bundle",
+        "export",
+        lighter="close other programs; --no-speech leaves out all that speaks",
     ),
-    "build": Verb("omnijet.engines.command", "build TensorRT engines for one machine", "quantize"),
+    "quantize": Verb(
+        "omnijet.quantization.command",
+        "turn floats into integers or FP8, by a recipe",
+        "quantize",
+        lighter="--low-memory leaves the weights in their files, --max-text-tokens N and "
+        "--max-codes N calibrate on shorter replies, and `--data none` on nothing",
+    ),
+    "build": Verb(
+        "omnijet.engines.command",
+        "build TensorRT engines for one machine",
+        "quantize",
+        lighter="close other programs; --graphs NAME builds one graph at a time, --limit AXIS=N "
+        "smaller engines",
+    ),
     "check": Verb(
         "omnijet.quantization.check_command", "verify a bundle, or measure what quantization cost"
     ),
@@ -56,7 +81,23 @@ VERBS: dict[str, Verb] = {
         "omnijet.runtime.commands.inspect", "show graphs, inputs, outputs, operators, sizes"
     ),
     "run": Verb(
-        "omnijet.runtime.commands.run", "ask a bundle with text, pictures, sound and video"
+        "omnijet.runtime.commands.run",
+        "ask a bundle with text, pictures, sound and video",
+        lighter="ask for less: --max-pixels N for smaller pictures, --max-frames N for fewer "
+        "frames of a clip, --no-speech for text only, or a shorter prompt; a bundle of `omnijet "
+        "quantize` takes less, too",
+    ),
+    "serve": Verb(
+        "omnijet.runtime.serve.command",
+        "answer over HTTP and WebSocket, as OpenAI's clients have it, with a page to talk to",
+        "serve",
+        lighter="serve fewer at once: --turns N, --sessions N, --pixels N; a bundle of `omnijet "
+        "quantize` takes less, too",
+    ),
+    "chat": Verb(
+        "omnijet.runtime.chat.command",
+        "talk with a bundle or a server: microphone, speaker, keyboard, or files",
+        lighter="give a server's address, --server URL, or take a bundle of `omnijet quantize`",
     ),
     "bench": Verb("omnijet.runtime.commands.bench", "time the stages of a bundle on this machine"),
     "profile": Verb(
@@ -81,11 +122,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 ok, 1 a check failed, 2 a fault to mend, 130 interrupted.
     """
     is_command = argv is None  # else this process belongs to whoever calls
+    if is_command:  # an empty entry of PYTHONPATH means the current folder
+        leave_current_folder()
     argv = list(sys.argv[1:] if argv is None else argv)
     if hasattr(sys.stdout, "reconfigure"):  # a terminal without Unicode is no reason to fail
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    code = _reported(lambda: _dispatch(argv))
+    if is_command:
+        quieten_decoders()
+    on_stderr = logging.StreamHandler()
+    on_stderr.setFormatter(LogFormat("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[on_stderr])
+    code = _reported(lambda: _dispatch(argv), _named(argv))
     if is_command and code == INTERRUPTED:
         _leave_soon()
     return code
@@ -93,30 +140,63 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_verb(name: str, args: argparse.Namespace) -> int:
     """Runs a verb whose options another command line has parsed; exit codes as of `main`."""
-    return _reported(lambda: int(_import(VERBS[name], name).run(args)))
+    return _reported(lambda: int(_import(VERBS[name], name).run(args)), name)
 
 
-def _reported(work: Callable[[], int]) -> int:
-    """Runs `work` and reports its faults without a traceback."""
+def _reported(work: Callable[[], int], verb: str | None) -> int:
+    """Runs the work of a verb and reports its faults without a traceback."""
+    is_ours = signal.getsignal(signal.SIGINT) is end
     try:
+        if is_ours:  # from here on an interrupt can be told, and what was begun is undone
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with interruptible(_end_now):
-            return work()
-    except OmnijetError as error:
-        print(f"omnijet: {error}", file=sys.stderr)
-        return 2
+            return _written(work)
+    except Exception as error:
+        return _told(error, verb)
     except KeyboardInterrupt:
-        print(INTERRUPTION, file=sys.stderr)
+        if is_ours:  # a second one would cut this short
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        show(INTERRUPTION, sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, end)
+
+
+def _written(work: Callable[[], int]) -> int:
+    """Returns the exit code of some work when what it printed has left this process."""
+    try:
+        return work()
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a reader that has gone is noticed here, not at the very end
+
+
+def _told(error: Exception, verb: str | None) -> int:
+    """Tells of a fault and returns the exit code. Raises the error again if it is a bug."""
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.errno is None:
-            raise
-        print(f"omnijet: {os.strerror(error.errno)}", file=sys.stderr)
-        print(f"  where:    {error.filename or 'while writing'}", file=sys.stderr)
-        print("  fix:      free space or choose another path", file=sys.stderr)
+    if ran_out(error):
+        # the frames hold what took the memory
+        traceback.clear_frames(error.__traceback__)
+        error = out_of_memory(error, fix=VERBS[verb].lighter if verb else LIGHTER)
+    if isinstance(error, OSError) and error.errno is not None:
+        error = _io_fault(error)
+    if isinstance(error, OmnijetError):
+        show(f"omnijet: {error}", sys.stderr)
         return 2
+    raise error
+
+
+def _io_fault(error: OSError) -> OmnijetError:
+    if leftovers.is_temporary(error):
+        return leftovers.no_temporary_folder(error)
+    return OmnijetError(
+        os.strerror(error.errno or 0),
+        where=error.filename or "while writing",
+        fix="free space or choose another path",
+    )
 
 
 def _end_now() -> None:
@@ -135,11 +215,18 @@ def _leave_soon() -> None:
     end.start()
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints about arguments, which may be names of files, steer no terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _dispatch(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="omnijet", description=DESCRIPTION)
+    parser = _Parser(prog="omnijet", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"omnijet {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-    named = next((word for word in argv if word in VERBS), None)
+    named = _named(argv)
     for name, verb in VERBS.items():
         child = verbs.add_parser(
             name, help=verb.summary, description=verb.summary, allow_abbrev=False
@@ -151,6 +238,11 @@ def _dispatch(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     code: int = args.run(args)
     return code
+
+
+def _named(argv: Sequence[str]) -> str | None:
+    """Returns the verb that a command line asks for."""
+    return next((word for word in argv if word in VERBS), None)
 
 
 def _import(verb: Verb, name: str) -> Any:
@@ -165,3 +257,11 @@ def _import(verb: Verb, name: str) -> Any:
             got=f"no module named {error.name}",
             fix=f'pip install "omnijet[{verb.extra}]"',
         ) from error
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise out_of_memory(
+            error,
+            "memory ran out while libraries were loaded",
+            fix="close other programs, or give this process a higher limit (ulimit -v)",
+        ) from None

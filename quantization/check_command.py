@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnijet.runtime.bundle.folder import Bundle, check_files, left_out
+from omnijet.runtime.bundle.signature import require_signature
 from omnijet.runtime.commands import check
 from omnijet.runtime.commands.console import (
     byte_progress,
@@ -20,7 +21,9 @@ from omnijet.runtime.commands.console import (
     stage_progress,
     whole_number,
 )
+from omnijet.runtime.commands.deep import add_deep, deep_trials, refuse_idle
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.printable import one_line, show
 
 if TYPE_CHECKING:
     from omnijet.nano.evaluation.heldout import HeldOutItem
@@ -33,8 +36,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     check.add_arguments(parser)
     parser.add_argument(
         "--deep", action="store_true",
-        help="also read all weights: none may be NaN or infinite (needs omnijet[quantize])",
+        help="also read all weights, none of which may be NaN or infinite, and run each graph once "
+        "(needs omnijet[quantize])",
     )  # fmt: skip
+    add_deep(parser)
     parser.add_argument(
         "--fidelity", action="store_true",
         help="compare a quantized bundle with the float one it was made from; "
@@ -69,18 +74,22 @@ def run(args: Namespace) -> int:
     """Checks a bundle. Exit codes: 0 passed, 1 beyond the tolerances, 2 a fault to repair."""
     if not args.fidelity:
         _refuse_options(args)
-        return check.run(args, _deep_check() if args.deep else None)
+        return check.run(args, _deep_check(args) if args.deep else None)
+    refuse_idle(args)
     if args.deep:
         raise OmnijetError(
             "--deep and --fidelity are two checks",
             got="both",
             fix="run `omnijet check` twice",
         )
+    if args.require_signature is not None:
+        require_signature(args.bundle, args.require_signature)
     return _run_fidelity(args)
 
 
-def _deep_check() -> Callable[[Bundle], list[str]]:
-    """Returns the check of all weights; raises now what it needs."""
+def _deep_check(args: Namespace) -> Callable[[Bundle], list[str]]:
+    """Returns the check of all weights and graphs; raises now what it needs."""
+    run_graphs = deep_trials(args)
     try:
         from omnijet.export.graphfile.odd_weights import odd_weights
     except ModuleNotFoundError as error:
@@ -99,19 +108,21 @@ def _deep_check() -> Callable[[Bundle], list[str]]:
         with byte_progress() as progress:
             total = sum(entry.weight_bytes for entry in graphs.values())
             task = progress.add_task("reading weights", total=total)
-            return [
+            faults = [
                 f"{entry.weights}: {fault}"
                 for name, entry in graphs.items()
                 for fault in odd_weights(
                     bundle.graph(name), lambda count: progress.advance(task, count)
                 )
             ]
+        return faults + run_graphs(bundle)
 
     return deep
 
 
 def _refuse_options(args: Namespace) -> None:
     """Refuses options that would do nothing."""
+    refuse_idle(args)
     options = {
         "--float": args.float_bundle, "--gate": args.gate, "--data": args.data,
         "--items": args.items, "--steps": args.steps, "--scores": args.scores or None,
@@ -130,12 +141,13 @@ def _run_fidelity(args: Namespace) -> int:
     from omnijet.quantization.fidelity.float_bundle import float_bundle
     from omnijet.quantization.fidelity.gate import default_gate, faults, judge, read_gate
     from omnijet.quantization.fidelity.report import html, tables, to_json
-    from omnijet.runtime.media.wav import check_writable, write_whole
+    from omnijet.runtime.bundle.output import require_output
+    from omnijet.runtime.files.whole_file import write_whole
 
     # all mistakes are reported before the first long step
     gate = default_gate() if args.gate is None else read_gate(args.gate)
     if args.html is not None:
-        check_writable(args.html)
+        require_output(args.html)
     quantized = Bundle.open(args.bundle)
     reference = float_bundle(quantized, args.float_bundle)
     _check_hashes(quantized)
@@ -143,15 +155,15 @@ def _run_fidelity(args: Namespace) -> int:
     judgements = judge(fidelity, gate)
     found = faults(fidelity, judgements)
     if args.html is not None:
-        write_whole(args.html, html(fidelity, judgements).encode())
+        write_whole(args.html, html(fidelity, judgements).encode("utf-8", "xmlcharrefreplace"))
     if args.format == "json":
         print_json(to_json(fidelity, judgements))
         return 1 if found else 0
     for table in tables(fidelity, judgements):
         print_table(table)
     for fault in found:
-        print(f"FAILED {fault}")
-    print("FAILED" if found else "PASSED")
+        show(f"FAILED {one_line(fault)}")
+    show("FAILED" if found else "PASSED")
     return 1 if found else 0
 
 

@@ -5,6 +5,7 @@ Ranges are calibrated by running conversations through the pipeline.
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,18 @@ from typing import Any
 from rich.table import Table
 
 from omnijet.engines.targets.target import TARGETS
-from omnijet.export.graphfile.staging import require_absent, require_bundle
 from omnijet.quantization.budget.parallel import processes, ray_cluster
 from omnijet.quantization.budget.search import Budget, Found, search
 from omnijet.quantization.budget.trials import DECODERS, Bench
 from omnijet.quantization.calibration.calibrate import Limits
-from omnijet.quantization.calibration.conversations import open_conversations
+from omnijet.quantization.calibration.conversations import (
+    BUILT_IN,
+    fitting_set,
+    open_conversations,
+)
 from omnijet.quantization.calibration.state import Place
 from omnijet.quantization.layers import Layer
+from omnijet.quantization.memory import worker_count
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.quantize import (
     Calibration,
@@ -37,11 +42,12 @@ from omnijet.quantization.quantize import (
 from omnijet.quantization.recipes import RECIPES, recipe_named
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import Manifest
+from omnijet.runtime.bundle.output import require_place
 from omnijet.runtime.commands.console import print_table, size_text, stage_progress, whole_number
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.files.names import beside, shell_quoted
+from omnijet.runtime.files.printable import show
 from omnijet.runtime.leftovers import temporary_folder
-from omnijet.runtime.media.wav import check_writable
 
 NO_DATA = "none"
 TRIED = 16  # conversations that mixes are tried on
@@ -73,8 +79,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH",
-        help="calibrate on a folder of media or a JSONL file of messages; by default on the "
-        f"built-in conversations; {NO_DATA!r}: on nothing, so only weights are rounded",
+        help="calibrate on a folder of media or a JSONL file of messages; by default on "
+        f"built-in conversations that fit the bundle; {NO_DATA!r}: on nothing, "
+        "so only weights are rounded",
     )
     parser.add_argument(
         "--items", type=whole_number(1), metavar="N",
@@ -122,18 +129,16 @@ def run(args: Namespace) -> int:
     _refuse_idle_options(args)
     require_float(bundle)
     require_apart(args.bundle, args.out)
-    (require_bundle if args.force else require_absent)(args.out)
-    args.out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    check_writable(args.out.absolute().with_name(f".{args.out.name}.writable"))
+    require_place(args.out, replace=args.force)
     with stage_progress() as report:
         manifest = _quantized(bundle, args, report)
     print_table(_summary(bundle.manifest, manifest))
-    print(f"next: omnijet check {shell_quoted(args.out)} --fidelity")
+    show(f"next: omnijet check {shell_quoted(args.out)} --fidelity")
     return 0
 
 
 def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
-    calibration = _calibration(args)
+    calibration = _calibration(bundle, args)
     origin: dict[str, Any] = {"calibration": None}
     seen: Mapping[Place, Statistics] = {}
     budget, recipe, layers = None, None, bundle_layers(bundle)
@@ -143,17 +148,20 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
         _check_trials(args)
     else:
         recipe = recipe_named(args.recipe)
-        layers = list(plan_for(bundle, recipe, TARGETS.get(args.target)))
+        plan = plan_for(bundle, recipe, TARGETS.get(args.target))
+        worker_count(plan, calibration is not None)  # memory is looked at before hours of work
+        layers = list(plan)
     if calibration is not None:
         seen = statistics_of(bundle, layers, calibration, progress)
-        data = "built in" if calibration.data is None else calibration.data.name
+        data = Path(args.data).name if args.data else f"built in: {_built_in(bundle)}"
         limits = asdict(calibration.limits)
         origin = {"calibration": {"data": data, "seed": calibration.seed, **limits}}
     if recipe is None:
         assert budget is not None and calibration is not None
         found = _searched(args, budget, layers, seen, calibration, progress)
         recipe = found.recipe(f"budget {args.budget}")
-        origin["budget"] = {"bytes": found.mix.bytes, **asdict(found.outcome)}
+        figures = {k: v if math.isfinite(v) else None for k, v in asdict(found.outcome).items()}
+        origin["budget"] = {"bytes": found.mix.bytes, **figures}
     plan = plan_for(bundle, recipe, TARGETS.get(args.target))
     manifest = quantize_bundle(
         args.bundle,
@@ -214,6 +222,7 @@ def _searched(
     args: Namespace, budget: Budget, layers: Sequence[Layer], seen: Mapping[Place, Statistics],
     calibration: Calibration, progress: Progress,
 ) -> Found:  # fmt: skip
+    assert calibration.data is not None
     parallel = processes() if args.ray is None else ray_cluster(args.ray)
     with (
         temporary_folder("omnijet-", args.scratch) as scratch,
@@ -226,12 +235,16 @@ def _searched(
         return search(bench, layers, budget, run, progress)
 
 
-def _calibration(args: Namespace) -> Calibration | None:
+def _built_in(bundle: Bundle) -> str:
+    return fitting_set(bundle.manifest.dims.thinker.vocab)
+
+
+def _calibration(bundle: Bundle, args: Namespace) -> Calibration | None:
     if args.data == NO_DATA:
         return None
-    data = None if args.data is None else Path(args.data)
+    data = Path(args.data) if args.data else BUILT_IN[_built_in(bundle)]
     # beside OUT, so that the next run finds an interrupted one
-    state = args.out.absolute().parent / f".{args.out.name}.calibration.npz"
+    state = beside(args.out.absolute(), ".", ".calibration.npz")
     usual = Limits()
     limits = Limits(
         conversations=args.items,

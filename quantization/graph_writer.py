@@ -7,6 +7,7 @@ recognise these as products in low precision. The boundary stays as it is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,16 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from omnijet.engines.lowering.constants import Constants
+from omnijet.engines.lowering.frame import Lowering
+from omnijet.export.graphfile.loading import load_graph
 from omnijet.export.graphfile.saved_graph import save_graph
 from omnijet.export.graphfile.weight_pages import WeightPages
 from omnijet.quantization.layers import HALVES, Layer, layers_of
+from omnijet.quantization.weight_source import WeightSource
 from omnijet.quantization.weights import ActivationGrid, Change, QuantizedWeight
 from omnijet.runtime.bundle.contract import Array, GraphContract
-from omnijet.runtime.bundle.manifest import GraphEntry
+from omnijet.runtime.bundle.manifest import FileEntry, GraphEntry, hash_file
 from omnijet.runtime.errors import OmnijetError
 
 NORMS = ("RMSNormalization", "LayerNormalization")
@@ -30,11 +35,31 @@ SMALLEST_F16 = 2.0**-24
 
 @dataclass(frozen=True, slots=True)
 class _Changed:
-    """A product with a new weight; `finish` changes its activation."""
+    """A product with a new weight; `finish` changes its activation.
 
-    node: ir.Node
+    Attributes:
+        product: name of its result, which stays whatever a lowering makes of the node.
+    """
+
+    product: str
     divisor: Array | None
     activation: ActivationGrid | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """The node that a changed product is now."""
+
+    node: ir.Node
+    change: _Changed
+
+    @property
+    def divisor(self) -> Array | None:
+        return self.change.divisor
+
+    @property
+    def activation(self) -> ActivationGrid | None:
+        return self.change.activation
 
 
 class GraphWriter:
@@ -43,15 +68,22 @@ class GraphWriter:
     Args:
         source: the graph file; its weight file is beside it.
         target: folder of the new graph and its weight file, not the source's folder.
+        lowering: brings each layer into another form before it is written, so that no weight is
+            written twice; None: standard operators.
 
     Attributes:
         layers: the layers that can be changed, in the order of the graph.
+        files: size and hash of both files by their names, from `finish` on.
     """
 
-    def __init__(self, source: Path, contract: GraphContract, target: Path) -> None:
+    def __init__(
+        self, source: Path, contract: GraphContract, target: Path, lowering: Lowering | None = None
+    ) -> None:
         self._contract = contract
+        self._lowering = lowering
+        self.files: dict[str, FileEntry] = {}
         self._target = target
-        self._model = ir.load(source)
+        self._model = load_graph(source)
         self.layers = layers_of(self._model, contract.name)
         self._parameters = sum(
             value.const_value.size
@@ -60,18 +92,26 @@ class GraphWriter:
         )
         self._changed: list[_Changed] = []
         self._written: set[str] = set()
-        self._bytes = 0
+        self._in_memory: list[str] = []
         target.mkdir(parents=True, exist_ok=True)
-        self._pages = WeightPages(target, f"{contract.name}.weights")
+        self._pages = WeightPages(target, f"{contract.name}.weights", is_hashed=True)
+        self._passes = () if lowering is None else tuple(
+            lowering.passes(Constants(self._model.graph, self._pages), contract)
+        )  # fmt: skip
+
+    def source(self, layer: Layer) -> WeightSource:
+        """Returns where the weight lies."""
+        tensor = self._weight(layer).const_value
+        assert tensor is not None
+        size = (layer.inputs, layer.outputs)
+        dtype = layer.half or "f32"
+        if isinstance(tensor, ir.ExternalTensor):
+            return WeightSource(os.fspath(tensor.path), tensor.offset or 0, dtype, *size)
+        return WeightSource("", 0, dtype, *size, values=tensor.numpy())
 
     def read(self, layer: Layer) -> Array:
         """Returns the weight, f32[inputs, outputs]."""
-        tensor = self._weight(layer).const_value
-        assert tensor is not None
-        values: Array = tensor.numpy().astype(np.float32)  # a copy: the file is unmapped below
-        if isinstance(tensor, ir.ExternalTensor):
-            tensor.release()
-        return values
+        return self.source(layer).read()
 
     def change(self, layer: Layer, change: Change) -> None:
         """Writes the new weight and replaces the old one by it.
@@ -87,12 +127,17 @@ class GraphWriter:
         if weight.block is not None:
             attributes = {"axis": 0, "block_size": weight.block}
         assert weight.values.shape == (layer.inputs, layer.outputs), layer
+        scales = _fitting(weight.scales, dtype, layer)
+        stored, zeros = _stored(weight), weight.zeros
+        # what a lowering replaces is not written
+        keep = self._held if self._passes else self._initializer
+        add = self._initializer if weight.block is None else keep
         new = ir.node(
             "DequantizeLinear",
             [
-                self._initializer(layer.name, weight.values, _stored(weight)),
-                self._initializer(f"{layer.name}.scale", _fitting(weight.scales, dtype, layer)),
-                *self._zero_points(layer, weight),
+                add(layer.name, weight.values, stored),
+                keep(f"{layer.name}.scale", scales, None),
+                *([] if zeros is None else [add(f"{layer.name}.zero", zeros, stored)]),
             ],
             attributes,
             name=f"{layer.name}.dequantize",
@@ -100,7 +145,9 @@ class GraphWriter:
         _describe(new, f"{layer.name}.dequantized", dtype, old.shape)
         self._model.graph.insert_before(node, new)
         node.replace_input_with(1, new.outputs[0])
-        self._changed.append(_Changed(node, change.divisor, change.activation))
+        product = str(node.outputs[0].name)
+        self._changed.append(_Changed(product, change.divisor, change.activation))
+        self._lower()
 
     def finish(self, progress: Callable[[int], None]) -> GraphEntry:
         """Writes the rest, checks the file and returns its entry for the manifest.
@@ -111,24 +158,56 @@ class GraphWriter:
         Raises:
             ContractError: the boundary differs.
         """
-        for value, products in _by_activation(self._changed):
-            self._rewrite_activation(value, products)
-        for name, value in self._model.graph.initializers.items():
-            if name not in self._written and value.const_value is not None:
-                value.const_value = self._pages.copy(value.const_value)
-                progress(int(value.const_value.nbytes))
+        makers = {node.outputs[0].name: node for node in self._model.graph}
+        products = [_Product(makers[one.product], one) for one in self._changed]
+        for value, those in _by_activation(products):
+            self._rewrite_activation(value, those)
+        self._lower()
+        self._write_held()
+        for value in self._model.graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and not self._pages.holds(tensor):
+                value.const_value = self._pages.copy(tensor)
+                progress(int(tensor.nbytes))
         self._pages.close()
-        return save_graph(self._model, self._contract, self._target, self._parameters)
+        domains = () if self._lowering is None else self._lowering.domains
+        entry = save_graph(self._model, self._contract, self._target, self._parameters, domains)
+        self.files = {entry.weights: self._pages.entry,
+                      entry.file: hash_file(self._target / Path(entry.file).name)}  # fmt: skip
+        return entry
+
+    def close(self) -> None:
+        """Closes the weight file."""
+        self._pages.close()
+
+    def _lower(self) -> None:
+        """Lowers what was changed; what has to wait for `finish` is left as it is."""
+        for one in self._passes:
+            one(self._model)
+
+    def _write_held(self) -> None:
+        """Writes what no lowering replaced."""
+        for name in self._in_memory:
+            value = self._model.graph.initializers.get(name)
+            if value is not None and isinstance(value.const_value, ir.Tensor):
+                tensor = value.const_value
+                value.const_value = self._pages.add(name, tensor.numpy(), tensor.dtype)
+
+    def _held(self, name: str, values: Array, dtype: ir.DataType | None) -> ir.Value:
+        """Registers an initializer that exists until it is lowered."""
+        self._model.graph.initializers.pop(name, None)
+        if dtype is not None:
+            values = values.view(dtype.numpy())
+        tensor = ir.tensor(values, dtype=dtype, name=name)
+        value = ir.Value(name=name, shape=ir.Shape(values.shape),
+                         type=ir.TensorType(tensor.dtype), const_value=tensor)  # fmt: skip
+        self._model.graph.register_initializer(value)
+        self._in_memory.append(name)
+        return value
 
     def _weight(self, layer: Layer) -> ir.Value:
         assert layer.name not in self._written, f"{layer.name} is changed already"
         return self._model.graph.initializers[layer.name]
-
-    def _zero_points(self, layer: Layer, weight: QuantizedWeight) -> list[ir.Value]:
-        """Returns the zero points as inputs; ONNX takes an omitted input as zero."""
-        if weight.zeros is None:
-            return []
-        return [self._initializer(f"{layer.name}.zero", weight.zeros, _stored(weight))]
 
     def _initializer(self, name: str, values: Array, dtype: ir.DataType | None = None) -> ir.Value:
         """Registers a new initializer; replaces one of the same name."""
@@ -145,7 +224,7 @@ class GraphWriter:
         self._written.add(name)
         return value
 
-    def _rewrite_activation(self, value: ir.Value, products: Sequence[_Changed]) -> None:
+    def _rewrite_activation(self, value: ir.Value, products: Sequence[_Product]) -> None:
         """Adds one division for all products with the same divisor, and one pair of QuantizeLinear
         and DequantizeLinear for all with the same scale.
         """
@@ -227,8 +306,8 @@ class GraphWriter:
             self._model.graph.insert_before(self._model.graph[0], new)
 
 
-def _by_activation(changed: Iterable[_Changed]) -> list[tuple[ir.Value, list[_Changed]]]:
-    found: dict[ir.Value, list[_Changed]] = {}
+def _by_activation(changed: Iterable[_Product]) -> list[tuple[ir.Value, list[_Product]]]:
+    found: dict[ir.Value, list[_Product]] = {}
     for product in changed:
         value = product.node.inputs[0]
         assert value is not None
@@ -237,19 +316,19 @@ def _by_activation(changed: Iterable[_Changed]) -> list[tuple[ir.Value, list[_Ch
 
 
 def _grouped(
-    products: Sequence[_Changed], key: Callable[[_Changed], object]
-) -> list[list[_Changed]]:
-    found: dict[object, list[_Changed]] = {}
+    products: Sequence[_Product], key: Callable[[_Product], object]
+) -> list[list[_Product]]:
+    found: dict[object, list[_Product]] = {}
     for product in products:
         found.setdefault(key(product), []).append(product)
     return list(found.values())
 
 
-def _divisor_key(product: _Changed) -> object:
+def _divisor_key(product: _Product) -> object:
     return None if product.divisor is None else product.divisor.tobytes()
 
 
-def _activation_key(product: _Changed) -> object:
+def _activation_key(product: _Product) -> object:
     return product.activation
 
 

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
+import numpy as np
 
 from omnijet.engines.lowering.cpu import lower
 from omnijet.engines.targets.target import Target
-from omnijet.export.graphfile.staging import require_bundle, staged_folder
+from omnijet.export.graphfile.loading import load_graph
 from omnijet.quantization.calibration.calibrate import Limits, calibrate
 from omnijet.quantization.calibration.state import Place
-from omnijet.quantization.graph_writer import GraphWriter
+from omnijet.quantization.graph_rounding import GraphRounding, Plan
 from omnijet.quantization.layers import Layer, layers_of
-from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_db
+from omnijet.quantization.memory import worker_count
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.recipes import RECIPES, Recipe
 from omnijet.quantization.schemes import Scheme, needs_of
+from omnijet.quantization.workers import in_turn, workers
+from omnijet.runtime.bundle.checked import note_written, require_as_checked
 from omnijet.runtime.bundle.contract import SPEECH_GRAPHS
-from omnijet.runtime.bundle.folder import Bundle
-from omnijet.runtime.bundle.manifest import FILE_NAME, GraphEntry, Manifest, hash_file
+from omnijet.runtime.bundle.copied import copy_as_named
+from omnijet.runtime.bundle.finished import Finished
+from omnijet.runtime.bundle.folder import Bundle, require_undamaged
+from omnijet.runtime.bundle.manifest import (
+    FILE_NAME,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    hash_file,
+)
+from omnijet.runtime.bundle.output import staged_bundle
+from omnijet.runtime.bundle.ranges import label
 from omnijet.runtime.errors import OmnijetError
 
 Progress = Callable[[str, int, int], None]
 """Receives (what, done, total)."""
-Plan = Mapping[Layer, Scheme]
+MADE_WITH = ("omnijet", "numpy", "onnx-ir")
+ROOM_OF_SCALE, ROOM_OF_LAYER = 4, 64 << 10
+"""Bytes: a scale has no more, and what else a layer adds to the files has not either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +55,7 @@ class Calibration:
     """What a bundle is calibrated on.
 
     Attributes:
-        data: see `open_conversations`; None: the built-in set.
+        data: see `open_conversations`; None: the built-in set that fits the bundle.
         seed: seed of all random draws.
         state: file from which an interrupted run resumes; None: start from the beginning.
         limits: how much is run.
@@ -57,7 +74,7 @@ def bundle_layers(bundle: Bundle) -> list[Layer]:
     return [
         layer
         for graph in bundle.manifest.graphs
-        for layer in layers_of(ir.load(bundle.graph(graph)), graph)
+        for layer in layers_of(load_graph(bundle.graph(graph)), graph)
     ]
 
 
@@ -111,7 +128,7 @@ def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Pl
 
 def _check_floats(recipe: Recipe, bundle: Bundle, target: Target | None) -> None:
     """Refuses to quantize bf16 for a CPU: CPUs have no bf16 kernels. Raises `OmnijetError`."""
-    for_cpu = target is not None and target.compute_capability is None
+    for_cpu = target is not None and target.device.name == "cpu"
     if bundle.manifest.precision == "bf16" and (for_cpu or recipe.form == "cpu"):
         raise OmnijetError(
             "a bundle in bf16 cannot be quantized for CPUs, which do not run bf16",
@@ -146,59 +163,82 @@ def quantize_bundle(
     *,
     origin: Mapping[str, Any] | None = None,
     force: bool = False,
+    processes: int | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Manifest:
     """Writes `target` completely or not at all.
 
-    Besides `seen`, it holds the largest layers that share an activation in memory.
+    Besides `seen`, each process holds layers that share an activation in memory, or a part of a
+    layer. A run that ended for want of disk or memory, or was killed, is continued by the next one
+    with the same arguments: finished graphs are taken over.
 
     Args:
         plan: the result of `plan_for`.
         seen: the result of `statistics_of`; empty: only weights are rounded, without scaling and
             compensation.
         origin: what the manifest says about calibration and budget.
+        processes: how many round layers beside each other; 0: this one alone; None: as many as
+            cores and memory allow. The result does not depend on it.
 
     Raises:
-        OmnijetError: the plan needs statistics and there are none, or the disk is full.
+        OmnijetError: the plan needs statistics and there are none, disk or memory are too small,
+            or the float bundle is edited meanwhile.
     """
     bundle = Bundle.open(source)
     require_apart(source, target)
-    if force:
-        require_bundle(target)
+    was_checked = require_as_checked(bundle)
     if not seen:
         plan = {layer: uncalibrated(layer, scheme) for layer, scheme in plan.items()}
-    with staged_folder(target, replace=force, needed_bytes=needed_bytes(bundle)) as folder:
-        graphs, report = {}, {}
-        rounding = _Rounding(plan, seen, progress)
-        for name, entry in bundle.manifest.graphs.items():
-            if not any(layer.graph == name for layer in plan):
-                graphs[name] = entry
-                continue
-            written = folder / "graphs" if recipe.form == "standard" else folder / "unlowered"
-            graphs[name], report[name] = rounding.graph(bundle, name, written)
-            if recipe.form == "cpu":
-                contract, parameters = bundle.manifest.contracts[name], graphs[name].parameters
-                graphs[name] = lower(
-                    folder / graphs[name].file, contract, folder / "graphs", parameters, _ignore
-                )
-                shutil.rmtree(written)
-        _copy_rest(bundle, folder, progress)
+    if processes is None:
+        processes = worker_count(plan, bool(seen))
+    original = bundle.manifest.without_engines()
+    changed = [name for name in original.graphs if any(one.graph == name for one in plan)]
+    for name in () if was_checked else changed:
+        require_undamaged(bundle.folder, original, name)
+    written = {file for name in changed for file in _files_of(original.graphs[name])}
+    key = _key(bundle, recipe.form, plan, seen)
+    with staged_bundle(
+        target, replace=force, needed_bytes=needed_bytes(bundle, plan), key=key
+    ) as folder:
+        finished = Finished(folder)
+        done = finished.take_over(changed)
+        files = _copy_rest(bundle, [one for one in original.files if one not in written],
+                           folder, progress)  # fmt: skip
+        before = sum(layer.graph in done for layer in plan)
+        with ExitStack() as stack:
+            rounding = GraphRounding(
+                bundle, plan, seen, folder / "graphs", lower if recipe.form == "cpu" else None,
+                stack.enter_context(workers(processes)) if processes else in_turn,
+                lambda count: progress("quantizing layers", before + count, len(plan)),
+            )  # fmt: skip
+            for name, graph in rounding.graphs([one for one in changed if one not in done]):
+                finished.keep(name, graph)
+                done[name] = graph
+        finished.put_in_place()
+        for graph in done.values():
+            files.update(graph.files)
         manifest = replace(
-            bundle.manifest.without_engines(),
-            graphs=graphs,
-            files=_hashes(folder),
+            original,
+            graphs={name: done[name].entry if name in done else entry
+                    for name, entry in original.graphs.items()},
+            files=dict(sorted(files.items())),
             quantization={
                 "recipe": recipe.name,
                 "form": recipe.form,
                 "needs": sorted(needs_of(plan.values())),
-                "source": str(source.resolve()),
+                "source": label(str(source.resolve()), most=4096),
                 "source_manifest_sha256": hash_file(source / FILE_NAME).sha256,
                 **(origin or {}),
-                "layers": report,
+                "layers": {name: done[name].report for name in changed},
             },
-        )
+        )  # fmt: skip
         manifest.write(folder)
+    note_written(target)
     return manifest
+
+
+def _files_of(entry: GraphEntry) -> tuple[str, str]:
+    return entry.file, entry.weights
 
 
 def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:
@@ -208,12 +248,14 @@ def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:
         OmnijetError: the scheme rounds activations.
     """
     if scheme.activations is not None:
+        able = [recipe.name for recipe in RECIPES.values() if recipe.rounds_weights_alone]
         raise OmnijetError(
             "activations are rounded to ranges that only a calibration knows",
             where=f"{layer.graph}: {layer.name}",
             expected="calibration data, or a recipe that rounds weights alone",
             got=str(scheme),
-            fix="pass --data, or --recipe orin-int4",
+            fix="leave --data out, which takes the built-in conversations, or give data of your "
+            f"own; without any: --recipe {' or '.join(able)}",
         )
     return Scheme(replace(scheme.weights, scaling=False, compensated=False))
 
@@ -241,71 +283,60 @@ def statistics_of(
     )
 
 
-class _Rounding:
-    """Rounds one graph after another, with one progress bar for all layers."""
-
-    def __init__(self, plan: Plan, seen: Mapping[Place, Statistics], progress: Progress) -> None:
-        self._plan, self._seen, self._progress = plan, seen, progress
-        self._done = 0
-
-    def graph(
-        self, bundle: Bundle, name: str, graphs: Path
-    ) -> tuple[GraphEntry, dict[str, dict[str, Any]]]:
-        """Writes one graph into a folder; returns its entry and what became of each layer."""
-        writer = GraphWriter(bundle.graph(name), bundle.manifest.contracts[name], graphs)
-        groups: defaultdict[tuple[str, Scheme], list[Layer]] = defaultdict(list)
-        for layer, scheme in self._plan.items():
-            if layer.graph == name:
-                groups[layer.activation, scheme].append(layer)
-        report = {}
-        for (activation, scheme), layers in groups.items():
-            stats = self._seen.get((name, activation))
-            weights = [writer.read(layer) for layer in layers]
-            with _named(f"{name}: {', '.join(layer.name for layer in layers)}"):
-                divisor = common_divisor(weights, scheme, stats)
-            for layer, weight in zip(layers, weights, strict=True):
-                with _named(f"{name}: {layer.name}"):
-                    change = change_of(weight, scheme, stats, divisor, layer.half)
-                report[layer.name] = {
-                    "scheme": str(scheme),
-                    "snr_db": None if stats is None else snr_db(weight, change, stats.sample),
-                    "bytes": change.weight.stored_bytes(layer.itemsize),
-                    "float_bytes": layer.float_bytes,
-                }
-                writer.change(layer, change)
-                self._done += 1
-                self._progress("quantizing layers", self._done, len(self._plan))
-        return writer.finish(_ignore), report
-
-
-@contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Adds the layer to errors of the numerics."""
-    try:
-        yield
-    except OmnijetError as error:
-        raise error.within(place) from error
-
-
-def _ignore(count: int) -> None:
-    """Ignores the bytes: the progress bar of the layers is enough."""
-
-
-def needed_bytes(bundle: Bundle) -> int:
+def needed_bytes(bundle: Bundle, plan: Plan) -> int:
     """Returns disk space that is always enough. Engines are not copied."""
-    return sum(entry.bytes for entry in bundle.manifest.without_engines().files.values())
+    files = bundle.manifest.without_engines().files
+    saved = sum(
+        layer.float_bytes - scheme.weights.bytes_of(layer.inputs, layer.outputs, ROOM_OF_SCALE)
+        for layer, scheme in plan.items()
+    )
+    return sum(entry.bytes for entry in files.values()) - saved + ROOM_OF_LAYER * len(plan)
 
 
-def _copy_rest(bundle: Bundle, folder: Path, progress: Progress) -> None:
-    """Copies all files that were not rewritten, except engines: those belong to other graphs."""
-    changed = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    rest = [name for name in bundle.manifest.without_engines().files if name not in changed]
-    for done, name in enumerate(rest, start=1):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.folder / name, folder / name)
+def _copy_rest(
+    bundle: Bundle, rest: Sequence[str], folder: Path, progress: Progress
+) -> dict[str, FileEntry]:
+    """Copies files that stay as they are, and returns their entries."""
+    entries = {name: bundle.manifest.files[name] for name in rest}
+    for done, (name, entry) in enumerate(entries.items(), start=1):
+        with bundle.watch.steady(name):
+            copy_as_named(bundle.folder / name, folder / name, entry)
         progress("copying files", done, len(rest))
+    return entries
 
 
-def _hashes(folder: Path) -> dict[str, Any]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
+def _key(bundle: Bundle, form: str, plan: Plan, seen: Mapping[Place, Statistics]) -> str:
+    """Returns the hash of all that the graphs depend on.
+
+    The manifest stands for the content of the bundle's files, and stamps for what was edited since.
+    """
+    facts = {
+        "manifest": hash_file(bundle.folder / FILE_NAME).sha256,
+        "stamps": {name: stamp[:4] for name, stamp in sorted(bundle.watch.known.items())},
+        "form": form,
+        "plan": [[layer.graph, layer.name, repr(scheme)] for layer, scheme in plan.items()],
+        "seen": _digest(seen),
+        "code": _code(),
+        "versions": {name: version(name) for name in MADE_WITH},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(seen: Mapping[Place, Statistics]) -> str:
+    digest = hashlib.sha256()
+    for place in sorted(seen):
+        for name, array in sorted(seen[place].to_arrays().items()):
+            digest.update(f"{place} {name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Returns the sha256 of the code that rounds and writes, because it changes what is made."""
+    digest = hashlib.sha256()
+    home = Path(__file__).parents[1]
+    for room in ("quantization", "quantization/numerics", "export/graphfile", "engines/lowering"):
+        for path in sorted((home / room).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -83,8 +83,13 @@ class Recipe:
 
     def runs_on(self, target: Target) -> bool:
         """Returns whether a target has the numbers and the operators of this recipe."""
-        for_cpu = target.compute_capability is None
+        for_cpu = target.device.name == "cpu"
         return self.needs <= target.numbers and (for_cpu or self.form == "standard")
+
+    @property
+    def rounds_weights_alone(self) -> bool:
+        """Whether no activation is rounded, so that it can do without calibration."""
+        return all(rule.scheme is None or rule.scheme.activations is None for rule in self.rules)
 
     @property
     def needs(self) -> frozenset[Numbers]:
@@ -103,8 +108,10 @@ def _hint(rule: Rule, layers: Sequence[Layer]) -> str:
 
 
 INT4 = Scheme(WeightScheme("int4", 64, scaling=True))
-INT4_FINE = Scheme(WeightScheme("int4", 32, scaling=True))
+INT4_LONG = Scheme(WeightScheme("int4", 128, scaling=True))
+"""Longer blocks are read and multiplied faster on a CPU (`python -m tools.bench.products`)."""
 INT8 = Scheme(WeightScheme("int8", 64))
+INT8_LONG = Scheme(WeightScheme("int8", 128))
 DECODERS = ("thinker_step", "talker_step")
 
 
@@ -149,7 +156,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("cpu-int8", "x86-64 and ARM: INT8 weights and activations, DiT too",
                _both("int8"), "cpu"),
         Recipe("cpu-int4", "x86-64 and ARM, little memory: INT4 decoder weights, the rest INT8",
-               (*_both("int8"), *_decoders(INT4_FINE, INT8)), "cpu"),
+               (*_both("int8"), *_decoders(INT4_LONG, INT8_LONG)), "cpu"),
     )
 }  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +57,22 @@ class QuantizedWeight:
             self.dtype, self.block, self.values[:, part], self.scales[..., part], zeros
         )
 
+    @staticmethod
+    def joined(parts: Sequence[QuantizedWeight]) -> QuantizedWeight:
+        """Returns the weight whose output features are those of the parts, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        first = parts[0]
+        return QuantizedWeight(
+            first.dtype,
+            first.block,
+            np.concatenate([part.values for part in parts], axis=1),
+            np.concatenate([part.scales for part in parts], axis=-1),
+            None
+            if first.zeros is None
+            else np.concatenate([part.zeros for part in parts if part.zeros is not None], axis=1),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ActivationGrid:
@@ -78,3 +95,8 @@ class Change:
     weight: QuantizedWeight
     divisor: Array | None = None
     activation: ActivationGrid | None = None
+
+    @staticmethod
+    def joined(parts: Sequence[Change]) -> Change:
+        """Returns what happens to the layer whose output features are those of the parts."""
+        return replace(parts[0], weight=QuantizedWeight.joined([part.weight for part in parts]))

@@ -45,6 +45,7 @@ class Cancellation:
         self.is_set = False
         self._raises = raises
         self._flag: Flag | None = None
+        self._wakers: list[Callable[[], object]] = []
 
     def cancel(self) -> None:
         """Wakes every thread that waits, and ends every call that looks at the flag.
@@ -55,6 +56,8 @@ class Cancellation:
             self.is_set = True
             if self._flag is not None:
                 self._flag.terminate = True
+            for wake in self._wakers:
+                wake()
             self.changed.notify_all()
 
     def check(self) -> None:
@@ -71,6 +74,22 @@ class Cancellation:
                     made.terminate = self.is_set
                     self._flag = made
         return self._flag
+
+    @contextmanager
+    def waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        """Has `wake` called when the switch is set during the block, or was set before.
+
+        It is for threads that wait for something else than `changed`. `wake` must not block.
+        """
+        with self.changed:
+            self._wakers.append(wake)
+            if self.is_set:
+                wake()
+        try:
+            yield
+        finally:
+            with self.changed:
+                self._wakers.remove(wake)
 
     @contextmanager
     def governing(self) -> Iterator[None]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+_INDENT = " " * 12
+
 
 class OmnijetError(Exception):
     """A fault in the input, a file or the environment that the user can fix.
 
     The command line prints it without a traceback and exits with code 2.
+
+    Threads: any thread may use it. It is raised in the thread that called, or that reads a stream.
 
     Args:
         what: one sentence that says what is wrong.
@@ -40,7 +44,7 @@ class OmnijetError(Exception):
         )
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [_indented(self.what)]
         for label, value in (
             ("where", self.where),
             ("expected", self.expected),
@@ -48,8 +52,16 @@ class OmnijetError(Exception):
             ("fix", self.fix),
         ):
             if value is not None:
-                lines.append(f"  {label + ':':<10}{value}")
+                lines.append(f"  {label + ':':<10}{_indented(str(value))}")
         return "\n".join(lines)
+
+
+def _indented(text: str) -> str:
+    """Returns a text whose further lines cannot be taken for a line of the error itself."""
+    first, *rest = text.split("\n")
+    return "\n".join(
+        [first, *(line if line.startswith(_INDENT) else _INDENT + line for line in rest)]
+    )
 
 
 class ContractError(OmnijetError):

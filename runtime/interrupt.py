@@ -55,6 +55,10 @@ def interruptible(end_now: Callable[[], None] | None = None) -> Iterator[None]:
                 signal.signal(number, watch.interrupt)
         with watch.cancellation.governing():
             yield
+    except Exception as error:
+        if watch.was_raised:  # an extension that was being imported made another error of it
+            raise KeyboardInterrupt from error
+        raise
     finally:
         watch.close()
         if end_now is not None:
@@ -70,6 +74,7 @@ class _Watch:
 
     Attributes:
         cancellation: what the main thread works under.
+        was_raised: whether `interrupt` was called.
     """
 
     is_on = False
@@ -77,7 +82,8 @@ class _Watch:
     def __init__(self, numbers: set[int], end_now: Callable[[], None] | None) -> None:
         self.cancellation = Cancellation(KeyboardInterrupt)
         self._numbers, self._end_now = numbers, end_now
-        self._was_raised, self._before = False, -1
+        self.was_raised, self._before = False, -1
+        self._process = os.getpid()
         self._told, self._tells = socket.socketpair()
         self._tells.setblocking(False)
         self._thread = threading.Thread(target=self._watch, name="omnijet-signals", daemon=True)
@@ -87,12 +93,14 @@ class _Watch:
 
     def interrupt(self, number: int, frame: Any) -> None:
         """Raises `KeyboardInterrupt` in the main thread, once: a second one would cut clean-up."""
-        if not self._was_raised:
-            self._was_raised = True
+        if not self.was_raised:
+            self.was_raised = True
             leftovers.interrupt()
 
     def close(self) -> None:
         """Ends the thread, unless that is ending the process."""
+        if os.getpid() != self._process:
+            return  # in a child, which has neither the thread nor the sockets for itself
         _Watch.is_on = False
         signal.set_wakeup_fd(self._before)
         with suppress(BlockingIOError):
@@ -111,6 +119,13 @@ class _Watch:
         elif self._sees_signal(GRACE_S):
             self._end_now()
 
+    @classmethod
+    def forget(cls) -> None:
+        """Leaves the thread and its sockets to the parent: a child's signals are not for it."""
+        if cls.is_on:
+            cls.is_on = False
+            signal.set_wakeup_fd(-1)
+
     def _sees_signal(self, seconds: float | None) -> bool:
         """Waits for a signal, or for as many seconds; returns False if the block ended instead."""
         self._told.settimeout(seconds)
@@ -126,3 +141,7 @@ class _Watch:
                 return False
             if self._numbers.intersection(numbers):
                 return True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Watch.forget)

@@ -11,6 +11,7 @@ import numpy as np
 
 from omnijet.runtime.backends.choose import backend_for
 from omnijet.runtime.backends.protocol import Backend
+from omnijet.runtime.bundle.checked import require_as_checked
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.cancel import Cancellation
@@ -30,6 +31,9 @@ from omnijet.runtime.talk.turn import Overflow, Turn
 
 class Omni:
     """A model that answers. Made by `omnijet.load`; close it, or use it in a `with` block.
+
+    Threads: any thread may call any method, several at a time. `close` ends the streams of all of
+    them. After a fork the child cannot use it, and is told so; closing it there does nothing.
 
     Attributes:
         model: graphs, tables and host arithmetic, for whoever looks inside.
@@ -58,10 +62,12 @@ class Omni:
                 caches of one length, which it never exceeds.
 
         Raises:
-            OmnijetError: the folder is no bundle, or is damaged; the backend cannot run here, or
-                cannot compute in the bundle's precision.
+            OmnijetError: the folder is no bundle, is damaged, or changed since `omnijet check`
+                passed on this machine; the backend cannot run here, or cannot compute in the
+                bundle's precision.
         """
         opened = Bundle.open(os.fspath(bundle))
+        require_as_checked(opened)
         if backend is None:
             backend = backend_for(opened, provider, engines)
         return Omni(Model(opened, backend, context_limit))
@@ -166,12 +172,14 @@ class Omni:
 
     def mel_of(self, codes: Sequence[int], *, voice: str | None = None, seed: int = 0) -> Array:
         """Turns codec tokens into log-mel f32[80, 2 * codes], as `generate` does."""
+        self.model.require_open()
         name, _ = self.bundle.voice_id(voice)
         with interruptible():
             return self.model.mel_of(codes, name, seed, Clock())
 
     def wave_of(self, mel: Array) -> Array:
         """Turns log-mel f32[80, frames] into sound f32[240 * frames] at 24 kHz."""
+        self.model.require_open()
         with interruptible():
             return self.model.wave_of(np.ascontiguousarray(mel, np.float32), Clock())
 

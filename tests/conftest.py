@@ -95,6 +95,15 @@ def _make(
     return checkpoint, bundle
 
 
+@pytest.fixture(autouse=True, scope="session")
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keeps what the tests record of bundles out of the user's home."""
+    folder = _shared(tmp_path_factory) / "state"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Returns (checkpoint, f32 bundle) with the 3B's proportions."""
@@ -157,7 +166,7 @@ def rtx() -> Installed:
 
     if platform.machine() != "x86_64":
         pytest.skip("TensorRT-RTX is for x86-64 only")
-    return find_library("tensorrt_rtx", interpreter(None))
+    return find_library("tensorrt_rtx", interpreter(None, "tensorrt_rtx"))
 
 
 @pytest.fixture(scope="session")

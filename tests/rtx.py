@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omnijet.engines.build import worker_job
+from omnijet.engines.engine_builder import worker_job
 from omnijet.engines.fixed_axes import fix_axes
 from omnijet.engines.library import Installed
 from omnijet.engines.lowering.flavours import FLAVOURS
@@ -20,7 +20,7 @@ KINDS = ("none", "int4", "int8", "w8a8", "fp8", "int4z", "int8z")
 CAPABILITIES = (86, 89, 120)
 LIMITS: Mapping[str, int] = {
     "chunks": 15, "tokens": 750, "cells": 256, "windows": 64, "rows": 256, "branches": 2,
-    "blocks": 16, "frames": 400, "capacity": 512,
+    "blocks": 16, "frames": 400, "capacity": 512, "picked": 8,
 }  # fmt: skip
 
 

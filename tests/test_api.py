@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -65,6 +66,14 @@ def test_importing_omnijet_loads_none_of_its_rooms() -> None:
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(omnijet, name) is not None
     assert name in dir(omnijet)
+
+
+@pytest.mark.parametrize("name", sorted(omnijet.__all__))
+def test_every_public_object_says_which_threads_may_use_it(name: str) -> None:
+    """A class says it for all its methods."""
+    public = getattr(omnijet, name)
+    if callable(public):
+        assert "\nThreads: any thread may " in (inspect.getdoc(public) or "")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -29,7 +29,10 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     assert registered == ["optimum/commands/register/register_omnijet.py"]
     # data for scores and calibration on a device, no training
     assert {"omnijet/nano/heldout.zip", "omnijet/nano/calibration.zip"} <= set(names)
+    assert "omnijet/quantization/calibration/general.zip" in names
     assert "omnijet/py.typed" in names  # users see the types
+    page = ("index.html", "style.css", "main.js", "player-worklet.js", "icon.svg")
+    assert {f"omnijet/runtime/serve/page/{name}" for name in page} <= set(names)
     left_out = ("omnijet/nano/training", "omnijet/nano/checkpoint")
     assert not [name for name in names if name.startswith(left_out)]
 

@@ -15,7 +15,6 @@ from omnijet import cli
 from omnijet.export import stages
 from omnijet.export.checkpoint.tensor_layout import SPEAKING
 from omnijet.runtime.bundle.contract import SPEECH_GRAPHS
-from omnijet.runtime.bundle.folder import SPEECH_TABLES
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
@@ -40,7 +39,7 @@ def test_it_holds_what_the_whole_bundle_does_without_speech(
     assert set(whole.graphs) - set(less.graphs) == set(SPEECH_GRAPHS)
     assert less.graphs == {name: whole.graphs[name] for name in less.graphs}
     gone = set(whole.tables) - set(less.tables)
-    assert gone == {*SPEECH_TABLES, *(f"voice_{name}" for name in whole.voices)}
+    assert gone == set(whole.tables) - {"thinker_embedding"}
     assert less.voices == {} and less.dims.tokens == whole.dims.tokens
     assert less.files.items() <= whole.files.items()
     sizes = [sum(entry.bytes for entry in one.files.values()) for one in (whole, less)]

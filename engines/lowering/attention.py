@@ -37,7 +37,7 @@ class DecomposedAttention(ir.passes.InPlacePass):
         found = [node for node in model.graph if self._is_meant(node)]
         for node in found:
             q, k, v, *mask = node.inputs
-            assert len(mask) < 2 and _is_plain(node), node.name
+            assert len(mask) < 2 and is_plain(node), node.name
             assert q is not None and k is not None and v is not None
             new = Chain(model.graph, node, self._constants)
             new.end(_attended(new, q, k, v, *mask))
@@ -48,7 +48,7 @@ class DecomposedAttention(ir.passes.InPlacePass):
         return queries is not None and queries.dtype in self._dtypes
 
 
-def _is_plain(node: ir.Node) -> bool:
+def is_plain(node: ir.Node) -> bool:
     """Returns whether it is neither causal nor capped and has the default scale, as exported."""
     values = [attribute.value for attribute in node.attributes.values()]
     return "scale" not in node.attributes and not any(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,16 +24,23 @@ class Chain:
         self._constants = constants
         self._count = 0
 
-    def op(self, kind: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+    def op(
+        self, kind: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any
+    ) -> ir.Value:
         """Adds a node and returns its first output."""
-        return self.node(kind, inputs, 1, **attributes)[0]
+        return self.node(kind, inputs, 1, domain=domain, **attributes)[0]
 
     def node(
-        self, kind: str, inputs: Sequence[ir.Value | None], outputs: int, **attributes: Any
+        self,
+        kind: str,
+        inputs: Sequence[ir.Value | None],
+        outputs: int,
+        domain: str = "",
+        **attributes: Any,
     ) -> Sequence[ir.Value]:
         """Adds a node and returns all its outputs."""
         name = f"{self._old.name}.{self._count}"
-        node = ir.node(kind, inputs, attributes, num_outputs=outputs, name=name)
+        node = ir.node(kind, inputs, attributes, domain=domain, num_outputs=outputs, name=name)
         self._count += 1
         for index, value in enumerate(node.outputs):
             value.name = f"{name}.value" if outputs == 1 else f"{name}.value.{index}"
@@ -57,7 +64,7 @@ class Chain:
         self._graph.remove(self._old, safe=True)
 
 
-def described(value: ir.Value, dtype: ir.DataType | None, shape: Sequence[Any]) -> ir.Value:
+def described(value: ir.Value, dtype: ir.DataType | None, shape: Iterable[Any]) -> ir.Value:
     """Sets a value's type and shape for later passes; returns the value."""
     value.type = ir.TensorType(ir.DataType.FLOAT if dtype is None else dtype)
     value.shape = ir.Shape(shape)

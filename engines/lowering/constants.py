@@ -46,6 +46,12 @@ class Constants:
     def copy_rest(self, progress: Callable[[int], None]) -> None:
         """Copies all initializers that were not replaced; `progress` receives the bytes of each."""
         for name, value in self._graph.initializers.items():
-            if name not in self._written and value.const_value is not None:
-                value.const_value = self._pages.copy(value.const_value)
-                progress(int(value.const_value.nbytes))
+            if name in self._written or value.const_value is None:
+                continue
+            tensor = value.const_value
+            if isinstance(tensor, ir.LazyTensor):
+                tensor = self._pages.add(name, tensor.numpy())
+            else:
+                tensor = self._pages.copy(tensor)
+            value.const_value = tensor
+            progress(int(tensor.nbytes))

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from omnijet.engines.lowering.constants import Constants
 from omnijet.engines.lowering.frame import Lowering
+from omnijet.export.graphfile.constants import const_ints
 from omnijet.export.graphfile.weight_pages import pack_int4
 from omnijet.runtime.bundle.contract import Array, GraphContract
 
@@ -50,11 +51,18 @@ def accuracy_levels(contract: GraphContract) -> dict[int, int]:
 
 
 class BlockProducts(ir.passes.InPlacePass):
-    """Promise: a MatMul whose weight is dequantized in blocks becomes one MatMulNBits."""
+    """Promise: a MatMul whose weight is dequantized in blocks becomes one MatMulNBits.
 
-    def __init__(self, constants: Constants, levels: Mapping[int, int]) -> None:
+    Args:
+        halves: whether a product that is read in two halves becomes two products.
+    """
+
+    def __init__(
+        self, constants: Constants, levels: Mapping[int, int], halves: bool = False
+    ) -> None:
         self._constants = constants
         self._levels = levels
+        self._halves = halves
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         found = [node for node in model.graph if _blocks_of(node) is not None]
@@ -65,38 +73,34 @@ class BlockProducts(ir.passes.InPlacePass):
     def _lower(self, model: ir.Model, node: ir.Node) -> None:
         weight = _blocks_of(node)
         assert weight is not None
-        values = _tensor(weight.inputs[0])
-        name = str(values.name)
-        bits, block = BITS[values.dtype], weight.attributes["block_size"].as_int()
-        inputs, outputs = values.shape.numpy()
-        columns = _packed(values.numpy().T, bits)
-        # MatMulNBits takes unsigned values: without zero points, zero is in the middle
-        if values.dtype in SIGNED:
-            columns ^= np.uint8(0x88 if bits == 4 else 0x80)
-        scales = np.ascontiguousarray(_tensor(weight.inputs[1]).numpy().T)
-        operands = [
-            self._constants.add(f"{name}.columns", columns.reshape(outputs, inputs // block, -1)),
-            self._constants.add(f"{name}.scales", scales),
-        ]
-        if len(weight.inputs) > 2:
-            assert values.dtype not in SIGNED, name
-            zeros = _packed(_tensor(weight.inputs[2]).numpy().T, bits)
-            operands.append(self._constants.add(f"{name}.zeros", zeros))
-        new = ir.node(
-            "MatMulNBits",
-            [node.inputs[0], *operands],
-            {
-                "K": inputs,
-                "N": outputs,
-                "bits": bits,
-                "block_size": block,
-                "accuracy_level": self._levels[bits],
-            },
-            domain=DOMAIN,
-            name=node.name,
-        )
-        _replace(model, node, new, new.outputs[0])
+        stored, name = _stored_blocks(weight), str(_tensor(weight.inputs[0]).name)
+        split = halving(node) if self._halves else None
+        if split is None:
+            new = self._product(node, weight, name, stored)
+            _replace(model, node, new, new.outputs[0])
+        else:
+            for half, result in enumerate(split.outputs):
+                parts = {kind: np.array_split(rows, 2)[half] for kind, rows in stored.items()}
+                new = self._product(node, weight, f"{name}.{half}", parts)
+                _replace(model, node, new, new.outputs[0], result)
+            model.graph.remove(split, safe=True)
         self._constants.remove(node)
+
+    def _product(
+        self, node: ir.Node, weight: ir.Node, name: str, stored: Mapping[str, Array]
+    ) -> ir.Node:
+        values = _tensor(weight.inputs[0])
+        bits, inputs = BITS[values.dtype], int(values.shape.numpy()[0])
+        block, outputs = weight.attributes["block_size"].as_int(), len(stored["columns"])
+        operands = [self._constants.add(f"{name}.{kind}", rows) for kind, rows in stored.items()]
+        attributes = {
+            "K": inputs, "N": outputs, "bits": bits, "block_size": block,
+            "accuracy_level": self._levels[bits],
+        }  # fmt: skip
+        place = str(node.name) + name.removeprefix(str(values.name))
+        return ir.node(
+            "MatMulNBits", [node.inputs[0], *operands], attributes, domain=DOMAIN, name=place
+        )
 
 
 class IntegerProducts(ir.passes.InPlacePass):
@@ -187,8 +191,48 @@ def _dequantized(node: ir.Node, index: int) -> ir.Node | None:
     return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
 
 
-def _replace(model: ir.Model, old: ir.Node, new: ir.Node, result: ir.Value) -> None:
-    before = old.outputs[0]
+def _stored_blocks(weight: ir.Node) -> dict[str, Array]:
+    """Returns the parts of a weight as MatMulNBits takes them: a row for each output feature."""
+    values = _tensor(weight.inputs[0])
+    bits, block = BITS[values.dtype], weight.attributes["block_size"].as_int()
+    inputs, outputs = values.shape.numpy()
+    columns = _packed(values.numpy().T, bits)
+    # MatMulNBits takes unsigned values: without zero points, zero is in the middle
+    if values.dtype in SIGNED:
+        columns ^= np.uint8(0x88 if bits == 4 else 0x80)
+    stored = {
+        "columns": columns.reshape(outputs, inputs // block, -1),
+        "scales": np.ascontiguousarray(_tensor(weight.inputs[1]).numpy().T),
+    }
+    if len(weight.inputs) > 2:
+        assert values.dtype not in SIGNED, weight.name
+        stored["zeros"] = _packed(_tensor(weight.inputs[2]).numpy().T, bits)
+    return stored
+
+
+def halving(product: ir.Node) -> ir.Node | None:
+    """Returns the node that alone reads a product, and splits it in two halves, or None."""
+    result = product.outputs[0]
+    readers = result.consumers()
+    if len(readers) != 1 or result.is_graph_output():
+        return None
+    (split,) = readers
+    if split.op_type != "Split" or len(split.outputs) != 2:
+        return None
+    axis = split.attributes["axis"].as_int() if "axis" in split.attributes else 0
+    sizes = const_ints(split.inputs[1]) if len(split.inputs) > 1 else None
+    is_last = axis in (-1, len(result.shape or ()) - 1)
+    return split if is_last and sizes is not None and len(set(sizes)) == 1 else None
+
+
+def _replace(
+    model: ir.Model,
+    old: ir.Node,
+    new: ir.Node,
+    result: ir.Value,
+    before: ir.Value | None = None,
+) -> None:
+    before = old.outputs[0] if before is None else before
     result.name, result.shape, result.type = before.name, before.shape, before.type
     model.opset_imports[DOMAIN] = 1
     model.graph.insert_before(old, new)

@@ -2,7 +2,8 @@
 
 Attention, RotaryEmbedding, RMSNormalization and TensorScatter become older operators. The boundary
 stays as it is, but TensorRT 10.3 updates nothing in place: an engine needs two sets of KV caches
-that swap roles at each step. In return, their length need not be fixed.
+that swap roles at each step. In return, their length need not be fixed: an engine takes a range of
+lengths, and its caches grow with the conversation, so that attention reads what is filled.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from omnijet.engines.lowering import cpu, decomposed, native
 from omnijet.engines.lowering.frame import Lowering
+from omnijet.engines.lowering.fused import cpu as fused_cpu
+from omnijet.engines.lowering.fused import cuda as fused_cuda
 from omnijet.engines.targets.target import Target
 from omnijet.engines.targets.toolkits import Flavour
 
@@ -17,6 +19,8 @@ FLAVOURS: Mapping[Flavour, Lowering] = {
     "native": native.lower,
     "decomposed": decomposed.lower,
     "cpu": cpu.lower,
+    "fused-cpu": fused_cpu.lower,
+    "fused-cuda": fused_cuda.lower,
 }
 DENSE = "native, int8 blocks as floats"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from omnijet.engines.lowering.constants import Constants
+from omnijet.export.graphfile.loading import load_graph
 from omnijet.export.graphfile.saved_graph import save_graph
 from omnijet.export.graphfile.weight_pages import WeightPages
-from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.contract import GraphContract, Precision, wide_contract
 from omnijet.runtime.bundle.manifest import GraphEntry
 from omnijet.runtime.errors import OmnijetError
 
@@ -27,12 +28,21 @@ class Lowering:
         domains: domains of non-standard operators that the lowered graph may have.
         newest_opset: newest opset that its file may state; None: the canonical graph's.
         operators: all operators that the graph may have; None: any.
+        precision: that of the lowered graph's caches; None: the canonical graph's.
     """
 
     passes: Passes
     domains: tuple[str, ...] = ()
     newest_opset: int | None = None
     operators: frozenset[str] | None = None
+    precision: Precision | None = None
+
+    def contract(self, canonical: GraphContract) -> GraphContract:
+        """Returns the contract that the lowered graph keeps."""
+        if self.precision is None:
+            return canonical
+        assert self.precision == "f32", self.precision
+        return wide_contract(canonical)
 
     def __call__(
         self,
@@ -53,7 +63,7 @@ class Lowering:
             ContractError: the boundary differs.
             OmnijetError: an operator is left that the form does not allow.
         """
-        model = ir.load(source)
+        model = load_graph(source)
         target.mkdir(parents=True, exist_ok=True)
         with WeightPages(target, f"{contract.name}.weights") as pages:
             constants = Constants(model.graph, pages)
@@ -61,7 +71,7 @@ class Lowering:
                 one(model)
             self._check(model, source)
             constants.copy_rest(progress)
-        return save_graph(model, contract, target, parameters, self.domains)
+        return save_graph(model, self.contract(contract), target, parameters, self.domains)
 
     def _check(self, model: ir.Model, source: Path) -> None:
         """Checks operators and opset; `save_graph` checks domains and boundary."""

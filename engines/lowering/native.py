@@ -2,6 +2,10 @@
 
 Quantized products stay: TensorRT reads QuantizeLinear and DequantizeLinear. It has no unsigned
 integers of 4 bits and no zero points, and FP8 only from SM89 on.
+
+Attention over KV caches keeps its mask. ONNX can say how many rows are filled and ask for causal
+order, but the parser (TensorRT-RTX 1.7) drops the number and counts from the first key: such an
+engine builds and is wrong (`tests/engines/lowering/test_filled_rows.py`).
 """
 
 from __future__ import annotations

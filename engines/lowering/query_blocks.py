@@ -23,9 +23,7 @@ class JoinedBlocks(ir.passes.InPlacePass):
         self._constants = constants
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [
-            (node, inner) for node in model.graph if (inner := _attention_in(node)) is not None
-        ]
+        found = [(node, inner) for node in model.graph if (inner := attention_in(node)) is not None]
         for node, inner in found:
             (q,), (_, k, v) = node.inputs, inner.inputs
             assert q is not None and q.shape is not None
@@ -55,7 +53,7 @@ class LoopedBlocks(ir.passes.InPlacePass):
         found = [
             (node, inner)
             for node in model.graph
-            if (inner := _attention_in(node)) is not None and node.outputs[0].dtype == FLOAT
+            if (inner := attention_in(node)) is not None and node.outputs[0].dtype == FLOAT
         ]
         for node, inner in found:
             (q,), (_, k, v) = node.inputs, inner.inputs
@@ -90,7 +88,7 @@ def _block_of(name: str, q: ir.Value, keys: ir.Value, v: ir.Value | None) -> ir.
     return ir.Graph([state, rows], outputs, nodes=nodes, name=name)
 
 
-def _attention_in(node: ir.Node) -> ir.Node | None:
+def attention_in(node: ir.Node) -> ir.Node | None:
     """Returns the Attention in a Scan over blocks of queries, or None."""
     if node.op_type != "Scan":
         return None

@@ -12,11 +12,9 @@ stay f32 here, and some kernels round them to bf16.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import onnx_ir as ir
 
-from omnijet.runtime.bundle.contract import GraphContract, TensorSpec
+from omnijet.runtime.bundle.contract import GraphContract, wide_contract
 
 MOVES = frozenset({
     "Compress", "Concat", "Constant", "Expand", "Gather", "Identity", "Reshape", "Scan", "Slice",
@@ -33,11 +31,7 @@ def widen(model: ir.Model) -> bool:
 
 def widened_contract(contract: GraphContract) -> GraphContract:
     """Returns the contract of the widened graph: caches are f32."""
-
-    def wide(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-        return tuple(replace(s, dtype="f32") if s.dtype == "bf16" else s for s in specs)
-
-    return replace(contract, inputs=wide(contract.inputs), outputs=wide(contract.outputs))
+    return wide_contract(contract, ("bf16",))
 
 
 class Widened(ir.passes.InPlacePass):

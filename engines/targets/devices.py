@@ -31,12 +31,14 @@ class Device:
     fp8_tflops: Fact = UNKNOWN
 
 
-# Unknown are all figures of a CPU; the GPU's share of the TOPS of an Orin NX, published together
-# with its two DLAs; all products of a Thor but FP8; products of cards, where bandwidth decides.
+# Unknown are all figures of a CPU, and of a GPU that is not named; the GPU's share of the TOPS of
+# an Orin NX, published together with its two DLAs; all products of a Thor but FP8; products of
+# cards, where bandwidth decides.
 DEVICES: Mapping[str, Device] = {
     device.name: device
     for device in (
         Device("cpu", "x86-64 or ARM", None, UNKNOWN, True, UNKNOWN),
+        Device("cuda", "any NVIDIA GPU", None, UNKNOWN, False, UNKNOWN),
         Device("orin-nano", "Jetson Orin Nano 8 GB (Super)", 87,
                Fact(8, "orin-nano"), True, Fact(102, "orin-nano"),
                Fact(17, "orin-nano"), Fact(33, "orin-nano")),

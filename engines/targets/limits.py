@@ -4,18 +4,22 @@ Nothing here is measured. The shares of memory are decisions: a tenth for the KV
 thirty-second for the intermediate values of a step. The rest is for weights, the system and camera
 pictures. Machines with 16 GB or more are sized for the 7B, smaller ones for the 3B.
 
-Attention in an engine reads the whole capacity at every step, filled or not. A decomposed graph
-moves each cache three times: it reads the old cache, writes the new one, and attention reads the
-new one. The caches of Thinker and Talker may therefore take at most an eighth of the 20 ms of a
-codec token at peak bandwidth: rows x row_bytes x (1 or 3) <= 2.5 ms x bandwidth. Example: Thor has
-273 GB/s, so the 7B may move 682 MB a step, which is 6,408 rows, rounded down to 4,096; decomposed,
-2,136 rows, rounded down to 2,048.
+Attention in an engine of TensorRT >= 10.15 reads the whole capacity at every step, filled or not:
+caches that are updated in place have one length, rows are hidden by a mask, and the library is not
+known to stop at the filled ones (`docs/attention.md`). The caches of Thinker and Talker may
+therefore take at most an eighth of the 20 ms of a codec token at peak bandwidth:
+rows x row_bytes <= 2.5 ms x bandwidth. Example: Thor has 273 GB/s, so the 7B may move 682 MB a
+step, which is 6,408 rows, rounded down to 4,096.
 
-The capacity is never less than 2,048 rows, although these cost more than an eighth on the slowest
-machine (6.4 ms on an Orin NX with the 7B, decomposed): 40 s of speech are 2,000 rows of the Talker,
-and a minute of sound is 60 x 25 = 1,500 rows. Video needs more: with one picture a second of 128
-cells or more, 2,048 rows hold 13 s of it, 4,096 hold 26 s, and a minute takes 9,180. For such
-clips, build with `--limit capacity=16384`; every step then costs more, in short conversations too.
+The capacity is never less than 2,048 rows: 40 s of speech are 2,000 rows of the Talker, and a
+minute of sound is 60 x 25 = 1,500 rows. Video needs more: with one picture a second of 128 cells or
+more, 2,048 rows hold 13 s of it, 4,096 hold 26 s, and a minute takes 9,180. For such clips, build
+with `--limit capacity=16384`; every step then costs more, in short conversations too.
+
+A decomposed graph writes every row of its caches anew, from one buffer to another, and moves each
+three times: it reads the old one, writes the new one, and attention reads the new one. In return
+they may have any length, and grow as the conversation does: by doubling, so that at most half of
+what moves is empty. Only memory limits them: two buffers, and more of them while they grow.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omnijet.engines.targets.toolkits import Flavour
+from omnijet.runtime.model.decoder import PICKED_ROWS
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.speech.vocoder import EXACT_CONTEXT
@@ -31,8 +36,9 @@ from omnijet.runtime.speech.vocoder import EXACT_CONTEXT
 CACHES = 1 / 10
 CACHES_SECONDS = 0.020 / 8
 """Seconds of each codec token's 20 ms for moving caches."""
-MOVES: Mapping[Flavour, int] = {"native": 1, "decomposed": 3, "cpu": 1}
-"""How often a step moves each cache through memory."""
+GROWTH = 1.75
+"""What caches that grow take in lengths of the largest: those of the last sequence are kept for the
+next, which holds half of that length and a quarter when it grows to half."""
 LEAST_CAPACITY = 2048
 STEP = 1 / 32
 SCORES = 1 / 8
@@ -87,6 +93,7 @@ def limits_for(
     blocks = longest_window()
     return {
         "rows": _rows(memory, size, capacity, flavour),
+        "picked": PICKED_ROWS,
         "capacity": capacity,
         "cells": cells,
         "windows": windows_of(cells),
@@ -110,11 +117,11 @@ def windows_of(cells: int) -> int:
 
 
 def _capacity(memory: float, bandwidth_gb_s: float | None, size: Size, flavour: Flavour) -> int:
-    """Returns the rows of the caches. A decomposed graph needs two sets of them."""
-    sets = 2 if flavour == "decomposed" else 1
-    rows = CACHES * memory / (size.row_bytes * sets)
-    if bandwidth_gb_s is not None:
-        moved = CACHES_SECONDS * 1e9 * bandwidth_gb_s / (size.row_bytes * MOVES[flavour])
+    """Returns the rows of the caches. A decomposed graph needs two sets of them, and they grow."""
+    grows = flavour == "decomposed"
+    rows = CACHES * memory / (size.row_bytes * (2 * GROWTH if grows else 1))
+    if bandwidth_gb_s is not None and not grows:
+        moved = CACHES_SECONDS * 1e9 * bandwidth_gb_s / size.row_bytes
         rows = min(rows, max(moved, LEAST_CAPACITY))
     return min(_power_of_two(rows), LONGEST)
 

@@ -55,6 +55,7 @@ def limits_with(
     limits = {**target, "capacity": min(target["capacity"], _positions(dims)), **given}
     followed = {
         "rows": min(limits["rows"], limits["capacity"]),
+        "picked": min(limits["picked"], limits["rows"], limits["capacity"]),
         "tokens": dims.audio.chunk_tokens * limits["chunks"],
         "windows": windows_of(limits["cells"]),
     }
@@ -91,6 +92,7 @@ def ranges_of(
             f"{cells} cells are in at least and at most so many: set cells",
         ),
         "rows": Range(1, limits["capacity"], "more than the capacity never fit in the caches"),
+        "picked": Range(1, limits["rows"], "only rows of the same call can be picked"),
         "capacity": Range(1, _positions(dims), "the model knows no more positions"),
     }  # fmt: skip
     return ranges if dims.speech is None else ranges | _speech(dims.speech)

@@ -23,7 +23,7 @@ SOURCES: Mapping[str, str] = {
     "layers": "NVIDIA/TensorRT, NvInfer.h of the version",
     "matrix": "NVIDIA, TensorRT support matrix: numbers by compute capability",
     "tried": "parsed and built with TensorRT-RTX 1.7, `python -m tools.full_size.build`",
-    "ort": "ONNX Runtime 1.32 on a CPU, as the tests run it",
+    "ort": "ONNX Runtime 1.32 on a CPU, as the tests run it; 1.25 is the first that reads opset 24",
 }
 """Key -> source. No figure of a device was measured here, and the data sheets were not at hand when
 the figures were written down: check them there before you rely on one."""

@@ -86,6 +86,7 @@ TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
         *_targets("ort", "cpu"),
+        *_targets("ort-cuda", "cuda"),
         *_targets("jp62", *ORIN),
         *_targets("jp72", *ORIN),
         *_targets("jp70", "thor"),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Library = Literal["tensorrt", "tensorrt_rtx", "onnxruntime"]
-Flavour = Literal["native", "decomposed", "cpu"]
-"""The form that a canonical graph is lowered to (`omnijet.engines.lowering.flavours`)."""
+Flavour = Literal["native", "decomposed", "cpu", "fused-cpu", "fused-cuda"]
+"""The form that a canonical graph is lowered to (`omnijet.engines.lowering.flavours`). No toolkit
+has "cpu": `quantize` writes that form for its recipes of the CPU."""
 Feature = Literal["attention", "rotary", "kv cache update", "int8 blocks"]
 """`kv cache update`: updates a KV cache of fixed length in place. `int8 blocks`: dequantizes INT8
 weights in blocks."""
@@ -23,6 +24,7 @@ FEATURES: Mapping[Feature, tuple[Version, str]] = {
 header up to 11.1 names INT8 among the types that it dequantizes in blocks, so such weights become
 floats there (`omnijet.engines.lowering.flavours`). TensorRT-RTX 1.7 builds them."""
 
+ORT_CUDA = "ort-cuda"
 NATIVE_NEEDS: frozenset[Feature] = frozenset({"attention", "rotary", "kv cache update"})
 
 
@@ -58,16 +60,17 @@ class Toolkit:
 
     @property
     def flavour(self) -> Flavour:
-        """The form of graphs that the library's parser takes."""
+        """The form of graphs that the library takes, or runs fastest."""
         if self.library == "onnxruntime":
-            return "cpu"
+            return "fused-cuda" if self.name == ORT_CUDA else "fused-cpu"
         return "native" if self.features >= NATIVE_NEEDS else "decomposed"
 
 
 TOOLKITS: Mapping[str, Toolkit] = {
     toolkit.name: toolkit
     for toolkit in (
-        Toolkit("ort", "ONNX Runtime", "onnxruntime", (1, 23), (1, 32), None, None, "ort"),
+        Toolkit("ort", "ONNX Runtime", "onnxruntime", (1, 25), (1, 32), None, None, "ort"),
+        Toolkit(ORT_CUDA, "ONNX Runtime, CUDA", "onnxruntime", (1, 25), (1, 32), None, None, "ort"),
         Toolkit("jp62", "JetPack 6.2", "tensorrt", (10, 3), (10, 3), "12.6", "3.10", "jetpack"),
         Toolkit(
             "jp70", "JetPack 7.0, 7.1", "tensorrt", (10, 13), (10, 13), "13.0", "3.12", "jetpack"

@@ -11,7 +11,7 @@ from omnijet.export.checkpoint.merge import Merge
 from omnijet.export.checkpoint.shard import Entry
 from omnijet.export.checkpoint.weight_files import INDEX, SINGLE
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.files.names import shell_quoted
 
 
 def is_adapter(folder: Path) -> bool:

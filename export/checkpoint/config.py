@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omnijet.export.checkpoint.config_section import Section
+from omnijet.export.checkpoint.config_section import MOST_WINDOW, Section, shown
 from omnijet.export.checkpoint.config_token2wav import read_dit, read_ecapa, read_vocoder
 from omnijet.export.checkpoint.packing import Packing, read_packing
 from omnijet.runtime.bundle.dims import (
@@ -22,6 +22,7 @@ from omnijet.runtime.bundle.dims import (
     TokenIds,
     VisionEncoderDims,
 )
+from omnijet.runtime.bundle.dims_rules import model_faults
 from omnijet.runtime.errors import OmnijetError
 
 MODEL_TYPE = "qwen2_5_omni"
@@ -56,12 +57,14 @@ def read_dims(
             "this is not a Qwen2.5-Omni checkpoint",
             where=where,
             expected=f"model_type {MODEL_TYPE!r}",
-            got=f"model_type {model_type!r}",
+            got=f"model_type {shown(model_type)}",
             fix="pass a checkpoint such as Qwen/Qwen2.5-Omni-3B",
         )
     root.only("enable_audio_output", (True, False))
     speaks = speech and root.raw("enable_audio_output") in (None, True)
     dims = _model(root, Section(generation_config, "generation_config", faults), speaks)
+    if not faults:
+        faults += model_faults(dims)
     if faults:
         count = f"{len(faults)} fault" + "s" * (len(faults) > 1)
         raise OmnijetError(
@@ -149,7 +152,7 @@ def _audio(section: Section) -> AudioEncoderDims:
         layers=section.layers("encoder_layers", default=32),
         heads=section.integer("encoder_attention_heads", default=20),
         ffn=section.integer("encoder_ffn_dim", default=5120),
-        n_window=section.integer("n_window", default=100),
+        n_window=section.integer("n_window", default=100, most=MOST_WINDOW),
         max_positions=section.integer("max_source_positions", default=1500),
         out=section.integer("output_dim", default=3584),
     )
@@ -174,7 +177,7 @@ def _vision(section: Section) -> VisionEncoderDims:
         patch=section.integer("patch_size", default=14),
         temporal_patch=section.integer("temporal_patch_size", default=2),
         merge=section.integer("spatial_merge_size", default=2),
-        window=section.integer("window_size", default=112),
+        window=section.integer("window_size", default=112, most=MOST_WINDOW),
         full_attention_layers=section.integers("fullatt_block_indexes", (7, 15, 23, 31), least=0),
         out=section.integer("out_hidden_size", default=3584),
     )

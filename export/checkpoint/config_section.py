@@ -7,11 +7,15 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from omnijet.runtime.files.names import shorten
+
 _log = logging.getLogger(__name__)
 
 _NEAR = 0.87  # two keys at least this similar suggest a misspelling
 MOST = 1 << 24  # of any whole number: beyond it, listing the weights alone would fill the memory
 MOST_LAYERS = 1 << 10
+MOST_WINDOW = 1 << 13  # of what no weight bounds: frames or pixels that are computed at once
+_MOST_SHOWN = 300  # characters of a value in a message
 
 
 class Section:
@@ -61,7 +65,8 @@ class Section:
     def fault(self, key: str, expected: object, got: object) -> None:
         """Records that the value of `key` cannot be used."""
         self.valid = False
-        self._faults.append(f"{self._name(key) or 'the file'}: expected {expected}, got {got!r}")
+        name = shorten(self._name(key)) or "the file"
+        self._faults.append(f"{name}: expected {expected}, got {shown(got)}")
 
     def require(self, condition: bool, key: str, expected: object, got: object) -> None:
         """Records a fault unless `condition` holds; does nothing after an earlier fault."""
@@ -73,7 +78,7 @@ class Section:
         value = self.raw(*keys)
         if value is None:
             return default
-        if not _is_integer(value, least, most):
+        if not is_integer(value, least, most):
             self.fault(keys[0], f"a whole number from {least} to {most}", value)
             return default
         return int(value)
@@ -93,14 +98,15 @@ class Section:
         return float(value)
 
     def integers(self, key: str, default: Sequence[int], least: int = 1) -> tuple[int, ...]:
-        """Reads a list of whole numbers from `least`."""
+        """Reads a list of whole numbers from `least`, which are at most as many as layers."""
         value = self.raw(key)
         if value is None:
             return tuple(default)
-        if not isinstance(value, list | tuple) or not all(
-            _is_integer(v, least, MOST) for v in value
-        ):
-            self.fault(key, f"a list of whole numbers from {least} to {MOST}", value)
+        short = isinstance(value, list | tuple) and len(value) <= MOST_LAYERS
+        if not short or not all(is_integer(v, least, MOST) for v in value):
+            self.fault(
+                key, f"a list of whole numbers from {least} to {MOST}, {MOST_LAYERS} at most", value
+            )
             return tuple(default)
         return tuple(int(v) for v in value)
 
@@ -124,7 +130,17 @@ class Section:
         return ".".join(part for part in (self.path, key) if part)
 
 
-def _is_integer(value: Any, least: int, most: int) -> bool:
+def shown(value: Any) -> str:
+    """Returns the text of a value; of a large one, only its start."""
+    if isinstance(value, dict) and len(value) > _MOST_SHOWN:
+        return f"an object of {len(value)} keys"
+    few = value[:_MOST_SHOWN] if isinstance(value, list | tuple | str) else value
+    text = repr(few)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def is_integer(value: Any, least: int, most: int) -> bool:
+    """Returns whether a parsed value is a whole number in a range."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return least <= value <= most and value == int(value)

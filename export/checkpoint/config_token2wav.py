@@ -6,8 +6,15 @@ Keys and defaults are those of `Qwen2_5OmniDiTConfig` and `Qwen2_5OmniBigVGANCon
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-from omnijet.export.checkpoint.config_section import Section
+from omnijet.export.checkpoint.config_section import (
+    MOST,
+    MOST_LAYERS,
+    MOST_WINDOW,
+    Section,
+    is_integer,
+)
 from omnijet.runtime.bundle.dims import DitDims, EcapaDims, VocoderDims
 
 _log = logging.getLogger(__name__)
@@ -24,8 +31,8 @@ def read_dit(section: Section) -> DitDims:
         mel=section.integer("mel_dim", default=80),
         codec_embed=section.integer("emb_dim", default=512),
         codec_rows=section.integer("num_embeds", default=8193) + 1,
-        repeats=section.integer("repeats", default=2),
-        block=section.integer("block_size", default=24),
+        repeats=section.integer("repeats", default=2, most=64),
+        block=section.integer("block_size", default=24, most=MOST_WINDOW),
         look_ahead_layers=section.integers("look_ahead_layers", (10,), least=0),
         look_back_layers=section.integers("look_backward_layers", (0, 20), least=0),
         speaker_cond=section.integer("enc_emb_dim", default=192),
@@ -80,9 +87,8 @@ def read_vocoder(section: Section) -> VocoderDims:
     dilations = section.raw("resblock_dilation_sizes")
     if dilations is None:
         dilations = [[1, 3, 5]] * 3
-    try:
-        dilation_rows = tuple(tuple(int(d) for d in row) for row in dilations)
-    except (TypeError, ValueError, OverflowError):
+    dilation_rows = _rows(dilations)
+    if dilation_rows is None:
         section.fault("resblock_dilation_sizes", "a list of lists of whole numbers", dilations)
         dilation_rows = ((1, 3, 5),) * 3
     dims = VocoderDims(
@@ -108,7 +114,19 @@ def read_vocoder(section: Section) -> VocoderDims:
     )
     fits = f"a size rate + 2 n for each of upsample_rates {list(dims.rates)}"
     section.require(exact, "upsample_kernel_sizes", fits, list(dims.kernels))
-    parts = 2 ** len(dims.rates)
+    parts = 2 ** min(len(dims.rates), 64)  # no width is a multiple of more
     fits = f"a multiple of 2**stages = {parts}"
     section.require(dims.channels % parts == 0, "upsample_initial_channel", fits, dims.channels)
     return dims
+
+
+def _rows(value: Any) -> tuple[tuple[int, ...], ...] | None:
+    """Returns lists of whole numbers; None if they are none, or too many."""
+    if not isinstance(value, list | tuple) or len(value) > MOST_LAYERS:
+        return None
+    for row in value:
+        if not isinstance(row, list | tuple) or len(row) > MOST_LAYERS:
+            return None
+        if not all(is_integer(number, 0, MOST) for number in row):
+            return None
+    return tuple(tuple(int(number) for number in row) for row in value)

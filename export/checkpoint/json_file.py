@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files import json_text
+from omnijet.runtime.files.json_text import BadJson
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def read_json(path: Path) -> dict[str, Any]:
         OmnijetError: The file is missing, unreadable, or holds something else.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_text.read_json(path)
     except FileNotFoundError:
         raise OmnijetError(
             "a file of the checkpoint is missing",
@@ -28,12 +29,16 @@ def read_json(path: Path) -> dict[str, Any]:
         raise OmnijetError(
             "a file of the checkpoint cannot be read", where=path, got=error.strerror
         ) from error
-    except (ValueError, RecursionError) as error:
+    except BadJson as error:
         raise OmnijetError(
             "a JSON file is damaged", where=path, got=error, fix="download the checkpoint again"
         ) from error
     if not isinstance(data, dict):
         raise OmnijetError(
-            "a JSON file is damaged", where=path, expected="an object", got=type(data).__name__
+            "a JSON file is damaged",
+            where=path,
+            expected="an object",
+            got=type(data).__name__,
+            fix="download the checkpoint again",
         )
     return data

@@ -6,9 +6,11 @@ shape and `data_offsets` from the end of the header; the tensors' bytes.
 
 from __future__ import annotations
 
-import json
 import math
+import os
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,14 @@ import torch
 from torch import Tensor
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.bounded import BadFile, open_regular
+from omnijet.runtime.files.json_text import parsed
 
-_LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+_LONGEST_HEADER = 16 << 20  # bytes; the published 7B model has 70,000 in its longest
+_MOST_AXES = 8
+_MOST = 1 << 48  # of an axis or an offset
+_LONGEST_NAME = 500
+_PLAIN_DTYPE = re.compile(r"[a-z0-9_]{1,16}")
 _LFS_POINTER = b"version https://git-lfs"
 _DOWNLOAD_AGAIN = "download the checkpoint again"
 
@@ -48,8 +56,8 @@ def read_header(path: Path) -> dict[str, Entry]:
         OmnijetError: The file is damaged, truncated, or no safetensors file.
     """
     try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             start = file.read(len(_LFS_POINTER))
             if start == _LFS_POINTER:
                 raise _damaged(
@@ -59,13 +67,17 @@ def read_header(path: Path) -> dict[str, Entry]:
             if len(start) < 8 or length > min(size - 8, _LONGEST_HEADER):
                 raise _damaged(path, f"no safetensors header in {size} bytes")
             file.seek(8)
-            header = json.loads(file.read(length))
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"a header that is not JSON ({error})") from error
+            content = file.read(length)
+    except BadFile as error:
+        raise _damaged(path, str(error)) from error
     except OSError as error:
         raise OmnijetError(
             "a weight file cannot be read", where=path, got=error.strerror or error
         ) from error
+    try:
+        header = parsed(content)
+    except BadFile as error:
+        raise _damaged(path, f"a header that is not JSON ({error})") from error
     if not isinstance(header, dict):
         raise _damaged(path, "a header that is not a JSON object")
     header.pop("__metadata__", None)
@@ -79,6 +91,7 @@ def read_header(path: Path) -> dict[str, Entry]:
             got=f"{size} bytes",
             fix=_DOWNLOAD_AGAIN,
         )
+    _check_places(path, entries, 8 + length, size)
     return entries
 
 
@@ -116,18 +129,32 @@ def read_tensor(entry: Entry, start: int | None = None, stop: int | None = None)
     return buffer.view(dtype).reshape(shape)
 
 
+def _check_places(path: Path, entries: dict[str, Entry], start: int, size: int) -> None:
+    """Raises `OmnijetError` unless tensors lie one after the other and fill the file."""
+    places = sorted((e.offset, e.offset + e.nbytes, key) for key, e in entries.items())
+    around = [(start, start, "the header"), *places, (size, size, "the end of the file")]
+    for (_, end, before), (begin, _, after) in pairwise(around):
+        if end != begin:
+            what = "bytes of nothing between" if end < begin else "bytes in common of"
+            raise _damaged(path, f"{abs(begin - end)} {what} {before} and {after}")
+
+
 def _entry(path: Path, key: str, fields: Any, data: int) -> Entry:
+    if not 0 < len(key) <= _LONGEST_NAME or not key.isprintable():
+        raise _damaged(path, f"a tensor that is called {key[:100]!a}")
     try:
-        dtype, shape = str(fields["dtype"]).lower(), tuple(fields["shape"])
+        dtype, shape = str(fields["dtype"])[:17].lower(), tuple(fields["shape"][:_MOST_AXES])
         begin, end = fields["data_offsets"]
         numbers = (*shape, begin, end)
-        sane = all(type(n) is int and n >= 0 for n in numbers) and begin <= end
-    except (KeyError, TypeError, ValueError) as error:
+        sane = all(type(n) is int and 0 <= n < _MOST for n in numbers) and begin <= end
+        sane = sane and len(shape) == len(fields["shape"]) and bool(_PLAIN_DTYPE.fullmatch(dtype))
+    except (LookupError, TypeError, ValueError) as error:
         raise _damaged(path, f"a header without dtype, shape or offsets of {key}") from error
     if dtype in TORCH_DTYPES:
         sane = sane and end - begin == math.prod(shape) * TORCH_DTYPES[dtype].itemsize
     if not sane:
-        raise _damaged(path, f"{key}: {dtype}{list(shape)} in bytes {begin} to {end}")
+        told = f"{key}: {dtype}{list(shape)} in bytes {begin} to {end}"
+        raise _damaged(path, told if len(told) < 1000 else f"{key}: no shape and place")
     return Entry(shape, dtype, path, data + begin, end - begin)
 
 

@@ -11,10 +11,15 @@ from omnijet.export.checkpoint.folder import Checkpoint, unusable
 from omnijet.export.checkpoint.texts import CHAT_TEMPLATES, read_chat_template
 from omnijet.export.checkpoint.tokenizer_file import read_tokenizer
 from omnijet.export.checkpoint.voices import Voice, load_voices
+from omnijet.runtime.bundle.dims_rules import preprocessing_faults
 from omnijet.runtime.bundle.folder import TOKENIZER
 from omnijet.runtime.bundle.preprocessing import CONFIG as PREPROCESSOR
 from omnijet.runtime.bundle.preprocessing import NESTED_CONFIG, Preprocessing
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.leftovers import NoTemporaryFolder
+from omnijet.runtime.prompt.chat import render_chat
+from omnijet.runtime.prompt.messages import parse_messages
+from omnijet.runtime.shortage import OutOfMemory
 
 T = TypeVar("T")
 
@@ -65,6 +70,8 @@ def read_supplies(checkpoint: Checkpoint, export: str) -> Supplies:
         origins[what] = path.parent
         try:
             return reader(path)
+        except (NoTemporaryFolder, OutOfMemory):
+            raise
         except OmnijetError as error:
             faults.extend(_lines(path.name, error))
             return None
@@ -74,6 +81,8 @@ def read_supplies(checkpoint: Checkpoint, export: str) -> Supplies:
         (PREPROCESSOR, NESTED_CONFIG),
         lambda path: Preprocessing.from_preprocessor_config(checkpoint.json(path.name)),
     )
+    if preprocessing is not None:
+        faults += preprocessing_faults(preprocessing, dims)
     tokenizer = read("tokenizer", (TOKENIZER,), read_tokenizer)
     template = read("chat template", CHAT_TEMPLATES, lambda path: _template(checkpoint, origins))
     voices: dict[str, Voice] | None = {}
@@ -96,13 +105,17 @@ def base_command(checkpoint: Checkpoint, export: str) -> str:
 
 
 def _template(checkpoint: Checkpoint, origins: dict[str, Path]) -> str:
-    """Reads the template of the checkpoint, or that of its base; notes which."""
+    """Reads the template of the checkpoint, or that of its base; notes which. Renders it once."""
+    text = None
     if checkpoint.base is not None:
         try:
-            return read_chat_template(checkpoint.folder)
+            text = read_chat_template(checkpoint.folder)
         except OmnijetError:  # a tokenizer_config.json need not have one
             origins["chat template"] = checkpoint.base
-    return read_chat_template(checkpoint.base or checkpoint.folder)
+    if text is None:
+        text = read_chat_template(checkpoint.base or checkpoint.folder)
+    render_chat(parse_messages([{"role": "user", "content": "Who are you?"}]), text)
+    return text
 
 
 def _way_out(checkpoint: Checkpoint, export: str, lacking: list[str], absent: list[str]) -> str:

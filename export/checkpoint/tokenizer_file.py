@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omnijet.export.checkpoint.json_file import read_json
+from omnijet.export.checkpoint.tokenizer_trial import try_tokenizer
 
 _EMPTY_OR_NONE = ("continuing_subword_prefix", "end_of_word_suffix", "unk_token")
 
@@ -20,7 +21,7 @@ def read_tokenizer(path: Path) -> str:
     """Returns the text of `tokenizer.json` in its plain form.
 
     Raises:
-        OmnijetError: The file is damaged.
+        OmnijetError: The file is damaged, or the library does not stand it.
     """
     data = read_json(path)
     model = data.get("model")
@@ -28,7 +29,9 @@ def read_tokenizer(path: Path) -> str:
         model.update({key: None for key in _EMPTY_OR_NONE if model.get(key) == ""})
     if _adds_nothing(data.get("post_processor")):
         data["post_processor"] = None
-    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+    try_tokenizer(text, path)
+    return text
 
 
 def _adds_nothing(processor: Any) -> bool:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from omnijet.export.checkpoint.numbers import first_odd
+from omnijet.export.checkpoint.pickled_tensors import is_whole, read_tensors
 from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.bounded import BadFile
 
 LONGEST_NAME = 100
+MOST_VOICES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def load_voices(path: Path, dims: ModelDims) -> dict[str, Voice]:
             The error lists every fault.
     """
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        data = read_tensors(path)
     except FileNotFoundError:
         raise OmnijetError(
             "the checkpoint has no voices",
@@ -50,16 +51,21 @@ def load_voices(path: Path, dims: ModelDims) -> dict[str, Voice]:
             expected="spk_dict.pt beside the weights",
             fix="copy it from the model's hub page; fine-tunes often leave it out",
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, BadFile) as error:
         raise OmnijetError(
             "the voices cannot be read",
             where=path,
-            got=str(error).splitlines()[0],
+            expected="tensors by name, as torch.save writes them",
+            got=getattr(error, "strerror", None) or error,
             fix="download spk_dict.pt again",
         ) from error
-    if not isinstance(data, dict) or not data:
+    if not isinstance(data, dict) or not 0 < len(data) <= MOST_VOICES:
         raise OmnijetError(
-            "the voices cannot be read", where=path, expected="speakers by name", got=type(data)
+            "the voices cannot be read",
+            where=path,
+            expected=f"1 to {MOST_VOICES} speakers by name",
+            got=f"{len(data)} speakers" if isinstance(data, dict) else type(data).__name__,
+            fix="download spk_dict.pt again",
         )
     faults = [fault for name, entry in data.items() for fault in _faults(name, entry, dims)]
     if faults:
@@ -76,13 +82,16 @@ def load_voices(path: Path, dims: ModelDims) -> dict[str, Voice]:
 
 def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
     if not isinstance(name, str) or not _is_name(name):
-        return [f"{name!r}: expected a name of 1 to {LONGEST_NAME} printable characters"]
+        shown = ascii(name[:LONGEST_NAME]) if isinstance(name, str) else type(name).__name__
+        return [f"{shown}: expected a name of 1 to {LONGEST_NAME} printable characters"]
     if not isinstance(entry, dict):
         return [f"{name}: expected bos_token, cond and ref_mel, got {type(entry).__name__}"]
     faults = []
     given = entry.get("bos_token")
     if not 0 <= _token(given) < dims.thinker.vocab:
-        faults.append(f"{name}.bos_token: expected an id below {dims.thinker.vocab}, got {given}")
+        faults.append(
+            f"{name}.bos_token: expected an id below {dims.thinker.vocab}, got {_kind(given)}"
+        )
     reach = max(
         dilation * (kernel - 1) // 2
         for kernel, dilation in zip(dims.ecapa.kernels, dims.ecapa.dilations, strict=True)
@@ -95,6 +104,8 @@ def _faults(name: object, entry: Any, dims: ModelDims) -> list[str]:
         value = entry.get(key)
         if not isinstance(value, Tensor) or not value.is_floating_point():
             faults.append(f"{name}.{key}: expected a tensor of floats, got {_kind(value)}")
+        elif not is_whole(value):
+            faults.append(f"{name}.{key}: expected a dense tensor with all of its numbers")
         elif not _fits(tuple(value.shape), least):
             faults.append(f"{name}.{key}: expected {expected}, got {list(value.shape)}")
         elif place := first_odd(value):
@@ -108,9 +119,10 @@ def _is_name(name: str) -> bool:
 
 def _token(value: Any) -> int:
     """Returns an id that is a number or a tensor of one; -1 if it is neither."""
-    if isinstance(value, Tensor) and value.numel() == 1:
+    if isinstance(value, Tensor) and value.numel() == 1 and is_whole(value):
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not abs(value) < 1 << 63 or value != value // 1:
         return -1
     return int(value)
 
@@ -123,4 +135,10 @@ def _fits(shape: tuple[int, ...], least: tuple[int, ...]) -> bool:
 
 
 def _kind(value: object) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+    if isinstance(value, Tensor):
+        return str(value.dtype)
+    return str(value) if isinstance(value, float) or _is_short(value) else type(value).__name__
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, int) and abs(value) < 1 << 64

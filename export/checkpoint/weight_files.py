@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from omnijet.runtime.errors import OmnijetError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+MOST_FILES = 1000
+_LONGEST_NAME = 200
+_BLOBS = "blobs"  # where the hub's cache keeps files that snapshots link to
 _NAMED = 8  # names in a message before "and n more"
 _THINKER = "thinker."
 
@@ -60,7 +64,11 @@ def read_weight_files(folder: Path, *, speech: bool, thinker_alone: bool) -> Wei
                 found.faults.append(_one_line(name, error))
             found.lost.update({whole(key): name for key in keys})
             continue
-        found.entries.update({whole(key): entry for key, entry in entries.items()})
+        own = {whole(key): entry for key, entry in entries.items()}
+        counts = Counter(map(whole, entries))
+        if twice := sorted(k for k, n in counts.items() if n > 1 or k in found.entries):
+            found.faults.append(f"{name}: {len(twice)} weights are stored twice: {listed(twice)}")
+        found.entries.update(own)
         if absent := sorted(keys - entries.keys()):
             found.faults.append(
                 f"{INDEX}: {len(absent)} of {len(keys)} weights not in {name}: {listed(absent)}"
@@ -80,6 +88,7 @@ def weight_files(folder: Path, speech: bool) -> dict[str, set[str]]:
         OmnijetError: There is no weight file, or the index is damaged.
     """
     if (folder / SINGLE).is_file():
+        _require_weights(folder, [SINGLE])
         return {SINGLE: set()}
     if not (folder / INDEX).is_file():
         raise OmnijetError(
@@ -93,21 +102,48 @@ def weight_files(folder: Path, speech: bool) -> dict[str, set[str]]:
     pairs = weight_map.items() if isinstance(weight_map, dict) else ()
     valid = len(pairs) > 0
     for key, name in pairs:
-        valid = valid and isinstance(name, str) and Path(name).name == name
+        valid = valid and isinstance(name, str) and _is_name(name)
         files.setdefault(str(name), set()).add(key)
-    if not valid:
+    if not valid or len(files) > MOST_FILES:
         raise OmnijetError(
             "the index of the weight files is damaged",
             where=folder / INDEX,
-            expected="weight_map: an object of file names by weight",
+            expected=f"weight_map: an object of at most {MOST_FILES} file names by weight",
             fix="download the checkpoint again",
         )
+    _require_weights(folder, files)
     if not speech:
         files = {
             name: {key for key in keys if not key.startswith(SPEAKING)}
             for name, keys in files.items()
         }
     return {name: keys for name, keys in sorted(files.items()) if keys}
+
+
+def _is_name(name: str) -> bool:
+    plain = len(name) <= _LONGEST_NAME and name.isprintable() and "\\" not in name
+    return plain and Path(name).name == name and name not in ("", "..")
+
+
+def _require_weights(folder: Path, names: Iterable[str]) -> None:
+    """Raises `OmnijetError` for links that lead to something else."""
+    if led_out := sorted(name for name in names if _leads_out(folder / name)):
+        raise OmnijetError(
+            "weight files are links to something else",
+            where=folder,
+            expected="links to .safetensors files, or into the hub's cache",
+            got=listed(led_out),
+            fix="download the checkpoint again",
+        )
+
+
+def _leads_out(path: Path) -> bool:
+    """Returns whether a link leads to a file that is none of weights, as far as names tell."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    inside = target.parent == path.parent.resolve()
+    return not inside and target.suffix != ".safetensors" and target.parent.name != _BLOBS
 
 
 def missing_weight_files(folder: Path, *, speech: bool) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from omnijet.export.graphfile.loading import load_graph
 from omnijet.runtime.bundle.numbers import EXPONENTS, Odd
 
 _BLOCK_BYTES = 16 << 20
@@ -20,7 +21,7 @@ def odd_weights(path: Path, progress: Callable[[int], None]) -> Iterator[str]:
         path: The graph.
         progress: Receives the number of bytes of each block that was read.
     """
-    for graph in ir.load(path).graphs():
+    for graph in load_graph(path).graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and (odd := _odd(tensor, progress)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from omnijet.runtime.bundle.entries import FileEntry
 from omnijet.runtime.errors import OmnijetError
 
 PAGE = 4096  # bytes; page-aligned tensors can be mapped
@@ -18,12 +20,19 @@ COPY_BYTES = 16 << 20
 
 
 class WeightPages:
-    """A context manager that appends tensors to a weight file and keeps none of them in memory."""
+    """A context manager that appends tensors to a weight file and keeps none of them in memory.
 
-    def __init__(self, folder: Path, file_name: str) -> None:
+    Args:
+        folder: The folder of the file.
+        file_name: The file's name.
+        is_hashed: Whether the file is hashed while it is written, so that nobody reads it for that.
+    """
+
+    def __init__(self, folder: Path, file_name: str, *, is_hashed: bool = False) -> None:
         self._folder = folder
         self._file_name = file_name
         self._offset = 0
+        self._hash = hashlib.sha256() if is_hashed else None
         self._file = open(folder / file_name, "w+b", buffering=0)  # noqa: SIM115 (closes with us)
 
     def __enter__(self) -> WeightPages:
@@ -35,8 +44,22 @@ class WeightPages:
     def close(self) -> None:
         """Fills the last page and closes the file; nothing can be added afterwards."""
         if not self._file.closed:
+            if self._hash is not None and not self._offset:
+                self._hash.update(bytes(PAGE))
             self._file.truncate(max(self._offset, PAGE))
             self._file.close()
+
+    @property
+    def entry(self) -> FileEntry:
+        """Size and hash of the closed file."""
+        assert self._hash is not None and self._file.closed
+        return FileEntry(max(self._offset, PAGE), self._hash.hexdigest())
+
+    def holds(self, tensor: ir.TensorProtocol) -> bool:
+        """Returns whether a tensor refers to this file."""
+        return isinstance(tensor, ir.ExternalTensor) and (
+            Path(tensor.path) == self._folder / self._file_name
+        )
 
     def add(
         self, name: str, values: npt.NDArray[Any], dtype: ir.DataType | None = None
@@ -56,7 +79,8 @@ class WeightPages:
         stored = pack_int4(values) if dtype.bitwidth == 4 else np.ascontiguousarray(values)
         if stored.nbytes > INLINE_BYTES:
             offset = self._reserve(stored.nbytes)
-            pwrite(self._file.fileno(), stored, offset)
+            self._write(stored, offset)
+            self._fill(stored.nbytes)
             return self._place(name, offset, stored.nbytes, dtype, shape)
         if dtype.bitwidth == 4:
             return ir.PackedTensor(stored, dtype, shape=shape, name=name)
@@ -73,20 +97,28 @@ class WeightPages:
             return tensor
         size = int(tensor.nbytes)
         offset = self._reserve(size)
+        offset_in_file = tensor.offset or 0
         with open(tensor.path, "rb") as source:
-            source.seek(tensor.offset or 0)
+            source.seek(offset_in_file)
             for start in range(0, size, COPY_BYTES):
                 block = source.read(min(COPY_BYTES, size - start))
                 if len(block) < min(COPY_BYTES, size - start):
-                    raise OmnijetError(
-                        "a weight file ends before its last tensor",
-                        where=tensor.path,
-                        expected=f"{(tensor.offset or 0) + size} bytes or more",
-                        got=f"{os.path.getsize(tensor.path)} bytes",
-                        fix="run `omnijet check` on the bundle; export it again",
+                    raise cut_short(
+                        tensor.path, offset_in_file + size, os.path.getsize(tensor.path)
                     )
-                pwrite(self._file.fileno(), np.frombuffer(block, np.uint8), offset + start)
+                self._write(np.frombuffer(block, np.uint8), offset + start)
+        self._fill(size)
         return self._place(str(tensor.name), offset, size, tensor.dtype, tensor.shape)
+
+    def _write(self, data: npt.NDArray[Any], offset: int) -> None:
+        pwrite(self._file.fileno(), data, offset)
+        if self._hash is not None:
+            self._hash.update(data.reshape(-1).view(np.uint8).data)
+
+    def _fill(self, size: int) -> None:
+        """Hashes the zeros that fill the last page of a tensor; the file has a hole there."""
+        if self._hash is not None:
+            self._hash.update(bytes(-size % PAGE))
 
     def _reserve(self, size: int) -> int:
         offset = self._offset
@@ -121,3 +153,14 @@ def pwrite(descriptor: int, data: npt.NDArray[Any], offset: int) -> None:
     done = os.pwrite(descriptor, view, offset)
     while done < len(view):
         done += os.pwrite(descriptor, view[done:], offset + done)
+
+
+def cut_short(path: str | os.PathLike[str], needed: int, got: int) -> OmnijetError:
+    """The error of a weight file that has fewer bytes than its graph says."""
+    return OmnijetError(
+        "a weight file ends before its last tensor",
+        where=path,
+        expected=f"{needed} bytes or more",
+        got=f"{got} bytes",
+        fix="run `omnijet check` on the bundle; export it again",
+    )

@@ -1,7 +1,9 @@
 """The step graphs: a Qwen2-style decoder over KV caches that are written in place.
 
 Source: `Qwen2_5OmniThinkerTextModel` and `Qwen2_5OmniTalkerForConditionalGeneration` of
-transformers 4.57.6. One graph serves prefill (many rows) and decode (one row).
+transformers 4.57.6. One graph serves prefill (many rows) and decode (one row, or a few of which the
+later ones are guesses). The head is a sixth of a 3B's products, so the Thinker computes logits of
+the rows that its caller picks, and the Talker those of the last row.
 """
 
 from __future__ import annotations
@@ -128,10 +130,12 @@ class ThinkerStep(nn.Module):
         sin: Tensor,
         mask: Tensor,
         write_index: Tensor,
+        head_rows: Tensor,
         *caches: Tensor,
     ) -> tuple[Tensor, ...]:
         hidden, updated = self.decoder(embeds, cos, sin, mask, write_index, caches)
-        return self.head(hidden[:, -1]), hidden, *updated
+        picked = hidden[0].index_select(0, head_rows)
+        return self.head(picked), hidden, *updated
 
 
 class TalkerStep(nn.Module):

@@ -195,7 +195,8 @@ class Vocoder(nn.Module):
         for stage, upsample in enumerate(self.upsamples):
             x = upsample(x)
             blocks = self.blocks[stage * per_stage : (stage + 1) * per_stage]
-            x = sum(block(x, self.resampler) for block in blocks) / per_stage
+            first, *others = (block(x, self.resampler) for block in blocks)
+            x = sum(others, start=first) / per_stage  # from the first: 0 + x is a pass over memory
         x = self.after(self.activation(x, self.resampler))
         return (x.clamp(-1, 1).flatten(1),)
 

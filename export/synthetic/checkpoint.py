@@ -17,10 +17,10 @@ from torch import Tensor
 
 from omnijet.export.checkpoint.config import read_dims
 from omnijet.export.checkpoint.tensor_layout import TensorLayout, checkpoint_layout
-from omnijet.export.graphfile.staging import staged_folder
 from omnijet.export.synthetic.tokenizer import write_tokenizer
 from omnijet.export.synthetic.weight_rules import MEL_MEAN, dit_frequencies, outlier_channels, rule
 from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.files.staging import staged_folder
 
 SHARD_BYTES = 5_000_000_000  # the size of published shards
 BLOCK_VALUES = 1 << 22

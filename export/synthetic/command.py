@@ -8,6 +8,7 @@ from pathlib import Path
 from omnijet.export.synthetic.checkpoint import write_checkpoint
 from omnijet.export.synthetic.presets import PRESETS, preset
 from omnijet.runtime.commands.console import byte_progress, whole_number
+from omnijet.runtime.files.printable import show
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -25,5 +26,5 @@ def run(args: Namespace) -> int:
             progress.update(task, completed=done, total=total)
 
         write_checkpoint(args.folder, preset(args.preset), seed=args.seed, progress=report)
-    print(f"{args.folder}: {args.preset}, seed {args.seed}")
+    show(f"{args.folder}: {args.preset}, seed {args.seed}")
     return 0

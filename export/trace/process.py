@@ -7,20 +7,22 @@ mostly waits and copies. In parallel, both take little longer than the slower on
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import onnx_ir as ir
 
 from omnijet.runtime.bundle.contract import Precision, graph_contracts
 from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.child.start import start
 from omnijet.runtime.leftovers import leftover
+from omnijet.runtime.shortage import OutOfMemory, ran_out
 
+NO_MEMORY = 12  # the exit code of a process that ran out of it
 NO_FILE = "weights-are-not-written-yet"
 
 
@@ -40,37 +42,43 @@ def traced_graphs(
         folder: A folder for temporary files.
     """
     job = {"names": list(names), "precision": precision, "folder": str(folder)}
-    # multiprocessing would run the caller's script again in the new process
-    process = subprocess.Popen(
-        [sys.executable, "-m", "omnijet.export.trace.process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        start_new_session=True,  # Ctrl-C reaches only the exporter, which kills this process
-    )
+    process = start(__name__, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     with leftover(process.kill):
         try:
             with process.stdin as stdin:
                 json.dump({**job, "dims": dims.to_json()}, stdin)
-            yield _arriving(len(names), folder, process.stdout)
+            yield _arriving(len(names), folder, process)
         finally:
             process.kill()
             process.wait()
             process.stdout.close()
 
 
-def _arriving(count: int, folder: Path, lines: IO[str]) -> Iterator[tuple[str, ir.Model]]:
+def _arriving(
+    count: int, folder: Path, process: subprocess.Popen[str]
+) -> Iterator[tuple[str, ir.Model]]:
+    assert process.stdout is not None
     for _ in range(count):
-        name = lines.readline().strip()
+        name = process.stdout.readline().strip()
         if not name:
+            if process.wait() in (NO_MEMORY, -signal.SIGKILL):  # Linux kills who takes too much
+                raise OutOfMemory("memory ran out while a graph was traced")
             raise RuntimeError("tracing failed; see the message above")
         yield name, ir.load(_path(folder, name))
 
 
 def main() -> None:
     """Runs the process: reads a job as JSON from stdin, prints the name of each traced graph."""
+    try:
+        _trace_all()
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        sys.exit(NO_MEMORY)
+
+
+def _trace_all() -> None:
     # the tracer's libraries take seconds to load, and only this process needs them
     from omnijet.export.modules.base import weight_sources
     from omnijet.export.modules.graph_modules import GRAPH_MODULES
@@ -100,7 +108,3 @@ def _drop_weights(model: ir.Model, names: Iterable[str]) -> None:
 
 def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.traced"
-
-
-if __name__ == "__main__":
-    main()

@@ -32,6 +32,7 @@ TRACE_SIZES: dict[str, int] = {
     "cells": 7,
     "windows": 5,
     "rows": 6,
+    "picked": 9,
     "capacity": 31,
     "branches": 2,
     "blocks": 4,

@@ -8,13 +8,15 @@ from pathlib import Path
 import onnx_ir as ir
 from torch import nn
 
+from omnijet.export.graphfile.running_hash import RunningHash
 from omnijet.export.graphfile.saved_graph import save_graph
 from omnijet.export.modules.base import Source, weight_sources
 from omnijet.export.weights.packed_graph import carry_packed
 from omnijet.export.weights.packed_weight import PackedPlan
 from omnijet.export.weights.weight_file import ByteRuns, RowReader, write_weights
 from omnijet.runtime.bundle.contract import GraphContract
-from omnijet.runtime.bundle.manifest import GraphEntry
+from omnijet.runtime.bundle.finished import FinishedGraph
+from omnijet.runtime.bundle.manifest import hash_file
 
 
 def write_graph(
@@ -25,7 +27,7 @@ def write_graph(
     folder: Path,
     progress: Callable[[int], None],
     packed: PackedPlan | None = None,
-) -> GraphEntry:
+) -> FinishedGraph:
     """Writes `folder/graphs/NAME.onnx` and its weight file beside it.
 
     Args:
@@ -38,7 +40,7 @@ def write_graph(
         packed: The weights that the checkpoint stores packed; their numbers are kept.
 
     Returns:
-        The manifest's entry for the graph.
+        The manifest's entry for the graph, with the hashes of its files.
 
     Raises:
         OmnijetError: A weight does not fit f16, or the saved graph breaks its contract.
@@ -47,8 +49,14 @@ def write_graph(
     graphs.mkdir(exist_ok=True)
     weights = f"{contract.name}.weights"
     everything: dict[str, Source | ByteRuns] = {**sources, **carry_packed(model, packed or {})}
-    parameters = write_weights(model, everything, reader, graphs, weights, progress)
-    return save_graph(model, contract, graphs, parameters)
+    (graphs / weights).touch()
+    with RunningHash(graphs / weights) as behind:
+        parameters = write_weights(
+            model, everything, reader, graphs, weights, progress, behind.upto
+        )
+        entry = save_graph(model, contract, graphs, parameters)
+        hashes = {entry.weights: behind.entry(), entry.file: hash_file(folder / entry.file)}
+    return FinishedGraph(entry, hashes)
 
 
 def weight_bytes(module: nn.Module, packed: PackedPlan | None = None) -> int:

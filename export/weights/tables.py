@@ -13,9 +13,10 @@ import torch
 
 from omnijet.export.checkpoint.numbers import first_odd
 from omnijet.export.graphfile.dtypes import IR_DTYPES
+from omnijet.export.graphfile.running_hash import HashedWriter
 from omnijet.export.weights.weight_file import BLOCK_BYTES, RowReader, convert, raw_bytes
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision
-from omnijet.runtime.bundle.manifest import TableEntry
+from omnijet.runtime.bundle.manifest import FileEntry, TableEntry
 from omnijet.runtime.errors import OmnijetError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -23,18 +24,18 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 def write_embedding(
     reader: RowReader, key: str, shape: tuple[int, int], precision: Precision, path: Path
-) -> TableEntry:
+) -> tuple[TableEntry, FileEntry]:
     """Streams an embedding table into `path` in blocks of rows; bf16 is stored as its bits."""
     dtype = NUMPY_DTYPES[precision]
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     block = max(1, BLOCK_BYTES // (4 * shape[1]))
-    with open(path, "wb") as file:
+    with HashedWriter(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], block):
             rows = reader.rows(key, start, min(start + block, shape[0]))
-            file.write(raw_bytes(convert(rows, IR_DTYPES[precision], key)).tobytes())
+            file.write(raw_bytes(convert(rows, IR_DTYPES[precision], key)))
     name = "bfloat16" if precision == "bf16" else dtype.name
-    return TableEntry(f"tables/{path.name}", name, shape)
+    return TableEntry(f"tables/{path.name}", name, shape), file.entry()
 
 
 def write_table(array: npt.NDArray[Any], folder: Path, name: str) -> TableEntry:

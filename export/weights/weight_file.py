@@ -56,6 +56,7 @@ def write_weights(
     folder: Path,
     file_name: str,
     progress: Callable[[int], None],
+    written: Callable[[int], None] = lambda offset: None,
 ) -> int:
     """Writes `folder/file_name` and makes the model's initializers refer to it.
 
@@ -67,6 +68,7 @@ def write_weights(
         folder: The folder of the graph.
         file_name: The name of the weight file.
         progress: Receives the number of bytes of each written tensor.
+        written: Receives the offset before which the file is complete, after each tensor.
 
     Returns:
         The number of parameters.
@@ -104,6 +106,7 @@ def write_weights(
                 file_name, offset, size, tensor.dtype, shape=value.shape, name=name, base_dir=folder
             )
             progress(size)
+            written(offset + size)
             offset += -(-size // PAGE) * PAGE
         os.ftruncate(descriptor, max(offset, PAGE))
     finally:

@@ -11,6 +11,7 @@ import numpy as np
 from omnijet.nano.evaluation.heldout import HeldOutItem
 from omnijet.nano.evaluation.scores import Score, exact_match
 from omnijet.runtime.cancel import Check, never
+from omnijet.runtime.media.cut_frames import CutFrames
 from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, Sizing
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.layout import Prompt
@@ -61,8 +62,8 @@ class ShuffledTime(Model):
         rows = np.flatnonzero(inside & np.isin(ids, (tokens.audio, tokens.video)))
         # every clip gets its own order: with a common order, the results of clips of equal
         # length would be correlated, and the interval would be too narrow
-        patches = [clip.content for clip in prompt.videos if clip.content is not None]
-        seed = zlib.crc32(b"".join(content.tobytes() for content in patches))
+        clips = [clip.content for clip in prompt.videos if isinstance(clip.content, CutFrames)]
+        seed = zlib.crc32(b"".join(content.patches().tobytes() for content in clips))
         shuffled = positions.copy()
         shuffled[0, rows] = positions[0, np.random.default_rng(seed).permutation(rows)]
         segments = tuple(

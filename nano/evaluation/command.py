@@ -6,7 +6,6 @@ used in training.
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -24,6 +23,8 @@ from omnijet.nano.evaluation.speech import speech_scores
 from omnijet.nano.world.words import WORDS
 from omnijet.runtime.bundle.dims import no_voice
 from omnijet.runtime.bundle.manifest import hash_file
+from omnijet.runtime.bundle.output import require_output
+from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.commands.console import (
     add_format,
     print_json,
@@ -32,9 +33,10 @@ from omnijet.runtime.commands.console import (
     stage_progress,
     whole_number,
 )
-from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.commands.opening import opened
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.media.wav import check_writable, write_whole
+from omnijet.runtime.files.printable import json_shown, show
+from omnijet.runtime.files.whole_file import write_whole
 from omnijet.runtime.omni import Omni
 
 
@@ -58,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Prints a row per score with its 95 % interval."""
     if args.out is not None:
-        check_writable(args.out)
+        require_output(args.out)
     omni = opened(args)
     _warn_if_not_nano(omni)
     with open_set(args.set) as items:
@@ -67,8 +69,7 @@ def run(args: Namespace) -> int:
         scores, failures = _score(omni, chosen, args.greedy)
     results = _results(args, omni, chosen, scores, failures)
     if args.out is not None:
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        write_whole(args.out, f"{text}\n".encode())
+        write_whole(args.out, f"{json_shown(results)}\n".encode())
     if args.format == "json":
         print_json(results)
     else:
@@ -80,7 +81,7 @@ def _warn_if_not_nano(omni: Omni) -> None:
     """Warns if the tokenizer splits words of the world; Omnijet-nano has a token for each word."""
     split = [word for word in WORDS if len(omni.model.tokenizer.encode(f" {word}")) > 1]
     if split:
-        print(
+        show(
             f"omnijet: this bundle is not Omnijet-nano: its tokenizer splits {len(split)} of the "
             f"{len(WORDS)} words of the world; the scores say little about it",
             file=sys.stderr,

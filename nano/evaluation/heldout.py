@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.archive import UNREADABLE, unpack
+from omnijet.runtime.files.bounded import read_bounded_text
+from omnijet.runtime.files.json_text import parsed
 from omnijet.runtime.leftovers import temporary_folder
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 
@@ -20,8 +20,7 @@ LINES = "items.jsonl"
 SKILLS = ("hear", "see", "watch", "converse", "speak")
 MEDIA = ("audio", "image", "video")
 FIX = "use the nano/heldout.zip of the repository"
-UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""The exceptions that `zipfile` raises on a damaged, encrypted or unknown archive."""
+MOST_BYTES = 64 << 20  # of the file of lines
 
 Message = dict[str, Any]
 
@@ -60,10 +59,8 @@ def open_set(path: Path = HELD_OUT) -> Iterator[list[HeldOutItem]]:
     """
     with temporary_folder("omnijet-heldout-") as folder:
         try:
-            with zipfile.ZipFile(path) as file:
-                _check_names(file, path)
-                file.extractall(folder)
-            lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
+            unpack(path, Path(folder))
+            lines = read_bounded_text(folder / LINES, MOST_BYTES).splitlines()
         except UNREADABLE as error:
             raise OmnijetError(
                 "the held-out set cannot be read",
@@ -75,24 +72,13 @@ def open_set(path: Path = HELD_OUT) -> Iterator[list[HeldOutItem]]:
         yield _read(lines, Path(folder), path)
 
 
-def _check_names(file: zipfile.ZipFile, path: Path) -> None:
-    for name in file.namelist():
-        if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-            raise OmnijetError(
-                "the held-out set contains a path outside of it",
-                where=path,
-                got=name,
-                fix=FIX,
-            )
-
-
 def _read(lines: list[str], folder: Path, path: Path) -> list[HeldOutItem]:
     faults: list[str] = []
     items: list[HeldOutItem] = []
     counts = dict.fromkeys(SKILLS, 0)
     for number, line in enumerate(lines, start=1):
         try:
-            data = json.loads(line)
+            data = parsed(line)
             wrong = _faults(data, folder)
         except ValueError as error:
             wrong = [str(error)]

@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from omnijet.export.checkpoint.tensor_layout import checkpoint_layout
-from omnijet.export.graphfile.staging import staged_folder
 from omnijet.export.synthetic.checkpoint import PREPROCESSOR
 from omnijet.export.synthetic.tokenizer import write_tokenizer
 from omnijet.nano.config import VOICES, config
@@ -27,6 +26,7 @@ from omnijet.nano.training.reply_speech import spoken_replies
 from omnijet.nano.training.stage import stage_parser
 from omnijet.nano.training.talker import VOICE_TOKEN, fold_prompt_row
 from omnijet.nano.training.tokenizer import generation_config, model_dims
+from omnijet.runtime.files.staging import staged_folder
 
 CHECKPOINT = Path(__file__).parent.parent / "checkpoint"
 WEIGHTS = "model.safetensors"
@@ -76,7 +76,9 @@ def write_checkpoint(folder: Path, out: Path) -> Path:
     kept = card.read_text(encoding="utf-8") if card.exists() else None
     tensors = trained_tensors(folder)
     dims = model_dims()
-    with staged_folder(out, replace=True) as staging:
+    with staged_folder(
+        out, made=lambda old: [path.name for path in old.iterdir()], replace=True
+    ) as staging:
         _write_json(staging / "config.json", config())
         _write_json(staging / "generation_config.json", generation_config())
         _write_json(staging / "preprocessor_config.json", PREPROCESSOR)
@@ -102,6 +104,11 @@ def _speakers(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _names(folder: Path) -> list[str]:
+    """Returns the files of a checkpoint that is replaced: all of them are ours."""
+    return [path.name for path in folder.iterdir()]
 
 
 def main() -> None:

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-import onnx_ir as ir
 
 from omnijet.engines.lowering.widened import widened_contract
 from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.export.graphfile.loading import load_graph
 from omnijet.quantization.fidelity.distances import AgreementSum
 from omnijet.quantization.fidelity.following import Fed, Spoken, Written, feed, speak, write
 from omnijet.quantization.layers import Layer
 from omnijet.quantization.numerics.apply import change_of, common_divisor
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.schemes import Half, Scheme
-from omnijet.runtime.backends.ort_cpu import OrtGraph, boundary
+from omnijet.runtime.backends.ort_cpu import boundary
+from omnijet.runtime.backends.ort_graph import OrtGraph
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array, GraphContract, verify
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
@@ -142,7 +143,7 @@ class Bench:
 
 
 def _floats(path: Path, layers: Sequence[Layer]) -> dict[str, Array]:
-    values = ir.load(path).graph.initializers
+    values = load_graph(path).graph.initializers
     found = {}
     for layer in layers:
         tensor = values[layer.name].const_value

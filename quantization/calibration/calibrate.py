@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from omnijet.quantization.calibration.conversations import (
+    BUILT_IN,
     Conversation,
     Conversations,
+    fitting_set,
     open_conversations,
 )
 from omnijet.quantization.calibration.state import CalibrationState, Place
@@ -76,7 +78,7 @@ def calibrate(
 
     Args:
         wanted: names of activations (`Layer.activation`) for each graph.
-        data: see `open_conversations`; None: the built-in set.
+        data: see `open_conversations`; None: the built-in set that fits the bundle.
         seed: seed of all draws, the Talker's and the statistics'.
         state_path: file that an interrupted run resumes from.
         threads: threads of ONNX Runtime; 0 lets it choose.
@@ -91,7 +93,8 @@ def calibrate(
     measuring = Measuring({}, seed)
     backend = TappedBackend(names, measuring.see, limits.rows, threads, low_memory)
     omni = Omni.open(bundle, backend=backend)
-    with open_conversations(None if data is None else Path(data)) as found:
+    built_in = BUILT_IN[fitting_set(omni.bundle.manifest.dims.thinker.vocab)]
+    with open_conversations(built_in if data is None else Path(data)) as found:
         conversations = replace(found, items=found.items[: limits.conversations])
         _check(omni, conversations, names)
         key = _key(omni, conversations, names, seed, limits)
@@ -173,6 +176,7 @@ def _answer(
         seed=seed + number,
         max_text_tokens=limits.text_tokens if speech or "thinker_step" in names else 1,
         max_codes=limits.codes,
+        lookup=False,  # guesses that are wrong would count as activations
     )
     turn = Turn.of(omni.model, options, Clock())
     try:

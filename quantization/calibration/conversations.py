@@ -1,7 +1,7 @@
 """Calibration data: the conversations that activations are measured in.
 
 Each line of a JSONL file is one conversation: the messages that `Omni.generate` takes, with paths
-of media relative to the file. A folder of media gives one conversation for each medium. The
+of media relative to the file. A folder of media gives one conversation for each medium. A
 built-in set is a zipped JSONL file with its media.
 """
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,10 @@ from typing import Any
 
 from omnijet.runtime.bundle.manifest import hash_file
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import is_address, shorten
+from omnijet.runtime.files.archive import UNREADABLE, unpack
+from omnijet.runtime.files.bounded import BadFile, read_bounded_text
+from omnijet.runtime.files.json_text import parsed
+from omnijet.runtime.files.names import is_address, shorten
 from omnijet.runtime.leftovers import temporary_folder
 from omnijet.runtime.media.source import is_pipe, readable
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
@@ -28,7 +29,14 @@ from omnijet.runtime.prompt.messages import parse_messages
 
 _log = logging.getLogger(__name__)
 
-BUILT_IN = Path(__file__).parents[2] / "nano" / "calibration.zip"
+NANO = Path(__file__).parents[2] / "nano" / "calibration.zip"
+"""Conversations in the world of Omnijet-nano, whose checkpoint understands nothing else."""
+GENERAL = Path(__file__).with_name("general.zip")
+"""Conversations in several languages, for checkpoints that know them
+(`python -m tools.calibration_set`)."""
+FEWEST_WORDS = 32_000
+"""Vocabularies with fewer ids know no language; published ones have 151,000 and more."""
+BUILT_IN = {"nano": NANO, "general": GENERAL}
 LINES = "conversations.jsonl"
 ENDINGS = {
     "audio": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"),
@@ -42,8 +50,7 @@ ASKED = {
 }
 """The question about a medium of a folder, by kind."""
 
-UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
-"""Errors that `zipfile` raises for a damaged, encrypted or foreign archive."""
+MOST_BYTES = 256 << 20  # of a JSONL file
 
 Messages = list[dict[str, Any]]
 
@@ -73,18 +80,21 @@ class Conversations:
     digest: str
 
 
+def fitting_set(vocabulary: int) -> str:
+    """Returns the name of the built-in set for a model with so many text ids."""
+    return "nano" if vocabulary < FEWEST_WORDS else "general"
+
+
 @contextmanager
-def open_conversations(source: Path | None = None) -> Iterator[Conversations]:
+def open_conversations(source: Path) -> Iterator[Conversations]:
     """Yields conversations; their media exist inside the context.
 
     Args:
-        source: a JSONL file, a folder of media, or a zip file like the built-in set; None: the
-            built-in set.
+        source: a JSONL file, a folder of media, or a zip file like those of `BUILT_IN`.
 
     Raises:
         OmnijetError: there is no such file, it is empty, or lines are broken (names all of them).
     """
-    source = BUILT_IN if source is None else source
     if source.exists() and not (source.is_dir() or source.is_file()):
         raise OmnijetError(
             "the calibration data cannot be read",
@@ -98,8 +108,7 @@ def open_conversations(source: Path | None = None) -> Iterator[Conversations]:
     elif source.suffix == ".zip":
         with temporary_folder("omnijet-calibration-") as folder:
             try:
-                with zipfile.ZipFile(source) as file:
-                    file.extractall(folder)
+                unpack(source, Path(folder))
                 made = _of_lines(folder / LINES, source)
             except UNREADABLE as error:
                 raise OmnijetError(
@@ -107,13 +116,13 @@ def open_conversations(source: Path | None = None) -> Iterator[Conversations]:
                     where=source,
                     expected=f"a zip file with {LINES}",
                     got=error,
-                    fix="use nano/calibration.zip of the repository, or data of your own",
+                    fix="leave --data out, or give data of your own",
                 ) from error
             yield _gathered(source, made)
     else:
         try:
             made = _of_lines(source, source)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, BadFile) as error:
             raise OmnijetError(
                 "the calibration data cannot be read",
                 where=source,
@@ -166,13 +175,13 @@ def _of_media(folder: Path) -> list[Conversation]:
 def _of_lines(path: Path, where: Path) -> list[Conversation]:
     """Reads a JSONL file; `where` is the file that the user knows."""
     made, faults = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            messages = _located(json.loads(line), path.absolute().parent)
+            messages = _located(parsed(line), path.absolute().parent)
             _check(messages)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             faults.append(f"line {number}: {error}")
         else:
             made.append(Conversation(f"line {number}", messages))
@@ -188,15 +197,19 @@ def _of_lines(path: Path, where: Path) -> list[Conversation]:
     return made
 
 
+def _text(path: Path) -> str:
+    return read_bounded_text(path, MOST_BYTES)
+
+
 def _check(messages: Any) -> None:
     """Checks messages. Raises `ValueError` that names all faults."""
     try:
-        parsed = parse_messages(messages)
+        found = parse_messages(messages)
     except OmnijetError as error:
         raise ValueError("; ".join(part.strip() for part in str(error.got).split("\n"))) from error
     _with_media(messages, _refuse_pipe)
-    if parsed[-1].role != "user":
-        raise ValueError(f"the last message is the {parsed[-1].role}'s, not a question")
+    if found[-1].role != "user":
+        raise ValueError(f"the last message is the {found[-1].role}'s, not a question")
 
 
 def _refuse_pipe(name: str) -> str:

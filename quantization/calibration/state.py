@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,14 +11,16 @@ import numpy as np
 
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.runtime.bundle.contract import Array
-from omnijet.runtime.leftovers import leftover
+from omnijet.runtime.files.array_file import read_archive_of_arrays
+from omnijet.runtime.files.json_text import parsed
+from omnijet.runtime.files.whole_file import writing_whole
 
 _log = logging.getLogger(__name__)
 
 Place = tuple[str, str]
 """A graph and one of its activations."""
 
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, OverflowError, StopIteration)
 
 
 @dataclass(slots=True)
@@ -44,15 +44,8 @@ class CalibrationState:
         for number, place in enumerate(places):
             for name, array in self.statistics[place].to_arrays().items():
                 arrays[f"{number}/{name}"] = array
-        staged = path.with_name(f"{path.name}.part")
-        with leftover(lambda: staged.unlink(missing_ok=True)):
-            try:
-                with staged.open("wb") as file:
-                    np.savez(file, allow_pickle=False, **arrays)
-                os.replace(staged, path)
-            except BaseException:
-                staged.unlink(missing_ok=True)
-                raise
+        with writing_whole(path, follow_link=False) as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
     @staticmethod
     def resume(path: Path, key: str) -> CalibrationState:
@@ -60,19 +53,18 @@ class CalibrationState:
         if not path.exists():
             return CalibrationState(key)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                if header["key"] != key:
-                    _log.warning(
-                        "%s: this belongs to another calibration; starting from the beginning",
-                        path,
-                    )
-                    return CalibrationState(key)
-                arrays: list[dict[str, Array]] = [{} for _ in header["places"]]
-                for member in file.files:
-                    number, _, name = member.partition("/")
-                    if name:
-                        arrays[int(number)][name] = file[member]
+            found = read_archive_of_arrays(path)
+            _, first = next(found)  # the header, which is written first
+            header = parsed(str(first))
+            if header["key"] != key:
+                _log.warning(
+                    "%s: this belongs to another calibration; starting from the beginning", path
+                )
+                return CalibrationState(key)
+            arrays: list[dict[str, Array]] = [{} for _ in header["places"]]
+            for member, array in found:
+                number, _, name = member.partition("/")
+                arrays[int(number)][name] = array
             statistics = {
                 (graph, activation): Statistics.from_arrays(part)
                 for (graph, activation), part in zip(header["places"], arrays, strict=True)

@@ -15,8 +15,10 @@ import onnx_ir as ir
 
 from omnijet.engines.lowering.widened import widen, widened_contract
 from omnijet.engines.widened_backend import WidenedBackend
+from omnijet.export.graphfile.loading import graph_bytes, load_graph
 from omnijet.quantization.layers import Layer, layers_of
-from omnijet.runtime.backends.ort_cpu import OrtBound, OrtState, boundary
+from omnijet.runtime.backends.ort_cpu import boundary
+from omnijet.runtime.backends.ort_graph import OrtBound, OrtState
 from omnijet.runtime.backends.ort_session import OrtSession
 from omnijet.runtime.backends.protocol import Graph, State
 from omnijet.runtime.bundle.contract import Array, GraphContract, verify
@@ -77,13 +79,13 @@ class TappedBackend:
         wanted = self._wanted.get(contract.name)
         if not wanted:
             return self._plain.load(path, contract)
-        model = ir.load(path)
+        model = load_graph(path)
         taps = _find(layers_of(model, contract.name), wanted, path)
         for layers in taps.values():
             _tap(model, layers[0], self._rows, PADDED.get(contract.name))
         widen(model)
         contract = widened_contract(contract)
-        altered = ir.to_proto(model).SerializeToString()
+        altered = graph_bytes(model)
         session = self._plain.session(path, contract.name, altered)
         found = boundary(session)
         outputs = [output for output in found.outputs if output.name not in map(_output, taps)]
@@ -100,6 +102,7 @@ class TappedGraph:
     ) -> None:
         self._session = session
         self.contract = contract
+        self.growth: int | None = None
         self._taps = taps
         self._seen = seen
 

@@ -8,7 +8,6 @@ not named keep their defaults:
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from omnijet.nano.evaluation.answers import SHUFFLED
 from omnijet.nano.evaluation.paired import ScoreChange
 from omnijet.quantization.fidelity.measure import Fidelity
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.json_text import read_json
 
 Bound = Literal["at least", "at most"]
 Gate = Mapping[str, float | None]
@@ -109,7 +109,7 @@ def read_gate(path: Path) -> dict[str, float | None]:
             unknown name with the near miss, and every tolerance that is no number.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         if not isinstance(data, dict):
             raise ValueError(f"expected an object, got {type(data).__name__}")
     except (OSError, ValueError) as error:

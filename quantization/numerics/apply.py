@@ -109,22 +109,39 @@ def worth_moving(weights: Array, scheme: Scheme, stats: Statistics, divisor: Arr
     return divisor if moved > plain else None
 
 
+Losses = list[tuple[float, float]]
+"""Squared noise and squared signal of some outputs after the others."""
+
+
 def snr_db(weight: Array, change: Change, sample: Array) -> float:
     """Returns the SNR of a changed layer's output against `sample` f32[rows, inputs] @ `weight`.
 
     Activations are rounded too. The SNR is infinite if nothing differs. On the rows that weights
     were compensated for it is too high: use other rows there.
     """
+    return snr_of(losses_of(weight, change, sample))
+
+
+def losses_of(weight: Array, change: Change, sample: Array) -> Losses:
+    """Returns noise and signal of the layer's output, for `OUTPUTS` features each."""
     rows = _divided(sample, change.divisor)
     if change.activation is not None:
         rows = round_activation(rows, change.activation.dtype, change.activation.scale)
-    noise = signal = 0.0
+    found = []
     for first in range(0, weight.shape[1], OUTPUTS):
         part = slice(first, first + OUTPUTS)
         exact = sample @ weight[:, part]
         difference = rows @ change.weight.columns(part).dequantized() - exact
-        noise += float(np.vdot(difference, difference))
-        signal += float(np.vdot(exact, exact))
+        noise, signal = np.vdot(difference, difference), np.vdot(exact, exact)
+        found.append((float(noise), float(signal)))
+    return found
+
+
+def snr_of(losses: Losses) -> float:
+    """Returns the SNR of all outputs together in dB."""
+    noise = signal = 0.0
+    for one in losses:
+        noise, signal = noise + one[0], signal + one[1]
     if noise == 0:
         return np.inf
     return float(10 * np.log10(signal / noise)) if signal else -np.inf

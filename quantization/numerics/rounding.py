@@ -43,9 +43,13 @@ class Grid:
 
     def rounded(self, weight: Array) -> Array:
         """Rounds f32[..., outputs] to whole numbers f32[..., outputs], nearest, ties to even."""
-        nearest = np.rint(weight / self.scale)
-        whole: Array = np.clip(nearest, self.low, self.high, out=nearest)
-        return whole
+        whole: Array = np.rint(weight / self.scale)
+        return self._limit(whole)
+
+    def _limit(self, whole: Array) -> Array:
+        """Limits numbers to the grid's ends, in place. `np.clip` is eight times as slow here."""
+        np.maximum(whole, self.low, out=whole)
+        return np.minimum(whole, self.high, out=whole)
 
     def shrunk(self, weight: Array, moments: Array | None = None) -> Grid:
         """Returns the shrunk grid of least squared error for a weight f32[block, outputs].
@@ -54,11 +58,11 @@ class Grid:
         with these rows.
         """
         best, least = self.scale, np.full_like(self.scale, np.inf)
+        scaled, whole = np.empty_like(weight), np.empty_like(weight)
         for shrink in SHRINKS:
             scale = np.maximum(self.scale * np.float32(shrink), np.float32(TINY))
-            scaled = weight * (1 / scale)
-            whole = np.rint(scaled)
-            np.clip(whole, self.low, self.high, out=whole)
+            np.multiply(weight, 1 / scale, out=scaled)
+            self._limit(np.rint(scaled, out=whole))
             whole -= scaled
             heard = whole if moments is None else moments @ whole
             error = np.einsum("io,io->o", heard, whole)

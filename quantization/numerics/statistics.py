@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from omnijet.quantization.numerics import ranging as ranges
-from omnijet.quantization.numerics.histogram import Histogram
+from omnijet.quantization.numerics.histogram import BINS, Histogram
 from omnijet.quantization.schemes import EightBits, Ranging
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 SAMPLE_ROWS = 512
+MOST_SAMPLE_ROWS = 1 << 14
+MOST_EXPONENT = 1 << 10
 CHUNK = 1 << 20  # numbers processed at once
 
 
@@ -141,6 +143,8 @@ class Statistics:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Statistics:
+        """Inverts `to_arrays`. Raises `ValueError` if the arrays do not fit each other."""
+        _require_fit(arrays)
         self = cls(len(arrays["absmax"]), int(arrays["seed"]),
                    sample_rows=int(arrays["sample_rows"]), dtype=arrays["rows"].dtype)  # fmt: skip
         self.count = int(arrays["count"])
@@ -205,3 +209,19 @@ def _mixed(state: Array) -> Array:
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: Array = state ^ (state >> np.uint64(31))
     return mixed
+
+
+def _require_fit(arrays: Mapping[str, Array]) -> None:
+    """Raises `ValueError` before anything is made that arrays from a file ask for."""
+    inputs, held = len(arrays["absmax"]), len(arrays["hashes"])
+    shapes = {
+        "seed": (), "count": (), "exponent": (), "sample_rows": (), "absmax": (inputs,),
+        "total": (inputs,), "rows": (held, inputs), "hashes": (held,), "counts": (BINS,),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        found = arrays[name]
+        if found.shape != shape or found.dtype.kind not in "iuf":
+            raise ValueError(f"{name}: {found.dtype}{list(found.shape)}, not of {list(shape)}")
+    rows, exponent = int(arrays["sample_rows"]), int(arrays["exponent"])
+    if not held <= rows <= MOST_SAMPLE_ROWS or abs(exponent) > MOST_EXPONENT:
+        raise ValueError(f"{rows} rows in a sample of {held}, exponent {exponent}")

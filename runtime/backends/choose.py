@@ -68,7 +68,11 @@ PROVIDERS: tuple[str, ...] = tuple(row.name for row in BACKENDS if row.option ==
 
 
 def backend_for(
-    bundle: Bundle, provider: str | None = None, engines: str | None = None, threads: int = 0
+    bundle: Bundle,
+    provider: str | None = None,
+    engines: str | None = None,
+    threads: int = 0,
+    built: bool = True,
 ) -> Backend:
     """Opens the backend that a user asks for.
 
@@ -77,6 +81,8 @@ def backend_for(
         engines: a target whose engines `omnijet build` put into the bundle; they run in
             TensorRT or TensorRT-RTX, whichever built them.
         threads: threads of a graph on the CPU; 0: the backend chooses.
+        built: whether a provider runs the graphs that `omnijet build` made for it in place of the
+            bundle's own, where they fit.
 
     Raises:
         OmnijetError: both or an unknown one are named, or what is named cannot run here.
@@ -92,5 +98,5 @@ def backend_for(
         option, name = "provider", DEFAULT.name if provider is None else provider
     for row in BACKENDS:
         if row.option == option and (option == "engines" or row.name == name):
-            return row.backend_class().for_request(BackendRequest(bundle, name, threads))
+            return row.backend_class().for_request(BackendRequest(bundle, name, threads, built))
     raise OmnijetError(f"there is no provider {name!r}", expected="one of " + ", ".join(PROVIDERS))

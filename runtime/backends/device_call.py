@@ -8,21 +8,27 @@ duties of a backend are listed in `omnijet.runtime.backends.protocol`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 _here = threading.local()
 
 
-@contextmanager
-def device_call() -> Iterator[None]:
+class device_call:
     """Marks the calling thread as being in a device call; calls may be nested."""
-    outer = in_device_call()
-    _here.is_inside = True
-    try:
-        yield
-    finally:
-        _here.is_inside = outer
+
+    __slots__ = ("_outer",)
+
+    def __enter__(self) -> None:
+        self._outer = in_device_call()
+        _here.is_inside = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _here.is_inside = self._outer
 
 
 def in_device_call() -> bool:

@@ -40,4 +40,9 @@ class Lease(Generic[CachesT, WorkT]):
         key: Hashable = None,
     ) -> None:
         self.caches, self.works = workspace.caches, workspace.works
-        weakref.finalize(self, idle.give, workspace, key).atexit = False
+        self._return = weakref.finalize(self, idle.give, workspace, key)
+        self._return.atexit = False
+
+    def discard(self) -> None:
+        """Lets the workspace go when nobody uses it any longer, instead of returning it."""
+        self._return.detach()

@@ -8,27 +8,33 @@ Binding a cache to both its input and its output makes TensorScatter write in pl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import onnxruntime
 from onnxruntime.capi import _pybind_state
 
 from omnijet.runtime.backends.opened import Opened
-from omnijet.runtime.backends.ort_session import OrtSession
-from omnijet.runtime.backends.protocol import BackendRequest, State, require_state
+from omnijet.runtime.backends.ort_built import BuiltGraphs
+from omnijet.runtime.backends.ort_graph import OrtGraph, shared
+from omnijet.runtime.backends.ort_session import OrtSession, severity
+from omnijet.runtime.backends.protocol import BackendRequest
 from omnijet.runtime.bundle.contract import (
-    NUMPY_DTYPES,
     Array,
     FoundTensor,
     GraphContract,
     Precision,
     verify,
 )
+from omnijet.runtime.bundle.graph_rules import require_own_graph, weights_beside
+from omnijet.runtime.bundle.manifest import OrtForm
+from omnijet.runtime.bundle.operators import CPU as CPU_FORM
+from omnijet.runtime.bundle.operators import FUSED, Operators
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.shortage import out_of_memory, ran_out
 
+G = TypeVar("G")
 OLDEST_RELEASE = (1, 25)  # has TensorScatter and its Attention on the CPU
 OLDEST_TEXT = ".".join(map(str, OLDEST_RELEASE))
 
@@ -36,7 +42,6 @@ OLDEST_TEXT = ".".join(map(str, OLDEST_RELEASE))
 INTEGER_PRODUCTS, FLOAT_PRODUCTS = "4", "1"
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
-_BFLOAT16 = 16  # in ONNX's enumeration of types
 _TYPE_NAMES = {
     "tensor(float)": "f32",
     "tensor(float16)": "f16",
@@ -81,13 +86,21 @@ class OrtBackend:
             0.5 %, or by 2 % where outliers are 30 times the rest; rounding the weights to 4 bits
             changes it by 5 to 10 %. False multiplies floats: exact, at half the speed. Graphs of
             floats do not change.
+        built: the graphs that run in place of a bundle's own; without them the canonical graphs
+            run, as what measures and checks a bundle needs.
     """
 
-    name = "onnxruntime-cpu"
+    name: str = "onnxruntime-cpu"
+    operators: Operators = CPU_FORM
     precisions: tuple[Precision, ...] = ("f32", "f16")  # Attention has no kernel for bf16
 
     def __init__(
-        self, threads: int = 0, *, optimize: bool = True, integer_products: bool = True
+        self,
+        threads: int = 0,
+        *,
+        optimize: bool = True,
+        integer_products: bool = True,
+        built: BuiltGraphs | None = None,
     ) -> None:
         require_release()
         self._threads = threads
@@ -95,13 +108,46 @@ class OrtBackend:
         self._optimize = optimize
         self._accuracy_level = INTEGER_PRODUCTS if integer_products else FLOAT_PRODUCTS
         self._opened = Opened()
+        self._built = built
+        self._forms: dict[Path, OrtForm] = {}
+        if built is not None and built.graphs:
+            self.name = f"{self.name}, {built.share}"
+            self._forms = {one.path: one.form for one in built.graphs.values()}
+            if built.all_in_f32:
+                self.precisions = (*self.precisions, "bf16")
 
     @classmethod
     def for_request(cls, request: BackendRequest) -> OrtBackend:
-        return cls(request.threads)
+        built = BuiltGraphs.of(request.bundle, "cpu") if request.built else None
+        return cls(request.threads, built=built)
 
     def load(self, path: Path, contract: GraphContract) -> OrtGraph:
+        """Loads the built graph if there is one that fits, else the graph at `path`."""
         self._opened.require_open(contract.name)
+        return self.best(path, contract, self.plain)
+
+    def best(
+        self, path: Path, contract: GraphContract, load: Callable[[Path, GraphContract], G]
+    ) -> G:
+        """Loads the built graph of this contract's name, or else the graph at `path`.
+
+        An ONNX Runtime that lacks an operator of a built graph runs the canonical one.
+        """
+        built = self._built
+        one = None if built is None else built.graphs.get(contract.name)
+        if built is None or one is None:
+            return load(path, contract)
+        try:
+            with built.bundle.watch.reading(*one.names):
+                return load(one.path, one.contract)
+        except OmnijetError as error:
+            if not _lacks_kernel(error):
+                raise
+            built.tell(f"{contract.name}: {error.got}")
+        return load(path, contract)
+
+    def plain(self, path: Path, contract: GraphContract) -> OrtGraph:
+        """Loads the graph at `path`, canonical or built."""
         session = self.session(path, contract.name)
         found = boundary(session)
         verify(contract, found.inputs, found.outputs, path)
@@ -139,7 +185,7 @@ class OrtBackend:
             providers: replace the backend's own.
 
         Raises:
-            OmnijetError: the file is missing, or cannot be loaded.
+            OmnijetError: the file is missing, is no graph of ours, or cannot be loaded.
         """
         if altered is None and not path.exists():
             raise OmnijetError(
@@ -147,9 +193,14 @@ class OrtBackend:
                 where=path,
                 fix="run its engines (--engines T), or copy the graphs here again",
             )
+        form = self._forms.get(path)
+        operators = self.operators
+        if form is not None and self._built is not None:
+            operators = FUSED[self._built.target]
+        require_own_graph(path, name, operators)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3
+        options.log_severity_level = severity()
         # Shapes differ from call to call: a memory plan per shape would only pile up.
         options.enable_mem_pattern = False
         options.add_session_config_entry(
@@ -157,6 +208,10 @@ class OrtBackend:
         )
         for key, value in unsaturated(path.read_bytes() if altered is None else altered).items():
             options.add_session_config_entry(key, value)
+        if form is not None and form.optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if form is not None and not form.packs:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if not self._optimize:
             level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.graph_optimization_level = level
@@ -166,15 +221,18 @@ class OrtBackend:
             options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
             options.enable_cpu_mem_arena = False
         if weights:
-            values = [_shared(one) for one in weights.values()]
+            values = [shared(one) for one in weights.values()]
             options.add_external_initializers(list(weights), values)
         if altered is not None:
-            options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.absolute().parent))
+            options.add_session_config_entry(
+                _WEIGHTS_FOLDER, str(weights_beside(path).resolve().parent)
+            )
         try:
             return onnxruntime.InferenceSession(
                 str(path) if altered is None else altered,
                 options,
                 providers=self._providers if providers is None else providers,
+                enable_fallback=0,  # it prints, and tries the same again
             )
         except Exception as error:  # onnxruntime's own classes share no narrower base
             raise _not_loaded(name, path, error) from error
@@ -215,11 +273,12 @@ def declared(path: Path, name: str) -> Boundary:
     are inferred, but no kernel is looked up and no weight is read.
 
     Raises:
-        OmnijetError: the file is no valid graph, or this onnxruntime is too old to read it.
+        OmnijetError: the file is no graph of ours, or this onnxruntime is too old to read it.
     """
     require_release()
+    require_own_graph(path, name)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = severity()
     try:
         # what `InferenceSession` is made of, before its kernels are chosen
         half = _pybind_state.InferenceSession(options, str(path), True, False)
@@ -230,7 +289,21 @@ def declared(path: Path, name: str) -> Boundary:
         raise _not_loaded(name, path, error) from error
 
 
+def _lacks_kernel(error: OmnijetError) -> bool:
+    """Returns whether a graph was refused by onnxruntime itself: for an operator that it does not
+    have, not for want of memory, nor by a rule of ours.
+    """
+    cause = error.__cause__
+    return (
+        cause is not None
+        and type(cause).__module__.startswith("onnxruntime")
+        and not ran_out(cause)
+    )
+
+
 def _not_loaded(name: str, path: Path, error: Exception) -> OmnijetError:
+    if ran_out(error):
+        return out_of_memory(error, f"memory ran out while graph {name} was loaded", path)
     return OmnijetError(
         f"graph {name} cannot be loaded",
         where=path,
@@ -238,108 +311,6 @@ def _not_loaded(name: str, path: Path, error: Exception) -> OmnijetError:
         got=str(error).strip().splitlines()[0][:300],
         fix="run `omnijet check` on the bundle; if a file is damaged, export it again",
     )
-
-
-class OrtGraph:
-    """A loaded session whose boundary was checked."""
-
-    def __init__(self, session: OrtSession, contract: GraphContract) -> None:
-        self._session = session
-        self.contract = contract
-
-    def bind(
-        self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
-    ) -> OrtBound:
-        assert state is None or isinstance(state, OrtState)
-        return OrtBound(self._session, self.contract, sizes, state)
-
-    def new_state(self, capacity: int) -> OrtState:
-        return OrtState(self.contract, capacity)
-
-    def limit(self, symbol: str) -> int | None:
-        return None
-
-
-class OrtState:
-    """KV caches in numpy memory: one array per state pair, shared with the session."""
-
-    def __init__(self, contract: GraphContract, capacity: int) -> None:
-        self._contract = contract
-        self._allocate(capacity)
-
-    def _allocate(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.arrays: dict[str, Array] = {}
-        self.values: dict[str, Any] = {}
-        for pair in self._contract.state:
-            spec = self._contract.input(pair.input)
-            # Zeros, never garbage: a masked key still multiplies its value by zero.
-            array = np.zeros(spec.shape({"capacity": capacity}), NUMPY_DTYPES[spec.dtype])
-            self.arrays[pair.input] = array
-            self.values[pair.input] = _shared(array)
-
-    def grow(self, capacity: int, filled: int) -> None:
-        old = self.arrays
-        self._allocate(capacity)
-        self._copy_rows(old, filled)
-
-    def copy(self, filled: int) -> OrtState:
-        twin = OrtState(self._contract, self.capacity)
-        twin._copy_rows(self.arrays, filled)
-        return twin
-
-    def _copy_rows(self, arrays: Mapping[str, Array], filled: int) -> None:
-        for name, array in self.arrays.items():
-            array[:, :, :filled] = arrays[name][:, :, :filled]
-
-
-class OrtBound:
-    """Buffers for fixed sizes, bound once; `run` allocates nothing of ours.
-
-    Attributes:
-        binding: what the contract does not know can be bound to it, too.
-    """
-
-    def __init__(
-        self,
-        session: OrtSession,
-        contract: GraphContract,
-        sizes: Mapping[str, int],
-        state: OrtState | None,
-    ) -> None:
-        self._session = session
-        self.binding = session.binding()
-        self.inputs: dict[str, Array] = {}
-        self.outputs: dict[str, Array] = {}
-        made = self.binding.made
-        carried = {pair.input for pair in contract.state}
-        require_state(contract, sizes, state)
-        for spec in contract.inputs:
-            if spec.name not in carried:
-                array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
-                self.inputs[spec.name] = array
-                made.bind_ortvalue_input(spec.name, _shared(array))
-        produced = {pair.output for pair in contract.state}
-        for spec in contract.outputs:
-            if spec.name not in produced:
-                array = np.zeros(spec.shape(sizes), NUMPY_DTYPES[spec.dtype])
-                self.outputs[spec.name] = array
-                made.bind_ortvalue_output(spec.name, _shared(array))
-        if state is not None:
-            for pair in contract.state:
-                value = state.values[pair.input]
-                made.bind_ortvalue_input(pair.input, value)
-                made.bind_ortvalue_output(pair.output, value)
-
-    def run(self) -> None:
-        self._session.run(self.binding)
-
-
-def _shared(array: Array) -> Any:
-    """Returns an OrtValue over the array's own memory; nothing is copied."""
-    if array.dtype == NUMPY_DTYPES["bf16"]:
-        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
-    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
 def _found(arg: Any) -> FoundTensor:

@@ -6,6 +6,7 @@ are held here in one place each, where `close` finds them.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import onnxruntime
@@ -13,9 +14,21 @@ import onnxruntime
 from omnijet.runtime.backends.opened import Opened, backend_closed
 from omnijet.runtime.cancel import here
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.shortage import out_of_memory, ran_out
 
 GRAPH_ID, NOT_CAPTURED = "gpu_graph_id", "-1"
-FATAL = 4  # a run that was told to end is no error to report
+FATAL = 4  # what fails is raised, and a run that was told to end is no error to report
+LOG_VARIABLE = "OMNIJET_ONNXRUNTIME_LOG"
+"""The variable that lets lines of ONNX Runtime pass to stderr: 0 (all) to 4 (none but fatal)."""
+
+
+def severity() -> int:
+    """Returns from which severity on ONNX Runtime writes lines of its own to stderr."""
+    asked = os.environ.get(LOG_VARIABLE, "")
+    return int(asked) if asked in ("0", "1", "2", "3") else FATAL
+
+
+onnxruntime.set_default_logger_severity(severity())
 
 
 class OrtBinding:
@@ -107,15 +120,18 @@ def uncaptured() -> Any:
     Without an entry for that, onnxruntime 1.32 catches an error in each run, which takes 33 µs.
     """
     options = onnxruntime.RunOptions()
-    options.log_severity_level = FATAL
+    options.log_severity_level = severity()
     options.add_run_config_entry(GRAPH_ID, NOT_CAPTURED)
     return options
 
 
 def run_failed(name: str, error: Exception) -> OmnijetError:
     """The error of a run that failed in ONNX Runtime."""
+    if ran_out(error):
+        return out_of_memory(error, f"memory ran out in graph {name}")
     return OmnijetError(
         f"graph {name} failed",
         got=str(error).strip().splitlines()[0][:300],
-        fix="if memory ran out: use smaller pictures, shorter clips, a shorter prompt",
+        fix=f"look for damaged files with `omnijet check BUNDLE --deep`; {LOG_VARIABLE}=0 makes "
+        "ONNX Runtime write what it does to stderr",
     )

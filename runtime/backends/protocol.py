@@ -21,6 +21,8 @@ following.
   the garbage collector, which may run in the middle of the call and find a stream that nobody
   reads any longer. Ending the stream joins its workers, and one of them may be waiting for this
   very lock. Within `device_call` the stream is cancelled, but its workers are not joined.
+* Lanes. Where several turns share a model fairly, at most two runs are made at once
+  (`omnijet.runtime.backends.lanes`), each within `device_call`; a backend need not know of it.
 * Cancelling. A thread may work under a switch (`omnijet.runtime.cancel.here`). Where a run can be
   ended in the middle, it ends when the switch is set, and raises what the switch raises; caches
   hold complete rows or none then, and the graph stays usable. Elsewhere the run comes to its end,
@@ -98,6 +100,16 @@ class Graph(Protocol):
     @property
     def contract(self) -> GraphContract: ...
 
+    @property
+    def growth(self) -> int | None:
+        """Rows by which full caches grow best; None: they double.
+
+        Few, if a run reads the whole capacity and growing copies memory of the host; doubling, if
+        what is prepared for a capacity (captured calls, buffers of a device) is worth more than
+        the rows that a run reads in vain. Meaningless for a graph that carries no state.
+        """
+        ...
+
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
     ) -> Bound:
@@ -167,11 +179,14 @@ class BackendRequest:
     Attributes:
         name: the provider or, for engines, the target that the user named.
         threads: how many threads a graph may use on the CPU; 0: the backend chooses.
+        built: whether graphs that `omnijet build` made for ONNX Runtime may run in place of the
+            bundle's own.
     """
 
     bundle: Bundle
     name: str
     threads: int = 0
+    built: bool = True
 
 
 class BackendClass(Protocol):

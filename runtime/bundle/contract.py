@@ -11,8 +11,8 @@ next step's input. It is never parsed out of tensor names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -47,7 +47,8 @@ AXES: dict[str, str] = {
     "tokens": "audio tokens in the output",
     "cells": "merged picture cells (4 patches each) of one frame",
     "windows": "attention windows of one frame",
-    "rows": "tokens fed in this call: many in prefill, one in decode",
+    "rows": "tokens fed in this call: many in prefill, one or a few in decode",
+    "picked": "rows of this call whose logits are computed",
     "capacity": "length of the KV cache",
     "branches": "guidance branches: conditioned, then unconditioned",
     "blocks": "attention blocks of mel frames",
@@ -134,12 +135,29 @@ def _size(axis: str, sizes: Mapping[str, int]) -> int:
     return factor * sizes[symbol]
 
 
+def wide_contract(
+    contract: GraphContract, narrow: Collection[str] = ("f16", "bf16")
+) -> GraphContract:
+    """Returns the contract of the same graph in f32: caches of the narrow types are f32, too."""
+
+    def wide(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(replace(s, dtype="f32") if s.dtype in narrow else s for s in specs)
+
+    return replace(contract, inputs=wide(contract.inputs), outputs=wide(contract.outputs))
+
+
 SPEECH_GRAPHS = ("talker_step", "dit_step", "vocoder")
 """The graphs that a model without a voice lacks."""
 
 
-def graph_contracts(dims: ModelDims, precision: Precision) -> dict[str, GraphContract]:
+def graph_contracts(
+    dims: ModelDims, precision: Precision, *, picks_rows: bool = True
+) -> dict[str, GraphContract]:
     """Returns the contracts of one checkpoint's graphs, by name: six, or three without a voice.
+
+    Args:
+        picks_rows: whether the Thinker computes logits of the rows that `head_rows` names; the
+            graphs of older bundles have no such input, and compute those of the last row.
 
     Sound synthesis stays f32 in every precision: in 16 bits, the DiT and SnakeBeta fall silent
     or overflow. The Thinker's graph is the same with and without a voice: so are its weights,
@@ -148,11 +166,15 @@ def graph_contracts(dims: ModelDims, precision: Precision) -> dict[str, GraphCon
     contracts = [
         _audio_encoder(dims),
         _vision_encoder(dims),
-        _decoder_step("thinker_step", dims.thinker, precision, hidden_out=True),
+        _decoder_step(
+            "thinker_step", dims.thinker, precision, hidden_out=True, picks_rows=picks_rows
+        ),
     ]
     if dims.speech is not None:
         contracts += [
-            _decoder_step("talker_step", dims.speech.talker, precision, hidden_out=False),
+            _decoder_step(
+                "talker_step", dims.speech.talker, precision, hidden_out=False, picks_rows=False
+            ),
             _dit_step(dims.speech.dit),
             _vocoder(dims.speech.vocoder),
         ]
@@ -197,12 +219,15 @@ def _vision_encoder(dims: ModelDims) -> GraphContract:
 
 
 def _decoder_step(
-    name: str, decoder: DecoderDims, precision: Precision, *, hidden_out: bool
+    name: str, decoder: DecoderDims, precision: Precision, *, hidden_out: bool, picks_rows: bool
 ) -> GraphContract:
     half = decoder.head_dim // 2
     cache_axes = (1, decoder.kv_heads, "capacity", decoder.head_dim)
     caches = [f"{kind}_cache_{i}" for i in range(decoder.layers) for kind in ("key", "value")]
-    outputs = [TensorSpec("logits", "f32", (1, decoder.vocab))]  # of the last row only
+    # of the rows picked, or of the last one alone: the head is the widest product of all
+    logits = TensorSpec("logits", "f32", ("picked" if picks_rows else 1, decoder.vocab))
+    picks = (TensorSpec("head_rows", "i64", ("picked",)),) if picks_rows else ()
+    outputs = [logits]
     if hidden_out:
         # after the final norm, all rows: the Talker reads them
         outputs.append(TensorSpec("hidden", "f32", (1, "rows", decoder.hidden)))
@@ -214,6 +239,7 @@ def _decoder_step(
             TensorSpec("sin", "f32", (1, "rows", half)),
             TensorSpec("mask", "bool", (1, 1, "rows", "capacity")),
             TensorSpec("write_index", "i64", (1,)),
+            *picks,
             *(TensorSpec(cache, precision, cache_axes) for cache in caches),
         ),
         outputs=(*outputs, *(TensorSpec(f"{c}_next", precision, cache_axes) for c in caches)),

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from omnijet.runtime.bundle.ranges import Few, Index, Size, Within
 from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
+
+DitProducts = Literal["f32", "f16"]
 
 AUDIO_POOL = 2  # positions of the audio encoder averaged into one token
 
@@ -31,14 +34,14 @@ def audio_token_count(mel_frames: int) -> int:
 class AudioEncoderDims:
     """`thinker.audio_tower`: Whisper-like layers over independent chunks of 2 s."""
 
-    n_mels: int
-    hidden: int
-    layers: int
-    heads: int
-    ffn: int
-    n_window: int  # half a chunk, in mel frames
-    max_positions: int
-    out: int
+    n_mels: Few
+    hidden: Size
+    layers: Few
+    heads: Few
+    ffn: Size
+    n_window: Size  # half a chunk, in mel frames
+    max_positions: Size
+    out: Size
 
     @property
     def head_dim(self) -> int:
@@ -64,17 +67,17 @@ class AudioEncoderDims:
 class VisionEncoderDims:
     """`thinker.visual`: window attention, full attention in a few layers."""
 
-    hidden: int
-    layers: int
-    heads: int
-    ffn: int
-    in_channels: int
-    patch: int  # pixels
-    temporal_patch: int  # frames
-    merge: int  # patches per side of a merged cell
-    window: int  # pixels per side
-    full_attention_layers: tuple[int, ...]
-    out: int
+    hidden: Size
+    layers: Few
+    heads: Few
+    ffn: Size
+    in_channels: Few
+    patch: Few  # pixels
+    temporal_patch: Few  # frames
+    merge: Few  # patches per side of a merged cell
+    window: Size  # pixels per side
+    full_attention_layers: tuple[Index, ...]
+    out: Size
 
     @property
     def head_dim(self) -> int:
@@ -105,64 +108,70 @@ class VisionEncoderDims:
 class DecoderDims:
     """A Qwen2-style decoder: the Thinker's text model or the Talker."""
 
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: int
-    vocab: int
-    embed_width: int  # width of the rows fed in: the Thinker's hidden, for both decoders
-    rope_theta: float
-    mrope_section: tuple[int, int, int]
-    rms_eps: float
-    max_positions: int
+    hidden: Size
+    layers: Few
+    heads: Few
+    kv_heads: Few
+    head_dim: Size
+    ffn: Size
+    vocab: Size
+    embed_width: Size  # width of the rows fed in: the Thinker's hidden, for both decoders
+    rope_theta: Annotated[float, Within(1, 1e15)]
+    mrope_section: tuple[Index, Index, Index]
+    rms_eps: Annotated[float, Within(1e-30, 1)]
+    max_positions: Size
 
 
 @dataclass(frozen=True, slots=True)
 class DitDims:
-    """`token2wav.code2wav_dit_model`: codec tokens to mel by flow matching."""
+    """`token2wav.code2wav_dit_model`: codec tokens to mel by flow matching.
 
-    hidden: int
-    layers: int
-    heads: int
-    head_dim: int
-    ff_mult: int
-    mel: int
-    codec_embed: int
-    codec_rows: int  # rows of the codec table (num_embeds + 1)
-    repeats: int  # mel frames per codec token
-    block: int  # mel frames
-    look_ahead_layers: tuple[int, ...]
-    look_back_layers: tuple[int, ...]
-    speaker_cond: int  # width of spk_dict's `cond`
-    speaker_embed: int  # width of the ECAPA embedding
+    Attributes:
+        products: what the products of the blocks multiply. It is chosen at export, and travels
+            with the facts because the graph, its trace and its engine follow from it.
+    """
+
+    hidden: Size
+    layers: Few
+    heads: Few
+    head_dim: Size
+    ff_mult: Few
+    mel: Few
+    codec_embed: Size
+    codec_rows: Size  # rows of the codec table (num_embeds + 1)
+    repeats: Few  # mel frames per codec token
+    block: Size  # mel frames
+    look_ahead_layers: tuple[Index, ...]
+    look_back_layers: tuple[Index, ...]
+    speaker_cond: Size  # width of spk_dict's `cond`
+    speaker_embed: Size  # width of the ECAPA embedding
+    products: DitProducts = "f32"
 
 
 @dataclass(frozen=True, slots=True)
 class EcapaDims:
     """`...input_embed.spk_encoder`, which runs at export only."""
 
-    mel: int
-    channels: tuple[int, ...]
-    kernels: tuple[int, ...]
-    dilations: tuple[int, ...]
-    attention_channels: int
-    res2net_scale: int
-    se_channels: int
-    out: int
+    mel: Few
+    channels: tuple[Size, ...]
+    kernels: tuple[Few, ...]
+    dilations: tuple[Few, ...]
+    attention_channels: Size
+    res2net_scale: Few
+    se_channels: Size
+    out: Size
 
 
 @dataclass(frozen=True, slots=True)
 class VocoderDims:
     """`token2wav.code2wav_bigvgan_model`: mel to waveform."""
 
-    mel: int
-    channels: int
-    resblock_kernels: tuple[int, ...]
-    resblock_dilations: tuple[tuple[int, ...], ...]
-    rates: tuple[int, ...]
-    kernels: tuple[int, ...]
+    mel: Few
+    channels: Size
+    resblock_kernels: tuple[Few, ...]
+    resblock_dilations: tuple[tuple[Few, ...], ...]
+    rates: tuple[Few, ...]
+    kernels: tuple[Few, ...]
 
     @property
     def hop(self) -> int:
@@ -177,20 +186,20 @@ class VocoderDims:
 class TokenIds:
     """Special ids of the text vocabulary, and the clock of TMRoPE."""
 
-    audio: int
-    image: int
-    video: int
-    audio_bos: int
-    audio_eos: int
-    vision_bos: int
-    vision_eos: int
-    pad: int
-    eos: tuple[int, ...]
-    tts_pad: int
-    tts_bos: int
-    tts_eos: int
-    position_ids_per_second: int  # 25: one time id per 40 ms
-    seconds_per_chunk: int  # 2: interleaving of a clip's picture and sound
+    audio: Index
+    image: Index
+    video: Index
+    audio_bos: Index
+    audio_eos: Index
+    vision_bos: Index
+    vision_eos: Index
+    pad: Index
+    eos: tuple[Index, ...]
+    tts_pad: Index
+    tts_bos: Index
+    tts_eos: Index
+    position_ids_per_second: Size  # 25: one time id per 40 ms
+    seconds_per_chunk: Few  # 2: interleaving of a clip's picture and sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +210,11 @@ class CodecIds:
         more_ends: codes that end speech beside `pad` and `eos`.
     """
 
-    pad: int
-    bos: int
-    eos: int
-    mask: int
-    more_ends: tuple[int, ...] = ()
+    pad: Index
+    bos: Index
+    eos: Index
+    mask: Index
+    more_ends: tuple[Index, ...] = ()
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -286,8 +295,8 @@ class ModelDims:
 
     @staticmethod
     def from_json(data: Any) -> ModelDims:
-        """Inverts `to_json`. Raises `ValueError` if the data have another shape."""
-        dims = build(ModelDims, nested(data))
+        """Inverts `to_json`. Raises `ValueError` if a value has another type or range."""
+        dims = build(ModelDims, nested(data), closed=True)
         assert isinstance(dims, ModelDims)
         return dims
 
@@ -304,6 +313,8 @@ def nested(data: Any) -> Any:
     speaking = {field.name for field in fields(SpeechDims)}
     speech = {key: value for key, value in data.items() if key in speaking}
     rest = {key: value for key, value in data.items() if key not in speaking}
+    if "speech" in rest:  # the name of the field, which no JSON form has
+        raise ValueError("dims.speech: unknown")
     return {**rest, "speech": speech or None}
 
 

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-import numpy as np
-
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array
 from omnijet.runtime.bundle.dims import no_voice
-from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry, Manifest, hash_file
+from omnijet.runtime.bundle.dims_rules import preprocessing_faults
+from omnijet.runtime.bundle.inventory import strays
+from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry, Manifest, TableEntry, hash_file
 from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.bundle.watch import Watch
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.files.array_file import mapped_array
+from omnijet.runtime.files.bounded import BadFile, read_bounded_text
+from omnijet.runtime.files.names import require_utf8, shell_quoted
+from omnijet.runtime.shortage import out_of_memory, ran_out
 
 TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
+MOST_TEXT_BYTES = 1 << 20  # of a template; the published one has 1.5 kB
 DEFAULT_VOICE = "Chelsie"
-TABLES = ("thinker_embedding",)
-SPEECH_TABLES = (
-    "talker_embedding", "dit_codec", "no_voice", "dit_times", "dit_modulation",
-    "dit_modulation_out", "dit_inv_freq",
-)  # fmt: skip
 HELD_AS = {"bfloat16": NUMPY_DTYPES["bf16"].name}
 """The numpy dtypes that stand in for those numpy lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened bundle. Opening reads the manifest alone; tables are mapped on demand."""
+    """An opened bundle. Opening reads the manifest alone; tables are mapped on demand.
+
+    Attributes:
+        watch: notices that files are replaced or edited later: whoever reads one tells it.
+    """
 
     folder: Path
     manifest: Manifest
+    watch: Watch = field(default_factory=lambda: Watch(Path()), compare=False, repr=False)
 
     @staticmethod
     def open(folder: str | Path) -> Bundle:
@@ -46,7 +51,10 @@ class Bundle:
         Raises:
             OmnijetError: the folder is no bundle, or a file is missing or has another size.
         """
-        return Bundle.of(Path(folder), Manifest.read(Path(folder)))
+        folder = Path(folder)
+        require_utf8(folder)
+        with Watch(folder, [FILE_NAME]).steady(FILE_NAME):
+            return Bundle.of(folder, Manifest.read(folder))
 
     @staticmethod
     def of(folder: Path, manifest: Manifest) -> Bundle:
@@ -62,31 +70,52 @@ class Bundle:
                 fix="copy the bundle again, or export it again",
             )
         _check_parts(manifest, folder)
-        return Bundle(folder, manifest)
+        return Bundle(folder, manifest, Watch(folder, [*manifest.files, FILE_NAME]))
 
     def graph(self, name: str) -> Path:
         return self.folder / self.manifest.graphs[name].file
 
     def table(self, name: str) -> Array:
-        """Returns a table, memory-mapped read-only; bfloat16 comes as bits."""
+        """Returns a table, memory-mapped read-only; bfloat16 comes as bits.
+
+        Raises:
+            OmnijetError: it cannot be read, or was replaced since the bundle was opened.
+        """
         entry = self.manifest.tables[name]
+        with self.watch.reading(entry.file):
+            return self._mapped(entry)
+
+    def _mapped(self, entry: TableEntry) -> Array:
         path = self.folder / entry.file
         try:
-            array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            return mapped_array(path, HELD_AS.get(entry.dtype, entry.dtype), entry.shape)
+        except OSError as error:
+            if ran_out(error):
+                what = "memory ran out: a table cannot be mapped"
+                raise out_of_memory(error, what, path) from error
             raise OmnijetError("a table cannot be read", where=path, got=error) from error
-        if array.shape != entry.shape or array.dtype.name != HELD_AS.get(entry.dtype, entry.dtype):
+        except BadFile as error:
             raise OmnijetError(
                 "a table is not what the manifest says",
                 where=path,
                 expected=f"{entry.dtype}{list(entry.shape)}",
-                got=f"{array.dtype}{list(array.shape)}",
+                got=error,
                 fix="export the bundle again",
-            )
-        return array
+            ) from error
 
     def text(self, name: str) -> str:
-        return (self.folder / name).read_text(encoding="utf-8")
+        """Returns a file's text. Raises `OmnijetError` if it was replaced since the opening."""
+        with self.watch.reading(name):
+            try:
+                return read_bounded_text(self.folder / name, MOST_TEXT_BYTES)
+            except (OSError, BadFile) as error:
+                raise OmnijetError(
+                    "a text of the bundle cannot be read",
+                    where=self.folder / name,
+                    expected="a text in UTF-8",
+                    got=getattr(error, "strerror", None) or error,
+                    fix="export the bundle again",
+                ) from error
 
     def speaks(self, asked: bool | None = None) -> bool:
         """Returns whether a reply is spoken: as asked, and by default if there is a voice.
@@ -135,7 +164,9 @@ def _voice_hint(name: object, voices: Sequence[str]) -> str:
 def left_out(folder: Path, manifest: Manifest) -> Mapping[str, str]:
     """Returns the missing graph files that an engine replaces, with the names of their graphs."""
     engines = [one for target in manifest.engines.values() for one in target.items()]
-    built = {graph for graph, entry in engines if (folder / entry.file).is_file()}
+    built = {
+        graph for graph, entry in engines if all((folder / one).is_file() for one in entry.files)
+    }
     return {
         file: graph
         for graph, entry in manifest.graphs.items()
@@ -150,7 +181,7 @@ def misfits(folder: Path, files: Mapping[str, FileEntry]) -> list[str]:
     for name, entry in files.items():
         path = folder / name
         if not path.is_file():
-            faults.append(f"{name}: missing")
+            faults.append(f"{name}: {'no regular file' if path.exists() else 'missing'}")
         elif (size := path.stat().st_size) != entry.bytes:
             faults.append(f"{name}: {size} bytes, not {entry.bytes}")
     return faults
@@ -163,21 +194,11 @@ def rebuild_command(folder: Path, target: str) -> str:
 
 def _check_parts(manifest: Manifest, folder: Path) -> None:
     """Raises `OmnijetError` if the manifest lacks a part that the pipeline relies on."""
-    Preprocessing.from_json(manifest.preprocessor)
-    speaks = manifest.dims.has_voice
-    needed = [*TABLES, *(SPEECH_TABLES if speaks else ())]
-    needed += [f"voice_{name}" for name in manifest.voices]
-    faults = [f"no table {name}" for name in needed if name not in manifest.tables]
-    if speaks and not manifest.voices:
-        faults.append("no voice")
-    if manifest.voices and not speaks:
-        faults.append(f"voices ({', '.join(manifest.voices)}), but no Talker, DiT and vocoder")
-    vocab = manifest.dims.thinker.vocab
-    faults += [
-        f"voice {name}: token {voice.bos_token} is not in the vocabulary of {vocab}"
-        for name, voice in manifest.voices.items()
-        if not 0 <= voice.bos_token < vocab
+    preprocessing = Preprocessing.from_json(manifest.preprocessor)
+    faults = [
+        f"no file {name}" for name in (TOKENIZER, CHAT_TEMPLATE) if name not in manifest.files
     ]
+    faults += preprocessing_faults(preprocessing, manifest.dims)
     if faults:
         raise OmnijetError(
             "the bundle is incomplete",
@@ -190,7 +211,8 @@ def _check_parts(manifest: Manifest, folder: Path) -> None:
 def check_files(bundle: Bundle, progress: Callable[[int], None] | None = None) -> list[str]:
     """Hashes every file, engines included; returns one line for each fault.
 
-    Graph files that an engine replaces may be missing.
+    Whatever else lies in the folder is a fault, too. Graph files that an engine replaces may be
+    missing.
 
     Args:
         progress: called with the number of bytes of each block that was read.
@@ -205,9 +227,21 @@ def check_files(bundle: Bundle, progress: Callable[[int], None] | None = None) -
         found = hash_file(bundle.folder / name, progress)
         if found != entry:
             faults.append(f"{name}: sha256 {found.sha256[:16]}…, not {entry.sha256[:16]}…")
-    known = set(bundle.manifest.files) | {FILE_NAME}
-    for path in sorted(bundle.folder.rglob("*")):
-        name = path.relative_to(bundle.folder).as_posix()
-        if path.is_file() and name not in known:
-            faults.append(f"{name}: not in the manifest")
-    return faults
+    return faults + strays(bundle.folder, bundle.manifest.files)
+
+
+def require_undamaged(folder: Path, manifest: Manifest, graph: str) -> None:
+    """Checks the hashes of a graph: what is made of damaged weights would count as good.
+
+    Raises:
+        OmnijetError: a file differs from the manifest.
+    """
+    entry = manifest.graphs[graph]
+    for name in (entry.file, entry.weights):
+        if hash_file(folder / name) != manifest.files[name]:
+            raise OmnijetError(
+                f"graph {graph} is damaged",
+                where=folder / name,
+                expected=f"sha256 {manifest.files[name].sha256[:16]}…, as the manifest says",
+                fix="copy the bundle again, or export it again",
+            )

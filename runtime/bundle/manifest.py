@@ -1,6 +1,8 @@
 """`manifest.json`: what a bundle is, and the hashes that prove its files intact.
 
-The exporter writes it and the device reads it. Only this module knows its layout.
+The exporter writes it and the device reads it. Only this module knows its sections; each value has
+a range, and what sections say of each other must agree. `omnijet.runtime.bundle.manifest_text` is
+the text that holds them.
 """
 
 from __future__ import annotations
@@ -10,113 +12,73 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
+from omnijet.runtime.bundle import manifest_rules
 from omnijet.runtime.bundle.contract import GraphContract, Precision, graph_contracts
 from omnijet.runtime.bundle.dims import ModelDims, nested
-from omnijet.runtime.bundle.records import build
+from omnijet.runtime.bundle.entries import (
+    EngineEntry,
+    FileEntry,
+    GraphEntry,
+    Library,
+    OrtForm,
+    TableEntry,
+    VoiceEntry,
+)
+from omnijet.runtime.bundle.manifest_text import MOST_BYTES, sealed, unreadable, unsealed
+from omnijet.runtime.bundle.ranges import FileName, Label
+from omnijet.runtime.bundle.records import SHOWN, build
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.leftovers import leftover
+from omnijet.runtime.files.bounded import read_bounded
+from omnijet.runtime.files.whole_file import write_whole
 
-FORMAT = "omnijet-bundle"
-VERSION = 1
-FILE_NAME = "manifest.json"
-ENGINES = "engines"
-"""The folder of a bundle that holds its engines and nothing else."""
-
-Library = Literal["tensorrt", "tensorrt_rtx"]
-"""The library that builds and runs an engine."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """Size and hash of one file of the bundle."""
-
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class GraphEntry:
-    """A graph's files, and the counts that `omnijet inspect` shows."""
-
-    file: str
-    weights: str
-    parameters: int
-    weight_bytes: int
-    nodes: int
-    opset: int
-    ops: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineEntry:
-    """A graph built for one machine.
-
-    Attributes:
-        key: sha256 of all inputs of the build; only the builder reads it.
-        version: version of the library that built the engine; no other version loads it.
-        compute_capability: compute capability of the GPU times ten (87 for 8.7).
-        profiles: in the engine's own order, the smallest, usual and largest size of each
-            symbol of the contract.
-        caches_in_place: whether each carried tensor is input and output at one address, as
-            TensorRT's KVCacheUpdate requires; otherwise the engine reads one buffer and writes
-            another.
-        build_seconds, peak_bytes: duration of the build, and peak memory of its process.
-    """
-
-    file: str
-    key: str
-    library: Library
-    version: str
-    compute_capability: int
-    profiles: tuple[dict[str, tuple[int, ...]], ...]
-    caches_in_place: bool
-    bytes: int
-    layers: int
-    build_seconds: float
-    peak_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class TableEntry:
-    """A memory-mapped `.npy` table: embeddings, and folded parts of the DiT."""
-
-    file: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceEntry:
-    """A speaker: the text token that opens its replies."""
-
-    bos_token: int
+FILE_NAME = manifest_rules.FILE_NAME
+ENGINES = manifest_rules.ENGINES
+__all__ = (
+    "ENGINES", "FILE_NAME", "EngineEntry", "FileEntry", "GraphEntry", "Library", "Manifest",
+    "OrtForm", "TableEntry", "VoiceEntry", "hash_file", "manifest_content",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of `manifest.json`."""
 
-    name: str
+    name: Label
     precision: Precision
     dims: ModelDims
-    graphs: dict[str, GraphEntry]
-    tables: dict[str, TableEntry]
-    voices: dict[str, VoiceEntry]
+    graphs: dict[Label, GraphEntry]
+    tables: dict[Label, TableEntry]
+    voices: dict[Label, VoiceEntry]
     preprocessor: dict[str, Any]
-    files: dict[str, FileEntry]
-    versions: dict[str, str] = field(default_factory=dict)
+    files: dict[FileName, FileEntry]
+    versions: dict[Label, Label] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=dict)
     """The quantization of the graphs and its recipe; empty for float graphs."""
-    engines: dict[str, dict[str, EngineEntry]] = field(default_factory=dict)
+    picks_rows: bool = False
+    """Whether the Thinker's graph computes logits of chosen rows (`graph_contracts`)."""
+    engines: dict[Label, dict[Label, EngineEntry]] = field(default_factory=dict)
     """The engines by target (`omnijet.engines.targets.target`), then by graph."""
 
     @property
     def contracts(self) -> dict[str, GraphContract]:
-        return graph_contracts(self.dims, self.precision)
+        return self.contracts_in(self.precision)
+
+    def contracts_in(self, precision: Precision) -> dict[str, GraphContract]:
+        """Returns the contracts that the same graphs would have in another precision."""
+        return graph_contracts(self.dims, precision, picks_rows=self.picks_rows)
+
+    @property
+    def engine_targets(self) -> tuple[str, ...]:
+        """The targets of `--engines`: ONNX Runtime takes what was built for it by itself."""
+        return tuple(
+            target
+            for target, engines in self.engines.items()
+            if any(entry.ort is None for entry in engines.values())
+        )
 
     def without_engines(self) -> Manifest:
         """Returns the manifest of the same bundle before any engine was built."""
@@ -124,117 +86,103 @@ class Manifest:
         return replace(self, engines={}, files=files)
 
     def write(self, folder: Path) -> None:
-        """Writes the manifest beside the old one and then replaces it in one step."""
-        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        """Writes the manifest beside the old one and then replaces it in one step.
+
+        Raises:
+            OmnijetError: `read` would refuse it. Nothing is written then.
+        """
+        path = folder / FILE_NAME
+        data = asdict(self)
         data["dims"] = self.dims.to_json()
         data["contracts"] = {name: c.to_json() for name, c in self.contracts.items()}
-        text = json.dumps(data, indent=1, ensure_ascii=False)
-        partial = folder / f".{FILE_NAME}.partial"
-        with leftover(lambda: partial.unlink(missing_ok=True)):
-            try:
-                with open(partial, "w", encoding="utf-8") as file:
-                    file.write(text + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(partial, folder / FILE_NAME)
-            finally:
-                partial.unlink(missing_ok=True)
+        try:
+            content = sealed(data)
+        except ValueError as error:
+            raise unreadable(path, error) from error
+        Manifest.parsed(content, path)
+        write_whole(path, content, follow_link=False)
 
     @staticmethod
     def read(folder: Path) -> Manifest:
         """Reads a folder's manifest.
 
         Raises:
-            OmnijetError: the folder is no bundle, or one of another version.
+            OmnijetError: the folder is no bundle, one of another version, or its manifest is not
+                as it was written.
         """
-        path = folder / FILE_NAME
+        return Manifest.parsed(manifest_content(folder), folder / FILE_NAME)
+
+    @staticmethod
+    def parsed(content: bytes, path: Path) -> Manifest:
+        """Parses the bytes of a manifest.
+
+        Args:
+            content: The bytes.
+            path: The file, for messages.
+
+        Raises:
+            OmnijetError: the errors of `read`.
+        """
+        data = unsealed(content, path)
+        declared = data.pop("contracts", None)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise OmnijetError(
-                "this is not an omnijet bundle",
-                where=folder,
-                expected=f"a folder with {FILE_NAME}",
-                got="no such folder" if not folder.exists() else f"no {FILE_NAME} in it",
-                fix="make one with `omnijet export CHECKPOINT BUNDLE`",
-            ) from None
-        except NotADirectoryError:
-            raise OmnijetError(
-                "this is not an omnijet bundle", where=folder, expected="a folder", got="a file"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise OmnijetError(
-                "the manifest cannot be read", where=path, got=error, fix="export the bundle again"
-            ) from error
-        return _parse(data, path)
+            if "dims" in data:
+                data["dims"] = nested(data["dims"])
+            manifest: Manifest = build(Manifest, data, closed=True)
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        if faults := manifest_rules.faults_of(manifest):
+            raise _damaged(path, "\n            ".join(faults[:SHOWN]))
+        _check_contracts(manifest, declared, path)
+        return manifest
 
 
-def _parse(data: Any, path: Path) -> Manifest:
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise OmnijetError(
-            "this is not an omnijet manifest", where=path, expected=f'"format": "{FORMAT}"'
-        )
-    if data.get("version") != VERSION:
-        newer = isinstance(data.get("version"), int) and data["version"] > VERSION
-        raise OmnijetError(
-            "the bundle was written by another version of omnijet",
-            where=path,
-            expected=f"manifest version {VERSION}",
-            got=f"version {data.get('version')}",
-            fix="install a newer omnijet" if newer else "export the bundle again",
-        )
+def manifest_content(folder: Path) -> bytes:
+    """Returns the bytes of a folder's manifest.
+
+    Raises:
+        OmnijetError: the folder is no bundle, or the file cannot be read.
+    """
+    path = folder / FILE_NAME
     try:
-        # older manifests lack these sections: such bundles hold floats and no engines
-        data = {"quantization": {}, "engines": {}, **data}
-        if "dims" in data:
-            data["dims"] = nested(data["dims"])
-        manifest: Manifest = build(Manifest, data)
-        _check_files(manifest)
-    except ValueError as error:
+        return read_bounded(path, MOST_BYTES)
+    except FileNotFoundError:
         raise OmnijetError(
-            "the manifest is damaged, or another version of omnijet wrote it",
-            where=path,
-            got=error,
-            fix="export the bundle again",
-        ) from error
-    _check_contracts(manifest, data.get("contracts"), path)
-    return manifest
+            "this is not an omnijet bundle",
+            where=folder,
+            expected=f"a folder with {FILE_NAME}",
+            got="no such folder" if not folder.exists() else f"no {FILE_NAME} in it",
+            fix="make one with `omnijet export CHECKPOINT BUNDLE`",
+        ) from None
+    except NotADirectoryError:
+        raise OmnijetError(
+            "this is not an omnijet bundle", where=folder, expected="a folder", got="a file"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
 
 
-def _check_files(manifest: Manifest) -> None:
-    """Raises `ValueError` if a file lies outside the folder or has no hash."""
-    for name in manifest.files:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"files: {name!r} lies outside the bundle")
-    named = [
-        (f"graphs.{k}", file) for k, v in manifest.graphs.items() for file in (v.file, v.weights)
-    ]
-    named += [(f"tables.{k}", v.file) for k, v in manifest.tables.items()]
-    for target, engines in manifest.engines.items():
-        named += [(f"engines.{target}.{k}", v.file) for k, v in engines.items()]
-    for where, file in named:
-        if file not in manifest.files:
-            raise ValueError(f"{where}: {file!r} is not among the files")
-    unknown = sorted(
-        {*manifest.graphs, *(k for v in manifest.engines.values() for k in v)}
-        - set(manifest.contracts)
+def _damaged(path: Path, got: object) -> OmnijetError:
+    return OmnijetError(
+        "the manifest is damaged, or another version of omnijet wrote it",
+        where=path,
+        got=got,
+        fix="export the bundle again",
     )
-    if unknown:
-        raise ValueError(f"graphs: no contract for {', '.join(unknown)}")
 
 
 def _check_contracts(manifest: Manifest, declared: Any, path: Path) -> None:
     """Raises `OmnijetError` if the bundle's contracts are not those of this runtime."""
-    for name, contract in manifest.contracts.items():
-        ours = json.loads(json.dumps(contract.to_json()))
-        theirs = declared.get(name) if isinstance(declared, dict) else None
-        if name not in manifest.graphs or theirs != ours:
+    theirs = declared if isinstance(declared, dict) else {}
+    contracts = {name: contract.to_json() for name, contract in manifest.contracts.items()}
+    for name in [*contracts, *theirs]:
+        ours = contracts.get(name)
+        if ours is None or name not in manifest.graphs or theirs.get(name) != ours:
             raise OmnijetError(
                 f"the bundle's contract of {name} is not this runtime's",
                 where=path,
-                expected=json.dumps(ours)[:300],
-                got="no such graph" if theirs is None else json.dumps(theirs)[:300],
+                expected="no such graph" if ours is None else json.dumps(ours)[:300],
+                got="no such graph" if name not in theirs else json.dumps(theirs[name])[:300],
                 fix="export the bundle again with this version of omnijet",
             )
 

@@ -67,8 +67,7 @@ class Preprocessing:
             OmnijetError: a key is missing or unknown, or its value has another type.
         """
         names = [field.name for field in fields(Preprocessing)]
-        older = {"padding_side"}  # bundles that were exported before do not have it
-        faults = [f"{name}: missing" for name in names if name not in data and name not in older]
+        faults = [f"{name}: missing" for name in names if name not in data]
         faults += [f"{name}: unknown" for name in data if name not in names]
         values: dict[str, Any] = {}
         for name in names:
@@ -129,18 +128,20 @@ class Preprocessing:
         return Preprocessing(**values)
 
 
-def _count(value: Any) -> int:
-    """Returns a whole number that is at least 1, or raises."""
+def _count(value: Any, most: int = MOST) -> int:
+    """Returns a whole number from 1 to `most`, or raises."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not abs(value) < MOST or value != int(value):
         raise TypeError(f"expected a whole number, got {value!r}")
     if value < 1:
         raise ValueError(f"expected at least 1, got {value!r}")
+    if value > most:
+        raise ValueError(f"expected at most {most}, got {value!r}")
     return int(value)
 
 
 def _rate(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-6 < value < 1e6:
         raise ValueError(f"expected a positive number, got {value!r}")
     return float(value)
 
@@ -162,9 +163,19 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
+_MOST = {
+    "patch": 1 << 10, "temporal_patch": 1 << 10, "merge": 1 << 10, "n_mels": 1 << 10,
+    "sample_rate_hz": 1 << 20, "n_fft": 1 << 20, "hop": 1 << 20, "max_audio_seconds": 1 << 20,
+    "video_min_frames": 1 << 20, "video_max_frames": 1 << 20,
+}  # fmt: skip
+"""The largest values of fields that are no numbers of pixels."""
+
+
 def _read(name: str, value: Any) -> Any:
     """Returns a field's value. Raises `TypeError` or `ValueError` on an unusable one."""
-    read: Callable[[Any], Any] = _READERS.get(name, _count)
+    if name not in _READERS:
+        return _count(value, _MOST.get(name, MOST))
+    read: Callable[[Any], Any] = _READERS[name]
     return read(value)
 
 

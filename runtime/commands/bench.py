@@ -10,8 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
+from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.commands.console import add_format, print_json, print_table, whole_number
-from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.commands.opening import opened
+from omnijet.runtime.files.printable import show
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.profiling.machine import machine
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
@@ -55,13 +57,19 @@ def run(args: Namespace) -> int:
         stage: median(reply.timings_ms[stage] for reply in replies)
         for stage in replies[0].timings_ms
     }
-    steps = {stage: _steps(stage, replies) for stage in DECODING if stage in stages}
+    steps = {
+        stage: made
+        for stage in DECODING
+        if stage in stages and (made := _steps(stage, replies)) is not None
+    }
     seconds = replies[0].audio.size / replies[0].sample_rate_hz
     rtf = sum(stages.values()) / 1e3 / seconds if seconds else None
     if args.format == "json":
-        print_json(_facts(args, omni.model.backend.name, stages, steps, seconds, rtf))
+        facts = _facts(args, omni.model.backend.name, stages, steps, seconds, rtf)
+        tokens = median(reply.tokens_per_step for reply in replies)
+        print_json({**facts, "tokens_per_step": tokens})
         return 0
-    print(f"{machine()}, {omni.model.backend.name}")
+    show(f"{machine()}, {omni.model.backend.name}")
     table = Table("stage", "ms", "steps", "µs a step", "in the graph", "host", title="medians")
     for stage, ms in stages.items():
         row = [stage, f"{ms:.2f}"]
@@ -70,8 +78,10 @@ def run(args: Namespace) -> int:
             row += [f"{step.host_us:.0f}"]
         table.add_row(*row)
     print_table(table)
+    tokens = median(reply.tokens_per_step for reply in replies)
+    show(f"{tokens:.2f} tokens of the text a step")
     if rtf is not None:
-        print(f"{seconds:.2f} s of speech, real-time factor {rtf:.3f} ({args.runs} runs)")
+        show(f"{seconds:.2f} s of speech, real-time factor {rtf:.3f} ({args.runs} runs)")
     return 0
 
 
@@ -83,12 +93,17 @@ def _ask(omni: Omni, text_tokens: int, codes: int) -> Reply:
     return omni.generate(messages, seed=0, max_text_tokens=text_tokens, max_codes=codes)
 
 
-def _steps(stage: str, replies: list[Reply]) -> Steps:
-    total = [us for reply in replies for us in reply.steps[stage].total_us]
-    graph = [us for reply in replies for us in reply.steps[stage].graph_us]
+def _steps(stage: str, replies: list[Reply]) -> Steps | None:
+    """Returns the medians over what called the graph: not the first token, nor a true guess."""
+    steps = [
+        [one for one in zip(times.total_us, times.graph_us, strict=True) if one[1] > 0]
+        for times in (reply.steps[stage] for reply in replies)
+    ]
+    if not any(steps):
+        return None
+    total, graph = zip(*(one for made in steps for one in made), strict=True)
     host = [t - g for t, g in zip(total, graph, strict=True)]
-    count = len(replies[0].steps[stage].total_us)
-    return Steps(count, median(total), median(graph), median(host))
+    return Steps(len(steps[0]), median(total), median(graph), median(host))
 
 
 def _facts(

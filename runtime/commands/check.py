@@ -5,22 +5,35 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 
 from omnijet.runtime.backends.ort_cpu import OLDEST_TEXT, OrtBackend, declared, reads_graphs
+from omnijet.runtime.bundle.checked import Record, records_folder
 from omnijet.runtime.bundle.contract import verify
-from omnijet.runtime.bundle.folder import Bundle, check_files, left_out, rebuild_command
-from omnijet.runtime.bundle.manifest import ENGINES
+from omnijet.runtime.bundle.folder import (
+    CHAT_TEMPLATE,
+    Bundle,
+    check_files,
+    left_out,
+    rebuild_command,
+)
+from omnijet.runtime.bundle.manifest import ENGINES, FILE_NAME, Manifest
 from omnijet.runtime.bundle.numbers import Odd
+from omnijet.runtime.bundle.signature import require_signature
 from omnijet.runtime.commands.console import (
     add_format,
     byte_progress,
     print_json,
     print_table,
+    say,
     size_text,
 )
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.printable import one_line, show
+from omnijet.runtime.prompt.chat import render_chat
+from omnijet.runtime.prompt.messages import parse_messages
 
 NOT_CHECKED = f"not checked: this onnxruntime is too old (needs {OLDEST_TEXT})"
 LEFT_OUT = "left out: there is an engine of it"
@@ -28,6 +41,11 @@ LEFT_OUT = "left out: there is an engine of it"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder to verify")
+    parser.add_argument(
+        "--require-signature", metavar="KEY",
+        help="fail unless the owner of this minisign key, or key file, signed the manifest "
+        "(needs omnijet[sign])",
+    )  # fmt: skip
     add_format(parser)
 
 
@@ -38,38 +56,85 @@ def run(args: Namespace, deep: Callable[[Bundle], list[str]] | None = None) -> i
         args: The options.
         deep: Looks for more faults, which cost time to find; returns one line for each.
     """
-    bundle = Bundle.open(args.bundle)
+    bundle = _opened(args.bundle, args.require_signature)
+    with bundle.watch.steady(*bundle.watch.known):
+        found = _found(bundle, deep)
+    if not found.bad and not Record.of(bundle).write():
+        say("nothing can be kept of this check: run and profile will not know of it "
+            f"({records_folder() or 'there is no home'} cannot be written)")  # fmt: skip
+    if args.format == "json":
+        facts = {"files": found.faults, "graphs": found.verdicts, "ok": not found.bad}
+        if args.require_signature is not None:
+            facts["signed"] = True
+        print_json({"bundle": str(args.bundle), **facts})
+    else:
+        if args.require_signature is not None:
+            show("signed: the manifest is what the owner of the key signed")
+        _print(args.bundle, bundle, found)
+    return 2 if found.bad else 0
+
+
+def _opened(folder: Path, key: str | None) -> Bundle:
+    """Opens a bundle whose manifest the owner of `key` signed; nobody needs to if it is None."""
+    if key is None:
+        return Bundle.open(folder)
+    signed = require_signature(folder, key)
+    bundle = Bundle.open(folder)
+    if Manifest.parsed(signed, folder / FILE_NAME) != bundle.manifest:
+        raise OmnijetError(
+            "the manifest was replaced while it was checked",
+            where=folder / FILE_NAME,
+            expected="the one that is signed",
+            fix="check the bundle again",
+        )
+    return bundle
+
+
+class _Found(NamedTuple):
+    """What a check found: faults, a verdict for each graph, and how many files are right."""
+
+    faults: list[str]
+    verdicts: dict[str, str]
+    right: int
+    files: int
+    size: int
+
+    @property
+    def bad(self) -> int:
+        fine = ("ok", NOT_CHECKED, LEFT_OUT)
+        return len(self.faults) + sum(verdict not in fine for verdict in self.verdicts.values())
+
+
+def _found(bundle: Bundle, deep: Callable[[Bundle], list[str]] | None) -> _Found:
     absent = left_out(bundle.folder, bundle.manifest)
-    there = [entry for name, entry in bundle.manifest.files.items() if name not in absent]
-    total = sum(entry.bytes for entry in there)
+    there = {k: entry for k, entry in bundle.manifest.files.items() if k not in absent}
+    total = sum(entry.bytes for entry in there.values())
     with byte_progress() as progress:
         task = progress.add_task("hashing", total=total)
         faults = check_files(bundle, lambda count: progress.advance(task, count))
-    count = len(there)
-    right = count - min(len(faults), count)
+    named = {fault.partition(": ")[0] for fault in faults}
+    count, right = len(there), sum(name not in named for name in there)
     faults += _check_tables(bundle)
+    faults += _check_template(bundle)
     if deep is not None:
         whole = right == count
         faults += deep(bundle) if whole else ["weights: not read, because files are damaged"]
-    verdicts = _check_graphs(bundle)
-    fine = ("ok", NOT_CHECKED, LEFT_OUT)
-    bad = len(faults) + sum(verdict not in fine for verdict in verdicts.values())
-    if args.format == "json":
-        print_json({"bundle": str(args.bundle), "files": faults, "graphs": verdicts, "ok": not bad})
-        return 2 if bad else 0
-    table = Table("graph", "weights", "contract", title=f"bundle {args.bundle}")
-    for name, verdict in verdicts.items():
+    return _Found(faults, _check_graphs(bundle), right, count, total)
+
+
+def _print(named: Path, bundle: Bundle, found: _Found) -> None:
+    table = Table("graph", "weights", "contract", title=f"bundle {named}")
+    for name, verdict in found.verdicts.items():
         size = size_text(bundle.manifest.graphs[name].weight_bytes)
         table.add_row(name, size, verdict)
     print_table(table)
-    for fault in faults:
-        print(f"FAILED {fault}")
+    for fault in found.faults:
+        show(f"FAILED {one_line(fault)}")
     for target in bundle.manifest.engines:
-        if any(fault.startswith(f"{ENGINES}/{target}/") for fault in faults):
-            print(f"fix: {rebuild_command(args.bundle, target)} --force")
-    print(f"{right} of {count} files as in the manifest, {size_text(total)}")
-    print("FAILED" if bad else "PASSED")
-    return 2 if bad else 0
+        if any(fault.startswith(f"{ENGINES}/{target}/") for fault in found.faults):
+            show(f"fix: {rebuild_command(named, target)} --force")
+    show(f"{found.right} of {found.files} files as in the manifest, {size_text(found.size)}")
+    show("FAILED" if found.bad else "PASSED")
 
 
 def _check_tables(bundle: Bundle) -> list[str]:
@@ -86,6 +151,18 @@ def _check_tables(bundle: Bundle) -> list[str]:
         if found := str(odd):
             faults.append(f"{entry.file}: {found}")
     return faults
+
+
+def _check_template(bundle: Bundle) -> list[str]:
+    """Writes a question with the chat template, as `run` will; returns one line for a fault."""
+    try:
+        question = parse_messages([{"role": "user", "content": "Who are you?"}])
+        render_chat(question, bundle.text(CHAT_TEMPLATE))
+    except OmnijetError as error:
+        return [f"{CHAT_TEMPLATE}: {error.what}" + (f": {error.got}" if error.got else "")]
+    except OSError:  # a missing file is told already
+        pass
+    return []
 
 
 def _check_graphs(bundle: Bundle) -> dict[str, str]:

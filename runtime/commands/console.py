@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
@@ -16,12 +15,15 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from omnijet.runtime.files.printable import json_shown, one_line, printable, show
 from omnijet.runtime.talk.clock import StageReport
 
 
@@ -52,7 +54,7 @@ def stage_progress() -> Iterator[StageReport]:
 def _progress(measure: ProgressColumn) -> Progress:
     console = Console(stderr=True)
     return Progress(
-        TextColumn("{task.description:<24}"),
+        _Words(""),
         BarColumn(),
         measure,
         TimeElapsedColumn(),
@@ -70,19 +72,34 @@ def add_format(parser: ArgumentParser) -> None:
 def say(line: str | None) -> None:
     """Prints a line on stderr; None prints nothing."""
     if line is not None:
-        print(line, file=sys.stderr)
+        show(line, sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    print(json_shown(value, sys.stdout))
 
 
 def print_table(table: Table) -> None:
     # a pipe has no width of its own: cells get the room they need instead of being cut
-    console = Console()
+    console = _Plain()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = _Plain(width=200)
     console.print(table)
+
+
+class _Plain(Console):
+    """A console that takes cells for what they are: foreign names hold no markup and no codes."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        plain = {"markup": False, "emoji": False, "highlight": False}
+        return super().render_str(printable(text), **{**options, **plain})
+
+
+class _Words(TextColumn):
+    """What a progress bar is about."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{one_line(task.description):<24}")
 
 
 def size_text(count: float) -> str:

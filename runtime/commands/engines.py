@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,10 @@ from rich.table import Table
 
 from omnijet.runtime.bundle.folder import rebuild_command
 from omnijet.runtime.bundle.manifest import Manifest
+from omnijet.runtime.bundle.records import build
 from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.json_text import read_json
 
 SHOWN = 6  # kinds of layers in the table; the JSON has all
 
@@ -43,7 +44,11 @@ def engine_facts(
 def _layers(engine: Path) -> dict[str, Any]:
     path = engine.with_suffix(".json")
     try:
-        layers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["layers"]
+        layers: dict[str, Any] = read_json(path)["layers"]
+        if not isinstance(layers["of"], str):
+            raise ValueError("of: expected a text")
+        for key in ("kinds", "numbers"):
+            build(dict[str, int], layers[key], key)
     except FileNotFoundError:
         return {"of": "missing", "kinds": {}, "numbers": {}}
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -64,10 +69,15 @@ def engine_table(engines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Tabl
     for target, graphs in engines.items():
         for graph, facts in graphs.items():
             layers = facts["layer_kinds"]
-            of = {"network": f"{facts['layers']} of the network", "missing": "file missing"}
+            of = {
+                "graph": f"{facts['layers']} nodes",
+                "network": f"{facts['layers']} of the network",
+                "missing": "file missing",
+            }
             table.add_row(
                 target, graph, f"{facts['library']} {facts['version']}",
-                f"SM{facts['compute_capability']}", size_text(facts["bytes"]),
+                f"SM{facts['compute_capability']}" if facts["ort"] is None else "",
+                size_text(facts["bytes"]),
                 f"{facts['build_seconds']:.1f} s", size_text(facts["peak_bytes"]),
                 str(len(facts["profiles"])),
                 f"{of.get(layers['of'], 'fused')}: {_counts(layers['kinds'])}".removesuffix(": "),

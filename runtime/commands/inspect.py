@@ -14,6 +14,7 @@ from omnijet.runtime.bundle.manifest import ENGINES, Manifest
 from omnijet.runtime.commands.console import add_format, print_json, print_table, size_text
 from omnijet.runtime.commands.engines import engine_facts, engine_table
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.printable import show
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def run(args: Namespace) -> int:
     for name in names:
         print_table(_boundary_table(manifest.contracts[name]))
     if only is None and not manifest.dims.has_voice:
-        print("this bundle has no voice: it answers in text only")
+        show("this bundle has no voice: it answers in text only")
     if only is None:
         print_table(_other_files(manifest))
     return 0

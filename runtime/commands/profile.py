@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from rich.table import Table
 
 from omnijet.runtime.bundle.manifest import FILE_NAME as MANIFEST
 from omnijet.runtime.bundle.manifest import hash_file
+from omnijet.runtime.bundle.output import require_output
+from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.commands.console import (
     add_format,
     print_json,
@@ -20,9 +21,10 @@ from omnijet.runtime.commands.console import (
     step_progress,
     whole_number,
 )
-from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.commands.opening import opened
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.media.wav import check_writable, write_whole
+from omnijet.runtime.files.printable import json_shown, show
+from omnijet.runtime.files.whole_file import write_whole
 from omnijet.runtime.profiling import report, trace
 from omnijet.runtime.profiling.advice import advise, advise_machine
 from omnijet.runtime.profiling.compare import Comparison, compare
@@ -93,15 +95,16 @@ def run(args: Namespace) -> int:
     profile, tracks = _measure(args)
     if args.out is not None:
         args.out.mkdir(exist_ok=True)
-        text = json.dumps(profile.to_json(), indent=1, ensure_ascii=False) + "\n"
-        write_whole(args.out / FILE_NAME, text.encode())
+        write_whole(args.out / FILE_NAME, f"{json_shown(profile.to_json())}\n".encode())
         write_whole(args.out / TRACE, trace.write(tracks).encode())
         # the report draws the first counted run
         shown = {
             name: track for name in profile.scenarios for track in tracks
             if track.name == f"{name}, run 1"
         }  # fmt: skip
-        write_whole(args.out / REPORT, report.html(profile, shown).encode())
+        write_whole(
+            args.out / REPORT, report.html(profile, shown).encode("utf-8", "xmlcharrefreplace")
+        )
     if args.format == "json":
         print_json(profile.to_json())
     else:
@@ -123,11 +126,11 @@ def _check_folder(folder: Path) -> None:
     """Checks before minutes of work that the files can be written."""
     if folder.is_dir():
         for name in (FILE_NAME, TRACE, REPORT):
-            check_writable(folder / name)
+            require_output(folder / name)
     elif folder.exists():
         raise OmnijetError("the output is not a folder", where=folder, expected="a folder")
     else:
-        check_writable(folder)
+        require_output(folder)
 
 
 def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
@@ -166,19 +169,19 @@ def _measure(args: Namespace) -> tuple[Profile, list[trace.Track]]:
 
 def _print_profile(profile: Profile) -> None:
     for label, text in profile.facts():
-        print(f"{label:<12}{text}")
+        show(f"{label:<12}{text}")
     for name, result in profile.scenarios.items():
         _print_result(name, result, profile.floors[name])
     for said in profile.advice:
-        print(f"{said.scenario}, {said.stage}: {said.message}")
+        show(f"{said.scenario}, {said.stage}: {said.message}")
 
 
 def _print_result(name: str, result: Result, limits: Mapping[str, Floor]) -> None:
     if (pcm := result.latency_ms.get("first_pcm")) is not None:
         waits = ", ".join(f"{stage} {ms:.1f}" for stage, ms in result.until_pcm_ms.items())
-        print(f"\n{name}: first PCM {pcm.p50:.1f} ms ({waits})")
+        show(f"\n{name}: first PCM {pcm.p50:.1f} ms ({waits})")
     else:
-        print(f"\n{name}: no speech")
+        show(f"\n{name}: no speech")
     table = Table("", "p50", "p90", "p99", "in the graph", "host", "floor", "of the floor")
     for label, percentiles in result.latency_ms.items():
         table.add_row(
@@ -199,7 +202,7 @@ def _print_result(name: str, result: Result, limits: Mapping[str, Floor]) -> Non
             label, *(f"{v:.2f}" for v in (percentiles.p50, percentiles.p90, percentiles.p99))
         )
     print_table(table)
-    print(f"{result.summary()}; {result.memory}")
+    show(f"{result.summary()}; {result.memory}")
 
 
 def _print_comparison(comparison: Comparison, args: Namespace) -> int:
@@ -208,7 +211,7 @@ def _print_comparison(comparison: Comparison, args: Namespace) -> int:
         print_json({**asdict(comparison), "tolerance": args.tolerance, "ok": not code})
         return code
     for fact in comparison.facts:
-        print(fact)
+        show(fact)
     table = Table("scenario", "number", "before", "after", "change", "")
     for change in comparison.changes:
         if change.verdict != "same":
@@ -218,7 +221,7 @@ def _print_comparison(comparison: Comparison, args: Namespace) -> int:
             )  # fmt: skip
     if table.row_count:
         print_table(table)
-    print(
+    show(
         f"{'FAILED' if code else 'PASSED'}: {len(comparison.changes)} numbers compared, "
         f"tolerance {args.tolerance:.0%}"
     )

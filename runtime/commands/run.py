@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import Any, TextIO
 
 from omnijet.runtime.bundle.dims import no_voice
 from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.output import require_output
+from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.commands.console import print_json, say, stage_progress, whole_number
-from omnijet.runtime.commands.opening import add_backend, opened
+from omnijet.runtime.commands.opening import opened
 from omnijet.runtime.commands.outcome import say_outcome
 from omnijet.runtime.commands.parts import add_parts, check_parts, read_pipes, size_options
 from omnijet.runtime.commands.sample_file import SampleFile
 from omnijet.runtime.commands.sampling import add_sampling, sampling_options
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.media.wav import check_writable, pcm16, write_wav
+from omnijet.runtime.files.printable import for_reader, show
+from omnijet.runtime.media.wav import pcm16, write_wav
 from omnijet.runtime.prompt.chat import SPEECH_SYSTEM_PROMPT
 from omnijet.runtime.speech.presets import PRESETS
 from omnijet.runtime.talk.options import MAX_CODES, MAX_TEXT_TOKENS
@@ -44,6 +47,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--max-codes", type=whole_number(1), default=MAX_CODES, metavar="N",
         help="longest speech, in codec tokens of 20 ms",
     )  # fmt: skip
+    parser.add_argument(
+        "--lookup", action=BooleanOptionalAction,
+        help="guess words that came before and check several in one step: the reply is the same; "
+        "by default where measurements say that it comes sooner",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="reply.wav", help="where to write the speech")
     parser.add_argument("--stream", action="store_true", help="text and speech as they arrive")
     parser.add_argument(
@@ -61,6 +69,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Prints the reply, and writes the speech if `--out` names a file."""
     sampling = _check(args)
+    with SampleFile(args.pcm) as pcm:
+        return _answer(args, sampling, pcm)
+
+
+def _answer(args: Namespace, sampling: dict[str, Any], pcm: SampleFile) -> int:
     omni = opened(args)
     messages = [
         {"role": "system", "content": [{"type": "text", "text": args.system}]},
@@ -75,13 +88,14 @@ def run(args: Namespace) -> int:
         "seed": args.seed,
         "max_text_tokens": args.max_text_tokens,
         "max_codes": args.max_codes,
+        "lookup": args.lookup,
     }
     # stdout belongs to the program or player that reads it
     words = sys.stderr if args.json or args.pcm == "-" else sys.stdout
     if args.stream:
-        with SampleFile(args.pcm) as pcm:
-            preset = {} if args.preset is None else {"preset": args.preset}
-            reply = _print_stream(omni.stream(messages, **preset, **options), words, pcm)
+        pcm.connect()
+        preset = {} if args.preset is None else {"preset": args.preset}
+        reply = _print_stream(omni.stream(messages, **preset, **options), words, pcm)
     else:
         with stage_progress() as report:
             reply = omni.generate(messages, report=report, **options)
@@ -90,10 +104,10 @@ def run(args: Namespace) -> int:
     if args.json:
         print_json(reply_facts(reply))
     elif not args.stream:
-        print(reply.text)
+        print(for_reader(reply.text, sys.stdout))
     if args.out is not None and reply.audio.size and not args.json:
         seconds = reply.audio.size / reply.sample_rate_hz
-        print(f"[{seconds:.2f} s of speech in {args.out}]", file=words)
+        show(f"[{seconds:.2f} s of speech in {args.out}]", words)
     return say_outcome(reply, args.out or args.pcm)
 
 
@@ -132,8 +146,7 @@ def _check(args: Namespace) -> dict[str, Any]:
             fix=f"leave out {given} or --no-speech",
         )
     if args.out is not None:
-        check_writable(args.out)
-    SampleFile.check(args.pcm)
+        require_output(args.out)
     return sampling_options(args)
 
 
@@ -142,7 +155,7 @@ def _print_stream(stream: Stream, words: TextIO, pcm: SampleFile) -> Reply:
     with stream:
         for event in stream:
             if isinstance(event, TextDelta):
-                print(event.text, end="", file=words, flush=True)
+                print(for_reader(event.text, words), end="", file=words, flush=True)
             else:
                 pcm.write(pcm16(event.samples))
         print(file=words)
@@ -159,6 +172,7 @@ def reply_facts(reply: Reply) -> dict[str, Any]:
         "sample_rate_hz": reply.sample_rate_hz,
         "prompt_tokens": reply.prompt_tokens,
         "finish_reason": reply.finish_reason,
+        "tokens_per_step": round(reply.tokens_per_step, 3),
         "voice": reply.voice,
         "seed": reply.seed,
         "timings_ms": {stage: round(ms, 3) for stage, ms in reply.timings_ms.items()},

@@ -5,20 +5,23 @@ FFmpeg reads only some of them, and shows what is transparent in any colour.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
 from omnijet.runtime.cancel import Check
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.allowed import ANIMATIONS, SURE_PICTURES
 from omnijet.runtime.media.clip_times import Mark, Stamps, stamps_of
 from omnijet.runtime.media.film import require_frame_size
-from omnijet.runtime.media.source import opened
+from omnijet.runtime.media.image import load_image
+from omnijet.runtime.media.picture_file import picture_format, picture_of, quiet_pillow
 
-FORMATS = ("GIF", "PNG", "WEBP", "AVIF")
+MOST_PIXELS = 1 << 34
+"""Of all frames: a few bytes make a frame of any size, and each takes its time."""
 TICK_SECONDS = 0.001
 # browsers show a frame for a tenth of a second if it is to last no longer than a hundredth
 SHORTEST_SECONDS, USUAL_SECONDS = 0.01, 0.1
@@ -26,11 +29,7 @@ SHORTEST_SECONDS, USUAL_SECONDS = 0.01, 0.1
 
 def is_picture(source: Path | bytes) -> bool:
     """Returns whether a source is a picture that may move."""
-    try:
-        with _quiet(), Image.open(opened(source), formats=FORMATS):
-            return True
-    except Exception:  # whatever a parser runs into: it is none
-        return False
+    return picture_format(source, SURE_PICTURES) is not None
 
 
 @dataclass(slots=True)
@@ -62,12 +61,22 @@ class Animation:
     def frames(self) -> Iterator[tuple[Mark, Callable[[], Image.Image]]]:
         """Decodes the frames in the order of display, up to the first that is damaged."""
         self.damage.clear()
-        shown, number = 0.0, 0
-        with _quiet(), Image.open(opened(self.source), formats=FORMATS) as image:
-            require_frame_size(image.width, image.height, self.where)
+        shown, number, pixels = 0.0, 0, 0
+        with ExitStack() as stack:
+            with quiet_pillow():
+                image = stack.enter_context(picture_of(self.source, self.where, SURE_PICTURES))
+            if image.format not in ANIMATIONS:
+                require_frame_size(image.width, image.height, self.where)
+                yield Mark(0.0, 0.0, USUAL_SECONDS), lambda: load_image(self.source, self.where)
+                return
             if image.info.get("default_image"):  # of an APNG, for readers that know no animation
                 number = 1
-            while self._reach(image, number):
+            while True:
+                require_frame_size(image.width, image.height, self.where)
+                pixels += image.width * image.height
+                self._require_end(pixels)
+                if not self._reach(image, number):
+                    return
                 self.check()
                 lasts = float(image.info.get("duration") or 0) / 1000
                 lasts = lasts if SHORTEST_SECONDS < lasts < float("inf") else USUAL_SECONDS
@@ -75,12 +84,25 @@ class Animation:
                 shown += lasts
                 number += 1
 
+    def _require_end(self, pixels: int) -> None:
+        if pixels > MOST_PIXELS:
+            raise OmnijetError(
+                "the animation is too long, or too large",
+                where=self.where,
+                expected=f"at most {MOST_PIXELS // 10**6:,} megapixels in all its frames",
+                got="more",
+                fix="make a clip of it, for example: ffmpeg -i FILE -vf scale=640:-2 out.mp4",
+            )
+
     def _reach(self, image: Image.Image, number: int) -> bool:
         try:
-            image.seek(number)
-            image.load()
+            with quiet_pillow():
+                image.seek(number)
+                image.load()
         except EOFError:
             return False
+        except MemoryError:
+            raise
         except Exception as error:  # on a damaged file, Pillow raises whatever it runs into
             words = f"{type(error).__name__}: {error}"
             self.damage[words] = self.damage.get(words, 0) + 1
@@ -94,10 +116,3 @@ def on_white(image: Image.Image) -> Image.Image:
         return image.copy()
     over = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -19,11 +19,13 @@ import soundfile
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.allowed import SOUNDS_TEXT, foreign
+from omnijet.runtime.media.container import container_of, reason
 from omnijet.runtime.media.kind import way_out
 from omnijet.runtime.media.mono import MonoSound, require_rate
 from omnijet.runtime.media.pcm import EXAMPLE, RawFormat
 from omnijet.runtime.media.sound_file import container_blocks, file_blocks, stated_rate
-from omnijet.runtime.media.source import Source, is_source, named, opened, readable
+from omnijet.runtime.media.source import Source, is_source, named, readable
 
 AudioSource: TypeAlias = Source | npt.NDArray[Any] | tuple[npt.NDArray[Any], int | float]
 
@@ -82,8 +84,12 @@ def load_audio(
 
 
 def has_audio(source: Path | bytes) -> bool:
-    """Returns whether a medium has a sound track. Raises `av.FFmpegError` or `OSError`."""
-    with av.open(opened(source), "r") as container:
+    """Returns whether a medium has a sound track.
+
+    Raises:
+        FFmpegError, OSError, ValueError: it cannot be opened.
+    """
+    with container_of(source) as container:
         return bool(container.streams.audio)
 
 
@@ -160,7 +166,7 @@ def _of_file(
                 with container_blocks(source) as (rate, blocks):
                     return heard(rate, blocks)
             except (av.FFmpegError, OSError, ValueError) as second:
-                faults.append(f"{second}")
+                faults.append(reason(second))
         raise _unreadable(source, faults, where, raw) from first
 
 
@@ -174,10 +180,12 @@ def _unreadable(
     )
     if raw is not None:
         fix = "leave out the format of raw PCM"
+    if raw is None and (other := foreign(source)) is not None:
+        faults, fix = [other], "give a sound, or a clip with sound"
     return OmnijetError(
         "the sound cannot be read",
         where=where,
-        expected="a sound file or a clip with sound" if raw is None else "raw PCM",
+        expected=SOUNDS_TEXT if raw is None else "raw PCM",
         got="; ".join(faults),
         fix=way_out(source, "audio") or fix,
     )

@@ -20,10 +20,10 @@ from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.clip_times import LARGEST_STEP_BACK, LONGEST_STILL
+from omnijet.runtime.media.container import container_of, reason, restrict
 from omnijet.runtime.media.mono import MonoSound, require_rate
 from omnijet.runtime.media.packets import packets_of
 from omnijet.runtime.media.sizing import Sizing
-from omnijet.runtime.media.source import opened
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 # codecs add in front, is less: regular tracks are heard sample by sample as they are.
 JITTER_SECONDS = 0.04
 MARGIN_SECONDS = 1.0  # read beyond the limit, so that the resampler's end effects lie outside
+MOST_TRACKS = 8  # that are tried, each of which is read to its end
 REORDERED = 32  # packets among which the first picture is found
 
 
@@ -47,8 +48,8 @@ def read_clip_sound(
     Raises:
         FFmpegError, OSError: the clip cannot be opened.
     """
-    with av.open(opened(source), "r") as container:
-        tracks = len(container.streams.audio)
+    with container_of(source) as container:
+        tracks = min(len(container.streams.audio), MOST_TRACKS)
         origin = _origin(container, check)
     faults: list[str] = []
     for track in range(tracks):
@@ -57,7 +58,7 @@ def read_clip_sound(
         except OmnijetError as error:
             faults.append(f"{error.what}, {error.got}")
         except (av.FFmpegError, OSError, ValueError) as error:
-            faults.append(f"{type(error).__name__}: {error}" if str(error) else "unknown codec")
+            faults.append(reason(error) if str(error) else "unknown codec")
         else:
             return heard
     if faults:
@@ -173,7 +174,7 @@ class _Track:
             self._note(error)
 
     def _note(self, error: Exception) -> None:
-        words = f"{type(error).__name__}: {error}"
+        words = reason(error)
         self.damage[words] = self.damage.get(words, 0) + 1
 
 
@@ -188,10 +189,9 @@ def _read_track(
 ) -> Array:
     """Raises `ValueError` or `FFmpegError` if nothing can be heard of the track."""
     limit = float(preprocessing.max_audio_seconds)
-    with av.open(opened(source), "r") as container:
+    with container_of(source) as container:
         stream = container.streams.audio[track]
-        if stream.codec_context is None:
-            raise ValueError("its codec is unknown")
+        restrict(stream.codec_context, source)
         decoded = _Track(container, stream, check)
         pieces = decoded.pieces()
         first = next(pieces, None)

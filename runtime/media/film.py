@@ -15,11 +15,15 @@ from PIL import Image
 from omnijet.runtime.cancel import Check
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.clip_times import Mark, Stamps, stamps_of
+from omnijet.runtime.media.container import (
+    MAX_FRAME_PIXELS,
+    container_of,
+    most_frame_pixels,
+    reason,
+    restrict,
+)
 from omnijet.runtime.media.packets import packets_of
-from omnijet.runtime.media.source import opened
 
-MAX_FRAME_PIXELS = 1 << 26  # 8192 x 8192: a decoder holds up to 20 frames, in 2 GB
-PADDING_PIXELS = 1 << 20  # what decoders add at the edges of the largest frames
 THREADED_PIXELS = 1 << 24  # each thread of a decoder holds a frame more
 MOST_PACKETS = 10_000_000  # 46 hours at 60 frames a second
 
@@ -44,14 +48,15 @@ class Film:
             ValueError: there is no picture track, no frame, or neither times nor a rate.
             OmnijetError: a frame is larger than can be decoded here.
         """
-        with av.open(opened(self.source), "r") as container:
+        with container_of(self.source) as container:
             if not container.streams.video:
                 raise ValueError("it has no picture track")
             stream = container.streams.video[0]
             context = stream.codec_context
-            if context is None:
-                raise ValueError("its codec is unknown")
-            require_frame_size(context.width, context.height, self.where)
+            restrict(context, self.source)
+            require_frame_size(
+                context.width, context.height, self.where, most_frame_pixels(self.source)
+            )
             fps = float(stream.average_rate or stream.guessed_rate or 0)
             tick = float(stream.time_base or 0)
             marks = [
@@ -66,12 +71,10 @@ class Film:
     def frames(self) -> Iterator[tuple[Mark, Callable[[], Image.Image]]]:
         """Decodes the frames in the order of display; what is damaged is passed over."""
         self.damage.clear()
-        with av.open(opened(self.source), "r") as container:
+        with container_of(self.source) as container:
             stream = container.streams.video[0]
             context = stream.codec_context
-            assert context is not None
-            # decoders pad the sides; what is damaged may announce any size
-            context.options = {"max_pixels": str(MAX_FRAME_PIXELS + PADDING_PIXELS)}
+            restrict(context, self.source)
             context.thread_type = "AUTO"
             if context.width * context.height > THREADED_PIXELS:
                 context.thread_count = 1
@@ -105,19 +108,22 @@ class Film:
             return []
 
     def _note(self, error: Exception) -> None:
-        words = f"{type(error).__name__}: {error}"
+        words = reason(error)
         if isinstance(error, av.error.ArgumentError):
-            words += f"; it is damaged, or its frames have more than {MAX_FRAME_PIXELS:,} pixels"
+            most = most_frame_pixels(self.source)
+            words += f"; it is damaged, or its frames have more than {most:,} pixels"
         self.damage[words] = self.damage.get(words, 0) + 1
 
 
-def require_frame_size(width: int, height: int, where: object) -> None:
-    """Raises `OmnijetError` if frames are too large to be decoded in 2 GB."""
-    if width * height > MAX_FRAME_PIXELS:
+def require_frame_size(
+    width: int, height: int, where: object, most: int = MAX_FRAME_PIXELS
+) -> None:
+    """Raises `OmnijetError` if frames are too large to be decoded in 2 GB, or for their bytes."""
+    if width * height > most:
         raise OmnijetError(
             "the clip's picture is too large to be decoded",
             where=where,
-            expected=f"at most {MAX_FRAME_PIXELS:,} pixels a frame",
+            expected=f"at most {most:,} pixels a frame in a file of its size",
             got=f"{width} x {height} pixels",
             fix="make it smaller, for example: ffmpeg -i FILE -vf scale=1920:-2 out.mp4",
         )

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,10 +19,12 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.allowed import PICTURES_TEXT, foreign
 from omnijet.runtime.media.kind import way_out
+from omnijet.runtime.media.picture_file import picture_of, quiet_pillow
 from omnijet.runtime.media.picture_modes import DEEPEST, as_rgb, grey_levels
 from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, SHARE, Ceiling, Sizing
-from omnijet.runtime.media.source import Source, is_source, named, opened, readable
+from omnijet.runtime.media.source import Source, is_source, named, readable
 
 ImageSource: TypeAlias = Source | Image.Image | npt.NDArray[Any]
 Frames: TypeAlias = npt.NDArray[np.uint8]  # [frames, height, width, 3]
@@ -36,12 +34,6 @@ _log = logging.getLogger(__name__)
 
 MAX_ASPECT = 200
 ORIENTATION = 0x0112  # of the EXIF tags
-MOST_PIXELS = 200_000_000
-"""Of a picture in memory: with transparency it takes nine bytes for each while it is read."""
-ENOUGH_PIXELS = 3 * 12_845_056
-"""What a JPEG too large for Pillow's own limit is read at, at least."""
-
-_PILLOW = threading.Lock()  # filters of warnings and Pillow's limit belong to the whole process
 
 
 def smart_resize(
@@ -86,7 +78,7 @@ def load_image(source: ImageSource, where: object = None, check: Check = never) 
         check: called while a pipe has nothing to read; it may raise to cancel.
 
     Raises:
-        OmnijetError: the picture cannot be read, or has more than 200 megapixels.
+        OmnijetError: the picture cannot be read, or has more pixels than fit 2 GB of memory.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, "image" if where is None else where)
@@ -97,74 +89,28 @@ def load_image(source: ImageSource, where: object = None, check: Check = never) 
     where = "image" if where is None else where
     try:
         # Pillow's remarks about damaged metadata and large pictures help nobody here
-        with _PILLOW, _silent():
+        with quiet_pillow():
             if isinstance(source, Image.Image):
                 return _upright_rgb(source)
             assert found is not None
-            with _opened(found, where) as image:
+            with picture_of(found, where) as image:
                 return _upright_rgb(image)
-    except OmnijetError:
+    except (OmnijetError, MemoryError):
         raise
     except Exception as error:  # Pillow raises whatever its parsers run into on a damaged file
         raise _unreadable(found, where, error) from error
 
 
-def _opened(found: Path | bytes, where: object) -> Image.Image:
-    """Opens a picture; of the largest that are read at all, JPEGs are read at a part of their size.
-
-    Raises:
-        OmnijetError: it has more pixels than fit the memory.
-    """
-    is_huge = False
-    try:
-        image = Image.open(opened(found))
-    except Image.DecompressionBombError:
-        is_huge = True
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(opened(found))
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    width, height = image.size
-    if not is_huge and width * height <= MOST_PIXELS:
-        return image
-    shrink = math.sqrt(ENOUGH_PIXELS / (width * height))
-    image.draft("RGB", (math.ceil(width * shrink), math.ceil(height * shrink)))
-    if image.width * image.height > MOST_PIXELS:
-        raise OmnijetError(
-            "the picture has too many pixels",
-            where=where,
-            expected=f"at most {MOST_PIXELS // 10**6} megapixels; a JPEG may have 64 times as many",
-            got=f"{width} x {height}, {width * height / 1e6:.0f} megapixels",
-            fix="make it smaller, for example: ffmpeg -i FILE -vf scale=4000:-1 out.jpg",
-        )
-    return image
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps Pillow's warnings and log to itself."""
-    log = logging.getLogger("PIL")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
-
-
 def _unreadable(found: Path | bytes | None, where: object, error: Exception) -> OmnijetError:
-    with _PILLOW, _silent():  # it looks whether the file is a clip or a sound
-        hint = None if found is None else way_out(found, "image")
-    said = str(error).split("<_io.")[0].strip() or "no reason is given"
+    other = None if found is None else foreign(found)
+    hint = None if found is None or other is not None else way_out(found, "image")
+    said = str(error).split("<")[0].strip() or "no reason is given"
     return OmnijetError(
         "the picture cannot be read",
         where=where,
-        expected="a picture that Pillow reads",
-        got=f"{type(error).__name__}: {said}",
-        fix=hint or "check that the file is complete, or convert it to PNG",
+        expected=PICTURES_TEXT,
+        got=other or f"{type(error).__name__}: {said}",
+        fix=hint or ("convert it to PNG" if other else "check that the file is complete"),
     )
 
 
@@ -189,11 +135,25 @@ def image_patches(
     Raises:
         OmnijetError: the aspect ratio is above 200.
     """
+    frame = image_frame(image, preprocessing, where, sizing, ceiling)
+    return frame_patches(frame, preprocessing, check)
+
+
+def image_frame(
+    image: Image.Image,
+    preprocessing: Preprocessing,
+    where: object = "image",
+    sizing: Sizing = AS_THE_MODEL_HAS_IT,
+    ceiling: Ceiling | None = None,
+) -> Frames:
+    """Resizes one RGB picture to what the model sees: uint8[1, height, width, 3].
+
+    Args and errors are those of `image_patches`.
+    """
     size = _picture_size(image, preprocessing, where, sizing)
     if ceiling is not None:
         size = below(size, preprocessing, ceiling, where)
-    frame = np.asarray(resized(image, size))
-    return frame_patches(frame[None], preprocessing, check)
+    return np.asarray(resized(image, size))[None]
 
 
 def below(

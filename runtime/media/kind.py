@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Literal
 
 import av
-from PIL import Image
 
-from omnijet.runtime.media.source import opened
+from omnijet.runtime.media.allowed import SURE_PICTURES
+from omnijet.runtime.media.container import container_of
+from omnijet.runtime.media.picture_file import picture_format
 
 Kind = Literal["image", "audio", "video"]
 
@@ -28,17 +28,10 @@ def way_out(source: Path | bytes, given_as: Kind) -> str | None:
 
 def kind_of(source: Path | bytes) -> Kind | None:
     """Returns what a medium is by its content, as far as Pillow and FFmpeg know it."""
+    if picture_format(source, SURE_PICTURES):
+        return "image"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(opened(source)):
-                return "image"
-    except Exception:  # whatever a parser runs into: it is no picture then
-        pass
-    try:
-        with av.open(opened(source), "r") as container:
-            if container.format.name in ("image2", "tty") or "_pipe" in container.format.name:
-                return None  # FFmpeg went by the name
+        with container_of(source) as container:
             covers = av.stream.Disposition.attached_pic
             if any(not stream.disposition & covers for stream in container.streams.video):
                 return "video"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +13,20 @@ import numpy as np
 import soundfile
 
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.media.allowed import SOUNDS
+from omnijet.runtime.media.container import container_of, restrict
+from omnijet.runtime.media.content import opened
 from omnijet.runtime.media.pcm import ENCODINGS, RawFormat
+from omnijet.runtime.media.quiet import quiet
 from omnijet.runtime.media.riff import Patched, patches_of, rate_of
-from omnijet.runtime.media.source import opened
 
 BLOCK_SAMPLES = 1 << 20  # of all channels
+# what files begin with that libsndfile may read; an MP3 has bits of its own
+STARTS = re.compile(
+    rb"(?:RIFF|RIFX|RF64).{4}WAVE|riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb|FORM.{4}AIF[FC]"
+    rb"|fLaC|OggS|caff|\.snd|dns\.|NIST_1A",
+    re.DOTALL,
+)
 HEADERS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd", b"ID3")
 
 
@@ -30,7 +39,7 @@ def file_blocks(
     Raises:
         LibsndfileError, OSError, RuntimeError, ValueError: here or when a block is read.
     """
-    with _binary(source) as binary:
+    with opened(source) as binary:
         if raw is not None:
             start = binary.read(4)
             binary.seek(0)
@@ -42,33 +51,56 @@ def file_blocks(
                 format="RAW", subtype=subtype, endian=endian,
             )  # fmt: skip
         else:
-            patches = patches_of(binary)
-            by_name = isinstance(source, Path) and source.suffix.lower() != ".raw"
-            # soundfile believes the name *.raw, whatever the file holds
-            whole = opened(source) if by_name and not patches else Patched(binary, patches)
-            file = soundfile.SoundFile(whole)
+            require_known(binary)
+            # a reader without a name: libsndfile would believe its ending, and read neighbours
+            with quiet():
+                file = soundfile.SoundFile(Patched(binary, patches_of(binary)))
         with file:
+            if raw is None and file.format not in SOUNDS:
+                raise ValueError(f"the format {file.format} is not read")
             yield float(file.samplerate), _blocks(file)
 
 
 def stated_rate(source: Path | bytes) -> int | None:
     """Returns the rate that a file claims, also if libsndfile refuses it; None if unknown."""
     try:
-        with _binary(source) as binary:
+        with opened(source) as binary:
             return rate_of(binary)
     except OSError:
         return None
 
 
-def _binary(source: Path | bytes) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+def require_known(file: BinaryIO) -> None:
+    """Raises `ValueError` unless a file begins as those that libsndfile may read.
+
+    What it does not know it takes for the data of a file beside it. The file is left at its start.
+    """
+    head = file.read(16)
+    if head.startswith(b"ID3"):  # libsndfile goes by what follows the tag
+        size = 0
+        for byte in head[6:10]:
+            size = size << 7 | byte & 0x7F
+        file.seek(10 + size)
+        head = file.read(16)
+    file.seek(0)
+    if not (STARTS.match(head) or _is_mpeg(head)):
+        raise ValueError("the format is none of those that are read")
+
+
+def _is_mpeg(head: bytes) -> bool:
+    """Returns whether a frame of MPEG audio begins here, as libsndfile knows it."""
+    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    version, layer, rate, frequency = head[1] & 0x18, head[1] & 6, head[2] & 0xF0, head[2] & 0xC
+    return version != 8 and layer != 0 and rate != 0xF0 and frequency != 0xC
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[Array]:
     # the header's count of samples is not believed, and nothing is allocated by it
     frames = max(BLOCK_SAMPLES // file.channels, 1)
     while True:
-        block: Array = file.read(frames, np.float32, always_2d=True)
+        with quiet():
+            block: Array = file.read(frames, np.float32, always_2d=True)
         if not len(block):
             return
         yield block
@@ -81,9 +113,10 @@ def container_blocks(source: Path | bytes) -> Iterator[tuple[float, Iterator[Arr
     Raises:
         FFmpegError, OSError, ValueError: here or when a block is read.
     """
-    with av.open(opened(source), "r") as container:
+    with container_of(source) as container:
         if not container.streams.audio:
             raise ValueError("it has no sound track")
+        restrict(container.streams.audio[0].codec_context, source)
         frames = _decode(container)
         first = next(frames, None)
         if first is None:

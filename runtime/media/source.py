@@ -20,11 +20,12 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shorten
+from omnijet.runtime.files.names import shorten
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 MAX_BYTES = 1 << 30  # of what is held in memory
+MOST_FILE_BYTES = 1 << 38  # decoders may read all of a file before they find nothing in it
 PIECE_BYTES = 1 << 20
 WAIT_MS = 100  # between two looks at whether a pipe's reader is still wanted
 
@@ -130,14 +131,6 @@ def readable(source: Source, noun: str, where: object, check: Check = never) -> 
     return found
 
 
-def opened(source: Path | bytes) -> str | io.BytesIO:
-    """Returns what decoders open: a name that none takes for a URL, or a fresh reader."""
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    name = os.fspath(source)
-    return os.path.abspath(name) if ":" in name else name
-
-
 def _of_text(source: str | os.PathLike[str], check: Check) -> Path | bytes | Fault:
     if _is_data(source):
         return _of_data(source)
@@ -166,11 +159,15 @@ def _path_of(source: str | os.PathLike[str]) -> Path | Fault:
 
 def _path_fault(path: Path) -> Fault | None:
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
+        mode = status.st_mode
         if stat.S_ISDIR(mode):
             return Fault(f"a folder: {shorten(path)}", fix="name a file in it")
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
             return Fault(f"a device, not a file: {shorten(path)}", fix="give a file or a pipe")
+        if status.st_size > MOST_FILE_BYTES:
+            limit = f"at most {MOST_FILE_BYTES >> 30} GiB"
+            return Fault(f"{status.st_size:,} bytes: {shorten(path)}", limit, "cut it first")
         if os.access(path, os.R_OK):
             return None
     except PermissionError:

@@ -19,9 +19,11 @@ from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.allowed import CONTAINERS_TEXT, foreign
 from omnijet.runtime.media.animation import Animation, is_picture
 from omnijet.runtime.media.clip_frames import Report, Sampler
 from omnijet.runtime.media.clip_sound import read_clip_sound
+from omnijet.runtime.media.container import reason
 from omnijet.runtime.media.film import Film
 from omnijet.runtime.media.image import (
     Frames,
@@ -116,7 +118,7 @@ def load_clip_sound(
         return None
     try:
         return read_clip_sound(found, preprocessing, sizing, where, check)
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(found, where, error) from error
 
 
@@ -145,12 +147,13 @@ def second_per_grid(preprocessing: Preprocessing) -> float:
 
 
 def _unreadable(source: Path | bytes, where: object, error: Exception) -> OmnijetError:
+    other = foreign(source)
     return OmnijetError(
         "the video cannot be read",
         where=where,
-        expected="a clip with a picture that FFmpeg reads",
-        got=f"{type(error).__name__}: {error}",
-        fix=way_out(source, "video")
+        expected=f"a clip with a picture: {CONTAINERS_TEXT}",
+        got=other or reason(error),
+        fix=(None if other else way_out(source, "video"))
         or "check that the file is complete, or convert it: ffmpeg -i FILE out.mp4",
     )
 

@@ -1,8 +1,8 @@
-"""A decoder with its KV cache: prefill in chunks, then one row per decode step.
+"""A decoder with its KV cache: prefill in chunks, then one row or a few per decode step.
 
-It serves the Thinker and the Talker. The cache starts at a small capacity and doubles when it
-is full, because attention reads its full length whether filled or not. Doubling copies the
-filled rows once.
+It serves the Thinker and the Talker. The cache starts at a small capacity, because attention may
+read its full length whether filled or not, and grows as its backend wants it to
+(`Graph.growth`). Growing copies the filled rows once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from omnijet.runtime.model.finite import require_finite
 from omnijet.runtime.model.rope import MRope
 
 SMALLEST_BUCKET = 256
+SHARE = 32  # a long cache grows by such a share of its rows: copying it costs more, too
 PREFILL_ROWS = 512  # bounds the score matrix [heads, rows, capacity] of one call
+PICKED_ROWS = 16
+"""The most rows of a call whose logits are computed: a token and the guesses that follow it."""
 
 
 Ending = Literal["stop", "limit", "context"]
@@ -33,8 +36,22 @@ Ending = Literal["stop", "limit", "context"]
 class Rows(NamedTuple):
     """The outputs of one call; the next call overwrites the arrays."""
 
-    logits: Array  # f32[vocab], of the last row
+    logits: Array  # f32[vocab] of the last row, or f32[rows, vocab] of a step of several
     hidden: Array | None  # f32[rows, hidden]
+
+
+@dataclass(slots=True)
+class Step:
+    """A call of few rows, bound to the present capacity.
+
+    Attributes:
+        seen: how many entries of the first row of its mask are true.
+        runs: how often it ran; the first runs prepare it.
+    """
+
+    bound: Bound
+    seen: int = 0
+    runs: int = 0
 
 
 @dataclass(slots=True)
@@ -47,9 +64,8 @@ class Context:
     state: State
     check: Check = never
     filled: int = 0
-    step: Bound | None = None  # the one-row call, bound to the present capacity
+    steps: dict[int, Step] = field(default_factory=dict)  # by their rows
     decoded: int = 0  # steps since the prefill
-    step_rows: int = 0  # how many entries of the step's mask are already true
     graph_seconds: float = 0.0
     calls: int = 0
 
@@ -60,6 +76,11 @@ class Context:
         """
         assert rows <= self.filled
         self.filled = rows
+
+    def accept(self, rows: int = 1) -> None:
+        """Takes rows back that were fed in the last step and are behind a `rewind` since."""
+        self.filled += rows
+        assert self.filled <= self.state.capacity
 
     def copy(self, rows: int) -> Context:
         """Returns a context with a copy of the first `rows` in caches of its own."""
@@ -83,11 +104,15 @@ class Decoder:
     context_limit: int
     rope: MRope = field(init=False)
     prefill_rows: int = field(init=False)
+    step_rows: int = field(init=False)
+    """The most rows of a step."""
 
     def __post_init__(self) -> None:
         self.rope = MRope.of(self.dims)
         self.context_limit = min(self.context_limit, self._limit("capacity"))
         self.prefill_rows = min(PREFILL_ROWS, self._limit("rows"))
+        picks = "picked" in self.graph.contract.symbols
+        self.step_rows = min(PICKED_ROWS, self.prefill_rows, self._limit("picked")) if picks else 1
 
     def start(self, expected_rows: int, check: Check = never) -> Context:
         """Returns an empty context with room for `expected_rows`."""
@@ -119,7 +144,7 @@ class Decoder:
             np.less(np.arange(context.state.capacity)[None, :], seen[:, None], out=mask)
             self._run(context, bound, stop - start)
             # a row that is not finite makes every later one so, over its keys and values
-            logits = self._logits(bound, f"prefill of rows up to {context.filled}")
+            logits = self._logits(bound, f"prefill of rows up to {context.filled}")[0]
             if "hidden" in bound.outputs:
                 if hidden is None:
                     hidden = np.empty((rows, self.dims.hidden), np.float32)
@@ -128,31 +153,37 @@ class Decoder:
 
     def decode(self, context: Context, embed: Array, position: int) -> Rows:
         """Feeds one row f32[embed_width] whose position is the same on all three axes."""
-        if context.filled >= context.state.capacity:
-            self._reserve(context, 1)
-        bound = context.step
-        if bound is None:
-            bound = context.step = self._bind(context, 1)
-            context.step_rows = 0
-        inputs = bound.inputs
-        inputs["embeds"][0, 0] = embed
-        self.rope.write_step(position, inputs["cos"], inputs["sin"])
-        seen = context.filled + 1
-        mask = inputs["mask"][0, 0, 0]
-        if context.step_rows > seen:  # the context was rewound since its last step
-            mask[seen : context.step_rows] = False
-        else:
-            mask[context.step_rows : seen] = True
-        context.step_rows = seen
-        self._run(context, bound, 1)
+        logits, hidden = self.step(context, embed[None], position)
+        return Rows(logits[0], hidden)
+
+    def step(self, context: Context, embeds: Array, position: int) -> Rows:
+        """Feeds a few rows, at most `step_rows`, and returns the logits of each.
+
+        Args:
+            embeds: f32[rows, embed_width].
+            position: of the first row, on all three axes; the others follow it.
+        """
+        rows = embeds.shape[0]
+        assert 0 < rows <= self.step_rows
+        self._reserve(context, rows)
+        step = context.steps.get(rows)
+        if step is None:
+            step = context.steps[rows] = Step(self._bind(context, rows, picked=rows))
+        inputs = step.bound.inputs
+        inputs["embeds"][0] = embeds
+        self.rope.write_steps(position, inputs["cos"], inputs["sin"])
+        _show(inputs["mask"][0, 0], step.seen, context.filled + 1)
+        step.seen = context.filled + 1
+        self._run(context, step.bound, rows)
+        step.runs += 1
         context.decoded += 1
-        logits = self._logits(bound, f"decode step {context.decoded}")
-        hidden = bound.outputs.get("hidden")
+        logits = self._logits(step.bound, f"decode step {context.decoded}")
+        hidden = step.bound.outputs.get("hidden")
         return Rows(logits, None if hidden is None else hidden[0])
 
     def _logits(self, bound: Bound, step: str) -> Array:
-        """Returns the logits of a run, f32[vocab]. Raises `NotFinite`."""
-        logits: Array = bound.outputs["logits"][0]
+        """Returns the logits of a run, f32[picked, vocab]. Raises `NotFinite`."""
+        logits: Array = bound.outputs["logits"]
         require_finite(logits, self.graph.contract.name, "logits", step)
         return logits
 
@@ -165,15 +196,20 @@ class Decoder:
         context.calls += 1
         context.filled += rows
 
-    def _bind(self, context: Context, rows: int) -> Bound:
-        sizes = {"rows": rows, "capacity": context.state.capacity}
-        return self.graph.bind(sizes, context.state)
+    def _bind(self, context: Context, rows: int, picked: int = 1) -> Bound:
+        """Binds a call that computes logits of its last rows, `picked` of them."""
+        sizes = {"rows": rows, "picked": picked, "capacity": context.state.capacity}
+        known = self.graph.contract.symbols
+        bound = self.graph.bind({s: sizes[s] for s in sizes if s in known}, context.state)
+        if "picked" in known:
+            bound.inputs["head_rows"][:] = np.arange(rows - picked, rows)
+        return bound
 
     def _reserve(self, context: Context, rows: int) -> None:
         needed = context.filled + rows
         if needed > context.state.capacity:
+            context.steps.clear()  # they hold the old caches
             context.state.grow(self._bucket(needed), context.filled)
-            context.step = None
 
     def _limit(self, symbol: str) -> int:
         limit = self.graph.limit(symbol)
@@ -187,7 +223,23 @@ class Decoder:
                 expected=f"at most {self.context_limit} rows",
                 got=f"{rows} rows",
             )
-        bucket = SMALLEST_BUCKET
-        while bucket < rows:
-            bucket *= 2
+        growth, bucket = self.graph.growth, SMALLEST_BUCKET
+        if growth is None:
+            while bucket < rows:
+                bucket *= 2
+        else:
+            step = growth * max(rows // (SHARE * growth), 1)
+            bucket = -(-rows // step) * step
         return min(bucket, self.context_limit)
+
+
+def _show(mask: Array, seen: int, now: int) -> None:
+    """Changes a causal mask bool[rows, capacity] whose first row shows `seen` rows of a cache, so
+    that it shows `now`, and each later row one more.
+    """
+    for row, line in enumerate(mask):
+        before = seen + row if seen else 0
+        if before > now + row:  # the context was rewound since
+            line[now + row : before] = False
+        else:
+            line[before : now + row] = True

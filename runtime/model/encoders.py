@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,20 +55,28 @@ class VisionEncoder:
 
     def encode(
         self,
-        patches: Array,
+        steps: Iterable[Array],
         grid: tuple[int, int, int],
         check: Check = never,
     ) -> Array:
-        """Encodes one picture or clip: f32[t * h * w, patch_width] to f32[t * h * w / 4, hidden].
+        """Encodes one picture or clip to f32[t * h * w / 4, hidden].
 
-        Patches are in merge order, features in raster order of the merged cells.
+        Args:
+            steps: patches of each of the t temporal steps, f32[h * w, patch_width], in merge
+                order. They are taken one by one, so that a clip's need not be there at once.
+            grid: (t, h, w) in patches.
+            check: called before every graph call; it may raise to cancel.
+
+        Returns:
+            Features in raster order of the merged cells.
         """
         frames, height, width = grid
         plan = vision_plan.plan(self.dims, height, width)
         sizes = {"cells": plan.cells, "windows": len(plan.window_rows)}
         bound = self.graph.bind(sizes)
         features = np.empty((frames * plan.cells, self.dims.out), np.float32)
-        for frame, content in enumerate(patches.reshape(frames, height * width, -1)):
+        frame = -1
+        for frame, content in enumerate(steps):
             check()
             feeds = plan.feeds(content)
             for name in feeds if frame == 0 else ("patches",):
@@ -79,4 +87,5 @@ class VisionEncoder:
             require_finite(made, self.graph.contract.name, "features", step)
             rows = slice(frame * plan.cells, (frame + 1) * plan.cells)
             features[rows] = plan.restore(made)
+        assert frame + 1 == frames, (frame, grid)
         return features

@@ -68,12 +68,14 @@ class MRope:
                 np.multiply(angles, self.inv_freq[band], out=cos[0, :, band])
         _in_place(cos, sin)
 
-    def write_step(self, position: int, cos: FloatArray, sin: FloatArray) -> None:
-        """Writes the tables of a decoded token, whose position is the same on every axis.
+    def write_steps(self, position: int, cos: FloatArray, sin: FloatArray) -> None:
+        """Writes the tables of decoded tokens, the first at `position` on every axis and the others
+        behind it.
 
-        The arrays are f32[1, 1, head_dim / 2].
+        The arrays are f32[1, rows, head_dim / 2].
         """
-        np.multiply(self.inv_freq, np.float32(position), out=cos[0, 0])
+        for row, angles in enumerate(cos[0]):
+            np.multiply(self.inv_freq, np.float32(position + row), out=angles)
         _in_place(cos, sin)
 
 

@@ -13,7 +13,8 @@ from omnijet.runtime.profiling.record import Profile
 
 MANY = 100  # with this many samples, medians need no check of their spread
 Verdict = Literal["same", "better", "worse"]
-RISING = ("text_tokens_per_s", "codes_per_s")  # higher is better
+PER_SECOND = ("text_tokens_per_s", "codes_per_s")
+RISING = (*PER_SECOND, "tokens_per_step")  # higher is better
 # smaller differences are noise, by unit
 LEAST = {"ms": 0.5, "µs": 10.0, "/s": 0.0, "x": 0.01, "B": 16e6}
 
@@ -87,7 +88,7 @@ def _metrics(result: Result, same_work: bool) -> Iterator[tuple[tuple[str, str],
         if same_work or name != "whole":
             yield (name, "ms"), percentiles
     for name, percentiles in result.rates.items():
-        yield (name, "/s" if name in RISING else "x"), percentiles
+        yield (name, "/s" if name in PER_SECOND else "x"), percentiles
     for name, step in result.steps.items():
         yield (f"{name} step", "µs"), step.total_us
     if same_work:

@@ -7,6 +7,7 @@ and the devfreq and cpufreq folders of /sys.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -54,7 +55,7 @@ class Clock:
 def run_tool(command: Sequence[str]) -> str:
     """Runs a command and returns its output; empty if it is missing or fails."""
     found = shutil.which(command[0])
-    if found is None:
+    if found is None or not os.path.isabs(found):  # a tool of the current folder is none
         return ""
     try:
         done = subprocess.run(

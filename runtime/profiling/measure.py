@@ -65,7 +65,8 @@ class Result:
         first_run_ms: latencies and loading time of the very first run, warm-up or not.
         until_pcm_ms: each stage's share of the first-PCM latency, "other" included, as medians
             over the runs. The shares of one run add up; their medians do so nearly.
-        rates: text_tokens_per_s, codes_per_s, and rtf, the time of the reply over its duration.
+        rates: text_tokens_per_s, tokens_per_step (`Reply`), codes_per_s, and rtf, the time of the
+            reply over its duration.
         stall_ms: see `Run`.
         memory: resident memory around all runs, warm-up included.
     """
@@ -206,6 +207,8 @@ def _rates(run: Run) -> dict[str, float]:
     for rate, stage in (("text_tokens_per_s", "thinker_decode"), ("codes_per_s", "talker_decode")):
         if reply.timings_ms.get(stage):
             rates[rate] = 1e3 * len(reply.steps[stage].total_us) / reply.timings_ms[stage]
+    if reply.text_ids:
+        rates["tokens_per_step"] = reply.tokens_per_step
     if reply.audio.size:
         rates["rtf"] = run.latency_ms["whole"] * reply.sample_rate_hz / reply.audio.size / 1e3
     return rates

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.json_text import read_json
 from omnijet.runtime.profiling.advice import Advice
 from omnijet.runtime.profiling.floor import Floor
 from omnijet.runtime.profiling.machine import Machine
@@ -74,7 +74,7 @@ class Profile:
         """
         path = path / FILE_NAME if path.is_dir() else path
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
             if not isinstance(data, dict) or data.get("format") != FORMAT:
                 raise ValueError(f'format: expected "{FORMAT}"')
             if data.get("version") != VERSION:

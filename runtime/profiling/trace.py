@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from omnijet.runtime.bundle.records import build
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.json_text import parsed
 from omnijet.runtime.talk.clock import Span
 
 FORMAT, VERSION = "omnijet-trace", 1
@@ -70,7 +71,7 @@ def read(text: str, where: object) -> list[Track]:
         OmnijetError: the text is no trace that `write` made.
     """
     try:
-        data: Any = json.loads(text)
+        data: Any = parsed(text)
         known = isinstance(data, dict) and data.get("otherData")
         if known != {"format": FORMAT, "version": VERSION}:
             raise ValueError(f"otherData: expected {FORMAT} version {VERSION}, got {known!r}")

@@ -13,10 +13,13 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.names import shorten
+from omnijet.runtime.files.printable import printable
+from omnijet.runtime.prompt.fuel import TooMuch
 from omnijet.runtime.prompt.messages import PARTS, Message, Text
+from omnijet.runtime.prompt.template import Template
 
 SPEECH_SYSTEM_PROMPT = (
     "You are Qwen, a virtual human developed by the Qwen Team, Alibaba Group, capable of "
@@ -61,23 +64,35 @@ You are a helpful assistant.<|im_end|>
 """Writes what the template published with Qwen2.5-Omni writes."""
 
 
+AROUND = 100  # characters
+
+
 def render_chat(messages: Sequence[Message], template: str) -> str:
     """Returns the prompt up to the point where the assistant's reply begins.
 
     Raises:
         OmnijetError: the template is faulty, or refuses the conversation.
     """
+    plain = [_plain(message) for message in messages]
     try:
         return _compile(template).render(
-            messages=[_plain(message) for message in messages], add_generation_prompt=True
+            sum(map(_characters, plain)), messages=plain, add_generation_prompt=True
         )
-    except jinja2.TemplateError as error:
+    except Exception as error:  # a template can divide by zero, or call itself for ever
+        kind = "" if isinstance(error, TooMuch) else f"{type(error).__name__}: "
         raise OmnijetError(
             "the chat template cannot be rendered",
             where="chat_template.jinja",
-            got=f"{type(error).__name__}: {error}",
+            got=printable(shorten(f"{kind}{error}")),
             fix="check the order of roles, or use the template published with the checkpoint",
         ) from error
+
+
+def _characters(message: dict[str, Any]) -> int:
+    """Returns the characters of a message, and some for what is written around each part."""
+    content = message["content"]
+    parts = [content] if isinstance(content, str) else content
+    return sum(AROUND + len(str(part)) for part in parts)
 
 
 def _plain(message: Message) -> dict[str, Any]:
@@ -93,14 +108,13 @@ def _plain(message: Message) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def _compile(template: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(template)
+def _compile(source: str) -> Template:
+    functions = {"raise_exception": _refuse, "strftime_now": _now}
+    return Template(source, {"tojson": _to_json}, functions)
+
+
+def _now(form: str) -> str:
+    return datetime.now().strftime(form)
 
 
 def _refuse(message: str) -> NoReturn:

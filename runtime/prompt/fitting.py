@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image as PillowImage
 
-from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.preprocessing import Preprocessing
-from omnijet.runtime.media.image import Frames, Grid, fitted_size, frame_patches, resized
+from omnijet.runtime.media.cut_frames import CutFrames
+from omnijet.runtime.media.image import fitted_size, resized
 from omnijet.runtime.prompt.medium import Medium, picture_input
 from omnijet.runtime.prompt.messages import Image, Message, Video
 
@@ -62,17 +62,16 @@ def shrunk(medium: Medium, tokens: int, preprocessing: Preprocessing) -> Medium:
         tokens: at least those of its smallest form.
     """
     seen = medium.seen
-    assert seen is not None and seen.content is not None and seen.grid is not None
-    frames = _frames(seen.content, seen.grid, preprocessing)
-    steps = seen.grid[0]
+    assert seen is not None and isinstance(seen.content, CutFrames)
+    frames, (steps, _, _) = seen.content.frames, seen.content.grid
     least = _least_cells(medium, preprocessing)
     kept = max(1, min(steps, tokens // least))
     if kept < steps:
         depth = preprocessing.temporal_patch
         chosen = np.rint(np.linspace(0, steps - 1, kept)).astype(np.int64)
-        frames = frames.reshape(steps, depth, *frames.shape[1:])[chosen].reshape(
-            kept * depth, *frames.shape[1:]
-        )
+        # the last frame fills the last step
+        indices = (chosen[:, None] * depth + np.arange(depth)).ravel()
+        frames = frames[np.minimum(indices, len(frames) - 1)]
     cells = max(tokens // kept, least)
     height, width = frames.shape[1:3]
     area = float(cells * preprocessing.factor**2)
@@ -80,10 +79,11 @@ def shrunk(medium: Medium, tokens: int, preprocessing: Preprocessing) -> Medium:
     if size != (height, width):
         pictures = [PillowImage.fromarray(frame) for frame in frames]
         frames = np.stack([np.asarray(resized(picture, size)) for picture in pictures])
-    patches, grid = frame_patches(frames, preprocessing)
+    made = picture_input(frames, preprocessing)
+    assert made.grid is not None
     merge = preprocessing.merge
-    shape = replace(medium.shape, grid=(grid[0], grid[1] // merge, grid[2] // merge))
-    return replace(medium, shape=shape, seen=picture_input(patches, grid, merge))
+    shape = replace(medium.shape, grid=(made.grid[0], made.grid[1] // merge, made.grid[2] // merge))
+    return replace(medium, shape=shape, seen=made)
 
 
 def _is_new(medium: Medium | None) -> bool:
@@ -106,22 +106,3 @@ def _least_cells(medium: Medium, preprocessing: Preprocessing) -> int:
     is_clip = steps > 1
     pixels = preprocessing.video_min_pixels if is_clip else preprocessing.image_min_pixels
     return max(1, min(own, pixels // preprocessing.factor**2))
-
-
-def _frames(patches: Array, grid: Grid, preprocessing: Preprocessing) -> Frames:
-    """Returns the frames whose patches these are: inverts `frame_patches`."""
-    steps, rows, columns = grid
-    merge, patch, depth = preprocessing.merge, preprocessing.patch, preprocessing.temporal_patch
-    cut = patches.reshape(
-        steps, rows // merge, columns // merge, merge, merge, 3, depth, patch, patch
-    )
-    made = np.empty((steps * depth, rows * patch, columns * patch, 3), np.uint8)
-    mean = np.array(preprocessing.mean, np.float32)
-    std = np.array(preprocessing.std, np.float32)
-    for step in range(steps):
-        for slot in range(depth):
-            # [cell row, row of the cell, patch row, cell column, column of it, patch column, RGB]
-            shown = cut[step, :, :, :, :, :, slot].transpose(0, 2, 5, 1, 3, 6, 4)
-            flat = shown.reshape(rows * patch, columns * patch, 3)
-            made[step * depth + slot] = np.clip(np.rint((flat * std + mean) * 255), 0, 255)
-    return made

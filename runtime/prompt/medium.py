@@ -9,16 +9,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import AudioEncoderDims, audio_token_count
-from omnijet.runtime.media.image import Grid
+from omnijet.runtime.bundle.preprocessing import Preprocessing
+from omnijet.runtime.media.cut_frames import CutFrames
+from omnijet.runtime.media.image import Frames, Grid
 from omnijet.runtime.prompt.places import MediumShape
 
 Ids = npt.NDArray[np.int64]
+Content: TypeAlias = CutFrames | Array
+"""Frames of a picture or clip, or the mel of a sound."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,8 +33,8 @@ class EncoderInput:
     Blocks do not depend on each other: 2 s of a sound, or a whole picture or clip.
 
     Attributes:
-        content: f32[patches, patch_width], or f32[n_mels, frames] of a sound; None once all of
-            it is encoded.
+        content: frames of a picture or clip, or f32[n_mels, frames] of a sound; None once all
+            of it is encoded.
         grid: (t, h, w) in patches; None for a sound.
         frames: mel frames of a sound; 0 for pictures and clips.
         block_tokens: tokens of a block.
@@ -38,7 +43,7 @@ class EncoderInput:
         encoded: f32[tokens of the block, hidden] of each block; None where it is not made yet.
     """
 
-    content: Array | None
+    content: Content | None
     grid: Grid | None
     frames: int
     block_tokens: int
@@ -52,9 +57,9 @@ class EncoderInput:
     def nbytes(self) -> int:
         """Bytes of content and of encoded rows that are held."""
         held = [self.content, *self.encoded]
-        return sum(array.nbytes for array in held if array is not None)
+        return sum(one.nbytes for one in held if one is not None)
 
-    def rows(self, first: int, stop: int, encode: Callable[[Array, int, int], Array]) -> Array:
+    def rows(self, first: int, stop: int, encode: Callable[[Content, int, int], Array]) -> Array:
         """Returns the encoder's rows of some tokens, and encodes only what nobody has yet.
 
         Args:
@@ -113,11 +118,16 @@ class Medium:
         return sum(item.nbytes for item in (self.seen, self.heard) if item is not None)
 
 
-def picture_input(patches: Array, grid: Grid, merge: int) -> EncoderInput:
-    """Makes the vision encoder's input of a picture or clip: f32[t * h * w, patch_width]."""
-    tokens = len(patches) // merge**2
-    marks = np.full(tokens, _fingerprint(patches, grid), np.int64)
-    return EncoderInput(patches, grid, 0, tokens, marks)
+def picture_input(frames: Frames, preprocessing: Preprocessing) -> EncoderInput:
+    """Makes the vision encoder's input of a picture or clip: uint8[frames, height, width, 3].
+
+    Args:
+        frames: resized for the model; nobody may change them afterwards.
+    """
+    content = CutFrames(frames, preprocessing)
+    tokens = int(np.prod(content.grid)) // preprocessing.merge**2
+    marks = np.full(tokens, _fingerprint(frames), np.int64)
+    return EncoderInput(content, content.grid, 0, tokens, marks)
 
 
 def sound_input(mel: Array, dims: AudioEncoderDims) -> EncoderInput:
@@ -136,8 +146,8 @@ def _runs(blocks: list[int]) -> list[tuple[int, int]]:
     return list(zip(begins, ends, strict=True))
 
 
-def _fingerprint(content: Array, grid: Grid | None = None) -> int:
-    """Two pictures may have equal patches in other rows and columns."""
-    digest = hashlib.blake2b(f"{content.shape} {grid}".encode(), digest_size=8)
+def _fingerprint(content: Array) -> int:
+    """Two pictures may have equal pixels in other rows and columns."""
+    digest = hashlib.blake2b(f"{content.shape}".encode(), digest_size=8)
     digest.update(np.ascontiguousarray(content).data)
     return -1 - (int.from_bytes(digest.digest(), "little") >> 1)

@@ -13,7 +13,7 @@ from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media.audio import AudioSource, load_audio
 from omnijet.runtime.media.clip_frames import Report
-from omnijet.runtime.media.image import Grid, ImageSource, image_patches, load_image
+from omnijet.runtime.media.image import Frames, Grid, ImageSource, image_frame, load_image
 from omnijet.runtime.media.log_mel import GrowingSound, log_mel
 from omnijet.runtime.media.pcm import RawFormat
 from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, Ceiling, Sizing
@@ -23,9 +23,8 @@ from omnijet.runtime.media.video import (
     load_clip_sound,
     load_video,
     second_per_grid,
-    video_patches,
 )
-from omnijet.runtime.prompt.medium import Medium, picture_input, sound_input
+from omnijet.runtime.prompt.medium import EncoderInput, Medium, picture_input, sound_input
 from omnijet.runtime.prompt.messages import Audio, Image, Video
 from omnijet.runtime.prompt.places import MediumShape
 
@@ -112,10 +111,9 @@ def _picture(
 ) -> Medium:
     check()
     image = load_image(source, where, check)
-    patches, grid = image_patches(image, preprocessing, where, check, sizing, ceiling)
+    frame = image_frame(image, preprocessing, where, sizing, ceiling)
     check()
-    seen = picture_input(patches, grid, preprocessing.merge)
-    return Medium(MediumShape(_cells(grid, preprocessing.merge)), seen)
+    return Medium(*_seen(frame, preprocessing))
 
 
 def _sound(
@@ -150,10 +148,8 @@ def _clip(
     video = load_video(source, preprocessing, read, where, sizing, check, report, ceiling)
     if hear and video.audio is None:
         _log.info("%s: nothing is heard of the clip, it is only looked at", where)
-    patches, grid = video_patches(video.frames, preprocessing, check)
     check()
-    shape = MediumShape(_cells(grid, preprocessing.merge), second_per_grid(preprocessing))
-    clip = Medium(shape, picture_input(patches, grid, preprocessing.merge))
+    clip = Medium(*_seen(video.frames, preprocessing, second_per_grid(preprocessing)))
     if read:
         return _with_sound(clip, video.audio, preprocessing, dims, where, check)
     return clip
@@ -206,6 +202,15 @@ def _silenced(clip: Medium) -> Medium:
     if clip.heard is None:
         return clip
     return replace(clip, shape=replace(clip.shape, sound_tokens=0), heard=None)
+
+
+def _seen(
+    frames: Frames, preprocessing: Preprocessing, seconds: float | None = None
+) -> tuple[MediumShape, EncoderInput]:
+    """Returns the tokens of a picture or clip, and what the vision encoder reads."""
+    seen = picture_input(frames, preprocessing)
+    assert seen.grid is not None
+    return MediumShape(_cells(seen.grid, preprocessing.merge), seconds), seen
 
 
 def _cells(grid: Grid, merge: int) -> tuple[int, int, int]:

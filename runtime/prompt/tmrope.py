@@ -60,6 +60,8 @@ def tmrope_positions(
     A clip whose markers hold no audio_bos is placed as a silent one even under
     `use_audio_in_video`, so both kinds may share a conversation.
 
+    Threads: any thread may call it.
+
     Args:
         input_ids: i64[B, L], placeholders already repeated to their full number.
         attention_mask: [B, L], 1 where a token is real; None: all are.

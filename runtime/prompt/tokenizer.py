@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import tokenizers  # type: ignore[import-untyped]
 
 from omnijet.runtime.bundle.dims import TokenIds
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.names import shorten
+from omnijet.runtime.files.printable import printable
 
 # how TokenIds' fields are spelled
 SPELLINGS = {
@@ -22,6 +26,8 @@ SPELLINGS = {
     "vision_eos": "<|vision_eos|>",
 }
 TURN_TOKENS = ("<|im_start|>", "<|im_end|>")
+LONG = 4096
+"""Characters; only the library's call for several texts lets other threads run meanwhile."""
 
 
 class Tokenizer:
@@ -38,31 +44,75 @@ class Tokenizer:
         self.path = Path(path)
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(os.fspath(path))
-        except Exception as error:  # the binding raises nothing narrower
-            raise OmnijetError(
-                "the tokenizer cannot be read",
-                where=path,
-                expected="a tokenizer.json of the tokenizers library",
-                got=error,
-                fix="export the bundle again",
-            ) from error
+        except BaseException as error:
+            self._tell(error, "cannot be read")
+            raise
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
     def encode(self, text: str) -> list[int]:
         """Returns token ids; no special tokens are added."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        try:
+            if len(text) > LONG:
+                (made,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+            else:
+                made = self._tokenizer.encode(text, add_special_tokens=False)
+            ids: list[int] = made.ids
+        except BaseException as error:
+            self._tell(error, "fails at a text")
+            raise
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text without special tokens; incomplete characters are U+FFFD."""
-        text: str = self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
+    def decode(self, ids: Iterable[int], kept: frozenset[int] = frozenset()) -> str:
+        """Returns the text without special tokens; incomplete characters are U+FFFD.
+
+        Args:
+            kept: special tokens that are text all the same.
+        """
+        numbers = [int(number) for number in ids]
+        if kept.isdisjoint(numbers):
+            return self._decoded(numbers, skip_special_tokens=True)
+        runs = groupby(numbers, kept.__contains__)
+        return "".join(
+            self._decoded(list(run), skip_special_tokens=not is_kept) for is_kept, run in runs
+        )
+
+    def spell(self, ids: Iterable[int]) -> str:
+        """Returns the text with special tokens spelled out."""
+        return self._decoded([int(number) for number in ids], skip_special_tokens=False)
+
+    def _decoded(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+        try:
+            text: str = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        except BaseException as error:
+            self._tell(error, "fails at its own tokens")
+            raise
         return text
+
+    def _tell(self, error: BaseException, what: str) -> None:
+        """Raises `OmnijetError` for a fault of the binding: it has no narrower classes of its own.
+
+        A panic derives from `BaseException`, as Ctrl-C does, for which it does nothing.
+        """
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise OmnijetError(
+                f"the tokenizer {what}",
+                where=self.path,
+                expected="a tokenizer.json of the tokenizers library",
+                got=printable(shorten(str(error))),
+                fix="export the bundle again",
+            ) from error
 
     def token_id(self, token: str) -> int | None:
         """Returns the id of a token by its spelling."""
         token_id: int | None = self._tokenizer.token_to_id(token)
         return token_id
+
+    @cached_property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids of the special tokens, by their spelling."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return {token.content: number for number, token in added.items() if token.special}
 
     def check(self, token_ids: TokenIds) -> None:
         """Checks that the tokenizer belongs to the model.

@@ -68,6 +68,15 @@ class Synthesis:
         """
         assert not self.finished, "this utterance has ended"
         self.codes += codes
+        return self._pieces(last, check)
+
+    def has_piece(self, last: bool) -> bool:
+        """Returns whether the iterator of the last push may yield sound; otherwise it is at its
+        end, and nobody need wait for the buffers.
+        """
+        return last or self._next(last) is not None
+
+    def _pieces(self, last: bool, check: Check) -> Iterator[Array]:
         while window := self._next(last):
             ends = last and window.end == self._known
             with self._stage("dit"):

@@ -1,4 +1,4 @@
-"""Says why the graphs of a bundle may have computed NaN or infinity."""
+"""Says why a turn failed where its graphs cannot know: NaN or infinity, and memory."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from omnijet.runtime.bundle.folder import Bundle
-from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.names import shell_quoted
 from omnijet.runtime.model.finite import NotFinite
+from omnijet.runtime.shortage import OutOfMemory, out_of_memory, ran_out
 
 
 @contextmanager
 def explained(bundle: Bundle) -> Iterator[None]:
-    """Adds the likely cause and the way out to a `NotFinite` of the bundle's graphs."""
+    """Adds the likely cause and the way out to a `NotFinite` of the bundle's graphs.
+
+    What else was told in other words becomes `OutOfMemory` if memory ran out.
+    """
     try:
         yield
     except NotFinite as error:
         if error.fix is not None:
             raise
         raise error.because(likely_cause(bundle)) from None
+    except OutOfMemory:
+        raise
+    except (MemoryError, OmnijetError) as error:
+        if not ran_out(error):
+            raise
+        raise out_of_memory(error, where=bundle.folder) from error
 
 
 def likely_cause(bundle: Bundle) -> str:

@@ -62,14 +62,16 @@ class SpokenReply:
     """A reply and the sound that was made of it so far.
 
     Attributes:
-        text: what was written.
+        text: what was written to be spoken.
         loudness: f32[n] of `loudness_of`, from the first sample on.
         is_finished: whether all speech of the text was made.
+        unspoken: what was written behind it and is kept, whatever was heard.
     """
 
     text: str
     loudness: Array
     is_finished: bool
+    unspoken: str = ""
 
     @property
     def letters_per_second(self) -> float | None:
@@ -80,12 +82,17 @@ class SpokenReply:
         return sum(_lengths(self.text)) / (loud * HOP / 24_000)
 
     def heard_by(self, samples: int, letters_per_second: float | None = None) -> str:
-        """Returns the text that had sounded when so many samples were played.
+        """Returns the text that had sounded when so many samples were played, and what is kept.
 
         Args:
             samples: at 24 kHz, from the beginning of the reply.
             letters_per_second: the speaker's pace, for a reply that is not finished.
         """
+        heard = self._heard_by(samples, letters_per_second)
+        is_cut = heard != self.text and heard and self.unspoken
+        return f"{heard}\n{self.unspoken}" if is_cut else heard + self.unspoken
+
+    def _heard_by(self, samples: int, letters_per_second: float | None) -> str:
         is_loud = self._is_loud()
         done, total = int(is_loud[: samples // HOP].sum()), int(is_loud.sum())
         lengths = _lengths(self.text)
@@ -94,7 +101,7 @@ class SpokenReply:
             total = max(total, round(sum(lengths) / pace * 24_000 / HOP))
         elif done == total:
             return self.text
-        if not done:
+        if not done or not lengths:
             return ""
         ends = np.cumsum(lengths) / sum(lengths)
         count = int(np.searchsorted(ends, done / total + 1e-9, side="right"))

@@ -11,13 +11,16 @@ from functools import cached_property, partial
 import numpy as np
 
 from omnijet.runtime.backends.device_call import device_call
+from omnijet.runtime.backends.lanes import Lanes, PassingGraph
 from omnijet.runtime.backends.protocol import Backend, Graph, run_once
+from omnijet.runtime.birthplace import Birthplace
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import no_voice
 from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER, Bundle, rebuild_command
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media.cut_frames import CutFrames
 from omnijet.runtime.media.sizing import AS_THE_MODEL_HAS_IT, Ceiling, Sizing
 from omnijet.runtime.model.decoder import Decoder
 from omnijet.runtime.model.encoders import AudioEncoder, VisionEncoder
@@ -25,7 +28,7 @@ from omnijet.runtime.model.finite import require_finite
 from omnijet.runtime.model.talker import Talker
 from omnijet.runtime.model.thinker import Thinker
 from omnijet.runtime.prompt.layout import Prompt, build_prompt
-from omnijet.runtime.prompt.medium import EncoderInput
+from omnijet.runtime.prompt.medium import Content, EncoderInput
 from omnijet.runtime.prompt.messages import Message
 from omnijet.runtime.prompt.tokenizer import Tokenizer
 from omnijet.runtime.speech import dit
@@ -44,13 +47,16 @@ class Model:
     """A bundle's graphs and what feeds them. A graph is loaded when a stage first needs it.
 
     Attributes:
+        birthplace: the process that may use it.
         dims: the model's facts.
         context_limit: rows of the KV caches.
-        speaking: held by whoever uses the buffers of the speech graphs.
+        lanes: where its graph calls pass; who uses the buffers of the speech graphs holds
+            `lanes.speaking`.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, context_limit: int | None = None) -> None:
         _require_precision(bundle, backend)
+        self.birthplace = Birthplace(self, bundle.folder)
         self.bundle = bundle
         self.backend = backend
         self.dims = bundle.manifest.dims
@@ -62,9 +68,10 @@ class Model:
         caches = [backend.limit(name, "capacity") for name in cached]
         self.context_limit = min([most, *(limit for limit in caches if limit is not None)])
         self.preprocessing = Preprocessing.from_json(bundle.manifest.preprocessor)
-        self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
+        with bundle.watch.reading(TOKENIZER):
+            self.tokenizer = Tokenizer(bundle.folder / TOKENIZER)
         self.chat_template = bundle.text(CHAT_TEMPLATE)
-        self.speaking = threading.Lock()
+        self.lanes = Lanes()
         self._streams: weakref.WeakSet[Workers] = weakref.WeakSet()  # may still run
         self._adding = threading.Lock()
         self._graphs: dict[str, Graph] = {}
@@ -79,7 +86,12 @@ class Model:
             _log.warning("%s", message)
 
     def close(self) -> None:
-        """Ends every stream and every thread, and lets go of the graphs. Harmless if repeated."""
+        """Ends every stream and every thread, and lets go of the graphs. Harmless if repeated.
+
+        In a child of the process that opened it nothing is done.
+        """
+        if not self.birthplace.is_here:
+            return
         with device_call(), self._loading:
             self._is_closed = True
         with device_call(), self._adding:
@@ -106,20 +118,51 @@ class Model:
         """Returns a graph of the bundle, loaded.
 
         Raises:
-            OmnijetError: it cannot be loaded, it speaks and the bundle has no voice, or the model
-                was closed.
+            OmnijetError: it cannot be loaded, it was replaced since the bundle was opened, it
+                speaks and the bundle has no voice, or the model was closed.
         """
+        self.birthplace.require_here()
         with device_call(), self._loading:
             self.require_open()
             if name not in self._graphs:
                 contract = self.bundle.manifest.contracts.get(name)
                 if contract is None:
                     raise no_voice(self.bundle.folder)
-                self._graphs[name] = self.backend.load(self.bundle.graph(name), contract)
+                entry = self.bundle.manifest.graphs[name]
+                with self.bundle.watch.reading(entry.file, entry.weights):
+                    loaded = self.backend.load(self.bundle.graph(name), contract)
+                    self._graphs[name] = PassingGraph(loaded, self.lanes)
             return self._graphs[name]
 
+    def require_picks(self) -> None:
+        """Raises `OmnijetError` if the Thinker's graph computes the logits of one row alone."""
+        graph = "thinker_step"
+        if "picked" not in self.bundle.manifest.contracts[graph].symbols:
+            raise OmnijetError(
+                "this bundle cannot check guesses",
+                where=self.bundle.folder,
+                expected=f"a {graph} that computes logits of several rows",
+                got="one that an older version of omnijet exported",
+                fix="export the checkpoint again, or leave out lookup",
+            )
+        most = self.backend.limit(graph, "picked")
+        if most is not None and most < 2:
+            raise OmnijetError(
+                "this engine cannot check guesses",
+                where=self.bundle.folder,
+                expected="an engine that computes logits of several rows",
+                got=f"{graph} with at most {most} picked",
+                fix=f"{self._rebuild('picked')}, or leave out lookup",
+            )
+
+    def require_usable(self) -> None:
+        """Raises `OmnijetError` if the model was closed, or its files were edited in place."""
+        self.require_open()
+        self.bundle.watch.require_unedited()
+
     def require_open(self) -> None:
-        """Raises `OmnijetError` if the model was closed."""
+        """Raises `OmnijetError` if the model was closed, or this process is a child."""
+        self.birthplace.require_here()
         if self._is_closed:
             raise OmnijetError(
                 "this model was closed",
@@ -227,10 +270,10 @@ class Model:
         return source.rows(first, stop, partial(self._encode_blocks, source, check))
 
     def _encode_blocks(
-        self, source: EncoderInput, check: Check, content: Array, begin: int, end: int
+        self, source: EncoderInput, check: Check, content: Content, begin: int, end: int
     ) -> Array:
-        if source.grid is not None:
-            return self.eyes.encode(content, source.grid, check)
+        if isinstance(content, CutFrames):
+            return self.eyes.encode(content.steps(check), content.grid, check)
         frames = self.dims.audio.chunk_frames
         return self.ears.encode([content[:, begin * frames : end * frames]], check)
 
@@ -243,7 +286,7 @@ class Model:
 
     def next_piece(self, pieces: Iterator[Array]) -> Array | None:
         """Makes one window's sound: one utterance at a time uses the model's buffers."""
-        with explained(self.bundle), device_call(), self.speaking:
+        with explained(self.bundle), device_call(), self.lanes.speaking:
             return next(pieces, None)
 
     def mel_of(self, codes: Sequence[int], voice: str, seed: int, clock: Clock) -> Array:
@@ -273,7 +316,7 @@ class Model:
         def report(done: int) -> None:
             clock.report("dit", done, len(codes) * self.dims.dit.repeats)
 
-        with explained(self.bundle), device_call(), self.speaking:
+        with explained(self.bundle), device_call(), self.lanes.speaking:
             return whole.mel_of(list(codes), report)
 
     def wave_of(self, mel: Array, clock: Clock) -> Array:
@@ -282,7 +325,7 @@ class Model:
             graph = self.graph("vocoder")
             most = graph.limit("frames")
             if most is not None and mel.shape[1] > most:
-                with device_call(), self.speaking:
+                with device_call(), self.lanes.speaking:
                     return wave_in_pieces(self.speech.vocoder, mel, most)
             wave = run_once(graph, {"frames": mel.shape[1]}, {"mel": mel[None]})["wave"][0]
             require_finite(wave, "vocoder", "wave", f"mel frames 0 to {mel.shape[1]}")
@@ -332,7 +375,7 @@ def _require_precision(bundle: Bundle, backend: Backend) -> None:
     """Refuses a bundle before anything of it is loaded. Raises `OmnijetError`."""
     precision, able = bundle.manifest.precision, " or ".join(backend.precisions)
     if precision not in backend.precisions:
-        ready = [f"--engines {target}" for target in bundle.manifest.engines]
+        ready = [f"--engines {target}" for target in bundle.manifest.engine_targets]
         build = f"`{rebuild_command(bundle.folder, 'T')}` and --engines T"
         raise OmnijetError(
             f"{backend.name} has no kernels for graphs in {precision}",

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.names import shorten
 from omnijet.runtime.media.sizing import Fault, Sizing
 from omnijet.runtime.model.sampling import NUMBERS, Sampling, number_faults
 from omnijet.runtime.model.talker import TALKER_SAMPLING
 from omnijet.runtime.model.thinker import THINKER_SAMPLING
 
 MAX_TEXT_TOKENS = 1024
+MOST_BEGIN = 4096  # characters
+MOST_MARKERS, MOST_LETTERS = 16, 256
+"""How many strings `stop` and `unspoken` may have each, and characters each string."""
 MAX_CODES = 4096  # with the last draw dropped, 81.9 s of speech
 THINKER, TALKER = "", "talker_"  # what stands before the names of a decoder's numbers
 DRAWING = ("temperature", "top_k", "top_p")
@@ -26,9 +30,14 @@ ELSEWHERE = {
 }
 
 
+_MARKERS = f"a string or up to {MOST_MARKERS}, of 1 to {MOST_LETTERS} characters each"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Settings of one turn.
+
+    Threads: any thread may use it; it never changes.
 
     Attributes:
         voice: speaker name; None: Chelsie, as in the reference.
@@ -52,6 +61,19 @@ class Options:
         max_frames, fps: how many frames of a clip are taken at most, and a second.
         strict_size: True refuses pictures and clips that are too large for the engine or the
             context; they are made to fit otherwise, with a warning.
+        stop: strings that end the reply, one or up to 16 of at most 256 characters. The text ends
+            before the one that is complete first (of several at one character, the longest), shows
+            nothing of it, and only what is before it is spoken. `text_ids` are all that was
+            generated; a session remembers the text.
+        unspoken: as many strings; from the first of them on the text is written but not spoken
+            ("<tool_call>"). A token is not spoken either if only its end belongs to the string. A
+            session keeps this text once all of it is written, whatever was heard, and forgets it
+            if the reply was cancelled before.
+        begin: what the reply begins with, at most 4096 characters: the model goes on from there
+            as if it had written this itself. It is text and tokens of the reply like the rest.
+        lookup: whether tokens are guessed from what was read and written before, and several
+            guesses are checked in one step; the reply is the same, and sooner there if it repeats
+            much. None: as measurements of this machine and of the text so far advise.
     """
 
     voice: str | None = None
@@ -75,6 +97,10 @@ class Options:
     max_frames: int | None = None
     fps: float | None = None
     strict_size: bool = False
+    stop: tuple[str, ...] = ()
+    unspoken: tuple[str, ...] = ()
+    begin: str = ""
+    lookup: bool | None = None
 
     @staticmethod
     def of(**given: Any) -> Options:
@@ -93,8 +119,11 @@ class Options:
         return replace(
             options,
             seed=whole_number(seed, "seed", 0),
+            lookup=None if options.lookup is None else bool(options.lookup),
             max_text_tokens=whole_number(options.max_text_tokens, "max_text_tokens", 1),
             max_codes=whole_number(options.max_codes, "max_codes", 1),
+            stop=_strings(options.stop),
+            unspoken=_strings(options.unspoken),
         )
 
     @property
@@ -107,6 +136,11 @@ class Options:
     def text_sampling(self) -> Sampling:
         """How the Thinker chooses text tokens."""
         return _with_numbers(self.thinker_sampling, self._numbers(THINKER))
+
+    @property
+    def has_markers(self) -> bool:
+        """Whether strings in the text decide where it ends, or what of it is spoken."""
+        return bool(self.stop or (self.unspoken and self.speech))
 
     @property
     def sizing(self) -> Sizing:
@@ -130,11 +164,20 @@ class Options:
                 ("use_audio_in_video", "True or False", (bool, np.bool_)),
                 ("greedy", "True or False", (bool, np.bool_)),
                 ("strict_size", "True or False", (bool, np.bool_)),
+                ("lookup", "True, False or None", (bool, np.bool_, type(None))),
                 ("talker_sampling", "an omnijet.Sampling", Sampling),
                 ("thinker_sampling", "an omnijet.Sampling", Sampling),
             )
             if not isinstance(value := getattr(self, name), kinds)
         ]
+        faults += [
+            f"{name} {shorten(repr(value))}: expected {_MARKERS}"
+            for name in ("stop", "unspoken")
+            if not _are_markers(value := getattr(self, name))
+        ]
+        if not isinstance(self.begin, str) or len(self.begin) > MOST_BEGIN:
+            shown = shorten(repr(self.begin))
+            faults.append(f"begin {shown}: expected at most {MOST_BEGIN} characters")
         sizes: list[Fault] = []
         Sizing.of(self._sizes(), sizes)
         faults += [f"{name} {got!r}: expected {wanted}" for name, wanted, got in sizes]
@@ -159,6 +202,16 @@ def drawing(numbers: Mapping[str, Any]) -> list[str]:
         and name.removeprefix(TALKER) in DRAWING
         and not (name.endswith("temperature") and _is_zero(value))
     ]
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _are_markers(value: Any) -> bool:
+    if not isinstance(value, str | list | tuple) or len(strings := _strings(value)) > MOST_MARKERS:
+        return False
+    return all(isinstance(one, str) and 0 < len(one) <= MOST_LETTERS for one in strings)
 
 
 def _is_zero(value: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.talk.clock import Span, StepTimes
 
@@ -21,9 +23,11 @@ stream was cancelled before it was read to its end.
 class Reply:
     """What one turn produced.
 
+    Threads: any thread may use it; omnijet changes nothing of it once it is given out.
+
     Attributes:
-        text: the reply without special tokens.
-        text_ids: generated ids, the end token included.
+        text: the reply without special tokens, up to a string of `stop`.
+        text_ids: generated ids, the end token or those of the stop string included.
         codes: codec tokens, 50 a second.
         audio: f32[samples] in [-1, 1]; empty without speech.
         mel: f32[80, frames] log-mel of the speech, 100 frames a second; empty when streamed.
@@ -37,6 +41,10 @@ class Reply:
         finish_reason: why it ends here, see `FinishReason`; `cancelled` if that applies, else the
             first of `cuts`, else `stop`. None while a stream is being read, and after an error.
         cuts: all of `length`, `context` and `codes` that apply, in this order.
+        prompt_ids: i64[prompt_tokens], the prompt; placeholders of media are repeated.
+        reused_tokens: how many of them, from the first, a cache held before the turn.
+        tokens_per_step: tokens of the text for each call of the Thinker after the prefill: 1, or
+            more where guesses came true (`Options.lookup`).
     """
 
     text: str
@@ -54,14 +62,19 @@ class Reply:
     spans: list[Span] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     cuts: tuple[FinishReason, ...] = ()
+    prompt_ids: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    reused_tokens: int = 0
+    tokens_per_step: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """Text that was written since the last delta.
 
+    Threads: any thread may use it; it never changes.
+
     Attributes:
-        ids: its tokens, the end token included.
+        ids: the tokens since the last delta, the end token or those of a stop string included.
     """
 
     text: str
@@ -71,6 +84,8 @@ class TextDelta:
 @dataclass(frozen=True, slots=True)
 class PcmChunk:
     """Sound that can be played. Chunks follow each other without a gap.
+
+    Threads: any thread may use it; omnijet changes nothing of it once it is given out.
 
     Attributes:
         samples: f32[n] in [-1, 1].

@@ -9,20 +9,20 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.cancel import Cancellation
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.interrupt import interruptible
 from omnijet.runtime.media.log_mel import GrowingSound
 from omnijet.runtime.prompt.medium import EncoderInput
-from omnijet.runtime.prompt.messages import Audio, Message, Text, parse_messages
+from omnijet.runtime.prompt.messages import Audio, Message, Part, Text, parse_messages
 from omnijet.runtime.prompt.preprocess import grown_medium, sound_medium
 from omnijet.runtime.prompt.system import with_system
 from omnijet.runtime.speech.presets import speech_preset
 from omnijet.runtime.talk.answer import Answer
 from omnijet.runtime.talk.clock import Clock
+from omnijet.runtime.talk.fed_sound import fed_sound
+from omnijet.runtime.talk.floor import Floor
 from omnijet.runtime.talk.memory import Memory
 from omnijet.runtime.talk.model import Model
 from omnijet.runtime.talk.options import Options, whole_number
@@ -31,7 +31,7 @@ from omnijet.runtime.talk.stream import Stream
 from omnijet.runtime.talk.turn import Overflow, Turn
 from omnijet.runtime.talk.workers import Workers
 
-Content = str | Sequence[Mapping[str, Any]]
+Content = str | Sequence[Mapping[str, Any]] | Message
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,10 @@ class Session:
     for each token, so the context bounds it. A turn that fails before it says anything is
     forgotten.
 
+    Threads: any thread may call any method. One call runs at a time and the others wait for it, so
+    that no turn is lost; only `messages` and `media_bytes` do not wait. After a fork the child
+    cannot use it, and is told so.
+
     Attributes:
         memory: what the model was fed of it.
     """
@@ -53,12 +57,15 @@ class Session:
             raise OmnijetError(
                 "overflow is unusable", expected="'error' or 'drop oldest'", got=repr(overflow)
             )
+        model.birthplace.require_here()
         self.model = model
         self.overflow = overflow
+        self._floor = Floor(model.birthplace)
         self._messages = list(with_system((), system, speaks=model.bundle.speaks()))
         self.memory = Memory()
         self._sound = GrowingSound(model.preprocessing)
         self._listened: EncoderInput | None = None  # what was encoded of it
+        self._shown: tuple[Part, ...] = ()  # what stands before it
         self._workers: Workers | None = None  # not their stream: who drops that cancels it
         self._changing = threading.RLock()  # another thread may read `messages`
         self._turn: Turn | None = None
@@ -73,6 +80,7 @@ class Session:
 
         A reply is added when its stream has ended. The list may be edited between turns.
         """
+        self.model.birthplace.require_here()
         with self._changing:
             if self._turn is None or (self._workers is not None and self._workers.have_ended):
                 self._end_turn()
@@ -80,8 +88,9 @@ class Session:
 
     @messages.setter
     def messages(self, messages: list[Message]) -> None:
-        self._close()
-        self._messages = messages
+        with self._floor.taken():
+            self._close()
+            self._messages = messages
 
     @property
     def heard(self) -> Array:
@@ -103,55 +112,80 @@ class Session:
         """Answers the user's next words and media, after what was fed as sound before.
 
         Args:
-            content: a string or parts, as of a user's message.
+            content: a string or parts, as of a user's message; or the message itself, with media
+                that may have been read before.
             options: those of `Omni.generate`.
         """
-        turn = self._open(content, Clock(), Cancellation(), options)
-        try:
-            with interruptible():
-                reply = turn.answer(tuple(self._messages))
-        except BaseException:
-            self._close(undo=True)  # nobody has anything of the answer
-            raise
-        self._close()
-        return reply
+        with self._floor.taken():
+            turn = self._open(content, Clock(), Cancellation(), options)
+            try:
+                with interruptible():
+                    reply = turn.answer(tuple(self._messages))
+            except BaseException:
+                self._close(undo=True)  # nobody has anything of the answer
+                raise
+            self._close()
+            return reply
 
     def stream(self, content: Content, *, preset: str = "exact", **options: Any) -> Stream:
-        """Answers as `Omni.stream` does. Cancelling it (barge-in) leaves the session usable."""
-        made, cancellation = speech_preset(preset), Cancellation()
-        turn = self._open(content, Clock(), cancellation, options)
-        try:
-            stream = Stream(turn, tuple(self._messages), made, cancellation)
-        except BaseException:
-            self._close(undo=True)
-            raise
-        self._workers = stream.workers
-        return stream
+        """Answers as `Omni.stream` does. Cancelling it (barge-in) leaves the session usable.
 
-    def feed_audio(self, samples: Array) -> None:
+        It returns at once. The next call of any thread ends a reply that is still being read.
+        """
+        made, cancellation = speech_preset(preset), Cancellation()
+        with self._floor.taken():
+            turn = self._open(content, Clock(), cancellation, options)
+            try:
+                stream = Stream(turn, tuple(self._messages), made, cancellation)
+            except BaseException:
+                self._close(undo=True)
+                raise
+            self._workers = stream.workers
+            return stream
+
+    def feed_audio(self, samples: Array, *, after: Sequence[Part] = ()) -> None:
         """Listens while the user speaks: what is certain is encoded and prefilled already.
 
         The sound is the first part of the next turn's message; its ids are those of the
-        whole sound given at once.
+        whole sound given at once. Pieces have any length, none included, and follow each other
+        without a gap. Nothing is resampled or mixed. While another thread waits for a reply of
+        `generate`, it waits, too.
 
         Args:
-            samples: f32[n] mono at the model's rate (16 kHz), what came since the last call.
+            samples: what came since the last call: int16 (1/32768 is taken as its unit, as of a
+                file) or floats in [-1, 1], of shape [n], mono, at the model's rate (16 kHz).
+            after: parts of the same message that stand before the sound, as pictures that were
+                shown; the same at each call.
 
         Raises:
-            OmnijetError: the samples are unusable, or the conversation does not fit the cache.
+            OmnijetError: the samples are of another dtype or shape, not finite or far out of
+                range; or the conversation does not fit the cache.
         """
-        samples = _checked(samples)
-        self._close()
-        width = self.model.dims.audio.chunk_frames
-        before = self._sound.certain_frames // width
-        was_whole = not self._sound.dropped
-        self._sound.push(samples)
-        if was_whole and self._sound.dropped:
-            seconds = self.model.preprocessing.max_audio_seconds
-            _log.warning("only the first %g s of the sound are heard", seconds)
-        blocks = self._sound.certain_frames // width
-        if blocks > before:
-            self._listen(self._sound.certain_mel()[:, : blocks * width])
+        fed = fed_sound(samples, self.model.preprocessing.sample_rate_hz)
+        with self._floor.taken():
+            self._shown = tuple(after)
+            self._feed(fed)
+
+    def take_sound(self) -> Audio | None:
+        """Ends the sound that `feed_audio` was given, and returns it as a part of a message.
+
+        The next turn is without it. A turn whose message begins with the parts that were fed before
+        it and then this one, after the same messages as when it was fed, has the ids of the sound
+        and goes on from what was prefilled.
+
+        Returns:
+            None if nothing was fed.
+
+        Raises:
+            OmnijetError: the sound is too short for a token; it is forgotten.
+        """
+        with self._floor.taken():
+            if not self._sound.size:
+                return None
+            try:
+                return self._heard_part()
+            finally:
+                self._forget_sound()
 
     def heard_until(self, samples: int) -> None:
         """Cuts the last answer at the words that had sounded when so many samples were played.
@@ -166,36 +200,55 @@ class Session:
             OmnijetError: `samples` is no whole number from 0, or there was no spoken answer.
         """
         played = whole_number(samples, "samples", 0)
-        if self._turn is not None:
-            self._turn.playback.played = played
+        with self._floor.taken():
+            if self._turn is not None:
+                self._turn.playback.played = played
+                self._close()
+                return
             self._close()
-            return
-        self._close()
-        if self._answer is None:
-            raise OmnijetError(
-                "there is no spoken answer to cut",
-                expected="a turn with speech before",
-                fix="call it after a reply, and before reset()",
-            )
-        self._answer = self._answer.cut(self._messages, played, self._letters_per_second)
+            if self._answer is None:
+                raise OmnijetError(
+                    "there is no spoken answer to cut",
+                    expected="a turn with speech before",
+                    fix="call it after a reply, and before reset()",
+                )
+            self._answer = self._answer.cut(self._messages, played, self._letters_per_second)
 
     def reset(self) -> None:
         """Forgets all but the system prompt."""
-        self._close()
-        self._messages = [message for message in self._messages if message.role == "system"]
-        self.memory = Memory()
-        self._answer = None
-        self._forget_sound()
+        with self._floor.taken():
+            self._close()
+            self._messages = [message for message in self._messages if message.role == "system"]
+            self.memory = Memory()
+            self._answer = None
+            self._forget_sound()
+
+    def drop_caches(self) -> bool:
+        """Lets go of the KV caches, unless a reply is being made; messages and media stay.
+
+        The next turn feeds all of the conversation again and answers the same.
+
+        Returns:
+            Whether the caches are gone.
+        """
+        with self._floor.taken(), self._changing:
+            if self._workers is not None and not self._workers.have_ended:
+                return False
+            self._end_turn()
+            self.memory.clear()
+            return True
 
     def fork(self) -> Session:
         """Returns another session that goes on from here; neither hears of the other."""
-        self._close()
-        twin = Session(self.model, None, self.overflow)
-        twin._messages, twin.memory = list(self._messages), self.memory.fork()
-        twin._sound, twin._listened = copy.copy(self._sound), self._listened
-        twin._hears_clips, twin._answer = self._hears_clips, self._answer
-        twin._letters_per_second = self._letters_per_second
-        return twin
+        with self._floor.taken():
+            self._close()
+            twin = Session(self.model, None, self.overflow)
+            twin._messages, twin.memory = list(self._messages), self.memory.fork()
+            twin._sound, twin._listened = copy.copy(self._sound), self._listened
+            twin._shown = self._shown
+            twin._hears_clips, twin._answer = self._hears_clips, self._answer
+            twin._letters_per_second = self._letters_per_second
+            return twin
 
     def __enter__(self) -> Session:
         return self
@@ -206,7 +259,9 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._close()
+        if self.model.birthplace.is_here:
+            with self._floor.taken():
+                self._close()
 
     def _open(
         self, content: Content, clock: Clock, cancellation: Cancellation, options: Any
@@ -264,7 +319,10 @@ class Session:
     def _remember(self, turn: Turn, question: Message) -> None:
         """Adds a reply; of one that was cut off, what had sounded."""
         spoken = turn.spoken()
-        message = Message("assistant", spoken.text)
+        text = spoken.text + spoken.unspoken
+        if not text and turn.text_end is None:
+            return  # it was cut off in text that is kept whole or not at all
+        message = Message("assistant", text)
         self._messages.append(message)
         if not turn.options.speech:
             return
@@ -273,6 +331,20 @@ class Session:
         if turn.codes or not turn.is_finished:
             answer = Answer(question, message, spoken, turn.playback)
             self._answer = answer.noticed(self._messages, self._letters_per_second)
+
+    def _feed(self, samples: Array) -> None:
+        """Adds f32[n] in [-1, 1] to the sound, and encodes the whole blocks of it."""
+        self._close()
+        width = self.model.dims.audio.chunk_frames
+        before = self._sound.certain_frames // width
+        was_whole = not self._sound.dropped
+        self._sound.push(samples)
+        if was_whole and self._sound.dropped:
+            seconds = self.model.preprocessing.max_audio_seconds
+            _log.warning("only the first %g s of the sound are heard", seconds)
+        blocks = self._sound.certain_frames // width
+        if blocks > before:
+            self._listen(self._sound.certain_mel()[:, : blocks * width])
 
     def _listen(self, mel: Array) -> None:
         """Feeds the whole blocks of a sound that goes on: f32[n_mels, frames]."""
@@ -288,43 +360,33 @@ class Session:
             memory=self.memory,
             overflow=self.overflow,
         )
+        heard = Message("user", (*self._shown, Audio(None, medium)))
         with interruptible():
-            turn.listen((*self._messages, Message("user", (Audio(None, medium),))))
+            turn.listen((*self._messages, heard))
 
     def _message(self, content: Content) -> Message:
-        (message,) = parse_messages([{"role": "user", "content": content}])
+        if isinstance(content, Message):
+            message = content
+        else:
+            (message,) = parse_messages([{"role": "user", "content": content}])
         if not self._sound.size:
             return message
+        sound, shown = self._heard_part(), self._shown
+        rest = [part for part in message.parts if not (isinstance(part, Text) and not part.text)]
+        return Message("user", (*shown, sound, *rest))
+
+    def _heard_part(self) -> Audio:
         medium = grown_medium(self._sound, self.model.preprocessing, self.model.dims.audio)
         assert medium.heard is not None
         if self._listened is not None:
             medium.heard.adopt(self._listened)
-        rest = [part for part in message.parts if not (isinstance(part, Text) and not part.text)]
-        return Message("user", (Audio(None, medium), *rest))
+        return Audio(None, medium)
 
     def _forget_sound(self) -> None:
         self._sound, self._listened = GrowingSound(self.model.preprocessing), None
+        self._shown = ()
 
 
 def _is_read(message: Message) -> bool:
     """Returns whether all media of a message were preprocessed."""
     return all(isinstance(part, Text) or part.medium is not None for part in message.parts)
-
-
-def _checked(samples: Array) -> Array:
-    """Returns fed samples as f32[n]. Raises `OmnijetError`."""
-    found = np.asarray(samples)
-    if found.ndim != 1 or found.dtype.kind != "f":
-        raise OmnijetError(
-            "the sound array has an unusable shape or dtype",
-            where="feed_audio",
-            expected="floats [samples] in [-1, 1], mono at the model's rate",
-            got=f"{found.dtype}{list(found.shape)}",
-        )
-    if not np.isfinite(found).all():
-        raise OmnijetError(
-            "the sound holds values that are not finite",
-            where="feed_audio",
-            got=f"{int((~np.isfinite(found)).sum())} NaN or infinite samples of {found.size}",
-        )
-    return found.astype(np.float32, copy=False)

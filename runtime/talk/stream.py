@@ -9,6 +9,7 @@ would wait longer. Cancelling ends both, in the middle of a graph call if the ba
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -24,7 +25,6 @@ from omnijet.runtime.speech.presets import SpeechPreset
 from omnijet.runtime.talk.channel import Channel
 from omnijet.runtime.talk.options import whole_number
 from omnijet.runtime.talk.reply import FinishReason, PcmChunk, Reply, TextDelta
-from omnijet.runtime.talk.text_feed import TextFeed
 from omnijet.runtime.talk.turn import Turn
 from omnijet.runtime.talk.workers import Workers
 
@@ -40,12 +40,17 @@ class Stream:
     Use it in a `with` block, read it to the end, or `cancel` it. A stream that is dropped is
     cancelled too.
 
+    Threads: any thread may read it, cancel it and look at `reply`. If several read it, each event
+    goes to one of them, and so does an error; all find the end. After a fork the child cannot use
+    it.
+
     Args:
         turn: made with the check of `cancellation`.
         messages: what is to be answered.
         preset: how the sound is made.
 
     Attributes:
+        messages: what is answered; the question is the last.
         workers: they end with the stream, and hold none of it.
     """
 
@@ -56,9 +61,10 @@ class Stream:
         preset: SpeechPreset,
         cancellation: Cancellation,
     ) -> None:
-        self._turn, self._cancellation = turn, cancellation
+        self._turn, self._cancellation, self.messages = turn, cancellation, messages
         self._events: Channel[Event] = Channel(EVENTS, cancellation)
         self._samples: list[Array] = []
+        self._reading = threading.RLock()  # chunks are noted in the order of the sound
         codes: Channel[int] = Channel(CODES, cancellation)
         sounds: Channel[None] = Channel(1, cancellation)
         speech = turn.model.dims.speech
@@ -91,6 +97,11 @@ class Stream:
             OmnijetError: as `Omni.generate`; the workers have ended then.
             StopIteration: the reply is whole, or was cancelled.
         """
+        self._turn.model.birthplace.require_here()
+        with self._reading:
+            return self._next()
+
+    def _next(self) -> Event:
         try:
             taken = self._events.take()
         except Cancelled:
@@ -129,6 +140,7 @@ class Stream:
     @property
     def reply(self) -> Reply:
         """What was written, said and, of the sound, read so far."""
+        self._turn.model.birthplace.require_here()
         audio = np.concatenate([np.empty(0, np.float32), *self._samples])
         return self._turn.reply(audio, finish_reason=self._finish_reason)
 
@@ -161,7 +173,7 @@ def _write(
     sounds: Channel[None],
 ) -> None:
     """Runs Thinker and Talker: the first worker. After `opening` codes it waits for the sound."""
-    feed = TextFeed(turn.model.tokenizer)
+    feed = turn.text_feed()
     try:
         for event in turn.events(messages):
             if isinstance(event, TextStep):

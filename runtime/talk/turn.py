@@ -9,11 +9,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from omnijet.runtime.backends.ticket import TICKET
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.cancel import Cancelled, Check, never
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.decoder import Ending
+from omnijet.runtime.model.drafts import Drafts
 from omnijet.runtime.model.finite import NotFinite
+from omnijet.runtime.model.lookup import UNKNOWN, Lookup
 from omnijet.runtime.model.rope import decode_position
 from omnijet.runtime.model.sampling import Sampler
 from omnijet.runtime.model.talker import prompt_rows
@@ -21,17 +24,20 @@ from omnijet.runtime.model.thinker import TextStep, ThinkerPrefill
 from omnijet.runtime.prompt.fitting import fit
 from omnijet.runtime.prompt.layout import Prompt
 from omnijet.runtime.prompt.messages import Message
+from omnijet.runtime.prompt.plain import made_plain
 from omnijet.runtime.prompt.system import MODIFIED, is_for_speech
 from omnijet.runtime.speech.presets import SpeechPreset
 from omnijet.runtime.speech.synthesis import Synthesis
 from omnijet.runtime.talk.cause import explained
 from omnijet.runtime.talk.clock import Clock
+from omnijet.runtime.talk.draft import Draft, kept_ids, written
 from omnijet.runtime.talk.heard import Playback, SpokenReply, loudness_of
 from omnijet.runtime.talk.interleave import interleave
 from omnijet.runtime.talk.memory import Memory
 from omnijet.runtime.talk.model import Model
 from omnijet.runtime.talk.options import Options
 from omnijet.runtime.talk.reply import FinishReason, PcmChunk, Reply
+from omnijet.runtime.talk.text_feed import TextFeed
 
 SAMPLE_RATE_HZ = 24_000
 KEPT_FREE = 0.25  # of the context, for the reply, when the oldest turns may go
@@ -50,8 +56,10 @@ class Turn:
         memory: what earlier turns fed; this one goes on from there.
         overflow, dropped: what to do if the conversation does not fit, and which of its oldest
             messages were left out.
-        prompt_tokens: once the prompt is laid out.
+        prompt_ids: i64[tokens] once the prompt is laid out.
+        reused_tokens: how many of them the memory held already.
         text_ids, codes: what has been written and said.
+        fed_tokens, text_steps: how many of the tokens were fed, and in how many calls.
         text_end, speech_end: how text and speech ended, once they have.
         loudness: of the sound that was made, piece by piece.
         playback: how much of it was heard.
@@ -68,9 +76,12 @@ class Turn:
     memory: Memory
     overflow: Overflow = "error"
     dropped: tuple[Message, ...] = ()
-    prompt_tokens: int = 0
+    prompt_ids: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    reused_tokens: int = 0
     text_ids: list[int] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
+    fed_tokens: int = 0
+    text_steps: int = 0
     text_end: Ending | None = None
     speech_end: Ending | None = None
     loudness: list[Array] = field(default_factory=list)
@@ -92,9 +103,12 @@ class Turn:
 
         Raises:
             OmnijetError: there is no such voice, the bundle has none although speech is asked for,
-                or the model was closed.
+                guesses are asked for and cannot be checked, or the model was closed, or files of it
+                were edited.
         """
-        model.require_open()
+        model.require_usable()
+        if options.lookup:
+            model.require_picks()
         bundle, asked = model.bundle, options.speech
         if asked is None and options.voice is not None:
             asked = True
@@ -123,12 +137,13 @@ class Turn:
             self.model.warn_once(MODIFIED)
         fed = self._feed(messages)
         prompt = fed.prompt
-        text = self._written(fed)
+        draft = Draft(self.model.tokenizer, self.options) if self.options.has_markers else None
+        text = self._written(fed, draft)
 
         def speak(first: int, row: Array, following: Iterator[Array]) -> Iterator[int]:
             return self._spoken(prompt, row, following)
 
-        for event in interleave(text, speak if self.options.speech else None):
+        for event in interleave(text, speak if self.options.speech else None, draft):
             if isinstance(event, TextStep):
                 self.text_ids.append(event.token)
                 self.clock.mark("first_text")
@@ -173,22 +188,41 @@ class Turn:
                     return
                 assert self.voice is not None
                 synthesis = self.model.synthesis(self.voice, seed, preset, self.clock)
-            pieces = synthesis.push(codes or (), last=codes is None, check=self.check)
-            while (samples := self.model.next_piece(pieces)) is not None:
+            last = codes is None
+            pieces = synthesis.push(codes or (), last, self.check)
+            while synthesis.has_piece(last):
+                if (samples := self.model.next_piece(pieces)) is None:
+                    break
                 self.clock.mark("first_pcm")
+                if (ticket := TICKET.get()) is not None:
+                    ticket.sounded(samples.size / SAMPLE_RATE_HZ)
                 self.loudness.append(loudness_of(samples))
                 yield PcmChunk(samples, start, SAMPLE_RATE_HZ)
                 start += samples.size
 
     def spoken(self) -> SpokenReply:
-        """Returns what was written, beside the sound that was made of it."""
+        """Returns what is remembered of the text, beside the sound that was made of it."""
         loudness = np.concatenate([np.empty(0, np.float32), *self.loudness])
-        return SpokenReply(self.text, loudness, self.is_finished)
+        is_whole = self.text_end is not None
+        text = written(self.model.tokenizer, self.text_ids, self.options, is_whole=is_whole)
+        unspoken = text.unspoken if is_whole else ""
+        spoken, unspoken = (
+            made_plain(one, self.model.tokenizer) for one in (text.spoken, unspoken)
+        )
+        return SpokenReply(spoken, loudness, self.is_finished, unspoken)
 
     @property
     def text(self) -> str:
-        """What was written."""
-        return self.model.tokenizer.decode(self.text_ids)
+        """What was written and is certain to be no part of a stop string."""
+        is_whole = self.text_end is not None
+        return "".join(
+            written(self.model.tokenizer, self.text_ids, self.options, is_whole=is_whole)
+        )
+
+    def text_feed(self) -> TextFeed:
+        """Returns what makes text of the reply's tokens as they come."""
+        tokenizer, stop, unspoken = self.model.tokenizer, self.options.stop, self.options.unspoken
+        return TextFeed(tokenizer, stop, kept_ids(tokenizer, (*stop, *unspoken)))
 
     @property
     def cuts(self) -> tuple[FinishReason, ...]:
@@ -223,7 +257,7 @@ class Turn:
             audio=audio,
             sample_rate_hz=SAMPLE_RATE_HZ,
             mel=mel,
-            prompt_tokens=self.prompt_tokens,
+            prompt_tokens=self.prompt_ids.size,
             voice=self.voice if options.speech else None,
             seed=options.seed,
             timings_ms=clock.timings_ms,
@@ -232,6 +266,9 @@ class Turn:
             spans=clock.spans,
             finish_reason=finish_reason,
             cuts=self.cuts,
+            prompt_ids=self.prompt_ids,
+            reused_tokens=self.reused_tokens,
+            tokens_per_step=self.fed_tokens / self.text_steps if self.text_steps else 1.0,
         )
 
     def _lay_out(self, messages: Sequence[Message]) -> Prompt:
@@ -242,10 +279,10 @@ class Turn:
                 prompt = self._shortened(messages, prompt)
             if self._needed(prompt) > limit and not self.options.strict_size:
                 prompt = self._fitted(messages, prompt)
-        self.prompt_tokens = prompt.input_ids.size
+        self.prompt_ids = prompt.input_ids
         needed = self._needed(prompt)
         if needed > limit:
-            raise _no_room(self.prompt_tokens, needed, limit)
+            raise _no_room(prompt.input_ids.size, needed, limit)
         with self.clock.stage("load"):
             model.load(
                 hearing=bool(prompt.sounds),
@@ -308,7 +345,7 @@ class Turn:
         model, memory = self.model, self.memory
         prompt = self._lay_out(messages)
         positions, fingerprints = prompt.positions, prompt.fingerprints
-        known = memory.recall(fingerprints, positions)
+        known = self.reused_tokens = memory.recall(fingerprints, positions)
         stop = int(prompt.shares[-1].rows[-1]) + 1 if to_last_sound else fingerprints.size
         if stop <= known:
             return _Fed(prompt, None)
@@ -326,8 +363,8 @@ class Turn:
         memory.learn(fingerprints[known:stop], positions[:, known:stop], rows)
         return _Fed(prompt, prefill)
 
-    def _written(self, fed: _Fed) -> Iterator[TextStep]:
-        """Yields the Thinker's steps, and notes how they ended."""
+    def _written(self, fed: _Fed, draft: Draft | None) -> Iterator[TextStep]:
+        """Yields the Thinker's steps up to a stop string, and notes how they ended."""
         prefill, memory = fed.prefill, self.memory
         assert prefill is not None
         sampling = self.options.text_sampling
@@ -337,20 +374,41 @@ class Turn:
         sampler = Sampler(
             sampling, self.model.dims.thinker.vocab, history,
             np.random.default_rng(self.options.seed),
+            self.model.tokenizer.encode(self.options.begin),
         )  # fmt: skip
-        steps = self.model.thinker.generate(prefill, sampler, self.options.max_text_tokens)
+        steps = self.model.thinker.generate(
+            prefill, sampler, self.options.max_text_tokens, self._drafts(fed.prompt, sampler)
+        )
         timed = self.clock.timed("thinker_decode", prefill.context, steps)
         while True:
             try:
                 step = next(timed)
             except StopIteration as end:
                 self.text_end = end.value
+                if draft is not None:
+                    draft.finish()
                 return
+            self.text_steps = prefill.context.decoded
             if step.reply_row is not None:
+                self.fed_tokens += 1
                 position = decode_position(len(memory), prefill.delta)
                 row = step.reply_row if self.model.dims.has_voice else None
                 memory.write(step.token, position, row)
+            if draft is not None:
+                draft.push(step.token)
             yield step
+            if draft is not None and draft.is_stopped:
+                self.text_end = "stop"
+                return
+
+    def _drafts(self, prompt: Prompt, sampler: Sampler) -> Drafts | None:
+        """Returns what guesses the reply's tokens; None: nothing does."""
+        thinker, asked = self.model.thinker, self.options.lookup
+        if asked is False or thinker.decoder.step_rows < 2:
+            return None
+        ids = np.where(prompt.is_encoded, UNKNOWN, prompt.input_ids)
+        lookup = Lookup(ids, frozenset(self.model.dims.tokens.eos))
+        return Drafts(lookup, None if asked else thinker.pace, list(sampler.first))
 
     def _spoken(self, prompt: Prompt, row: Array, following: Iterator[Array]) -> Iterator[int]:
         """Yields the Talker's codec tokens, and notes how they ended."""

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextvars
+import os
 import threading
 from collections.abc import Callable, Mapping
 
 from omnijet.runtime.backends.device_call import in_device_call
 from omnijet.runtime.cancel import Cancellation
+from omnijet.runtime.shortage import out_of_memory
 
 
 class _Worker(threading.Thread):
-    """A daemon thread: a stream that nobody reads must not delay the end of the process."""
+    """A daemon thread: a stream that nobody reads must not delay the end of the process.
+
+    It works in a copy of its maker's context variables.
+    """
 
     def __init__(self, name: str, work: Callable[[], None], cancellation: Cancellation) -> None:
         super().__init__(
-            target=_governed, args=(work, cancellation), name=f"omnijet-{name}", daemon=True
+            target=contextvars.copy_context().run,
+            args=(_governed, work, cancellation),
+            name=f"omnijet-{name}",
+            daemon=True,
         )
 
 
@@ -32,12 +41,17 @@ class Workers:
     """
 
     def __init__(self, cancellation: Cancellation, works: Mapping[str, Callable[[], None]]) -> None:
-        self._cancellation = cancellation
+        self._cancellation, self._process = cancellation, os.getpid()
         self._threads = [_Worker(name, work, cancellation) for name, work in works.items()]
 
     def start(self) -> None:
+        """Starts all of them. Raises `OmnijetError` if the system refuses a thread."""
         for thread in self._threads:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                what = "the system refused a thread: memory or its limit of threads ran out"
+                raise out_of_memory(error, what) from error
 
     @property
     def have_ended(self) -> bool:
@@ -52,8 +66,11 @@ class Workers:
 
         Worker threads, and threads inside a device call, do not wait. The garbage collector may run
         this inside such a thread, while the workers to wait for need the buffers or the device that
-        it holds.
+        it holds. In a child of the process there are no workers, and what they hold is never given
+        back.
         """
+        if os.getpid() != self._process:
+            return
         self._cancellation.cancel()
         if isinstance(threading.current_thread(), _Worker) or in_device_call():
             return

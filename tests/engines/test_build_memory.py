@@ -58,6 +58,12 @@ def test_predictions_beside_measurements(weights: WeightBytes) -> None:
     assert 0.87 < predicted_bytes(weights, "tensorrt_rtx") / MEASURED[weights] < 1.25
 
 
+def test_what_the_optimizer_of_onnxruntime_takes() -> None:
+    weights, measured = WeightBytes(461_774_128, 0, 51_904_512), 525_672_448  # vocoder of the 3B
+    assert measured < least_bytes(weights, "onnxruntime") < 1.2 * measured
+    assert predicted_bytes(weights, "onnxruntime") < 2 * measured
+
+
 def test_pages_of_the_file_may_go() -> None:
     """5 of 13.5 GB at the peak are mapped from the file."""
     weights = WeightBytes(6_172_434_432, 0, 622_329_856)

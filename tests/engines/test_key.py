@@ -10,6 +10,7 @@ import pytest
 
 from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.key import differences, ingredients, key_of
+from omnijet.engines.lowering.fused.choices import CHOICES
 from omnijet.engines.plan import Request, make_plan
 from omnijet.engines.profiles import profiles_for
 from omnijet.engines.targets.target import TARGETS
@@ -65,6 +66,25 @@ def test_another_library_or_flavour(nano: tuple[Path, Path]) -> None:
     assert "library" in differences(
         made_of(manifest, target=TARGETS["cuda-ampere"]), made_of(manifest)
     )
+
+
+def test_graphs_for_onnxruntime(nano: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no sizes and no GPU; only what the optimizer saves belongs to a processor."""
+    manifest, options = Manifest.read(nano[1]), BuildOptions()
+
+    def made(graph: str, target: str = "cpu", version: str = "1.32.0") -> dict[str, Any]:
+        return ingredients(manifest, graph, TARGETS[target], version, (), options)
+
+    before = {graph: made(graph) for graph in ("thinker_step", "vocoder")}
+    assert before["vocoder"]["instructions"] and not before["thinker_step"]["instructions"]
+    assert "profiles" not in before["vocoder"]
+    assert differences(made("vocoder", version="1.33.0"), before["vocoder"]) == ["version"]
+    assert differences(made("thinker_step", "cuda"), before["thinker_step"]) == ["lowering"]
+    monkeypatch.setattr("omnijet.engines.key.instruction_sets", lambda: ("aarch64", "asimd"))
+    assert differences(made("vocoder"), before["vocoder"]) == ["instructions"]
+    assert made("thinker_step") == before["thinker_step"]
+    monkeypatch.setattr("omnijet.engines.key.choice", lambda: CHOICES[-1])
+    assert differences(made("thinker_step"), before["thinker_step"]) == ["fastest"]
 
 
 def test_what_is_no_ingredient_does_not(nano: tuple[Path, Path]) -> None:

@@ -57,6 +57,9 @@ def test_operators_of_a_cpu(nano_f16: Path) -> None:
     with pytest.raises(OmnijetError, match="operators") as error:
         make_plan(bundle, Request(TARGETS["rtx-ada"]), None)
     assert "--list" in str(error.value.fix) and "rtx-ada" in str(error.value.fix)
+    with pytest.raises(OmnijetError, match="operators"):
+        make_plan(bundle, Request(TARGETS["cuda"]), None)
+    assert len(make_plan(bundle, Request(TARGETS["cpu"]), None)) == 6
 
 
 def test_a_recipe_is_a_check(nano_f16: Path) -> None:
@@ -67,12 +70,25 @@ def test_a_recipe_is_a_check(nano_f16: Path) -> None:
     assert len(make_plan(quantized(nano_f16, "orin-int4"), request, None)) == 6
 
 
+def test_a_packed_checkpoint_counts_its_layers(nano_f16: Path) -> None:
+    facts = {"recipe": "gptq checkpoint", "needs": ["int4 weights"], "bits": 4, "block": 128,
+             "layers": {"thinker_step": 28}}  # fmt: skip
+    opened = Bundle.open(nano_f16)
+    bundle = replace(opened, manifest=replace(opened.manifest, quantization=facts))
+    plan = make_plan(bundle, Request(TARGETS["rtx-ada"]), None)
+    found = {one.graph: one.precision for one in plan}
+    assert found["thinker_step"] == "f16, 28 int4 blocks of 128" and found["vocoder"] == "f32"
+
+
 def test_options_that_mean_nothing(nano_f16: Path, capsys: Capture) -> None:
     target = ("--target", "rtx-ada")
     said = refused(capsys, "build", nano_f16)
-    assert "no target is given" in said and "rtx-ada" in said and "cpu" not in said
+    assert "no target is given" in said and "rtx-ada" in said and "cpu" in said
     assert "'orin'" in refused(capsys, "build", nano_f16, "--target", "orin")
-    assert "nothing to build" in refused(capsys, "build", nano_f16, "--target", "cpu")
+    for option in (("--limit", "capacity=64"), ("--optimization-level", "2")):
+        said = refused(capsys, "build", nano_f16, "--target", "cpu", *option)
+        assert "take every size" in said and option[0] in said
+    assert "polygraphy" in refused(capsys, "build", nano_f16, "--target", "cpu", "--polygraphy")
     assert "'frame'" in refused(capsys, "build", nano_f16, *target, "--limit", "frame=3")
     assert "'talker'" in refused(capsys, "build", nano_f16, *target, "--graphs", "talker")
     assert "no engines" in refused(capsys, "build", nano_f16, *target, "--polygraphy")

@@ -19,7 +19,7 @@ from omnijet.export.synthetic.presets import preset
 from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.bundle.contract import AXES, GraphContract, graph_contracts
 from omnijet.runtime.model import audio_plan, vision_plan
-from omnijet.runtime.model.decoder import PREFILL_ROWS
+from omnijet.runtime.model.decoder import PICKED_ROWS, PREFILL_ROWS, SMALLEST_BUCKET
 from omnijet.runtime.model.encoders import MAX_CHUNKS
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.speech.presets import PRESETS, SpeechPreset
@@ -31,7 +31,8 @@ BUILT = [target for target in TARGETS.values() if target.library != "onnxruntime
 
 
 def profiles(graph: str, target: Target) -> tuple[Profile, ...]:
-    return profiles_for(CONTRACTS[graph], target.limits, target.library, DIMS.dit.block)
+    grows = target.flavour == "decomposed"
+    return profiles_for(CONTRACTS[graph], target.limits, target.library, DIMS.dit.block, grows)
 
 
 def holds(profile: Profile, sizes: Mapping[str, int]) -> bool:
@@ -54,7 +55,12 @@ def test_a_profile_is_sizes_in_order(graph: str, target: Target) -> None:
 def test_every_call_of_a_decoder(target: Target, graph: str, data: st.DataObject) -> None:
     most = min(PREFILL_ROWS, target.limits["rows"])
     rows = data.draw(st.integers(1, most))
-    sizes = {"rows": rows, "capacity": target.limits["capacity"]}
+    capacity = target.limits["capacity"]
+    if target.flavour == "decomposed":  # caches grow
+        capacity = data.draw(st.integers(SMALLEST_BUCKET, capacity))
+    sizes = {"rows": rows, "capacity": capacity}
+    if graph == "thinker_step":  # a prefill, or a step with drafts
+        sizes["picked"] = data.draw(st.integers(1, min(rows, PICKED_ROWS)))
     made = profiles(graph, target)
     assert holds(made[-1], sizes)
     if target.library == "tensorrt":  # a step of one row has a profile, which is first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from omnijet.engines import worker
 from omnijet.engines.library import Installed
 from omnijet.engines.process import WORKER, Died, killed_for_memory, run_worker
 
@@ -169,3 +171,37 @@ def test_its_memory_is_its_own() -> None:
     code = "from omnijet.engines.worker import peak_bytes; print(peak_bytes())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1_000_000 < int(done.stdout) < len(parent) / 3
+
+
+class _Cache:
+    """A timing cache of the library."""
+
+    def get_timing_cache(self) -> _Cache:
+        return self
+
+    def serialize(self) -> bytes:
+        return b"timings"
+
+
+def test_a_timing_cache_is_written_through_no_link(tmp_path: Path) -> None:
+    own, path = tmp_path / "photo", tmp_path / "cache" / "trt.cache"
+    own.write_bytes(b"a user's")
+    path.parent.mkdir()
+    path.symlink_to(own)
+    (path.parent / f"{path.name}.{os.getpid()}").symlink_to(own)
+    worker.keep_cache(_Cache(), str(path))
+    assert own.read_bytes() == b"a user's"
+    assert path.read_bytes() == b"timings" and not path.is_symlink()
+    assert len(list(path.parent.iterdir())) == 2
+
+
+def test_a_timing_cache_that_is_no_file_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", worker.MOST_CACHE_BYTES + 1)
+    for name in ("folder", "pipe", "large", "missing"):
+        assert worker.read_cache(str(tmp_path / name)) == b""
+    worker.keep_cache(_Cache(), str(tmp_path / "folder"))
+    worker.keep_cache(_Cache(), str(tmp_path / "nowhere" / "cache"))
+    assert len(list(tmp_path.iterdir())) == 3

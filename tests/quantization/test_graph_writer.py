@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,7 +231,11 @@ def test_a_shorter_weight_file_is_an_error(trained: tuple[Path, Path], tmp_path:
         kept = data if suffix == "onnx" else data[: len(data) // 2]
         (tmp_path / f"vocoder.{suffix}").write_bytes(kept)
     contract = Manifest.read(trained[1]).contracts["vocoder"]
+    with pytest.raises(OmnijetError, match="ends at byte"):
+        GraphWriter(tmp_path / "vocoder.onnx", contract, tmp_path / "out")
+    (tmp_path / "vocoder.weights").write_bytes(data)
     writer = GraphWriter(tmp_path / "vocoder.onnx", contract, tmp_path / "out")
+    os.truncate(tmp_path / "vocoder.weights", len(data) // 2)
     with pytest.raises(OmnijetError, match="ends before its last tensor"):
         writer.finish(lambda count: None)
 

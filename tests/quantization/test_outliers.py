@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from omnijet.quantization.budget.trials import Bench
-from omnijet.quantization.calibration.conversations import open_conversations
+from omnijet.quantization.calibration.conversations import NANO, open_conversations
 from omnijet.quantization.calibration.state import Place
 from omnijet.quantization.layers import layers_of
 from omnijet.quantization.numerics.statistics import Statistics
@@ -66,7 +66,7 @@ def bench(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     )  # fmt: skip
     (folder / "bench").mkdir()
     bench = Bench(folder / "bundle", folder / "bench")
-    with open_conversations() as conversations:
+    with open_conversations(NANO) as conversations:
         bench.prepare([one.messages for one in conversations.items[-4:]], seen)
     return bench
 

@@ -14,6 +14,7 @@ from omnijet import cli
 from omnijet.quantization.budget.parallel import processes
 from omnijet.quantization.budget.search import Budget, search
 from omnijet.quantization.budget.trials import Bench
+from omnijet.quantization.calibration import conversations
 from omnijet.quantization.calibration.conversations import open_conversations
 from omnijet.quantization.calibration.state import Place
 from omnijet.quantization.graph_writer import GraphWriter
@@ -29,8 +30,9 @@ from omnijet.quantization.quantize import (
 )
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule
 from omnijet.quantization.schemes import Scheme, WeightScheme
+from omnijet.quantization.weight_source import WeightSource
 from omnijet.runtime.backends.ort_cpu import OrtBackend
-from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.folder import Bundle, check_files
 from omnijet.runtime.bundle.manifest import FILE_NAME, FileEntry
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
@@ -49,8 +51,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def question(data: Path) -> Iterator[list[dict[str, Any]]]:
     """Something that is heard."""
-    with open_conversations(data) as conversations:
-        yield conversations.items[0].messages
+    with open_conversations(data) as found:
+        yield found.items[0].messages
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,7 @@ def test_the_command_and_its_check(
     assert cli.main(command) == 0
     said = capsys.readouterr().out
     assert "thinker_step" in said and "check" in said
+    assert Bundle.open(out).manifest.quantization["calibration"]["data"] == data.name
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # the saved calibration is removed
     assert cli.main(["check", out, "--fidelity", "--items", "1", "--steps", "9"]) == 0
     assert "PASSED" in capsys.readouterr().out
@@ -123,12 +126,39 @@ def test_the_command_and_its_check(
     assert "exists" in refused(capsys, *command)
 
 
+def test_the_set_that_fits_is_the_default_and_named(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    command = ["quantize", str(trained[1]), str(out), "--recipe", "orin-int4"]
+    short = ["--items", "1", "--max-text-tokens", "2", "--max-codes", "4"]
+    for name, fewest in (("nano", 32_000), ("general", 1000)):
+        monkeypatch.setattr(conversations, "FEWEST_WORDS", fewest)
+        assert cli.main([*command, *short, "--force"]) == 0
+        data = Bundle.open(out).manifest.quantization["calibration"]["data"]
+        assert data == f"built in: {name}"
+
+
+def test_processes_make_the_same_files(
+    trained: tuple[Path, Path], seen: Mapping[Place, Statistics], tmp_path: Path
+) -> None:
+    """With calibration, divisors and lowered weights; each piece goes through a pipe."""
+    bundle, recipe = Bundle.open(trained[1]), RECIPES["cpu-int4"]
+    plan = plan_for(bundle, recipe)
+    alone, beside = (
+        quantize_bundle(trained[1], tmp_path / str(n), recipe, plan, seen, processes=n)
+        for n in (0, 2)
+    )
+    assert alone.files == beside.files
+    assert check_files(Bundle.open(tmp_path / "2")) == []
+
+
 def test_engines_need_no_room(trained: tuple[Path, Path]) -> None:
     bundle = Bundle.open(trained[1])
     files = bundle.manifest.files
     built = {**files, "engines/thor-jp72/vocoder.engine": FileEntry(10**12, "0" * 64)}
     with_engines = replace(bundle, manifest=replace(bundle.manifest, files=built))
-    assert needed_bytes(with_engines) == sum(entry.bytes for entry in files.values())
+    assert needed_bytes(with_engines, {}) == sum(entry.bytes for entry in files.values())
 
 
 def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
@@ -138,8 +168,10 @@ def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> 
         capsys, "quantize", bundle, out, "--recipe", "ada-fp8", "--target", "agx-orin-64-jp62"
     )  # fmt: skip
     assert "SM87" in said and "fp8" in said and "orin-int8" in said
-    for data in ("none", str(tmp_path / "nowhere.jsonl")):
-        refused(capsys, "quantize", bundle, out, "--recipe", "orin-int8", "--data", data)
+    command = ("quantize", bundle, out, "--recipe", "orin-int8")
+    refused(capsys, *command, "--data", str(tmp_path / "nowhere.jsonl"))
+    said = refused(capsys, *command, "--data", "none")
+    assert "leave --data out" in said and said.rstrip().endswith("--recipe orin-int4")
     said = refused(capsys, "quantize", bundle, out, "--recipe", "cpu-int8", "--target", "thor-jp72")
     assert "ONNX Runtime" in said and "thor-fp8" in said
     for place in (bundle, bundle / "out", bundle.parent):  # the float bundle must stay unchanged
@@ -161,15 +193,17 @@ def test_a_weight_that_is_not_finite_is_named(
 ) -> None:
     bundle = Bundle.open(trained[1])
     layer = bundle_layers(bundle)[5]
-    read = GraphWriter.read
+    source = GraphWriter.source
 
-    def broken(self: GraphWriter, one: Layer) -> Any:
-        weight = read(self, one)
+    def broken(self: GraphWriter, one: Layer) -> WeightSource:
+        found = source(self, one)
         if one.name == layer.name:
-            weight[3, 4] = np.nan
-        return weight
+            values = found.read()
+            values[3, 4] = np.nan
+            return replace(found, values=values)
+        return found
 
-    monkeypatch.setattr(GraphWriter, "read", broken)
+    monkeypatch.setattr(GraphWriter, "source", broken)
     plan = {layer: Scheme(WeightScheme("int8", 32))}
     recipe = Recipe("one", "", (Rule(layer.graph, layer.name, Scheme(WeightScheme("int8", 32))),))
     with pytest.raises(OmnijetError) as caught:
@@ -201,8 +235,8 @@ def bench(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Bench:  # fmt: skip
     bench = Bench(trained[1], tmp_path_factory.mktemp("bench"))
-    with open_conversations(data) as conversations:
-        bench.prepare([one.messages for one in conversations.items[:2]], seen)
+    with open_conversations(data) as found:
+        bench.prepare([one.messages for one in found.items[:2]], seen)
     return bench
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,21 @@ from tests.command import heed_signals
 from tests.layering import ROOT
 
 PATIENCE_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """Heeds Ctrl-C in this process: `&` in a script starts one that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 COMMAND = """
 import hashlib, os, signal, sys, types
 from pathlib import Path
 from omnijet import cli
-from omnijet.export.graphfile.staging import staged_folder
+from omnijet.runtime.files.staging import staged_folder
 from omnijet.runtime import interrupt
 from omnijet.runtime.leftovers import whole_step
 
@@ -39,6 +50,42 @@ sys.modules[verb.__name__] = verb
 cli.VERBS[verb.__name__] = cli.Verb(verb.__name__, "takes long")
 sys.argv = ["omnijet", verb.__name__, sys.argv[1]]
 sys.exit(cli.main())
+"""
+HOSTILE = """
+def run(args):
+    import numpy as np
+    import onnxruntime
+    from onnx import helper
+    from omnijet.runtime.backends.ort_session import OrtSession
+
+    value, f32, i64, yes = helper.make_tensor_value_info, 1, 7, 9  # of ONNX's dtypes
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["still"]),
+         helper.make_node("Add", ["x", "x"], ["y"])],
+        "body", [value("i", i64, []), value("on", yes, []), value("x", f32, [1])],
+        [value("still", yes, []), value("y", f32, [1])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["rounds", "begin", "a"], ["end"], body=body)], "endless",
+        [value("a", f32, [1])], [value("end", f32, [1])],
+        [helper.make_tensor("rounds", i64, [], [2**60]),
+         helper.make_tensor("begin", yes, [], [True])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    session = OrtSession(onnxruntime.InferenceSession(model.SerializeToString()), "endless")
+    binding = session.binding()
+    binding.made.bind_cpu_input("a", np.ones(1, np.float32))
+    binding.made.bind_output("end")
+    begun(args.target)
+    session.run(binding)
+"""
+CONVERTED = """
+def run(args):
+    begun(args.target)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        raise SystemError("initialization of an extension raised")  # as C code does
 """
 DEAF = """
 def run(args):
@@ -99,6 +146,18 @@ def test_a_command_in_a_deaf_call_is_ended(tmp_path: Path, number: signal.Signal
     process.send_signal(number)
     check_end(process)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_loops_for_ever_is_ended(tmp_path: Path) -> None:
+    process = started(HOSTILE, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    check_end(process)
+
+
+def test_an_interrupt_that_became_another_error_is_one(tmp_path: Path) -> None:
+    process = started(CONVERTED, tmp_path)
+    process.send_signal(signal.SIGINT)
+    check_end(process)
 
 
 def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
 from omnijet.runtime import leftovers
-from omnijet.runtime.leftovers import interrupt, leftover, temporary_folder, whole_step
+from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.leftovers import (
+    interrupt,
+    is_temporary,
+    leftover,
+    no_temporary_folder,
+    temporary_folder,
+    whole_step,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +50,29 @@ def test_a_temporary_folder_goes_either_way(tmp_path: Path) -> None:
         (folder / "file").touch()
         leftovers.remove_all()
         assert not folder.exists()
+
+
+def test_without_a_temporary_folder_the_way_out_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+    with pytest.raises(OmnijetError, match="TMPDIR=FOLDER"), temporary_folder("t-"):
+        pass
+    with pytest.raises(OmnijetError) as caught, temporary_folder("t-", tmp_path / "none"):
+        pass
+    assert caught.value.where == tmp_path / "none" and "TMPDIR" not in str(caught.value.fix)
+
+
+def test_errors_about_temporary_files_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with temporary_folder("t-") as made:
+        full = OSError(errno.ENOSPC, "No space left on device", str(made / "weights"))
+    assert is_temporary(full) and "No space" in str(no_temporary_folder(full).got)
+    assert not is_temporary(OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "out")))
+    assert not is_temporary(OSError(errno.ENOSPC, "No space left on device"))
 
 
 def test_an_interrupt_waits_for_the_end_of_a_step() -> None:

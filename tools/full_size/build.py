@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--python", help="an interpreter that has the bindings (default: this)")
     options = parser.parse_args()
     try:
-        installed = find_library("tensorrt_rtx", interpreter(options.python))
+        installed = find_library("tensorrt_rtx", interpreter(options.python, "tensorrt_rtx"))
     except OmnijetError as error:
         print(error, file=sys.stderr)
         return 2

@@ -72,7 +72,7 @@ def sight(omni: Omni) -> None:
     path = omni.bundle.graph("vision_encoder")
     graph = omni.model.backend.load(path, contract(omni, "vision_encoder"))
     with timed(f"vision encoder, {len(patches)} patches"):
-        features = VisionEncoder(graph, omni.model.dims.vision).encode(patches, grid)
+        features = VisionEncoder(graph, omni.model.dims.vision).encode([patches], grid)
     alive("features", features)
 
 

@@ -25,15 +25,28 @@ from omnijet.export.modules.graph_modules import graph_modules
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import FILE_NAME
+from omnijet.runtime.bundle.manifest_text import sealed
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.prompt.messages import parse_messages
 from omnijet.runtime.talk.model import Model
 from tools.fuzz.mutate import changed, damaged
-from tools.fuzz.samples import clips, pictures, sounds
+from tools.fuzz.parsed_files import arrays, texts, voices
+from tools.fuzz.samples import clips, pictures, sounds, strangers
 
 CHECKPOINT = Path(__file__).parents[2] / "nano" / "checkpoint"
 BY_COMMAND = 0.04  # share of media that go through the command line
+ODDLY_NAMED = 0.1
+ODD_NAMES = (
+    "pipe:0",
+    "concat:a|b",
+    "-i",
+    "%03d",
+    "a\nb",
+    "\x1b[31m",
+    os.fsdecode(b"\xff"),
+    "\u202e",
+)
 ANSWERED = 0.3  # share of opened bundles that are asked, too
 TENSORS_READ = 3
 MOST_NUMBERS = 1_000_000  # of an array
@@ -76,13 +89,14 @@ def media(
     """Makes the attempt that damages files of one kind."""
 
     def at(bench: Bench) -> Attempt:
-        known = list(samples())
+        known = [*samples(), *strangers()]
 
         def attempt(rng: Random) -> None:
             suffix, content = rng.choice(known)
             if rng.random() < 0.1:
                 suffix = rng.choice(known)[0]
-            path = bench.folder / f"{kind}.{suffix}"
+            name = rng.choice(ODD_NAMES) if rng.random() < ODDLY_NAMED else kind
+            path = bench.folder / f"{name}.{suffix}"
             path.write_bytes(damaged(content, rng))
             if rng.random() < BY_COMMAND:
                 _command(bench.bundle, f"--{kind}", str(path))
@@ -100,8 +114,8 @@ def _command(bundle: Path, *arguments: str) -> None:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = cli.main(["run", str(bundle), *arguments, "--no-speech", "--max-text-tokens", "2"])
-    if code not in (0, 2) or "Traceback" in said.getvalue():
-        raise AssertionError(f"exit code {code}: {said.getvalue()}")
+    if code not in (0, 2) or "Traceback" in said.getvalue() or "\x1b" in said.getvalue():
+        raise AssertionError(f"exit code {code}: {said.getvalue()!r}")
     if code == 2:
         raise OmnijetError("refused by the command")
 
@@ -123,7 +137,8 @@ def weights(bench: Bench) -> Attempt:
             text = json.dumps(changed(parsed, rng)).encode("utf-8", "surrogatepass")
             start = len(text).to_bytes(8, "little") + text
         (folder / shard.name).write_bytes(start)
-        os.truncate(folder / shard.name, max(len(start), size + rng.choice((0, 0, -1000, 1000))))
+        end = len(start) + size - 8 - length  # where the tensors' bytes end
+        os.truncate(folder / shard.name, max(len(start), end + rng.choice((0, 0, 0, -1000, 1000))))
         opened = Checkpoint.open(folder)
         opened.verify(opened.dims)
         for key in rng.sample(sorted(opened.keys()), TENSORS_READ):
@@ -190,7 +205,7 @@ def manifest(bench: Bench) -> Attempt:
     data = json.loads((bench.bundle / FILE_NAME).read_text())
 
     def attempt(rng: Random) -> None:
-        _write_json(folder / FILE_NAME, changed(data, rng))
+        (folder / FILE_NAME).write_bytes(_sealed(changed(data, rng)))
         bundle = Bundle.open(folder)
         if rng.random() < ANSWERED:
             with Omni(Model(bundle, OrtBackend(1))) as omni:
@@ -199,6 +214,14 @@ def manifest(bench: Bench) -> Attempt:
                 )
 
     return attempt
+
+
+def _sealed(data: Any) -> bytes:
+    """Returns the text of a manifest with the right hash, if it can have one."""
+    try:
+        return sealed(data) if isinstance(data, dict) else json.dumps(data).encode()
+    except ValueError:
+        return json.dumps(data).encode()
 
 
 def messages(bench: Bench) -> Attempt:
@@ -281,9 +304,12 @@ KINDS: dict[str, Callable[[Bench], Attempt]] = {
     "adapter": adapter,
     "manifest": manifest,
     "messages": messages,
+    "voices": lambda bench: voices(bench.folder),
+    "arrays": lambda bench: arrays(bench.folder),
+    "json": lambda bench: texts(bench.folder),
 }
 SHARES = {
     "image": 5, "audio": 4, "video": 3, "weights": 2, "config": 2, "adapter": 1, "manifest": 1,
-    "messages": 2,
+    "messages": 2, "voices": 1, "arrays": 1, "json": 1,
 }  # fmt: skip
-"""How many of twenty inputs are of a kind."""
+"""How many of some twenty inputs are of a kind."""

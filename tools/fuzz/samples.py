@@ -84,6 +84,19 @@ def clips() -> Iterator[tuple[str, bytes]]:
         yield container, _clip(container, picture, sound)
 
 
+def strangers() -> Iterator[tuple[str, bytes]]:
+    """Yields files that are no medium, or one that would take gigabytes or name other files."""
+    yield "png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
+    yield "mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n"
+    yield "wav", b"ffconcat version 1.0\nfile '/etc/passwd'\n"
+    yield "mkv", b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=audio 5004 RTP/AVP 0\r\n"
+    for suffix, options in (("webp", {"lossless": True}), ("png", {}), ("gif", {}), ("avif", {})):
+        yield suffix, _saved(Image.new("L", (3000, 3000)), suffix, dict(options))
+    still = Image.new("P", (2000, 2000))
+    animation = {"save_all": True, "append_images": [still.copy() for _ in range(9)]}
+    yield "gif", _saved(still, "gif", animation)
+
+
 def _saved(image: Image.Image, suffix: str, options: dict[str, object]) -> bytes:
     made = io.BytesIO()
     known = {"jpg": "JPEG", "jp2": "JPEG2000"}

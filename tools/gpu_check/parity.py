@@ -26,7 +26,7 @@ from omnijet.runtime.backends.ort_cpu import OrtBackend, reads_graphs
 from omnijet.runtime.backends.protocol import Bound, Graph
 from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.bundle.folder import Bundle
-from omnijet.runtime.commands.opening import add_backend
+from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.errors import OmnijetError
 from tests.quantization.graphs import SIZES, feeds
 
@@ -128,8 +128,11 @@ def _calls(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound
 def _steps(graph: Graph, made: Sequence[Arrays]) -> Iterator[tuple[Arrays, Bound]]:
     """Yields the outputs of a decoder: capacities differ by backend, rows beyond are masked."""
     state = graph.new_state(SIZES["capacity"])
-    prompt = graph.bind({"rows": PROMPT, "capacity": state.capacity}, state)
-    step = graph.bind({"rows": 1, "capacity": state.capacity}, state)
+    picked = {"picked": SIZES["picked"]} if "picked" in graph.contract.symbols else {}
+    prompt, step = (
+        graph.bind({**picked, "rows": rows, "capacity": state.capacity}, state)
+        for rows in (PROMPT, 1)
+    )
     filled = 0
     for number, call in enumerate(made):
         bound = step if number else prompt

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omnijet.runtime.commands.opening import add_backend
+from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.omni import Omni
 from tools.demo import QUESTIONS, ask
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnxruntime
 
+from omnijet.runtime.backends.ort_built import BuiltGraphs
 from omnijet.runtime.backends.ort_cpu import OrtBackend, Providers, boundary
 from omnijet.runtime.backends.ort_gpu.gate import GATE
 from omnijet.runtime.backends.ort_gpu.graph import DeviceGraph
@@ -17,9 +18,15 @@ from omnijet.runtime.backends.ort_gpu.providers import PROVIDERS, REPLAYED
 from omnijet.runtime.backends.ort_gpu.session import DeviceSession
 from omnijet.runtime.backends.protocol import BackendRequest
 from omnijet.runtime.bundle.contract import GraphContract, verify
+from omnijet.runtime.bundle.watch import Watch
 from omnijet.runtime.errors import OmnijetError
 
 _log = logging.getLogger(__name__)
+
+BUILT_FOR = "cuda"
+"""The provider whose name is that of a target of `omnijet build`, too. The others are compilers of
+their own, and take the canonical graph.
+"""
 
 
 class OrtDeviceBackend(OrtBackend):
@@ -34,8 +41,16 @@ class OrtDeviceBackend(OrtBackend):
         OmnijetError: this onnxruntime has no such provider; how to get one.
     """
 
-    def __init__(self, provider: str, threads: int = 0, *, device: str = "cuda") -> None:
-        super().__init__(threads)
+    def __init__(
+        self,
+        provider: str,
+        threads: int = 0,
+        *,
+        device: str = "cuda",
+        built: BuiltGraphs | None = None,
+    ) -> None:
+        self.name = f"onnxruntime-{provider}"
+        super().__init__(threads, built=built)
         self._provider = PROVIDERS[provider]
         available = onnxruntime.get_available_providers()
         full_name = self._provider.full_name
@@ -48,7 +63,6 @@ class OrtDeviceBackend(OrtBackend):
                 "`pip install 'onnxruntime-gpu[cuda,cudnn]'`; on a Jetson take NVIDIA's wheel for "
                 "its JetPack. TensorRT-RTX needs a build with it",
             )
-        self.name = f"onnxruntime-{provider}"
         self._device = device
         others = [one for one in self._provider.others if one in available]
         self._providers = [(full_name, dict(self._provider.options))]
@@ -56,17 +70,26 @@ class OrtDeviceBackend(OrtBackend):
 
     @classmethod
     def for_request(cls, request: BackendRequest) -> OrtDeviceBackend:
-        return cls(request.name, request.threads)
+        there = request.built and request.name == BUILT_FOR
+        built = BuiltGraphs.of(request.bundle, BUILT_FOR) if there else None
+        return cls(request.name, request.threads, built=built)
 
     def load(self, path: Path, contract: GraphContract) -> DeviceGraph:  # type: ignore[override]
+        self._opened.require_open(contract.name)
+        return self.best(path, contract, self._load)
+
+    def _load(self, path: Path, contract: GraphContract) -> DeviceGraph:
         name = contract.name
-        self._opened.require_open(name)
         session, captures = self._started(path, name, name in REPLAYED)
         found = boundary(session)
         verify(contract, found.inputs, found.outputs, path)
 
+        files = f"{path.stem}.onnx", f"{path.stem}.weights"
+        watch = Watch(path.parent, files)
+
         def another() -> DeviceSession:
-            made, captures = self._started(path, name, False)
+            with watch.reading(*files):
+                made, captures = self._started(path, name, False)
             return self._opened.add(DeviceSession(made, captures, name), name)
 
         graph = DeviceGraph(

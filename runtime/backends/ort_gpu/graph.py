@@ -45,6 +45,7 @@ class DeviceGraph:
         self._more = 0
         self._idle: Pool[DeviceWorkspace] = Pool(KEPT_WORKSPACES, size_per_key=1)
         self.contract = contract
+        self.growth: int | None = None
 
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
@@ -60,7 +61,7 @@ class DeviceGraph:
             session = self._own_session() if kept else self._session
             caches = None if lease is None else lease.caches
             # a decode step; the steps of a prefill are few, and take as long to launch as to run
-            often = kept or (caches is not None and sizes["rows"] == 1)
+            often = kept or (caches is not None and sizes["rows"] == sizes.get("picked", 1))
             work = DeviceWork(session, self.contract, sizes, caches, self._device, often)
         return DeviceBound(work, self.contract, sizes, lease)
 

@@ -14,7 +14,7 @@ from omnijet.runtime.bundle.contract import GraphContract, Precision
 from omnijet.runtime.bundle.folder import Bundle, misfits, rebuild_command
 from omnijet.runtime.bundle.manifest import EngineEntry
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files import shell_quoted
+from omnijet.runtime.files.names import shell_quoted
 
 
 class EngineBackend:
@@ -35,18 +35,21 @@ class EngineBackend:
         self._opened = Opened()
         self._fix = rebuild_command(bundle.folder, target)
         self._entries = bundle.manifest.engines.get(target, {})
-        if not self._entries:
-            there = ", ".join(bundle.manifest.engines) or "none"
+        if not self._entries or target not in bundle.manifest.engine_targets:
+            there = ", ".join(bundle.manifest.engine_targets) or "none"
             raise OmnijetError(
                 f"the bundle has no engines for {target}",
                 where=bundle.folder,
                 expected=f"one of: {there}",
                 got=repr(target),
-                fix=f"build them: `omnijet build {shell_quoted(bundle.folder)} --list` "
+                fix=f"--provider {target}, which takes what was built for it"
+                if self._entries
+                else f"build them: `omnijet build {shell_quoted(bundle.folder)} --list` "
                 "shows the targets",
             )
         self._check_files()
         first = next(iter(self._entries.values()))
+        assert first.library != "onnxruntime", target
         self._library = load_library(first.library, first.version)
         self._device = Device.open()
         self.name = f"{first.library} {first.version} on {self._device.properties.name}"
@@ -68,10 +71,11 @@ class EngineBackend:
                 fix=self._fix,
             )
         file = self._bundle.manifest.files[entry.file]
-        engine = Engine(
-            self._library, self._device, self._bundle.folder / entry.file, file.sha256, contract,
-            entry, self._fix,
-        )  # fmt: skip
+        with self._bundle.watch.reading(entry.file):
+            engine = Engine(
+                self._library, self._device, self._bundle.folder / entry.file, file.sha256,
+                contract, entry, self._fix,
+            )  # fmt: skip
         self._opened.add(engine, contract.name)
         return self._opened.add(EngineGraph(engine), contract.name)
 

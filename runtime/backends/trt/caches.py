@@ -8,8 +8,7 @@ from omnijet.runtime.backends.trt.engine import Engine
 
 
 class Caches:
-    """All carried tensors of one sequence, at the engine's one capacity; contents are unknown at
-    first.
+    """All carried tensors of one sequence, at one capacity; contents are unknown at first.
 
     An engine that does not update its caches in place gets two buffers for them: a run reads one
     buffer and writes the other, and the next run goes the other way round.
@@ -61,15 +60,16 @@ class Caches:
             engine.stream.wait()
 
     def copy_to(self, other: Caches, rows: int) -> None:
-        """Copies the first rows of each head to other caches."""
+        """Copies the first rows of each head to other caches, which may be longer."""
         engine = self._engine
         source, target = self.base(self.side), other.base(other.side)
         with device_call(), engine.lock:
-            for place in self._places if rows else ():
+            for place, wider in zip(self._places, other._places, strict=True) if rows else ():
                 _, heads, capacity, _ = place.shape
                 pitch = place.size // heads  # bytes of one head's rows
                 width = pitch // capacity * rows
                 engine.stream.copy_rows(
-                    target + place.offset, source + place.offset, pitch, width, heads
-                )
+                    target + wider.offset, wider.size // heads, source + place.offset, pitch,
+                    width, heads,
+                )  # fmt: skip
             engine.stream.wait()

@@ -15,6 +15,7 @@ import numpy as np
 from omnijet.runtime.backends.trt.library import load_cuda
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.shortage import OutOfMemory
 
 ORDINAL = 0
 
@@ -93,12 +94,14 @@ class Device:
         return values[0] if len(values) == 1 else tuple(values)
 
     def _failed(self, name: str, error: Any) -> OmnijetError:
-        fixes = {
-            "cudaErrorMemoryAllocation": "close what else uses the GPU; use smaller pictures, "
-            "shorter clips, or engines built with smaller limits",
-        }
         text = self._name_of(error)
-        return OmnijetError(f"{name} failed", got=text, fix=fixes.get(text))
+        if text == "cudaErrorMemoryAllocation":
+            return OutOfMemory(
+                "the GPU's memory ran out", where=name, got=text,
+                fix="close what else uses the GPU; use smaller pictures, shorter clips, or engines "
+                "built with smaller limits (`omnijet build --limit`)",
+            )  # fmt: skip
+        return OmnijetError(f"{name} failed", got=text)
 
     def _name_of(self, error: Any) -> str:
         _, name = self.cuda.cudaGetErrorName(error)
@@ -208,14 +211,17 @@ class Stream:
     def zero(self, memory: DeviceMemory) -> None:
         self._device.call("cudaMemsetAsync", memory.address, 0, memory.size, self.handle)
 
-    def copy_rows(self, target: int, source: int, pitch: int, width: int, count: int) -> None:
+    def copy_rows(
+        self, target: int, target_pitch: int, source: int, pitch: int, width: int, count: int
+    ) -> None:
         """Copies the first `width` bytes of each of `count` rows that lie `pitch` bytes apart,
         within the device.
         """
         kind = self._device._on_device
         self._device.call(
-            "cudaMemcpy2DAsync", target, pitch, source, pitch, width, count, kind, self.handle
-        )
+            "cudaMemcpy2DAsync", target, target_pitch, source, pitch, width, count, kind,
+            self.handle,
+        )  # fmt: skip
 
     def wait(self) -> None:
         """Waits until all work is done. An error on the device is raised here."""

@@ -42,6 +42,7 @@ class EngineGraph:
         self._idle: Pool[EngineWorkspace] = Pool(KEPT_WORKSPACES)
         self._profiles = engine.entry.profiles
         self.contract = engine.contract
+        self.growth: int | None = None
 
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
@@ -66,7 +67,8 @@ class EngineGraph:
         if capacity > most:
             raise self._too_large({"capacity": capacity})
         self._engine.require_open()
-        return EngineState(self._engine, most, self._idle)
+        least = max(profile["capacity"][0] for profile in self._profiles)
+        return EngineState(self._engine, max(capacity, least), self._idle, most)
 
     def limit(self, symbol: str) -> int | None:
         return largest(self._profiles, symbol)

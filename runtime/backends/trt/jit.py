@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from omnijet.runtime.files.whole_file import write_whole
+
 _log = logging.getLogger(__name__)
+
+MOST_BYTES = 1 << 30
+"""More is no file of kernels: those of a 7B take 20 MB."""
 
 
 def cache_folder() -> Path:
@@ -66,6 +70,8 @@ class _Kernels:
 
     def read(self) -> None:
         try:
+            if not self._path.is_file() or self._path.stat().st_size > MOST_BYTES:
+                return
             kernels = self._path.read_bytes()
         except OSError:
             return
@@ -78,17 +84,13 @@ class _Kernels:
         """Writes the file if there is something new. Never raises: without the file everything
         works, only later.
         """
-        part = self._path.with_suffix(f".{os.getpid()}.part")
         try:
             serialized = self.cache.serialize()
             kernels = b"" if serialized is None else bytes(serialized)
             if kernels in (b"", self._kept):
                 return
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(kernels)
-            os.replace(part, self._path)
+            write_whole(self._path, kernels, follow_link=False)
             self._kept = kernels
         except Exception as error:  # the library has many classes of its own
             _log.info("the compiled kernels were not kept: %s", error)
-            with suppress(OSError):
-                part.unlink(missing_ok=True)

@@ -5,24 +5,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from omnijet.runtime.bundle.manifest import Library
+from omnijet.runtime.bundle.entries import EngineLibrary, Library
 from omnijet.runtime.errors import OmnijetError
 
-TITLES: dict[Library, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-_MODULES: dict[Library, tuple[str, ...]] = {
+TITLES: dict[Library, str] = {
+    "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX", "onnxruntime": "ONNX Runtime",
+}  # fmt: skip
+_MODULES: dict[EngineLibrary, tuple[str, ...]] = {
     "tensorrt": ("tensorrt",),
     "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 # the second is the name up to cuda-python 12.2, which some JetPack 6 systems have
 _CUDA = ("cuda.bindings.runtime", "cuda.cudart")
-_INSTALL: dict[Library, str] = {
+_INSTALL: dict[EngineLibrary, str] = {
     "tensorrt": "on a Jetson it is part of JetPack: make the virtual environment with "
     "`python3 -m venv --system-site-packages`; elsewhere `pip install tensorrt{pin}`",
     "tensorrt_rtx": "`pip install tensorrt_rtx_cu13_libs{pin} tensorrt_rtx_cu13_bindings{pin}`",
 }
 
 
-def load_library(library: Library, version: str) -> Any:
+def load_library(library: EngineLibrary, version: str) -> Any:
     """Imports the Python module of a library.
 
     Args:
@@ -56,7 +58,7 @@ def load_cuda() -> Any:
     return module
 
 
-def present(library: Library) -> bool:
+def present(library: EngineLibrary) -> bool:
     """Returns whether a library can be imported."""
     return _first_importable(_MODULES[library])[0] is not None
 

@@ -21,38 +21,53 @@ class EngineState:
     """Satisfies `omnijet.runtime.backends.protocol.State`.
 
     Args:
-        capacity: the engine's one capacity.
-        idle: workspaces that nobody uses.
+        idle: workspaces that nobody uses, by capacity.
+        most: the largest capacity that the engine takes.
 
     Attributes:
         lease: the caches, all zeros at first, and the work bound to them.
     """
 
-    def __init__(self, engine: Engine, capacity: int, idle: Pool[EngineWorkspace]) -> None:
-        self.capacity = capacity
-        self._engine, self._idle = engine, idle
-        found = idle.take()
-        if found is None:
-            found = Workspace(Caches(engine, capacity), Pool(KEPT_WORKS))
-        self.lease: EngineLease = Lease(found, idle)
-        self.caches.zero()
+    def __init__(
+        self, engine: Engine, capacity: int, idle: Pool[EngineWorkspace], most: int
+    ) -> None:
+        self._engine, self._idle, self._most = engine, idle, most
+        self.lease = self._lend(capacity)
+
+    @property
+    def capacity(self) -> int:
+        return self.caches.capacity
 
     @property
     def caches(self) -> Caches:
         return self.lease.caches
 
     def grow(self, capacity: int, filled: int) -> None:
-        """Checks the capacity: an engine has one, and its caches have it from the start."""
-        if capacity > self.capacity:
+        """Raises `OmnijetError` if the engine takes no such capacity."""
+        if capacity <= self.capacity:
+            return
+        if capacity > self._most:
             raise OmnijetError(
                 "the KV cache of an engine cannot grow",
                 where=self._engine.contract.name,
-                expected=f"at most {self.capacity} rows",
+                expected=f"at most {self._most} rows",
                 got=f"{capacity} rows",
                 fix="build the engines with a larger capacity",
             )
+        larger = self._lend(capacity)
+        self.caches.copy_to(larger.caches, filled)
+        self.lease.discard()  # kept, it would displace the caches that the next sequence grows into
+        self.lease = larger
 
     def copy(self, filled: int) -> EngineState:
-        twin = EngineState(self._engine, self.capacity, self._idle)
+        twin = EngineState(self._engine, self.capacity, self._idle, self._most)
         self.caches.copy_to(twin.caches, filled)
         return twin
+
+    def _lend(self, capacity: int) -> EngineLease:
+        found = self._idle.take(capacity)
+        if found is None:
+            found = Workspace(Caches(self._engine, capacity), Pool(KEPT_WORKS))
+        lease: EngineLease = Lease(found, self._idle, capacity)
+        lease.caches.zero()
+        return lease

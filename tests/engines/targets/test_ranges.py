@@ -35,6 +35,7 @@ def preprocessing(nano_f16: Path) -> Preprocessing:
         ({"cells": 64}, 4, 16_384),
         ({"windows": 4, "cells": 64}, 4, 64),
         ({"rows": 7, "capacity": 100}, 1, 100),
+        ({"picked": 5, "rows": 20}, 1, 20),
         ({"capacity": 100}, 1, 32_768),
         ({"branches": 2}, 2, 2),
         ({"blocks": 9}, 9, 2731),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from omnijet.runtime.errors import OmnijetError
 from tests.export.published import config_3b, config_7b
 
 TEXT = "thinker_config.text_config"
+AUDIO = "thinker_config.audio_config"
+VISION = "thinker_config.vision_config"
 DIT = "token2wav_config.dit_config"
 VOCODER = "token2wav_config.bigvgan_config"
 
@@ -298,3 +301,38 @@ def test_codes_that_end_speech(given: Any, ends: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("given", [[], [8448], ["8294"], [-1], "8294", 8448, [[8294]]])
 def test_unusable_codes_that_end_speech(given: Any) -> None:
     assert "talker_config." in refusal(changed("talker_config.tts_codec_end_token_id", given))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{TEXT}.num_hidden_layers", 10**9),
+        (f"{TEXT}.num_attention_heads", 10**9),
+        (f"{TEXT}.vocab_size", 10**12),
+        (f"{TEXT}.hidden_size", 10**30),
+        (f"{TEXT}.rope_scaling", {"mrope_section": [1] * 500_000}),
+        (f"{TEXT}.layer_types", ["x" * 10] * 500_000),
+        (f"{VISION}.depth", 10**9),
+        (f"{VISION}.window_size", 56 * 10**6),
+        (f"{VISION}.fullatt_block_indexes", [0] * 700_000),
+        (f"{AUDIO}.n_window", 10**7),
+        (f"{DIT}.block_size", 10**7),
+        (f"{DIT}.enc_channels", list(range(1, 700_000))),
+        (f"{VOCODER}.upsample_rates", [2] * 700_000),
+        (f"{VOCODER}.resblock_dilation_sizes", [[1, 3, 10**30]] * 3),
+        (f"{VOCODER}.resblock_dilation_sizes", [[1] * 700_000] * 3),
+        ("x" * 1000, {"y": 1}),
+        ("model_type", "x" * 1_000_000),
+    ],
+    ids=range(17),
+)  # fmt: skip
+def test_what_would_fill_the_memory_is_refused_at_once(path: str, value: Any) -> None:
+    began = time.process_time()
+    data = changed(path, value)
+    try:
+        read_dims(data, None, "config.json")
+    except OmnijetError as error:
+        assert len(str(error)) < 4000
+    else:
+        assert path[0] == "x"  # an unknown key is no fault
+    assert time.process_time() - began < 10

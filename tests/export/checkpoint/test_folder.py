@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,6 +266,79 @@ def test_damaged_headers(folder: Path, content: bytes, expected: str) -> None:
 def test_damaged_entries(tmp_path: Path, fields: object) -> None:
     write_header(tmp_path / "x.safetensors", {"x": fields}, bytes(64))
     assert "damaged" in refusal(lambda: read_header(tmp_path / "x.safetensors"))
+
+
+ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ({"x": ONE, "y": ONE}, "8 bytes in common of x and y"),
+        ({"x": ONE, "y": {**ONE, "data_offsets": [12, 20]}}, "4 bytes of nothing between x and y"),
+        ({"x": {**ONE, "data_offsets": [4, 12]}}, "4 bytes of nothing between the header and x"),
+        ({"x": ONE}, "12 bytes of nothing between x and the end"),
+        ({"x": {**ONE, "data_offsets": [0, 1 << 60]}}, "x: f32"),
+        ({"x": {**ONE, "shape": [1 << 40, 1 << 40]}}, "x: f32"),
+        ({"x": {**ONE, "shape": [10**30, 0], "data_offsets": [0, 0]}}, "x: f32"),
+        ({"x": {**ONE, "shape": [1] * 100_000 + [2]}}, "x: f32"),
+        ({"x": {**ONE, "dtype": "F" * 100_000}}, "x: ffff"),
+        ({"x": {**ONE, "dtype": "I-8"}}, "x: i-8"),
+        ({"x" * 501: ONE}, "a tensor that is called"),
+        ({"\x1b[0m": ONE}, "a tensor that is called"),
+        ({str(n): {**ONE, "shape": [0], "data_offsets": [0, 0]} for n in range(130_000)}, "values"),
+        ({"x": [[]] * 900_000}, "values"),
+    ],
+    ids=range(14),
+)
+def test_headers_that_lie(tmp_path: Path, header: dict[str, Any], expected: str) -> None:
+    path = tmp_path / "x.safetensors"
+    write_header(path, header, bytes(20))
+    began = time.process_time()
+    message = refusal(lambda: read_header(path))
+    assert expected in message and len(message) < 1500 and "\x1b" not in message
+    assert time.process_time() - began < 10
+
+
+def test_a_header_with_a_key_twice_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    text = json.dumps({"x": ONE, "y": {**ONE, "data_offsets": [8, 16]}}).replace('"y"', '"x"')
+    path.write_bytes(struct.pack("<Q", len(text)) + text.encode() + bytes(16))
+    assert "'x' twice" in refusal(lambda: read_header(path))
+
+
+def test_a_weight_in_two_files_is_a_fault(folder: Path) -> None:
+    first, second = sorted(folder.glob("*.safetensors"))[:2]
+    shutil.copy(first, second)
+    assert f"{second.name}: " in verdict(folder) and "stored twice" in verdict(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "/etc/x", "..", ".", "", "a\0", "a\\b", "a\nb", "x" * 300]
+)
+def test_the_index_names_files_of_the_folder(folder: Path, name: str) -> None:
+    write_json(folder / "model.safetensors.index.json", {"weight_map": {"x": name}})
+    assert "index of the weight files is damaged" in refusal(lambda: Checkpoint.open(folder))
+
+
+def test_the_index_names_few_files(folder: Path) -> None:
+    names = {f"x{n}": f"model-{n}.safetensors" for n in range(5000)}
+    write_json(folder / "model.safetensors.index.json", {"weight_map": names})
+    assert "at most 1000" in refusal(lambda: Checkpoint.open(folder))
+
+
+@pytest.mark.parametrize("place", ["blobs/abc", "other/disk.safetensors", "secret"])
+def test_links_to_weights_are_followed_and_others_refused(folder: Path, place: str) -> None:
+    shard = sorted(folder.glob("*.safetensors"))[0]
+    target = folder.parent / place
+    target.parent.mkdir(exist_ok=True)
+    shard.replace(target)
+    shard.symlink_to(target)
+    if place == "secret":
+        assert "links to something else" in refusal(lambda: Checkpoint.open(folder))
+    else:
+        opened = Checkpoint.open(folder)
+        opened.verify(opened.dims)
 
 
 def test_a_file_that_shrinks_after_opening(folder: Path) -> None:

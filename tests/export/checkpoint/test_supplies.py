@@ -90,6 +90,19 @@ def test_a_thinker_takes_the_rest_from_its_base(
     assert supplies.voices
 
 
+def test_media_that_do_not_fit_the_encoders_are_told_before_the_export(
+    shallow: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(shallow, folder)
+    path = folder / "preprocessor_config.json"
+    changed = {"merge_size": 4, "hop_length": 401, "min_pixels": 1 << 30}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    said = refusal(lambda: read_supplies(Checkpoint.open(folder), EXPORT))
+    assert "preprocessor.merge: expected 2, as the encoder has it, got 4" in said
+    assert "hop is at most n_fft" in said and "image_min_pixels is at most" in said
+
+
 def test_a_thinker_alone_has_no_voice_and_says_how_to_get_one(
     shallow: Path, tuned: Path, tensors: dict[str, Tensor], caplog: pytest.LogCaptureFixture
 ) -> None:

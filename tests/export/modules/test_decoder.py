@@ -162,6 +162,15 @@ class Case:
         graph = ThinkerStep if self.name.startswith("thinker") else TalkerStep
         return graph(self.dims, precision)
 
+    @property
+    def picks_rows(self) -> bool:
+        """Whether the graph computes logits of the rows that are asked for: all, the last first."""
+        return self.name.startswith("thinker")
+
+    def logits(self, whole: Tensor, rows: slice) -> Tensor:
+        """Returns what a call of these rows computes of the reference's logits of all rows."""
+        return whole[0, rows].flip(0) if self.picks_rows else whole[:, rows.stop - 1]
+
     def expected(self) -> tuple[list[Tensor], list[Tensor]]:
         """Returns logits (and hidden states) of all rows, and caches: key 0, value 0, key 1..."""
         cache = DynamicCache()
@@ -195,6 +204,7 @@ class Case:
                 torch.from_numpy(sin),
                 mask[None, None],
                 torch.tensor([start]),
+                *([torch.arange(rows).flip(0)] if self.picks_rows else []),
                 *caches,
             )
             kept, updated = outputs[: -len(caches)], list(outputs[-len(caches) :])
@@ -249,7 +259,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 def test_f32_equals_the_reference(case: Case, steps: list[int]) -> None:
     outputs, caches = case.expected()
     for step in case.run("f32", steps):
-        assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= 1e-5
+        assert relative_error(step.outputs[0], case.logits(outputs[0], step.rows)) <= 1e-5
         for got, expected in zip(step.outputs[1:], outputs[1:], strict=True):
             assert relative_error(got, expected[:, step.rows]) <= 1e-5
     for got, expected in zip(step.after, caches, strict=True):
@@ -274,7 +284,7 @@ def test_16_bits_stay_near_the_reference(
     outputs, caches = case.expected()
     for step in case.run(precision, STEPS["prompt in two parts"]):
         assert all(output.dtype == torch.float32 for output in step.outputs)
-        assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= tolerance
+        assert relative_error(step.outputs[0], case.logits(outputs[0], step.rows)) <= tolerance
     for got, expected in zip(step.after, caches, strict=True):
         assert got.dtype == TORCH_DTYPES[precision]
         assert relative_error(got[:, :, :ROWS], expected) <= tolerance
@@ -300,10 +310,10 @@ def test_an_mlp_beyond_the_range_of_f16_is_guarded(
     hook.remove()
     assert F16_MAX < max(seen) < F16_MAX * 2**decoder.DOWN_SHIFT
     (step,) = case.run("f16", [ROWS])
-    assert relative_error(step.outputs[0], outputs[0][:, -1]) <= 2e-2
+    assert relative_error(step.outputs[0], case.logits(outputs[0], step.rows)) <= 2e-2
     monkeypatch.setattr(decoder, "DOWN_SHIFT", 0)
     (step,) = case.run("bf16", [ROWS])  # bf16 has the range without a shift
-    assert relative_error(step.outputs[0], outputs[0][:, -1]) <= 5e-2
+    assert relative_error(step.outputs[0], case.logits(outputs[0], step.rows)) <= 5e-2
     (step,) = case.run("f16", [ROWS])
     assert not all(tensor.isfinite().all() for tensor in (*step.outputs, *step.after))
 
@@ -330,7 +340,7 @@ def test_traced_it_equals_the_reference_in_prefill_and_decode(
     outputs, caches = case.expected()
     steps = case.steps(lambda *feeds: call(session, feeds), precision, STEPS["whole prompt"])
     for step in steps:
-        assert relative_error(step.outputs[0], outputs[0][:, step.rows.stop - 1]) <= tolerance
+        assert relative_error(step.outputs[0], case.logits(outputs[0], step.rows)) <= tolerance
     for got, expected in zip(step.after, caches, strict=True):
         assert relative_error(got[:, :, :ROWS], expected) <= tolerance
 

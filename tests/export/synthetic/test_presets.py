@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ PARAMETERS = {  # smallest and largest allowed count
     "nano": (1e6, 1e7),
     "nano-7b": (1e6, 1e7),
     "middle": (3e8, 5e8),
+    "slim": (1e9, 2.5e9),
     "3b": (5e9, 6e9),
     "7b": (1e10, 1.1e10),
 }
@@ -80,3 +82,10 @@ def test_no_part_of_middle_is_out_of_proportion() -> None:
     )  # fmt: skip
     for part in parts:
         assert 1 / 20 < parameters(middle, part) / parameters(real, part) < 1 / 6, part
+
+
+def test_the_slim_one_speaks_like_the_3b() -> None:
+    slim, real = dims_of("slim"), dims_of("3b")
+    assert (slim.dit, slim.vocoder, slim.codec) == (real.dit, real.vocoder, real.codec)
+    assert slim.talker == replace(real.talker, embed_width=slim.thinker.hidden)
+    assert (slim.thinker.hidden, slim.thinker.layers) == (1024, 12)

@@ -176,10 +176,3 @@ def test_the_manifest_says_so(case: Case, capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["inspect", str(case.bundle)]) == 0
     assert f"{case.recipe.method} checkpoint" in capsys.readouterr().out
     assert cli.main(["check", str(case.bundle)]) == 0
-
-
-def test_a_manifest_from_before_reads_as_floats(case: Case, tmp_path: Path) -> None:
-    data = json.loads((case.floats / "manifest.json").read_text())
-    del data["quantization"]
-    (tmp_path / "manifest.json").write_text(json.dumps(data))
-    assert Manifest.read(tmp_path).quantization == {}

@@ -9,7 +9,7 @@ from random import Random
 from omnijet.nano.training import calibration, heldout
 from omnijet.nano.world import words
 from omnijet.nano.world.skills import Item
-from omnijet.quantization.calibration.conversations import BUILT_IN
+from omnijet.quantization.calibration.conversations import NANO
 
 
 def calibrated() -> Iterator[Item]:
@@ -50,4 +50,4 @@ def test_every_skill_has_its_share() -> None:
 
 
 def test_it_is_written_where_it_is_read() -> None:
-    assert calibration.CALIBRATION == BUILT_IN and Path(BUILT_IN).is_file()
+    assert calibration.CALIBRATION == NANO and Path(NANO).is_file()

@@ -17,7 +17,7 @@ import pytest
 
 from omnijet.nano.evaluation.heldout import open_set
 from omnijet.nano.world import words
-from omnijet.quantization.calibration.conversations import BUILT_IN, open_conversations
+from omnijet.quantization.calibration.conversations import NANO, open_conversations
 from omnijet.runtime.errors import OmnijetError
 
 MEDIA = Path(__file__).parents[2] / "media"
@@ -38,8 +38,8 @@ def media(messages: Any) -> Iterator[str]:
 
 
 def test_the_built_in_set() -> None:
-    assert BUILT_IN.stat().st_size < 2_000_000
-    with open_conversations() as conversations:
+    assert NANO.stat().st_size < 2_000_000
+    with open_conversations(NANO) as conversations:
         assert len(conversations.items) == 64
         kinds = Counter(
             part["type"] for item in conversations.items for part in parts(item.messages)
@@ -67,7 +67,7 @@ def test_the_built_in_set_has_nothing_of_the_held_out_one() -> None:
         tested = contents(name for item in items for name in media(item.messages))
     held_out = {text for text in texts if words.held_out(text) and text not in ASKED}
     assert len(held_out) > 50
-    with open_conversations() as conversations:
+    with open_conversations(NANO) as conversations:
         said = [part["text"] for item in conversations.items for part in parts(item.messages)
                 if part["type"] == "text"]  # fmt: skip
         assert not held_out & set(said)

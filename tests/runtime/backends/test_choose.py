@@ -15,7 +15,7 @@ from omnijet.runtime.backends.opened import Opened
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.backends.protocol import BackendRequest
 from omnijet.runtime.bundle.folder import Bundle
-from omnijet.runtime.commands.opening import add_backend
+from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.errors import OmnijetError
 
 

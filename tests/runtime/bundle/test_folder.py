@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from omnijet.export.checkpoint.config import read_dims
-from omnijet.export.synthetic.presets import preset
-from omnijet.runtime.bundle.contract import graph_contracts
-from omnijet.runtime.bundle.folder import SPEECH_TABLES, TABLES, Bundle, check_files
+from omnijet.export.synthetic.presets import PRESETS, preset
+from omnijet.runtime.bundle.contract import Precision, graph_contracts
+from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.bundle.dims_rules import model_faults, preprocessing_faults
+from omnijet.runtime.bundle.folder import CHAT_TEMPLATE, TOKENIZER, Bundle, check_files
 from omnijet.runtime.bundle.manifest import (
     FILE_NAME,
     GraphEntry,
@@ -21,8 +23,10 @@ from omnijet.runtime.bundle.manifest import (
     VoiceEntry,
     hash_file,
 )
+from omnijet.runtime.bundle.manifest_rules import table_shapes
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
+from tests.manifests import write_sealed
 
 PREPROCESSOR = Preprocessing.from_preprocessor_config(
     json.loads((Path(__file__).parents[2] / "golden" / "preprocessor_config.json").read_text())
@@ -34,29 +38,33 @@ def folder(tmp_path: Path) -> Path:
     return toy(tmp_path / "bundle")
 
 
-def toy(folder: Path, *, speech: bool = True) -> Path:
+def toy(folder: Path, *, speech: bool = True, precision: Precision = "f32") -> Path:
     """Writes a bundle of toy files: everything in it is real but the graphs."""
     (folder / "graphs").mkdir(parents=True)
     (folder / "tables").mkdir()
     dims = read_dims(preset("nano"), None, "nano", speech=speech)
     graphs = {}
-    for name in graph_contracts(dims, "f32"):
+    for name in graph_contracts(dims, precision):
         (folder / f"graphs/{name}.onnx").write_bytes(name.encode() * 10)
+        (folder / f"graphs/{name}.weights").write_bytes(b"weights")
         graphs[name] = GraphEntry(
-            f"graphs/{name}.onnx", f"graphs/{name}.onnx", 0, 0, 1, 24, {"MatMul": 1}
+            f"graphs/{name}.onnx", f"graphs/{name}.weights", 0, 7, 1, 24, {"MatMul": 1}
         )
     voices = {"Chelsie": VoiceEntry(7), "Ethan": VoiceEntry(8)} if speech else {}
-    speaking = [*SPEECH_TABLES, *(f"voice_{name}" for name in voices)] if speech else []
-    names = [*TABLES, *speaking, "t"]
-    for name in names:
-        np.save(folder / f"tables/{name}.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
+    shapes = table_shapes(dims, precision, voices, points=3)
+    for name, (dtype, shape) in shapes.items():
+        held = dtype.replace("bfloat16", "float16")
+        values = np.arange(np.prod(shape), dtype=held).reshape(shape)
+        np.save(folder / f"tables/{name}.npy", values)
+    for name in (TOKENIZER, CHAT_TEMPLATE):
+        (folder / name).write_text(name)
     paths = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     Manifest(
         name="toy",
-        precision="f32",
+        precision=precision,
         dims=dims,
         graphs=graphs,
-        tables={n: TableEntry(f"tables/{n}.npy", "float32", (3, 4)) for n in names},
+        tables={n: TableEntry(f"tables/{n}.npy", *shapes[n]) for n in shapes},
         voices=voices,
         preprocessor=PREPROCESSOR,
         files={p.relative_to(folder).as_posix(): hash_file(p) for p in paths},
@@ -67,7 +75,7 @@ def toy(folder: Path, *, speech: bool = True) -> Path:
 def edit(folder: Path, **changes: object) -> None:
     data = json.loads((folder / FILE_NAME).read_text())
     data.update(changes)
-    (folder / FILE_NAME).write_text(json.dumps(data))
+    write_sealed(folder, data)
 
 
 @pytest.mark.parametrize("speech", [True, False])
@@ -81,9 +89,9 @@ def test_round_trip(tmp_path: Path, speech: bool) -> None:
 
 
 def test_tables_are_mapped_not_loaded(folder: Path) -> None:
-    table = Bundle.open(folder).table("t")
+    table = Bundle.open(folder).table("no_voice")
     assert isinstance(table, np.memmap)
-    assert table[2, 3] == 11
+    assert table[11] == 11
 
 
 def test_a_flipped_bit_is_found(folder: Path) -> None:
@@ -125,25 +133,30 @@ def test_half_a_voice_is_damage(folder: Path) -> None:
 
 def test_missing_and_shortened_files_are_listed_at_once(folder: Path) -> None:
     (folder / "graphs/vocoder.onnx").unlink()
-    (folder / "tables/t.npy").write_bytes(b"x")
+    (folder / "tables/dit_times.npy").write_bytes(b"x")
     with pytest.raises(OmnijetError) as caught:
         Bundle.open(folder)
     assert "graphs/vocoder.onnx: missing" in str(caught.value)
-    assert "tables/t.npy: 1 bytes" in str(caught.value)
+    assert "tables/dit_times.npy: 1 bytes" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("change", "said"),
     [
-        ({"version": 2}, "install a newer omnijet"),
-        ({"version": 0}, "export the bundle again"),
-        ({"format": "zip"}, "not an omnijet manifest"),
-        ({"dims": {"audio": 3}}, "manifest is damaged"),
-        ({"contracts": {}}, "contract of audio_encoder"),
+        (('"version": 2', '"version": 3'), "install a newer omnijet"),
+        (('"version": 2', '"version": 1'), "export the bundle again"),
+        (('"omnijet-bundle"', '"zip"'), "not an omnijet manifest"),
+        (('"rope_theta": 1000000.0', '"rope_theta": 100000.0'), "changed after omnijet wrote it"),
+        (('"hop": 160', '"hop": 161'), "changed after omnijet wrote it"),
+        (('"hop": 160', '"hop":  160'), "changed after omnijet wrote it"),
+        (('"sha256": "', '"sha256": "0'), "changed after omnijet wrote it"),
+        (('"sha256"', '"sha257"'), "changed after omnijet wrote it"),
     ],
 )
-def test_a_foreign_manifest_is_refused(folder: Path, changes: dict, said: str) -> None:
-    edit(folder, **changes)
+def test_a_foreign_manifest_is_refused(folder: Path, change: tuple[str, str], said: str) -> None:
+    text = (folder / FILE_NAME).read_text()
+    assert change[0] in text
+    (folder / FILE_NAME).write_text(text.replace(*change, 1))
     with pytest.raises(OmnijetError, match=said):
         Bundle.open(folder)
 
@@ -159,34 +172,70 @@ def damage(folder: Path, path: str, value: object) -> None:
         del place[last]
     else:
         place[last] = value
-    (folder / FILE_NAME).write_text(json.dumps(data))
+    write_sealed(folder, data)
 
 
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
         ("graphs|vocoder|file", None, "graphs.vocoder.file: expected of type str"),
-        ("graphs|vocoder|file", "../other/vocoder.onnx", "is not among the files"),
-        ("graphs|vocoder|weights", "/etc/passwd", "is not among the files"),
+        ("graphs|vocoder|file", "../other/vocoder.onnx", "a path within the bundle"),
+        ("graphs|vocoder|weights", "/etc/passwd", "a path within the bundle"),
+        ("graphs|vocoder|weights", "graphs/gone", "is not among the files"),
+        ("graphs|vocoder|weights", "graphs/dit_step.weights", "'graphs/dit_step.weights' has 2"),
+        ("graphs|vocoder|weight_bytes", 8, "weight_bytes: expected 7, the file's size, got 8"),
+        ("graphs|vocoder|nodes", -1, "nodes: expected a number from 0"),
+        ("graphs|vocoder|ops|MatMul", 2, "nodes: expected 2, the sum of ops, got 1"),
+        ("graphs|vocoder|author", "me", "graphs.vocoder.author: unknown"),
+        ("dims", {"audio": 3}, "manifest is damaged"),
+        ("contracts", {}, "contract of audio_encoder"),
+        ("contracts|other", {}, "contract of other"),
+        ("shape", [], "shape: unknown"),
         ("graphs|vocoder|ops", None, "graphs.vocoder.ops: expected an object"),
         ("graphs|vocoder|parameters", "x", "graphs.vocoder.parameters: expected of type int"),
         ("graphs|vocoder|nodes", True, "graphs.vocoder.nodes: expected of type int"),
         ("graphs|vocoder", ..., "contract of vocoder"),
         ("graphs|other", {}, "graphs.other.file: missing"),
-        ("tables|t|shape", [3, "4"], r"tables.t.shape\[1\]"),
-        ("tables|t|file", "tables/gone.npy", "is not among the files"),
+        ("tables|no_voice|shape", ["4"], r"tables.no_voice.shape\[0\]"),
+        ("tables|no_voice|file", "tables/gone.npy", "is not among the files"),
         ("tables|dit_codec", ..., "no table dit_codec"),
         ("tables|voice_Ethan", ..., "no table voice_Ethan"),
         ("voices", {}, "no voice"),
-        ("voices|Ethan|bos_token", 10**9, "voice Ethan: token 1000000000"),
-        ("voices|Ethan|bos_token", -1, "voice Ethan: token -1"),
+        ("voices|Ethan|bos_token", 10**9, "voices.Ethan.bos_token: expected a number from 0"),
+        ("voices|Ethan|bos_token", 1024, "voice Ethan: token 1024 is not in the vocabulary"),
+        ("voices|Ethan|bos_token", -1, "voices.Ethan.bos_token: expected a number from 0"),
         ("voices|Ethan|bos_token", "x", "voices.Ethan.bos_token"),
         ("preprocessor", None, "preprocessor: expected an object"),
         ("preprocessor|patch", ..., "patch: missing"),
         ("precision", "f64", "precision: expected 'f32' or 'f16' or 'bf16'"),
         ("dims|thinker|layers", "2", "dims.thinker.layers"),
-        ("files|../x", {"bytes": 1, "sha256": ""}, "outside the bundle"),
-        ("files|/x", {"bytes": 1, "sha256": ""}, "outside the bundle"),
+        ("tables|no_voice|dtype", "banana", r"expected float32\[64\], as dims say, got banana"),
+        ("tables|no_voice|shape", [63], r"expected float32\[64\], as dims say"),
+        ("tables|dit_times|shape", [], "expected 1 to 10000 points, got 0"),
+        ("tables|thinker_embedding|shape", [1023, 64], r"expected float32\[1024, 64\]"),
+        (
+            "tables|other",
+            {"file": "tables/no_voice.npy", "dtype": "float32", "shape": [1]},
+            "tables.other: unknown",
+        ),
+        ("files|tables/no_voice.npy|bytes", 100, "expected 256 bytes and a header, got 100"),
+        ("files|graphs/vocoder.onnx|sha256", "ab", "64 hexadecimal digits"),
+        ("files|graphs/vocoder.onnx|bytes", 0, "expected 1 to 2147483648 bytes, got 0"),
+        ("dims|thinker|rope_theta", 0.5, "dims.thinker.rope_theta: expected a number from 1"),
+        ("dims|thinker|heads", 0, "dims.thinker.heads: expected a number from 1"),
+        ("dims|thinker|mrope_section", [2, 3], "expected 3 items"),
+        ("dims|thinker|mrope_section", [2, 3, 4], "thinker.mrope_section sums up to 8"),
+        ("dims|speech", {}, "dims.speech: unknown"),
+        ("dims|tokens|eos", [1024], "tokens.eos 1024 is below thinker.vocab 1024"),
+        ("preprocessor|hop", 401, "expected that hop is at most n_fft"),
+        ("preprocessor|n_mels", 80, "preprocessor.n_mels: expected 128, as the encoder has it"),
+        ("preprocessor|merge", 1 << 20, "merge: expected at most 1024"),
+        ("preprocessor|other", 1, "other: unknown"),
+        ("versions|torch", 2, "versions.torch: expected of type str"),
+        ("versions|torch", "x" * 300, "1 to 255 printable characters"),
+        ("name", "a\nb", "name: expected 1 to 255 printable characters"),
+        ("quantization", {"recipe": 1}, "quantization.recipe"),
+        ("engines", {"orin-nx": {"vocoder": {}}}, "engines.orin-nx.vocoder.file: missing"),
         ("name", ..., "name: missing"),
     ],
 )
@@ -198,20 +247,77 @@ def test_a_damaged_manifest_names_the_place(
         Bundle.open(folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x", "/x", "a//x", "a/./x", "a/../x", "./x", "x/", "", "a\\x", "a\0x", "a\nx", "a x",
+        "~/x", ".x", "a/.x", "caf\xe9", "C:x", "x" * 300, "a/" * 9 + "x",
+    ],
+)  # fmt: skip
+def test_a_file_outside_the_bundle_or_of_two_spellings_is_refused(folder: Path, name: str) -> None:
+    damage(folder, f"files|{name}", {"bytes": 1, "sha256": "0" * 64})
+    with pytest.raises(OmnijetError, match="expected a path within the bundle"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("manifest.json", "cannot hold its own hash"),
+        ("manifest.json.minisig", "cannot hold its own hash"),
+        ("graphs/VOCODER.onnx", "differ in upper and lower case only"),
+        ("graphs", "'graphs' is a file and a folder"),
+    ],
+)
+def test_a_file_that_no_disk_can_hold_beside_others_is_refused(
+    folder: Path, name: str, said: str
+) -> None:
+    damage(folder, f"files|{name}", {"bytes": 1, "sha256": "0" * 64})
+    with pytest.raises(OmnijetError, match=said):
+        Bundle.open(folder)
+
+
+def test_all_faults_are_told_at_once(folder: Path) -> None:
+    damage(folder, "graphs|vocoder|nodes", "x")
+    damage(folder, "voices|Ethan|bos_token", None)
+    with pytest.raises(OmnijetError) as caught:
+        Bundle.open(folder)
+    assert "graphs.vocoder.nodes" in str(caught.value)
+    assert "voices.Ethan.bos_token" in str(caught.value)
+
+
+def test_what_would_not_be_read_is_not_written(folder: Path) -> None:
+    manifest = Manifest.read(folder)
+    before = (folder / FILE_NAME).read_bytes()
+    for changed in (
+        replace(manifest, name="a\nb"),
+        replace(manifest, quantization={"recipe": "x", "budget": {"loss": float("inf")}}),
+        replace(manifest, provenance={"checkpoint": "\udcff"}),
+        replace(manifest, files={}),
+    ):
+        with pytest.raises(OmnijetError, match="manifest"):
+            changed.write(folder)
+    assert (folder / FILE_NAME).read_bytes() == before
+    assert not list(folder.glob(".*"))
+
+
 def test_a_table_of_another_kind_is_refused(folder: Path) -> None:
-    damage(folder, "tables|t|dtype", "banana")
+    path = folder / "tables/no_voice.npy"
+    np.save(path, np.arange(32, dtype=np.float64))
+    damage(folder, "files|tables/no_voice.npy", asdict(hash_file(path)))
     with pytest.raises(OmnijetError, match="not what the manifest says"):
-        Bundle.open(folder).table("t")
+        Bundle.open(folder).table("no_voice")
 
 
-def test_a_table_of_bf16_comes_as_its_bits(folder: Path) -> None:
-    damage(folder, "tables|t|dtype", "bfloat16")
+def test_a_table_of_bf16_comes_as_its_bits(tmp_path: Path) -> None:
+    folder = toy(tmp_path / "bundle", precision="bf16")
     with pytest.raises(OmnijetError, match="not what the manifest says"):
-        Bundle.open(folder).table("t")
-    bits = np.arange(12, dtype=np.uint16).reshape(3, 4)
-    np.save(folder / "tables/t.npy", bits)
-    damage(folder, "files|tables/t.npy", asdict(hash_file(folder / "tables/t.npy")))
-    np.testing.assert_array_equal(Bundle.open(folder).table("t"), bits)
+        Bundle.open(folder).table("thinker_embedding")
+    path = folder / "tables/thinker_embedding.npy"
+    bits = np.arange(1024 * 64, dtype=np.uint16).reshape(1024, 64)
+    np.save(path, bits)
+    damage(folder, "files|tables/thinker_embedding.npy", asdict(hash_file(path)))
+    np.testing.assert_array_equal(Bundle.open(folder).table("thinker_embedding"), bits)
 
 
 def test_a_drifted_contract_in_the_manifest_is_refused(folder: Path) -> None:
@@ -244,3 +350,12 @@ def test_unknown_voice_lists_the_voices(folder: Path) -> None:
     assert bundle.voice_id(None) == ("Chelsie", 7)
     with pytest.raises(OmnijetError, match="one of Chelsie, Ethan"):
         bundle.voice_id("Bob")
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("speech", [True, False])
+def test_every_model_keeps_its_rules(name: str, speech: bool) -> None:
+    dims = read_dims(preset(name), None, name, speech=speech)
+    assert model_faults(dims) == []
+    assert preprocessing_faults(Preprocessing.from_json(PREPROCESSOR), dims) == []
+    assert ModelDims.from_json(json.loads(json.dumps(dims.to_json()))) == dims

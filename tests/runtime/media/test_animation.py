@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.media import animation
 from omnijet.runtime.media.video import load_clip_sound, load_video
 from tests.timed_clip import shown
 
@@ -78,3 +80,14 @@ def test_damaged_animations(tmp_path: Path, name: str) -> None:
             assert len(load_video(path, PREPROCESSING, False).frames) >= 1
         except OmnijetError as error:
             assert "cannot be read" in str(error)
+
+
+def test_an_animation_of_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = io.BytesIO()
+    frames = [Image.new("RGB", (100, 100), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(made, "GIF", save_all=True, append_images=frames[1:])
+    monkeypatch.setattr(animation, "MOST_PIXELS", 40_000)
+    assert len(load_video(made.getvalue(), PREPROCESSING, False).frames)
+    monkeypatch.setattr(animation, "MOST_PIXELS", 29_999)
+    with pytest.raises(OmnijetError, match="too long, or too large"):
+        load_video(made.getvalue(), PREPROCESSING, False)

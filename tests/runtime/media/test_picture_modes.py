@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.media import image as module
+from omnijet.runtime.media import picture_file
 from omnijet.runtime.media.image import load_image
 
 WILD = Path(__file__).parents[2] / "media" / "wild"
@@ -120,14 +120,16 @@ def test_a_damaged_avif() -> None:
 
 
 def test_a_panorama_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
-    monkeypatch.setattr(module, "ENOUGH_PIXELS", 20_000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # of whoever else uses Pillow
+    monkeypatch.setattr(picture_file, "MOST_PIXELS", 160_000)
+    monkeypatch.setattr(picture_file, "ENOUGH_PIXELS", 20_000)
     wide = Image.new("RGB", (800, 200), "red")
     assert load_image(stored(wide, "PNG")).size == (800, 200)
+    monkeypatch.setattr(picture_file, "MOST_PIXELS", 150_000)
     assert load_image(stored(wide, "JPEG")).size == (400, 100)  # at least enough pixels
     assert Image.MAX_IMAGE_PIXELS == 10_000
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    monkeypatch.setattr(module, "MOST_PIXELS", 100_000)
+    monkeypatch.setattr(picture_file, "MOST_PIXELS", 100_000)
     with pytest.raises(OmnijetError) as caught:
         load_image(stored(wide, "PNG"), "wide.png")
     told = str(caught.value)

@@ -19,9 +19,10 @@ from omnijet.runtime.cancel import Cancelled
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.media import source as sources
 from omnijet.runtime.media.audio import load_audio
+from omnijet.runtime.media.content import opened
 from omnijet.runtime.media.image import load_image
 from omnijet.runtime.media.kind import kind_of
-from omnijet.runtime.media.source import fault_of, is_held, is_source, named, opened, readable
+from omnijet.runtime.media.source import fault_of, is_held, is_source, named, readable
 from omnijet.runtime.media.video import load_video
 from tests.runtime.media.test_audio import MEDIA, PREPROCESSING
 
@@ -158,10 +159,48 @@ def test_names_in_messages(tmp_path: Path) -> None:
         assert named(file) == str(tmp_path / "a.wav")
 
 
-def test_no_name_is_taken_for_a_protocol() -> None:
-    assert opened(Path("pipe:0")) == os.path.abspath("pipe:0")
-    assert opened(Path("a.wav")) == "a.wav"
-    assert isinstance(opened(b""), io.BytesIO)
+ODD_NAMES = (
+    "pipe:0", "concat:a|b", "http:x", "a:b.wav", "-", "-i.mp4", "%d.png", "a%03d.jpg", "line\nend",
+    "\x1b[31mred", os.fsdecode(b"\xff\xfe.mp4"), "x.raw", "x.m3u8", "x.eps", "subfile,,x,,:y",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_name_is_nothing_but_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for medium, read in (
+        ("question.wav", load_audio),
+        ("drawing.png", load_image),
+        ("clip.mp4", lambda source: load_video(source, PREPROCESSING, True).audio),
+    ):
+        Path(name).write_bytes((MEDIA / medium).read_bytes())
+        np.testing.assert_array_equal(read(name), read(MEDIA / medium))
+
+
+def test_what_becomes_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        opened(tmp_path / "pipe")
+    assert opened(b"12").read() == b"12"
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom", "/dev/full", "/dev/tty"])
+def test_devices_are_refused(device: str) -> None:
+    for read in (load_audio, load_image, lambda source: load_video(source, PREPROCESSING, True)):
+        with pytest.raises(OmnijetError, match=r"a device, not a file|no file"):
+            read(device)
+
+
+def test_no_file_is_without_an_end(tmp_path: Path) -> None:
+    with open(tmp_path / "sparse.wav", "wb") as file:
+        try:
+            file.truncate(1 << 39)
+        except OSError:
+            pytest.skip("no sparse file of this size here")
+    with pytest.raises(OmnijetError, match="at most 256 GiB"):
+        load_audio(tmp_path / "sparse.wav")
 
 
 def test_media_are_the_same_from_memory() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
+from omnijet.runtime.backends.lanes import Lanes, PassingGraph
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model import decoder as module
@@ -15,12 +18,16 @@ from omnijet.runtime.talk.model import Model
 
 @pytest.fixture
 def make(omni: Omni, monkeypatch: pytest.MonkeyPatch):
-    """Makes decoders over the nano Thinker with given chunk, bucket and limit."""
+    """Makes decoders over the nano Thinker with given chunk, bucket, limit and growth."""
 
-    def made(chunk: int = 512, bucket: int = 256, limit: int = 1000) -> Decoder:
+    def made(
+        chunk: int = 512, bucket: int = 256, limit: int = 1000, growth: int | None = None
+    ) -> Decoder:
         monkeypatch.setattr(module, "PREFILL_ROWS", chunk)
         monkeypatch.setattr(module, "SMALLEST_BUCKET", bucket)
-        return Decoder(omni.model.graph("thinker_step"), omni.model.dims.thinker, limit)
+        graph = PassingGraph(omni.model.graph("thinker_step"), Lanes())
+        graph.growth = growth
+        return Decoder(graph, omni.model.dims.thinker, limit)
 
     return made
 
@@ -44,11 +51,17 @@ def run(decoder: Decoder, prompt: int, steps: int) -> tuple[list[Array], Context
     return logits, context
 
 
-@pytest.mark.parametrize(("chunk", "bucket"), [(7, 256), (64, 16), (1, 16), (512, 64)])
-def test_chunks_and_growth_change_nothing(make, chunk: int, bucket: int) -> None:
+@pytest.mark.parametrize(
+    ("chunk", "bucket", "growth", "capacity"),
+    [(7, 256, None, 256), (64, 16, None, 128), (1, 16, None, 128), (512, 64, None, 128),
+     (64, 16, 16, 80), (512, 256, 7, 84), (7, 64, 100, 100)],
+)  # fmt: skip
+def test_chunks_and_growth_change_nothing(
+    make, chunk: int, bucket: int, growth: int | None, capacity: int
+) -> None:
     expected, _ = run(make(), 50, 30)
-    got, context = run(make(chunk, bucket), 50, 30)
-    assert context.state.capacity == (256 if bucket == 256 else 128)
+    got, context = run(make(chunk, bucket, growth=growth), 50, 30)
+    assert context.state.capacity == capacity
     for one, other in zip(got, expected, strict=True):
         assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()
 
@@ -83,7 +96,7 @@ def test_steps_after_a_rewind_see_nothing_of_what_was_forgotten(make) -> None:
     decoder = make()
     rows = embeds(decoder, 40)
     _, context = run(decoder, 20, 10)
-    bound = context.step
+    bound = context.steps[1].bound
     context.rewind(15)
     fresh = decoder.start(15)
     decoder.prefill(fresh, embeds(decoder, 30)[:15], positions(15))  # what `run` fed first
@@ -91,7 +104,58 @@ def test_steps_after_a_rewind_see_nothing_of_what_was_forgotten(make) -> None:
         one = decoder.decode(context, rows[step], step).logits.copy()
         other = decoder.decode(fresh, rows[step], step).logits.copy()
         assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()
-    assert context.step is bound
+    assert context.steps[1].bound is bound
+
+
+@pytest.mark.parametrize("growth", [None, 5])
+def test_a_step_of_several_rows_is_as_many_steps(make, growth: int | None) -> None:
+    """Rows are forgotten and fed again in between, and the caches grow."""
+    decoder = make(bucket=16, growth=growth)
+    wanted, hidden = [], []
+    context = decoder.start(20)
+    rows = embeds(decoder, 60)
+    decoder.prefill(context, rows[:20], positions(20))
+    for place in range(20, 60):
+        one = decoder.decode(context, rows[place], place)
+        assert one.hidden is not None
+        wanted.append(one.logits.copy())
+        hidden.append(one.hidden[0].copy())
+    context = decoder.start(20)
+    decoder.prefill(context, rows[:20], positions(20))
+    noise = np.random.default_rng(1).permutation(rows)
+    place = 20
+    for count, kept in [(3, 3), (2, 1), (16, 2), (1, 1), (8, 8), (3, 1), (2, 2), (16, 16), (6, 6)]:
+        fed = np.concatenate([rows[place : place + kept], noise[: count - kept]])
+        got = decoder.step(context, fed, place)
+        assert got.logits.shape[0] == count and context.filled == place + count
+        context.rewind(place + 1)
+        context.accept(kept - 1)
+        for row in range(kept):
+            for one, other in ((got.logits, wanted), (got.hidden, hidden)):
+                right = other[place - 20 + row]
+                assert np.abs(one[row] - right).max() <= 2e-5 * np.abs(right).max()
+        place += kept
+    assert place == 60
+
+
+def test_caches_grow_one_after_the_other(make) -> None:
+    """What was bound to the old ones is gone before, so that they are freed as it goes."""
+    decoder = make(growth=16)
+    _, context = run(decoder, 16, 0)
+    old = [weakref.ref(array) for array in context.state.arrays.values()]
+    decoder.decode(context, embeds(decoder, 1)[0], 16)
+    assert context.state.capacity == 32 and not any(one() is not None for one in old)
+
+
+def test_buckets_grow_evenly_where_the_backend_wants_it(make) -> None:
+    decoder = make(limit=100, growth=16)
+    assert [decoder.start(rows).state.capacity for rows in (1, 16, 17, 64, 65, 97, 100)] == [
+        16, 16, 32, 64, 80, 100, 100,
+    ]  # fmt: skip
+    decoder = make(limit=600, growth=2)
+    assert [decoder.start(rows).state.capacity for rows in (1, 127, 129, 300, 511)] == [
+        2, 128, 132, 304, 518,
+    ]  # fmt: skip
 
 
 def test_buckets_double_and_stop_at_the_limit(make) -> None:

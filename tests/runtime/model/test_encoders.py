@@ -24,9 +24,9 @@ def peak():
 rng = np.random.default_rng(0)
 side = 128
 patches = rng.standard_normal((side * side, omni.model.dims.vision.patch_width), dtype=np.float32)
-omni.model.eyes.encode(patches[:64], (1, 8, 8))
+omni.model.eyes.encode([patches[:64]], (1, 8, 8))
 before = peak()
-features = omni.model.eyes.encode(patches, (1, side, side))
+features = omni.model.eyes.encode([patches], (1, side, side))
 print(json.dumps([peak() - before, bool(np.isfinite(features).all()), list(features.shape)]))
 """
 

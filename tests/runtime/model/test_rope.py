@@ -85,10 +85,11 @@ def test_every_way_of_writing_agrees(name: str) -> None:
         rope.write(positions[:, :, row : row + 1], one_cos, one_sin)
         np.testing.assert_array_equal(one_cos[0, 0], cos[0, row])
         np.testing.assert_array_equal(one_sin[0, 0], sin[0, row])
-    step_cos, step_sin = np.empty((2, 1, 1, half), np.float32)
-    rope.write_step(4321, step_cos, step_sin)
-    even = rope.tables(np.full((3, 1, 1), 4321))
-    np.testing.assert_array_equal((step_cos, step_sin), even)
+    for rows in (1, 4):
+        step_cos, step_sin = np.empty((2, 1, rows, half), np.float32)
+        rope.write_steps(4321, step_cos, step_sin)
+        even = rope.tables(np.broadcast_to(4321 + np.arange(rows), (3, 1, rows)))
+        np.testing.assert_array_equal((step_cos, step_sin), even)
     # rows of a larger buffer, as a runner with fixed shapes keeps them
     wide = np.zeros((2, 1, 16, half), np.float32)
     rope.write(positions, wide[0, :, 3:12], wide[1, :, 3:12])

@@ -98,6 +98,16 @@ def test_same_seed_same_draws() -> None:
     assert len(set(runs[0])) > 15
 
 
+def test_tokens_that_come_first_draw_nothing_and_count_as_seen() -> None:
+    sampling = Sampling(greedy=False, repetition_penalty=1.5)
+    logits = np.random.default_rng(1).standard_normal(20).astype(np.float32)
+    begun = Sampler(sampling, 20, (), np.random.default_rng(2), [3, 7, 3])
+    assert [begun(logits) for _ in range(3)] == [3, 7, 3]
+    after = Sampler(sampling, 20, (3, 7), np.random.default_rng(2))
+    np.testing.assert_array_equal(begun.process(logits), after.process(logits))
+    assert [begun(logits) for _ in range(9)] == [after(logits) for _ in range(9)]
+
+
 def test_logits_are_left_untouched() -> None:
     logits = np.arange(VOCAB, dtype=np.float32)
     before = logits.copy()

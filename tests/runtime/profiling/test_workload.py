@@ -41,7 +41,7 @@ class Graph:
     def operations(self, module: nn.Module, name: str, **sizes: int) -> int:
         inputs = [
             torch.zeros(
-                spec.shape(sizes), device="meta",
+                spec.shape({"picked": 1, **sizes}), device="meta",
                 dtype=getattr(torch, NUMPY_DTYPES[spec.dtype].name),
             )
             for spec in self.manifest.contracts[name].inputs

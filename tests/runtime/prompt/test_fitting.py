@@ -16,11 +16,11 @@ from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.media.image import frame_patches, image_patches
+from omnijet.runtime.media.image import image_patches
 from omnijet.runtime.media.sizing import Ceiling, Sizing
 from omnijet.runtime.media.video import load_video
 from omnijet.runtime.omni import Omni
-from omnijet.runtime.prompt.fitting import _frames, shrunk
+from omnijet.runtime.prompt.fitting import shrunk
 from omnijet.runtime.prompt.medium import Medium, picture_input
 from omnijet.runtime.prompt.messages import Video, parse_messages
 from omnijet.runtime.prompt.places import MediumShape
@@ -156,17 +156,10 @@ def test_frames_fit_the_engine(caplog: pytest.LogCaptureFixture) -> None:
     np.testing.assert_array_equal(unlike.frames, same.frames)
 
 
-def test_patches_give_their_frames_back() -> None:
-    shown = frames(4, 56, 84)
-    patches, grid = frame_patches(shown, PREPROCESSING)
-    np.testing.assert_array_equal(_frames(patches, grid, PREPROCESSING), shown)
-
-
 @pytest.mark.parametrize(("tokens", "steps"), [(900, 3), (399, 3), (300, 2), (130, 1)])
 def test_a_clip_has_smaller_frames_first_and_then_fewer(tokens: int, steps: int) -> None:
     shown = frames(6, 560, 560)
-    patches, grid = frame_patches(shown, PREPROCESSING)
-    seen = picture_input(patches, grid, PREPROCESSING.merge)
+    seen = picture_input(shown, PREPROCESSING)
     medium = Medium(MediumShape((3, 20, 20), 1.0), seen)
     made = shrunk(medium, tokens, PREPROCESSING)
     assert made.seen is not None and made.shape.grid is not None

@@ -191,8 +191,8 @@ def test_all_media_in_prompt_order(tokenizer: Tokenizer, token_ids: TokenIds) ->
     assert [item.grid for item in prompt.images] == [(1, 4, 6)]
     assert [item.grid for item in prompt.videos] == [(3, 20, 28)]
     assert prompt.seconds_per_grid == (1.0,)
-    assert prompt.images[0].content.shape == (24, 1176)
-    assert prompt.videos[0].content.shape == (3 * 20 * 28, 1176)
+    assert prompt.images[0].content.patches().shape == (24, 1176)
+    assert prompt.videos[0].content.patches().shape == (3 * 20 * 28, 1176)
     want = reference_text(
         prompt.text,
         [audio_token_count(length) for length in prompt.mel_lengths],

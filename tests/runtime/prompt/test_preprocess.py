@@ -37,7 +37,7 @@ def clip(folder: Path) -> Video:
     return Video(folder / "clip.mp4")
 
 
-@pytest.mark.parametrize(("make", "least"), [(picture, 3), (sound, 2), (clip, 15)])
+@pytest.mark.parametrize(("make", "least"), [(picture, 2), (sound, 2), (clip, 15)])
 def test_reading_stops_at_any_piece(
     tmp_path: Path, make: Callable[[Path], Image | Audio | Video], least: int
 ) -> None:

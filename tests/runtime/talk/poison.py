@@ -67,6 +67,10 @@ class _Graph:
     def contract(self) -> GraphContract:
         return self._graph.contract
 
+    @property
+    def growth(self) -> int | None:
+        return self._graph.growth
+
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
     ) -> Bound:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,13 @@ def test_texts_without_letters(text: str) -> None:
     assert text.startswith(reply.heard_by(SECOND // 2))
     assert reply.heard_by(SECOND) == text
     assert spoken(text, finished=False).heard_by(SECOND) == ""
+
+
+def test_what_is_not_spoken_is_kept_whatever_was_heard() -> None:
+    words = spoken("four nine five zero", (2.0, 0.3))
+    reply = replace(words, unspoken="<tool_call>")
+    assert reply.letters_per_second == words.letters_per_second
+    heard = [reply.heard_by(round(seconds * SECOND)) for seconds in (0, 1.1, 2.0)]
+    assert heard == ["<tool_call>", "four nine\n<tool_call>", "four nine five zero<tool_call>"]
+    silent = replace(spoken("", finished=False), unspoken="<tool_call>")
+    assert silent.heard_by(0) == silent.heard_by(SECOND) == "<tool_call>"

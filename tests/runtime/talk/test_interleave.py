@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, repeat
 
 import numpy as np
@@ -65,3 +66,57 @@ def test_a_single_token_is_not_spoken() -> None:
 
 def test_without_a_speaker_there_is_text_alone() -> None:
     assert [e.token for e in interleave(text(3, []), None)] == [0, 1, 2]
+
+
+@dataclass
+class Held:
+    """Says after each written token how many are spoken."""
+
+    log: list[str]
+    counts: dict[int, int]
+    silent_from: int | None = None
+
+    @property
+    def _written(self) -> int:
+        return sum(line.startswith("write") for line in self.log)
+
+    @property
+    def spoken(self) -> int:
+        return self.counts.get(self._written, self._written)
+
+    @property
+    def is_silent(self) -> bool:
+        return self.silent_from is not None and self._written >= self.silent_from
+
+
+def test_a_row_waits_until_it_is_certain_to_be_spoken() -> None:
+    """Tokens 1 and 2 may begin a marker; token 3 shows that they do not."""
+    log: list[str] = []
+    events = list(interleave(text(5, log), speaker(6, log), Held(log, {2: 1, 3: 1})))
+    assert log == [
+        "write 0", "prefill 0 0", "write 1", "write 2", "write 3", "say with 1", "say with 2",
+        "say with 3", "write 4", "say with -1", "say with -1", "say with -1",
+    ]  # fmt: skip
+    tokens = [event.token if isinstance(event, TextStep) else event for event in events]
+    assert tokens == [0, 100, 1, 2, 3, 101, 102, 103, 4, 104, 105]
+
+
+def test_what_is_not_spoken_is_written_beside_the_codes() -> None:
+    """Tokens 2 and 3 are a marker: neither they nor what follows reaches the Talker."""
+    log: list[str] = []
+    held = Held(log, {3: 2, 4: 2, 5: 2, 6: 2}, silent_from=4)
+    events = list(interleave(text(7, log), speaker(4, log), held))
+    assert log == [
+        "write 0", "prefill 0 0", "write 1", "say with 1", "write 2", "write 3", "say with -1",
+        "write 4", "say with -1", "write 5", "say with -1", "write 6",
+    ]  # fmt: skip
+    tokens = [event.token if isinstance(event, TextStep) else event for event in events]
+    assert tokens == [0, 100, 1, 101, 2, 3, 102, 4, 103, 5, 6]
+
+
+def test_nothing_is_spoken_if_the_marker_comes_first() -> None:
+    log: list[str] = []
+    held = Held(log, dict.fromkeys(range(9), 0), silent_from=2)
+    events = list(interleave(text(5, log), speaker(6, log), held))
+    assert [event.token for event in events] == [0, 1, 2, 3, 4]
+    assert not any("prefill" in line for line in log)

@@ -70,6 +70,12 @@ UNUSABLE = [
     {"top_p": 0}, {"top_p": 1.01}, {"repetition_penalty": 0}, {"talker_top_p": 10**400},
     {"temperature": 10**400}, {"greedy": "yes"}, {"use_audio_in_video": 1}, {"voice": 3},
     {"talker_sampling": {"top_k": 3}}, {"thinker_sampling": None},
+    *(
+        {name: value}
+        for name in ("stop", "unspoken")
+        for value in ("", ["a", ""], ["a", 3], b"a", {"a"}, None, 5, ["a"] * 17)
+    ),
+    {"begin": None}, {"begin": 3}, {"begin": ["a"]}, {"lookup": 1}, {"lookup": "auto"},
 ]  # fmt: skip
 
 
@@ -79,6 +85,17 @@ def test_unusable_values_are_named_as_they_were_given(given: dict[str, Any]) -> 
     with pytest.raises(OmnijetError, match="options are unusable") as caught:
         Options.of(**given)
     assert str(caught.value.got).startswith(f"{name} {given[name]!r}: expected ")
+
+
+@pytest.mark.parametrize("name", ["stop", "unspoken"])
+def test_strings_that_are_looked_for_come_alone_or_several(name: str) -> None:
+    given = {"END": ("END",), ("a", "b"): ("a", "b"), (): (), ("x" * 256,) * 16: ("x" * 256,) * 16}
+    for value, strings in given.items():
+        assert getattr(Options.of(**{name: value}), name) == strings
+    assert getattr(Options.of(**{name: ["a", "a b"]}), name) == ("a", "a b")
+    with pytest.raises(OmnijetError, match=r"257 characters|1 to 256 characters") as caught:
+        Options.of(**{name: "y" * 257})
+    assert len(str(caught.value)) < 400
 
 
 def test_all_faults_at_once() -> None:

@@ -205,11 +205,26 @@ def test_unusable_fed_sound(omni: Omni) -> None:
     session = omni.session(system=None)
     for samples, words in [
         (np.zeros((5, 2), np.float32), "shape or dtype"),
-        (np.zeros(5, np.int16), "shape or dtype"),
+        (np.zeros(5, np.int32), r"divide it by its full scale"),
+        (np.zeros(5, np.uint8), "shape or dtype"),
+        (np.zeros((2, 5), np.int16), r"samples.mean\(axis=0\) / 32768"),
+        (b"\0\0", "frombuffer"),
         (np.array([0.0, np.nan]), "not finite"),
+        (np.array([0.0, 3000.0]), "divide it by 32768"),
     ]:
         with pytest.raises(OmnijetError, match=words):
             session.feed_audio(samples)
     session.feed_audio(sound(0.01))
     with pytest.raises(OmnijetError, match="too short"):
         session.generate("Hello?", **LIMITS)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, ">i2", np.float64, np.float16])
+def test_fed_sound_of_other_dtypes(omni: Omni, dtype: type) -> None:
+    whole_numbers = np.arange(-32768, 32768, 2048)  # exact in every dtype
+    session = omni.session(system=None)
+    scale = 1 if np.dtype(dtype).kind == "i" else 32768
+    session.feed_audio((whole_numbers / scale).astype(dtype))
+    session.feed_audio(np.empty(0, dtype))
+    assert session.heard.dtype == np.float32
+    assert np.array_equal(session.heard, (whole_numbers / 32768).astype(np.float32))

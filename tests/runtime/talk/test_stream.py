@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omnijet.runtime.backends.ort_cpu import OrtBackend, OrtGraph
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.backends.ort_graph import OrtGraph
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from omnijet.runtime.backends.device_call import device_call, in_device_call
-from omnijet.runtime.backends.ort_cpu import OrtBackend, OrtGraph
+from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.backends.ort_gpu.gate import Gate
+from omnijet.runtime.backends.ort_graph import OrtGraph
 from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.cancel import Cancellation
 from omnijet.runtime.omni import Omni
+from omnijet.runtime.shortage import OutOfMemory
 from omnijet.runtime.talk.workers import Workers
 
 SOON = 0.1  # seconds in which nothing may happen
@@ -47,6 +50,18 @@ def test_everyone_who_ends_them_waits() -> None:
     slow.workers.end()
 
 
+def test_they_work_in_the_context_of_their_maker() -> None:
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name")
+    seen: list[str] = []
+    token = name.set("maker")
+    workers = Workers(Cancellation(), {"looking": lambda: seen.append(name.get())})
+    name.reset(token)
+    workers.start()
+    for thread in workers._threads:
+        thread.join(LATE)
+    assert seen == ["maker"]
+
+
 def test_a_worker_tells_others_and_waits_for_none() -> None:
     slow, done = Slow(), threading.Event()
 
@@ -75,7 +90,7 @@ def test_a_thread_that_the_system_refused_is_not_waited_for(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(RuntimeError, match="can't start"):
+    with pytest.raises(OutOfMemory, match="refused a thread"):
         workers.start()
     workers.end()
     assert cancellation.is_set

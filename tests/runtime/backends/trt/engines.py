@@ -19,14 +19,19 @@ from tests.runtime.backends.trt.gpu import Cuda, Gpu
 
 VERSIONS: dict[Library, str] = {"tensorrt": "10.16.2", "tensorrt_rtx": "1.7.1.116"}
 CAPACITY = 512
+GROWING = (32, 128, CAPACITY)
+"""Lengths of the caches of an engine that does not update them in place."""
 Sizes = dict[str, tuple[int, ...]]
-STEP: Sizes = {"rows": (1, 1, 1), "capacity": (CAPACITY,) * 3}
-PREFILL: Sizes = {"rows": (1, 64, 128), "capacity": (CAPACITY,) * 3}
+STEP: Sizes = {"rows": (1, 1, 1), "picked": (1, 1, 1), "capacity": (CAPACITY,) * 3}
+PREFILL: Sizes = {"rows": (1, 64, 128), "picked": (1, 1, 16), "capacity": (CAPACITY,) * 3}
 PROFILES: dict[str, tuple[Sizes, ...]] = {
     "audio_encoder": ({"chunks": (1, 2, 3), "tokens": (1, 100, 150)},),
     "vision_encoder": ({"cells": (1, 64, 300), "windows": (1, 9, 40)},),
     "thinker_step": (PREFILL, STEP),
-    "talker_step": (STEP, PREFILL),
+    "talker_step": tuple(
+        {symbol: sizes for symbol, sizes in profile.items() if symbol != "picked"}
+        for profile in (STEP, PREFILL)
+    ),
     "dit_step": ({"branches": (1, 2, 2), "blocks": (1, 5, 9)},),
     "vocoder": ({"frames": (1, 100, 300)},),
 }
@@ -48,11 +53,14 @@ def with_engines(
     for name, contract in manifest.contracts.items():
         path = home / f"{name}.engine"
         graph = (folder / manifest.graphs[name].file).resolve()
-        path.write_text(json.dumps(engine(contract, PROFILES[name], graph, in_place)))
+        profiles = PROFILES[name]
+        if contract.state and not in_place:
+            profiles = tuple({**profile, "capacity": GROWING} for profile in profiles)
+        path.write_text(json.dumps(engine(contract, profiles, graph, in_place)))
         file = path.relative_to(folder).as_posix()
         files[file] = hash_file(path)
         entries[name] = EngineEntry(
-            file, "k" * 8 + name, library, VERSIONS[library], capability, PROFILES[name],
+            file, "k" * 8 + name, library, VERSIONS[library], capability, profiles,
             in_place or not contract.state, files[file].bytes, 1, 0.0, 0,
         )  # fmt: skip
     (folder / "manifest.json").unlink()  # a link to that of the bundle

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from omnijet.runtime.bundle.manifest import FILE_NAME
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.omni import Omni
 from tests.command import Capture, answer, refused
+from tests.manifests import write_sealed
 from tests.runtime.backends.trt.engines import Machine, machine, with_engines
 from tests.runtime.backends.trt.library import IRuntimeCache
 
@@ -44,7 +46,7 @@ def edited(bundle: Path, **changes: object) -> None:
     data = json.loads((bundle / FILE_NAME).read_text())
     for entry in data["engines"]["orin-nx"].values():
         entry.update(changes)
-    (bundle / FILE_NAME).write_text(json.dumps(data))
+    write_sealed(bundle, data)
 
 
 def rehash(bundle: Path, engine: Path) -> None:
@@ -52,7 +54,7 @@ def rehash(bundle: Path, engine: Path) -> None:
     data = json.loads((bundle / FILE_NAME).read_text())
     digest = hashlib.sha256(engine.read_bytes()).hexdigest()
     data["files"][engine.relative_to(bundle).as_posix()]["sha256"] = digest
-    (bundle / FILE_NAME).write_text(json.dumps(data))
+    write_sealed(bundle, data)
 
 
 def test_no_library(built: Path) -> None:
@@ -139,7 +141,7 @@ def test_the_library_keeps_the_first_logger_it_is_given(bundle: Path, orin: Mach
     gc.collect()
     omni = Omni.open(bundle, engines="orin-nx")
     vocoder = omni.model.graph("vocoder")
-    assert vocoder._engine.last_error() == "nothing was said"
+    assert vocoder._graph._engine.last_error() == "nothing was said"
     path = bundle / "engines/orin-nx/dit_step.engine"
     path.write_bytes(b"x" * path.stat().st_size)
     rehash(bundle, path)
@@ -152,7 +154,9 @@ def test_an_engine_of_another_boundary(bundle: Path, orin: Machine) -> None:
     files = data["files"]
     shutil.copy(home / "dit_step.engine", home / "vocoder.engine")
     files["engines/orin-nx/vocoder.engine"] = files["engines/orin-nx/dit_step.engine"]
-    (bundle / FILE_NAME).write_text(json.dumps(data))
+    engines = data["engines"]["orin-nx"]
+    engines["vocoder"]["bytes"] = engines["dit_step"]["bytes"]
+    write_sealed(bundle, data)
     error = refusal(bundle)
     assert "does not keep its contract" in error.what and "omnijet build" in (error.fix or "")
     assert "input mel: expected f32[1, 80, frames], got nothing" in str(error.got)
@@ -161,14 +165,14 @@ def test_an_engine_of_another_boundary(bundle: Path, orin: Machine) -> None:
 def test_other_profiles_than_the_manifest_says(bundle: Path, orin: Machine) -> None:
     data = json.loads((bundle / FILE_NAME).read_text())
     data["engines"]["orin-nx"]["vocoder"]["profiles"][0]["frames"] = [1, 100, 301]
-    (bundle / FILE_NAME).write_text(json.dumps(data))
+    write_sealed(bundle, data)
     assert "other profiles" in refusal(bundle).what
 
 
 def test_too_little_memory(built: Path) -> None:
     with machine(budget=1 << 16):
         omni = Omni.open(built, engines="orin-nx")
-        with pytest.raises(OmnijetError, match="cudaMalloc failed") as caught:
+        with pytest.raises(OmnijetError, match="memory ran out") as caught:
             omni.model.graph("thinker_step").new_state(8)
     assert caught.value.got == "cudaErrorMemoryAllocation" and caught.value.fix
 
@@ -199,6 +203,25 @@ def test_compiled_kernels_are_kept_beside_no_bundle(
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
+def test_compiled_kernels_go_through_no_link(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundle = with_engines(trained[1], tmp_path / "bundle", library="tensorrt_rtx")
+    path, own = jit.cache_folder() / f"{'k' * 8}vocoder-87.bin", tmp_path / "photo"
+    own.write_bytes(b"a user's")
+    path.parent.mkdir(parents=True)
+    for planted in (path, path.with_suffix(f".{os.getpid()}.part")):
+        planted.symlink_to(own)
+    with machine("tensorrt_rtx"):
+        graph = Omni.open(bundle, engines="orin-nx").model.graph("vocoder")
+        graph.bind({"frames": 4}).run()
+        del graph
+        gc.collect()
+    assert own.read_bytes() == b"a user's"
+    assert path.read_bytes() == IRuntimeCache.kernels and not path.is_symlink()
+
+
 @pytest.mark.parametrize("made", [None, RuntimeError("no CUDA context in this thread")])
 def test_kernels_that_cannot_be_kept(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -218,6 +241,22 @@ def test_kernels_that_cannot_be_kept(
         bound = graph.bind({"frames": 4})
         bound.run()
         assert bound.outputs["wave"].std() > 0
-        jit = graph._engine._jit  # type: ignore[attr-defined]
+        jit = graph._graph._engine._jit  # type: ignore[attr-defined]
         jit.keep()
     assert not list((tmp_path / "cache").rglob("*.*"))
+
+
+def test_engines_of_another_bundle_are_not_loaded(
+    built: Path, tmp_path: Path, orin: Machine
+) -> None:
+    """The bundle is swapped between two engines that a model loads."""
+    folder = Path(shutil.copytree(built, tmp_path / "bundle"))
+    with Omni.open(folder, engines="orin-nx") as omni:
+        options = {"speech": False, "seed": 1, "max_text_tokens": 3}
+        first = omni.generate([{"role": "user", "content": "Hi"}], **options)
+        folder.rename(tmp_path / "away")
+        shutil.copytree(tmp_path / "away", folder)
+        again = omni.generate([{"role": "user", "content": "Hi"}], **options)
+        assert again.text_ids == first.text_ids
+        with pytest.raises(OmnijetError, match="replaced while it was in use"):
+            omni.generate([{"role": "user", "content": "Hi"}], seed=1)

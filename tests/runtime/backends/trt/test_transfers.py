@@ -25,7 +25,7 @@ from omnijet.runtime.omni import Omni
 from tests.runtime.backends.trt.engines import CAPACITY, PROFILES, Machine
 from tests.runtime.backends.trt.gpu import Cuda, Gpu
 
-SIZES = {"rows": 1, "capacity": CAPACITY}
+SIZES = {"rows": 1, "picked": 1, "capacity": CAPACITY}
 
 
 def graph_of(built: Path, name: str) -> Graph:
@@ -45,7 +45,7 @@ def test_a_decode_step_is_one_copy_each_way(built: Path, orin: Machine) -> None:
     for number in range(PLAIN_RUNS + 3):
         orin.gpu.copies.clear()
         for name in bound.inputs:
-            bound.inputs[name][...] = number == 3
+            bound.inputs[name][...] = number == 3 and name != "head_rows"
         bound.run()
         assert bound.outputs["logits"].shape == (1, graph.contract.output("logits").axes[1])
         assert "hidden" in bound.outputs
@@ -252,9 +252,10 @@ def test_caches_have_one_size(built: Path, orin: Machine) -> None:
 
 def test_the_smallest_profile_that_fits() -> None:
     profiles = PROFILES["thinker_step"]
-    assert choose_profile(profiles, {"rows": 1, "capacity": CAPACITY}) == 1
-    assert choose_profile(profiles, {"rows": 2, "capacity": CAPACITY}) == 0
-    assert choose_profile(profiles, {"rows": 129, "capacity": CAPACITY}) is None
+    assert choose_profile(profiles, SIZES) == 1
+    assert choose_profile(profiles, {**SIZES, "rows": 2}) == 0
+    assert choose_profile(profiles, {**SIZES, "rows": 5, "picked": 5}) == 0
+    assert choose_profile(profiles, {**SIZES, "rows": 129}) is None
 
 
 def test_what_a_run_costs_the_host(built: Path, orin: Machine) -> None:

@@ -1,0 +1,1 @@
+"""Forms of fused operators for ONNX Runtime, on the CPU and with CUDA."""

@@ -1,0 +1,142 @@
+"""Attention of the vision encoder, for ONNX Runtime on the CPU.
+
+MultiHeadAttention has a flash kernel for full attention: no scores are in memory, and the speed is
+that of a large product (`python -m tools.bench.encoders`). A loop over blocks of 64 queries packs
+all keys again in each step and has two thirds of that speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from omnijet.engines.lowering.attention import UNSEEN
+from omnijet.engines.lowering.chain import Chain, described
+from omnijet.engines.lowering.constants import Constants
+from omnijet.engines.lowering.cpu import DOMAIN
+from omnijet.engines.lowering.query_blocks import attention_in
+
+BEFORE = {"RotaryEmbedding", "Transpose", "Reshape", "Gather", "Split"}
+"""Operators between queries, keys and values of all patches and the attention."""
+BEHIND = ["Transpose", "Reshape", "Reshape", "Gather", "Unsqueeze"]
+"""Operators between the attention and what it saw for each patch, in order."""
+
+
+class PatchAttention(ir.passes.InPlacePass):
+    """Promise: each attention of the vision encoder becomes one MultiHeadAttention.
+
+    Queries, keys and values are rotated as rows of patches: heads are never moved. Layers with
+    windows gather rows for their windows, the others attend over all rows at once. Keys and values
+    are read up to the number of patches, because rows may be padded behind it (`RowLoops`).
+    """
+
+    def __init__(self, constants: Constants) -> None:
+        self._constants = constants
+        self._unseen: ir.Value | None = None
+        self._patches: ir.Value | None = None
+        self._queries: ir.Value | None = None
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        graph = model.graph
+        found = [node for node in graph if _attends(node)]
+        for node in found:
+            self._fuse(graph, node)
+        if found:
+            model.opset_imports[DOMAIN] = 1
+            common.RemoveUnusedNodesPass()(model)
+        return ir.passes.PassResult(model, modified=bool(found))
+
+    def _fuse(self, graph: ir.Graph, node: ir.Node) -> None:
+        rows, behind = _rows(node), list(_behind(node))
+        queries = node.inputs[0]
+        assert queries is not None and queries.shape is not None
+        heads, width = queries.shape[1], queries.shape[3]
+        assert isinstance(heads, int) and isinstance(width, int)
+        given = {str(value.name): value for value in graph.inputs}
+        new = Chain(graph, behind[-1], self._constants)
+        sizes = new.ints("parts", *[heads * width] * 3)
+        parts = new.node("Split", [rows, sizes], 3, axis=-1)
+        for part in parts:
+            described(part, rows.dtype, (1, None, heads * width))
+        q, k = (
+            new.op("RotaryEmbedding", part, given["cos"], given["sin"], num_heads=heads)
+            for part in parts[:2]
+        )
+        for part in (q, k):
+            described(part, rows.dtype, (1, None, heads * width))
+        if node.op_type == "Attention":
+            seen = self._in_windows(new, given, (q, k, parts[2]), heads)
+        else:
+            seen = self._everywhere(new, given, (q, k, parts[2]), heads)
+        new.end(seen)
+        if (inner := attention_in(node)) is not None:  # a removed loop would still read them
+            for index in (1, 2):
+                inner.replace_input_with(index, None)
+
+    def _in_windows(
+        self, new: Chain, given: dict[str, ir.Value], rows: tuple[ir.Value, ...], heads: int
+    ) -> ir.Value:
+        first = new.ints("first", 0)
+        windows = [
+            new.op("Gather", new.op("Squeeze", part, first), given["window_rows"]) for part in rows
+        ]
+        if self._unseen is None:
+            self._unseen = _unseen(new, given)
+        seen = new.op(
+            "MultiHeadAttention", *windows, None, None, self._unseen, domain=DOMAIN, num_heads=heads
+        )
+        assert rows[0].shape is not None
+        flat = new.op("Reshape", seen, new.ints("flat", -1, rows[0].shape[2]))
+        return new.op("Unsqueeze", new.op("Gather", flat, given["window_slots"]), first)
+
+    def _everywhere(
+        self, new: Chain, given: dict[str, ir.Value], rows: tuple[ir.Value, ...], heads: int
+    ) -> ir.Value:
+        if self._patches is None:
+            self._patches = new.op("Shape", given["patches"], start=0, end=1)
+            flat = new.op("Reshape", given["window_rows"], new.ints("flat", -1))
+            self._queries = new.op("Gather", flat, given["window_slots"])
+        first, axis = new.ints("first", 0), new.ints("axis", 1)
+        q, k, v = rows
+        q = new.op("Gather", q, self._queries, axis=1)
+        k, v = (new.op("Slice", part, first, self._patches, axis) for part in (k, v))
+        return new.op("MultiHeadAttention", q, k, v, domain=DOMAIN, num_heads=heads)
+
+
+def _unseen(new: Chain, given: dict[str, ir.Value]) -> ir.Value:
+    """Returns what is added to scores: f32[windows, 1, window_patches, window_patches]."""
+    mask = given["window_mask"]
+    assert mask.shape is not None and isinstance(mask.shape[3], int)
+    zero = new.constant("seen", np.zeros((), np.float32))
+    added = new.op("Where", mask, zero, new.constant("unseen", UNSEEN))
+    return new.op("Expand", added, new.ints("square", 1, 1, mask.shape[3], 1))
+
+
+def _attends(node: ir.Node) -> bool:
+    return node.op_type == "Attention" or attention_in(node) is not None
+
+
+def _rows(node: ir.Node) -> ir.Value:
+    """Returns queries, keys and values of all patches, before they are split."""
+    inner = attention_in(node)
+    values = [node.inputs[0], *(node if inner is None else inner).inputs[1:3]]
+    found: set[ir.Value] = set()
+    for value in values:
+        assert value is not None
+        while (maker := value.producer()) is not None and maker.op_type in BEFORE:
+            value = maker.inputs[0]
+            assert value is not None
+        found.add(value)
+    assert len(found) == 1, (node.name, found)
+    return found.pop()
+
+
+def _behind(node: ir.Node) -> Iterator[ir.Node]:
+    """Yields the nodes between the attention and what each patch saw."""
+    for kind in BEHIND:
+        (node,) = node.outputs[0].consumers()
+        assert node.op_type == kind, (node.name, kind)
+        yield node

@@ -1,0 +1,81 @@
+"""Attention of a decode step, where few rows read a long cache.
+
+ONNX Runtime's Attention multiplies the queries of each head with the keys alone. The query heads
+that share a KV head are rows of one product here, so that keys and values pass through memory once
+(`python -m tools.bench.attention`). Prefill keeps Attention, which is faster for many rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from omnijet.engines.lowering.attention import UNSEEN, is_plain
+from omnijet.engines.lowering.chain import Chain
+from omnijet.engines.lowering.constants import Constants
+from omnijet.engines.lowering.cpu import DOMAIN
+from omnijet.engines.lowering.fused.branch import Branch
+
+
+class FewRows(ir.passes.InPlacePass):
+    """Promise: an Attention over a cache that its graph writes becomes an If: for few rows grouped
+    products, else the Attention.
+
+    Args:
+        most: rows of a call that are still few: one token, or guesses that are checked.
+    """
+
+    def __init__(self, constants: Constants, most: int) -> None:
+        self._most = most
+        self._constants = constants
+        self._are_few: ir.Value | None = None
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        found = [node for node in model.graph if _reads_cache(node)]
+        for node in found:
+            new = Chain(model.graph, node, self._constants)
+            if self._are_few is None:
+                self._are_few = self._condition(new, node)
+            few, many = _grouped(node), _as_it_is(node)
+            new.end(new.op("If", self._are_few, then_branch=few, else_branch=many))
+        if found:
+            model.opset_imports[DOMAIN] = 1
+        return ir.passes.PassResult(model, modified=bool(found))
+
+    def _condition(self, new: Chain, node: ir.Node) -> ir.Value:
+        """Returns whether the call has few rows: a Boolean scalar."""
+        mask = node.inputs[3]
+        rows = new.op("Squeeze", new.op("Shape", mask, start=2, end=3), new.ints("first", 0))
+        return new.op("Less", rows, new.constant("most", np.array(self._most + 1, np.int64)))
+
+
+def _reads_cache(node: ir.Node) -> bool:
+    """Returns whether it is an Attention with a mask over what a TensorScatter writes."""
+    if node.op_type != "Attention" or len(node.inputs) < 4 or not is_plain(node):
+        return False
+    makers = [value.producer() if value is not None else None for value in node.inputs[1:3]]
+    return all(maker is not None and maker.op_type == "TensorScatter" for maker in makers)
+
+
+def _grouped(node: ir.Node) -> ir.Graph:
+    """Returns two products with a softmax between them, for query heads as rows."""
+    q, k, v, mask = node.inputs
+    assert q is not None and k is not None and q.shape is not None and k.shape is not None
+    (_, heads, _, width), kv_heads = q.shape, k.shape[1]
+    assert isinstance(heads, int) and isinstance(kv_heads, int) and isinstance(width, int)
+    new = Branch(f"{node.name}.few")
+    queries = new.op("Reshape", q, new.shape(1, kv_heads, -1, width))
+    scale = float(width**-0.5)
+    scores = new.op("FusedMatMul", queries, k, domain=DOMAIN, transB=1, alpha=scale)
+    scores = new.op("Reshape", scores, new.shape(0, heads, -1, 0))
+    scores = new.op("Where", mask, scores, new.tensor(UNSEEN))
+    shares = new.op("Softmax", scores, axis=-1)
+    shares = new.op("Reshape", shares, new.shape(0, kv_heads, -1, 0))
+    seen = new.op("Reshape", new.op("MatMul", shares, v), new.shape(1, heads, -1, width))
+    return new.end(seen, node.outputs[0])
+
+
+def _as_it_is(node: ir.Node) -> ir.Graph:
+    new = Branch(f"{node.name}.many")
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    return new.end(new.op("Attention", *node.inputs, **attributes), node.outputs[0])

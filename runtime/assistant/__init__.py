@@ -1,0 +1,1 @@
+"""One model and the people who talk to it: sessions, fair turns, records."""

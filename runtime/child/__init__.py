@@ -1,0 +1,1 @@
+"""How this package starts a process of Python: one that sees no module of the working folder."""

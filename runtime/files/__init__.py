@@ -1,0 +1,1 @@
+"""Names, bounded reading, safe writing and removal of files and folders."""

@@ -1,0 +1,1 @@
+"""`omnijet serve`: HTTP, WebSocket and a page."""

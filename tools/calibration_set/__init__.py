@@ -1,0 +1,1 @@
+"""Makes the built-in calibration set for published checkpoints: texts, sounds, pictures, clips."""
