@@ -107,7 +107,9 @@ def test_a_reply_is_as_long_as_asked_of_a_model_that_would_end_it(
     assert not found.ended_early and len(runs) == 2
     assert not set(runs[0].reply.text_ids) & set(omni.model.dims.tokens.eos)
     assert found.first_run_ms["load"] > 0 and found.memory.peak >= found.memory.before > 0
-    assert found.steps["thinker_decode"].total_us.count == 2 * 23  # the last is never fed
+    # the last token is never fed; a step may take guesses that came true along
+    fed = sum(round(23 / run.reply.tokens_per_step) for run in runs)
+    assert found.steps["thinker_decode"].total_us.count == fed
     assert sum(found.until_pcm_ms.values()) == pytest.approx(
         found.latency_ms["first_pcm"].p50, rel=0.2
     )

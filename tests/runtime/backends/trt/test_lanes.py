@@ -37,8 +37,8 @@ def test_three_at_once_are_answered_as_one_by_one(
                     list(turn.stream(words, **OPTIONS))
                     assert turn.reply is not None
                     answers[words] = turn.reply.text_ids, turn.reply.codes
-            step = seat.session.memory.thinker
-            assert step is not None and isinstance(step.step, PassingBound)
+            thinker = seat.session.memory.thinker
+            assert thinker is not None and isinstance(thinker.steps[1].bound, PassingBound)
 
         threads = [threading.Thread(target=talk, args=(words,)) for words in ASKED]
         for thread in threads:
