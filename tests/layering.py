@@ -65,6 +65,18 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.nano.world", "PIL av rich soundfile soxr"),),
     (Room("omnijet.nano.evaluation", "pocketsphinx rich soxr"),),
     (Room("omnijet.export.graphfile", "onnx onnx_ir"),),
+    # a configuration is read without torch, wherever a model is planned
+    (
+        Room("omnijet.export.checkpoint.config_section"),
+        Room("omnijet.export.checkpoint.json_file"),
+        Room("omnijet.export.checkpoint.tensor_layout"),
+    ),
+    (
+        Room("omnijet.export.checkpoint.config_token2wav"),
+        Room("omnijet.export.checkpoint.packing"),
+    ),
+    (Room("omnijet.export.checkpoint.config"), Room("omnijet.export.synthetic.presets")),
+    (Room("omnijet.export.checkpoint.whole_config"),),
     (Room("omnijet.export.checkpoint", "huggingface_hub torch"),),
     (Room("omnijet.export.modules", "onnxscript torch"),),
     (Room("omnijet.export.weights", "huggingface_hub onnx onnx_ir onnxscript torch"),),
@@ -77,7 +89,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.engines.targets"),),
     (Room("omnijet.engines.lowering", "onnx onnx_ir"),),
     (Room("omnijet.engines", "onnx onnx_ir rich"),),
-    (Room("omnijet.nano.config", "huggingface_hub onnx onnx_ir torch"),),
+    (Room("omnijet.nano.config"),),
     (
         Room(
             "omnijet.nano.training",
@@ -88,6 +100,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.quantization.weights"),),
     (Room("omnijet.quantization.layers", "onnx_ir"),),
     (Room("omnijet.quantization.recipes", "onnx_ir"),),
+    (Room("omnijet.deployment.planner"),),
     (Room("omnijet.quantization.numerics", "ml_dtypes"),),
     (
         Room("omnijet.quantization.calibration", "ml_dtypes onnx onnx_ir"),
@@ -95,6 +108,8 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     ),
     (Room("omnijet.quantization.budget", "ml_dtypes onnx onnx_ir ray"),),
     (Room("omnijet.quantization", "ml_dtypes onnx onnx_ir rich"),),
+    (Room("omnijet.deployment.deploy"),),
+    (Room("omnijet.deployment"),),
     (Room("omnijet"),),
     (
         Room("optimum_register", "optimum"),

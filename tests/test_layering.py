@@ -22,7 +22,7 @@ from tests.layering import (
 )
 from tests.neighbour import write_neighbour
 
-FOLDERS = ("runtime", "export", "engines", "quantization", "nano")
+FOLDERS = ("runtime", "export", "engines", "quantization", "nano", "deployment")
 
 
 def test_every_import_goes_down_and_is_allowed() -> None:

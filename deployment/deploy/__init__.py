@@ -1,0 +1,1 @@
+"""Takes a checkpoint to a device in one command."""
