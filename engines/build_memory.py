@@ -14,6 +14,7 @@ from omnijet.engines.targets.toolkits import Library
 from omnijet.export.graphfile.loading import load_graph
 from omnijet.runtime.bundle.operators import STANDARD, Operators
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine.memory import free_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +112,6 @@ def predicted_bytes(weights: WeightBytes, library: Library) -> int:
     )
 
 
-def available_bytes() -> int:
-    """Returns the free memory of this machine, swap included."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    facts = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
-    return sum(int(facts[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
-
-
 def device_bytes(target: Target) -> float | None:
     """Returns the memory for a build on the target; None if it is unknown or not built there."""
     if target.library != "tensorrt" or target.memory_gb is None:
@@ -127,7 +121,7 @@ def device_bytes(target: Target) -> float | None:
 
 def require_memory(graph: str, least: int, target: Target) -> None:
     """Checks that this machine has enough free memory now. Raises `OmnijetError`."""
-    available = available_bytes()
+    available = free_bytes()
     if least > available:
         raise OmnijetError(
             f"there is too little memory to build {graph}",

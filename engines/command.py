@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from omnijet.engines.build import open_for_building
-from omnijet.engines.build_memory import available_bytes, device_bytes
+from omnijet.engines.build_memory import device_bytes
 from omnijet.engines.build_options import LEVELS, BuildOptions
 from omnijet.engines.engine_builder import EngineBuilder
 from omnijet.engines.library import Installed, find_library, require_able
@@ -36,6 +36,7 @@ from omnijet.runtime.commands.console import (
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files.names import shell_quoted
 from omnijet.runtime.files.printable import for_reader, show
+from omnijet.runtime.machine.memory import free_bytes
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -133,13 +134,13 @@ def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
     if args.format == "json":
         print_json({
             "target": request.target.name, "library": request.target.library, "version": version,
-            "cannot build here": lacking, "available_bytes": available_bytes(),
+            "cannot build here": lacking, "available_bytes": free_bytes(),
             "device_bytes": device_bytes(request.target),
             "graphs": [_plan_json(one) for one in plan],
         })  # fmt: skip
         return 0
     print_table(_plan_table(plan, request))
-    show(f"{size_text(available_bytes())} of memory are free on this machine")
+    show(f"{size_text(free_bytes())} of memory are free on this machine")
     room = device_bytes(request.target)
     large = [one.graph for one in plan if room is not None and one.least > room]
     if large:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from omnijet.engines.build_memory import available_bytes
 from omnijet.quantization.layers import Layer
 from omnijet.quantization.rounding_job import peak_bytes
 from omnijet.quantization.schemes import Scheme
 from omnijet.quantization.workers import core_count
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine.memory import free_bytes
 
 FEWEST = 64 << 20
 """Weights below which rounding takes seconds and is done in this process."""
@@ -29,7 +29,7 @@ def worker_count(plan: Mapping[Layer, Scheme], is_calibrated: bool) -> int:
     if sum(layer.parameters for layer in plan) < FEWEST:
         return 0
     each, rest = needed_bytes(plan, is_calibrated)
-    free = available_bytes()
+    free = free_bytes()
     if free < each + rest:
         raise OmnijetError(
             "there is too little memory to quantize the largest layer of the bundle",

@@ -43,7 +43,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         Room("omnijet.runtime.shortage"),
     ),
     (Room("omnijet.runtime.cluster", "ray"), Room("omnijet.runtime.files")),
-    (Room("omnijet.runtime.interrupt"),),
+    (Room("omnijet.runtime.interrupt"), Room("omnijet.runtime.machine")),
     (Room("omnijet.runtime.bundle", "minisign"),),
     (Room("omnijet.runtime.media", "PIL av soundfile soxr"),),
     (Room("omnijet.runtime.backends", "onnxruntime"),),

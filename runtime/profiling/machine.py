@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from omnijet.runtime.machine.memory import usable_bytes
 from omnijet.runtime.profiling import jetson
 
 UNKNOWN = "unknown"
@@ -75,7 +76,7 @@ class Machine:
             cpu_mhz=str(clocks.get("cpu") or _nominal_mhz(root)),
             gpu_mhz=str(clocks.get("gpu") or UNKNOWN),
             emc_mhz=str(clocks.get("memory") or UNKNOWN),
-            memory_bytes=_memory(root),
+            memory_bytes=usable_bytes(root),
             versions={
                 "omnijet": _version("omnijet"),
                 "python": platform.python_version(),
@@ -108,24 +109,6 @@ def machine() -> str:
         f"{_processor(ROOT)}, {platform.machine()}, Python {platform.python_version()}, "
         f"numpy {np.__version__}, onnxruntime {onnxruntime.__version__}"
     )
-
-
-def _memory(root: Path) -> int:
-    """Returns the bytes that this process may use: the machine's, or its control group's."""
-    total = re.search(r"MemTotal:\s+(\d+)", _text(root / "proc/meminfo"))
-    groups = root / "sys/fs/cgroup"
-    own = re.search(r"^0::/(\S+)", _text(root / "proc/self/cgroup"), re.MULTILINE)
-    limits = [
-        _text(path)
-        for path in (
-            groups / "memory.max",
-            groups / (own.group(1) if own else ".") / "memory.max",
-            groups / "memory/memory.limit_in_bytes",
-        )
-    ]
-    known = [int(limit) for limit in limits if limit.isdigit()]
-    known += [1024 * int(total.group(1))] if total else []
-    return min(known, default=0)
 
 
 def _text(path: Path) -> str:

@@ -324,7 +324,7 @@ def test_missing_bindings(
 def test_too_little_memory_is_told_before(
     copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnijet.engines.build_memory.available_bytes", lambda: 100_000_000)
+    monkeypatch.setattr("omnijet.engines.build_memory.free_bytes", lambda: 100_000_000)
     before = contents(copied)
     said = refused(capsys, "build", copied, "--target", TARGET, "--graphs", "dit_step")
     assert "too little memory" in said and "0.1 GB free" in said and "swap" in said

@@ -8,7 +8,6 @@ import pytest
 
 from omnijet.engines.build_memory import (
     WeightBytes,
-    available_bytes,
     least_bytes,
     predicted_bytes,
     require_memory,
@@ -18,6 +17,7 @@ from omnijet.engines.targets.target import TARGETS
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine.memory import free_bytes
 from tests.quantization.graphs import quantize
 
 MEASURED = {
@@ -80,5 +80,5 @@ def test_builds_on_a_device_take_several_times_the_weights() -> None:
 def test_what_this_machine_lacks_is_refused() -> None:
     require_memory("vocoder", 1, TARGETS["rtx-ada"])
     with pytest.raises(OmnijetError, match="too little memory") as error:
-        require_memory("vocoder", 10 * available_bytes(), TARGETS["rtx-ada"])
+        require_memory("vocoder", 10 * free_bytes(), TARGETS["rtx-ada"])
     assert "swap" in str(error.value.fix)

@@ -248,7 +248,7 @@ def test_a_disk_that_is_full(copied: Path) -> None:
 def test_too_little_memory_is_told_before(
     copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnijet.engines.build_memory.available_bytes", lambda: 100_000_000)
+    monkeypatch.setattr("omnijet.engines.build_memory.free_bytes", lambda: 100_000_000)
     before = contents(copied)
     said = refused(capsys, "build", copied, "--target", "cpu", "--graphs", "dit_step", "--force")
     assert "too little memory" in said and "0.1 GB free" in said and "swap" in said

@@ -103,9 +103,9 @@ def test_processes_fit_into_the_memory_that_is_free(monkeypatch: pytest.MonkeyPa
     assert needed_bytes(plan, False)[0] < each  # without a calibration, parts of layers suffice
     monkeypatch.setattr(memory, "core_count", lambda: 8)
     for free, count in ((100 * each, 8), (rest + 3 * each, 3), (rest + each, 1)):
-        monkeypatch.setattr(memory, "available_bytes", lambda free=free: free)
+        monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
         assert worker_count(plan, True) == count
-    monkeypatch.setattr(memory, "available_bytes", lambda: rest + each - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda: rest + each - 1)
     with pytest.raises(OmnijetError, match="too little memory") as caught:
         worker_count(plan, True)
     assert f"{(rest + each) / 1e9:.1f} GB" in str(caught.value.expected) and caught.value.fix
