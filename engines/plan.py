@@ -290,6 +290,6 @@ def _needs(bundle: Bundle) -> frozenset[str]:
 
 def _other_recipe(target: Target) -> str:
     return (
-        "quantize the float bundle with another recipe: `omnijet quantize FLOAT_BUNDLE --list` "
-        f"shows which run on {target.device.name}"
+        "quantize the float bundle with the recipe of this machine: "
+        f"`omnijet quantize FLOAT_BUNDLE OUT --target {target.name}`"
     )

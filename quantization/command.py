@@ -39,7 +39,7 @@ from omnijet.quantization.quantize import (
     require_float,
     statistics_of,
 )
-from omnijet.quantization.recipes import RECIPES, recipe_named
+from omnijet.quantization.recipes import RECIPES, Recipe, recipe_named, recommended
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.bundle.output import require_place
@@ -56,7 +56,10 @@ TRIED = 16  # conversations that mixes are tried on
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a float bundle")
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder to write")
-    parser.add_argument("--recipe", metavar="R", help=", ".join(RECIPES))
+    parser.add_argument(
+        "--recipe", metavar="R",
+        help=f"{', '.join(RECIPES)}; with --target and without --recipe, the one of that machine",
+    )  # fmt: skip
     parser.add_argument(
         "--budget",
         metavar="B",
@@ -120,10 +123,10 @@ def run(args: Namespace) -> int:
             "a recipe and a budget cannot both decide", got="--recipe and --budget",
             fix="give one of them",
         )  # fmt: skip
-    if args.out is None or (args.recipe is None and args.budget is None):
+    if args.out is None or (args.recipe, args.budget, args.target) == (None, None, None):
         raise OmnijetError(
-            "neither a recipe nor a budget is given, or no output",
-            expected="omnijet quantize BUNDLE OUT, with --recipe R or with --budget B",
+            "neither a recipe nor a budget nor a target is given, or no output",
+            expected="omnijet quantize BUNDLE OUT, with --recipe R, --budget B or --target T",
             fix="`omnijet quantize BUNDLE --list` shows the recipes",
         )
     _refuse_idle_options(args)
@@ -141,13 +144,12 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
     calibration = _calibration(bundle, args)
     origin: dict[str, Any] = {"calibration": None}
     seen: Mapping[Place, Statistics] = {}
-    budget, recipe, layers = None, None, bundle_layers(bundle)
-    if args.recipe is None:
+    budget, recipe, layers = None, _recipe(args), bundle_layers(bundle)
+    if recipe is None:
         budget = Budget.parse(args.budget)
         layers = [layer for layer in layers if layer.graph in DECODERS]
         _check_trials(args)
     else:
-        recipe = recipe_named(args.recipe)
         plan = plan_for(bundle, recipe, TARGETS.get(args.target))
         worker_count(plan, calibration is not None)  # memory is looked at before hours of work
         layers = list(plan)
@@ -176,6 +178,13 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
     if calibration is not None and calibration.state is not None:
         calibration.state.unlink(missing_ok=True)
     return manifest
+
+
+def _recipe(args: Namespace) -> Recipe | None:
+    """Returns the recipe that is named, or that of the target; None: a budget decides."""
+    if args.recipe is not None:
+        return recipe_named(args.recipe)
+    return None if args.budget is not None else recommended(TARGETS[args.target])
 
 
 def _refuse_idle_options(args: Namespace) -> None:
@@ -255,10 +264,11 @@ def _calibration(bundle: Bundle, args: Namespace) -> Calibration | None:
 
 
 def _recipes() -> Table:
-    table = Table("recipe", "for", "runs on")
+    table = Table("recipe", "for", "taken by itself for", "runs on")
     for recipe in RECIPES.values():
         able = {target.device.name: None for target in TARGETS.values() if recipe.runs_on(target)}
-        table.add_row(recipe.name, recipe.purpose, ", ".join(able))
+        own = {t.device.name: None for t in TARGETS.values() if recommended(t) is recipe}
+        table.add_row(recipe.name, recipe.purpose, ", ".join(own), ", ".join(able))
     return table
 
 

@@ -21,7 +21,8 @@ from omnijet.engines.lowering.frame import Lowering
 from omnijet.export.graphfile.loading import load_graph
 from omnijet.export.graphfile.saved_graph import save_graph
 from omnijet.export.graphfile.weight_pages import WeightPages
-from omnijet.quantization.layers import HALVES, Layer, layers_of
+from omnijet.quantization.graph_layers import HALVES, layers_of
+from omnijet.quantization.layers import Layer
 from omnijet.quantization.weight_source import WeightSource
 from omnijet.quantization.weights import ActivationGrid, Change, QuantizedWeight
 from omnijet.runtime.bundle.contract import Array, GraphContract

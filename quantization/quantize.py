@@ -20,11 +20,12 @@ from omnijet.engines.targets.target import Target
 from omnijet.export.graphfile.loading import load_graph
 from omnijet.quantization.calibration.calibrate import Limits, calibrate
 from omnijet.quantization.calibration.state import Place
+from omnijet.quantization.graph_layers import layers_of
 from omnijet.quantization.graph_rounding import GraphRounding, Plan
-from omnijet.quantization.layers import Layer, layers_of
+from omnijet.quantization.layers import Layer
 from omnijet.quantization.memory import worker_count
 from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.quantization.recipes import RECIPES, Recipe
+from omnijet.quantization.recipes import RECIPES, Recipe, recommended
 from omnijet.quantization.schemes import Scheme, needs_of
 from omnijet.quantization.workers import in_turn, workers
 from omnijet.runtime.bundle.checked import note_written, require_as_checked
@@ -143,14 +144,15 @@ def _check_target(recipe: Recipe, target: Target) -> None:
     if not recipe.runs_on(target):
         lacking: list[str] = sorted(recipe.needs - target.numbers)
         lacking = lacking or ["operators of ONNX Runtime's CPU"]
-        able = [one.name for one in RECIPES.values() if one.runs_on(target)]
+        own = recommended(target)
+        able = [own, *(one for one in RECIPES.values() if one.runs_on(target) and one != own)]
         raise OmnijetError(
             f"{target.title} cannot run recipe {recipe.name}",
             where=f"target {target.name}"
             + (f", SM{target.compute_capability}" if target.compute_capability else ""),
             expected="products of floats or " + ", ".join(sorted(target.numbers)),
             got=", ".join(lacking),
-            fix="use --recipe " + " or ".join(able),
+            fix="use --recipe " + " or ".join(one.name for one in able),
         )
 
 

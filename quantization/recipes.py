@@ -146,7 +146,9 @@ def _both(dtype: EightBits) -> tuple[Rule, ...]:
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("orin-int4", "Orin, little memory: INT4 weights in Thinker and Talker, INT8 heads",
+        Recipe("orin", "Orin, and cards before Ada: INT4 decoder weights, INT8 encoders and DiT",
+               (*_both("int8"), *_decoders(INT4, INT8))),
+        Recipe("orin-int4", "Orin, floats in encoders and DiT: INT4 decoder weights, INT8 heads",
                _decoders(INT4, INT8)),
         Recipe("orin-int8", "Orin, long prompts: INT8 weights and activations, DiT too",
                _both("int8")),
@@ -159,6 +161,24 @@ RECIPES: Mapping[str, Recipe] = {
                (*_both("int8"), *_decoders(INT4_LONG, INT8_LONG)), "cpu"),
     )
 }  # fmt: skip
+
+RECOMMENDED: Mapping[str, str] = {
+    "cpu": "cpu-int4", "cuda": "orin-int4", "integers": "orin", "fp8": "ada-fp8",
+    "fp8, shared memory": "thor-fp8",
+}  # fmt: skip
+"""The recipe of a kind of machine, for whoever names none. Decode reads all weights of a decoder at
+every step, so that a machine with little bandwidth gets INT4 there. ONNX Runtime's CUDA provider
+has no kernel for products of integers (`omnijet.engines.lowering.fused.narrow`)."""
+
+
+def recommended(target: Target) -> Recipe:
+    """Returns the recipe of a target if nobody names one; the target can run it."""
+    kind = "fp8" if "fp8" in target.numbers else "integers"
+    if target.library == "onnxruntime":
+        kind = "cpu" if target.flavour == "fused-cpu" else "cuda"
+    elif kind == "fp8" and target.device.shared:
+        kind = "fp8, shared memory"
+    return RECIPES[RECOMMENDED[kind]]
 
 
 def recipe_named(name: str) -> Recipe:

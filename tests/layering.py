@@ -98,9 +98,10 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     ),
     (Room("omnijet.quantization.schemes"),),
     (Room("omnijet.quantization.weights"),),
-    (Room("omnijet.quantization.layers", "onnx_ir"),),
-    (Room("omnijet.quantization.recipes", "onnx_ir"),),
+    (Room("omnijet.quantization.layers"),),
+    (Room("omnijet.quantization.recipes"),),
     (Room("omnijet.deployment.planner"),),
+    (Room("omnijet.quantization.graph_layers", "onnx_ir"),),
     (Room("omnijet.quantization.numerics", "ml_dtypes"),),
     (
         Room("omnijet.quantization.calibration", "ml_dtypes onnx onnx_ir"),

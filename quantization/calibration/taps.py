@@ -16,7 +16,8 @@ import onnx_ir as ir
 from omnijet.engines.lowering.widened import widen, widened_contract
 from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.export.graphfile.loading import graph_bytes, load_graph
-from omnijet.quantization.layers import Layer, layers_of
+from omnijet.quantization.graph_layers import layers_of
+from omnijet.quantization.layers import Layer
 from omnijet.runtime.backends.ort_cpu import boundary
 from omnijet.runtime.backends.ort_graph import OrtBound, OrtState
 from omnijet.runtime.backends.ort_session import OrtSession

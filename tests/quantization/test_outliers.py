@@ -14,7 +14,7 @@ import pytest
 from omnijet.quantization.budget.trials import Bench
 from omnijet.quantization.calibration.conversations import NANO, open_conversations
 from omnijet.quantization.calibration.state import Place
-from omnijet.quantization.layers import layers_of
+from omnijet.quantization.graph_layers import layers_of
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.quantization.quantize import Calibration, bundle_layers, statistics_of
 from omnijet.quantization.schemes import Scheme, WeightScheme

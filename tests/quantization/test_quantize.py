@@ -167,7 +167,11 @@ def test_faults(trained: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> 
     said = refused(
         capsys, "quantize", bundle, out, "--recipe", "ada-fp8", "--target", "agx-orin-64-jp62"
     )  # fmt: skip
-    assert "SM87" in said and "fp8" in said and "orin-int8" in said
+    assert "SM87" in said and "fp8" in said and "use --recipe orin or orin-int4 or " in said
+    # without a recipe that of the machine is taken, and these round activations
+    for target, scheme in (("orin-nano-jp62", "int8 weights and"), ("rtx-ada", "fp8 weights and")):
+        said = refused(capsys, "quantize", bundle, out, "--target", target, "--data", "none")
+        assert scheme in said and "leave --data out" in said
     command = ("quantize", bundle, out, "--recipe", "orin-int8")
     refused(capsys, *command, "--data", str(tmp_path / "nowhere.jsonl"))
     said = refused(capsys, *command, "--data", "none")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
 import pytest
 
-from omnijet.engines.targets.target import TARGETS
-from omnijet.quantization.layers import Layer, layers_of
-from omnijet.quantization.recipes import RECIPES, Recipe, Rule, recipe_named
+from omnijet.engines.targets.target import TARGETS, Target
+from omnijet.quantization.graph_layers import layers_of
+from omnijet.quantization.layers import Layer
+from omnijet.quantization.recipes import RECIPES, Recipe, Rule, recipe_named, recommended
 from omnijet.quantization.schemes import ActivationScheme, Scheme, WeightScheme, both
 from omnijet.runtime.bundle.contract import SPEECH_GRAPHS
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.errors import OmnijetError
+from tests.layering import HEAVY, ROOT
 
 INT4, INT8 = Scheme(WeightScheme("int4")), Scheme(WeightScheme("int8"))
 
@@ -97,6 +101,48 @@ def test_what_a_target_must_compute_with() -> None:
         for target in targets:
             assert RECIPES[name].needs <= TARGETS[target].numbers
     assert not RECIPES["ada-fp8"].needs <= TARGETS["agx-orin-64-jp62"].numbers
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_every_target_has_a_recipe_that_it_can_run(target: Target) -> None:
+    assert recommended(target).runs_on(target)
+
+
+def test_the_recipes_of_machines() -> None:
+    for name, targets in {
+        "orin": ("orin-nano-jp62", "orin-nx-jp72", "agx-orin-64-jp72", "rtx-ampere", "cuda-ampere"),
+        "thor-fp8": ("thor-jp70", "thor-jp72"), "ada-fp8": ("rtx-ada", "cuda-hopper"),
+        "cpu-int4": ("cpu",), "orin-int4": ("cuda",),
+    }.items():  # fmt: skip
+        assert {recommended(TARGETS[target]).name for target in targets} == {name}
+
+
+def test_the_recipe_of_an_orin(layers: list[Layer]) -> None:
+    """It is `cpu-int4` in standard operators, with shorter blocks."""
+    plan = {(one.graph, one.name): scheme for one, scheme in RECIPES["orin"].plan(layers).items()}
+    assert RECIPES["orin"].form == "standard"
+    for graph in ("thinker_step", "talker_step"):
+        assert str(plan[graph, "decoder.layers.0.down.weight"]) == "int4 weights, blocks of 64 AWQ"
+        assert str(plan[graph, "head.weight"]) == "int8 weights, blocks of 64"
+    for graph, name in (("audio_encoder", "layers.0.q.weight"), ("dit_step", "blocks.0.up.weight"),
+                        ("vision_encoder", "blocks.0.qkv.weight")):  # fmt: skip
+        assert str(plan[graph, name]).startswith("int8 weights and activations (max")
+    assert plan.keys() == {(one.graph, one.name) for one in RECIPES["cpu-int4"].plan(layers)}
+
+
+def test_recipes_need_numpy_alone() -> None:
+    """A planner applies them on a device, which has neither torch nor onnx."""
+    code = f"""if True:
+        import sys
+        for name in {sorted(HEAVY | {"PIL", "rich", "onnxruntime", "tokenizers", "jinja2"})}:
+            sys.modules[name] = None
+        from omnijet.quantization.recipes import RECIPES, Layer
+        layer = Layer("dit_step", "blocks.0.up.weight", "", 64, 256)
+        absent = "thinker_step", "talker_step", "audio_encoder", "vision_encoder"
+        print(RECIPES["orin"].plan([layer], absent))
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "int8" in done.stdout, done.stderr
 
 
 def test_an_unknown_recipe_names_the_near_one() -> None:

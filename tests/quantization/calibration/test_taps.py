@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from omnijet.quantization.calibration.taps import PADDED, TappedBackend
-from omnijet.quantization.layers import layers_of
+from omnijet.quantization.graph_layers import layers_of
 from omnijet.runtime.backends.ort_cpu import OrtBackend
 from omnijet.runtime.backends.protocol import run_once
 from omnijet.runtime.bundle.contract import Array, GraphContract
