@@ -242,6 +242,14 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
             got=f"recipe {recipe}, made for ONNX Runtime's CPU",
             fix=_other_recipe(target),
         )
+    if manifest.precision not in target.precisions:
+        raise OmnijetError(
+            f"{target.title} has no {manifest.precision}",
+            where=f"{where}, SM{target.compute_capability}",
+            expected="a bundle in " + " or ".join(target.precisions),
+            got=manifest.precision,
+            fix="export the checkpoint again with --dtype f16",
+        )
     lacking = sorted(_needs(bundle) - target.numbers)
     if lacking:
         raise OmnijetError(

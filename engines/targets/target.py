@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from omnijet.engines.targets.devices import DEVICES, Device
 from omnijet.engines.targets.limits import limits_for
+from omnijet.engines.targets.sources import Fact
 from omnijet.engines.targets.toolkits import TOOLKITS, Flavour, Library, Toolkit
+from omnijet.runtime.bundle.contract import Precision
 
 Numbers = Literal["int4 weights", "int8 weights", "int8", "fp8"]
 """Number types of products besides floats. The first two need no rounded activations; activations
 can have the last two."""
 
 INTEGERS: frozenset[Numbers] = frozenset({"int4 weights", "int8 weights", "int8"})
-FP8_SINCE = 89
-"""Compute capability of Ada, the first whose tensor cores multiply FP8 (source: `matrix`).
+FP8_SINCE, BF16_SINCE = 89, 80
+"""Compute capability of Ada, the first whose tensor cores multiply FP8, and of Ampere, the first
+with BF16 (source: `matrix`).
 All targets with TensorRT multiply INT8 and take INT4 weights (source: `layers`)."""
 
 
@@ -72,6 +75,18 @@ class Target:
         return INTEGERS | {"fp8"} if fp8 else INTEGERS
 
     @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Floats that graphs may be in."""
+        capability = self.compute_capability
+        if capability is not None and capability < BF16_SINCE:
+            return ("f32", "f16")
+        return ("f32", "f16", "bf16")
+
+    def with_memory(self, gigabytes: float) -> Target:
+        """Returns this target with another memory, of which its limits follow."""
+        return replace(self, device=replace(self.device, memory_gb=Fact(gigabytes, "given")))
+
+    @property
     def limits(self) -> Mapping[str, int]:
         """Default largest size of each symbol of `omnijet.runtime.bundle.contract.AXES`."""
         return limits_for(self.memory_gb, self.flavour, self.bandwidth_gb_s)
@@ -81,7 +96,7 @@ def _targets(toolkit: str, *devices: str) -> list[Target]:
     return [Target(DEVICES[device], TOOLKITS[toolkit]) for device in devices]
 
 
-ORIN = ("orin-nano", "orin-nx", "agx-orin-32", "agx-orin-64")
+ORIN = ("orin-nano-4", "orin-nano", "orin-nx-8", "orin-nx", "agx-orin-32", "agx-orin-64")
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
@@ -91,7 +106,10 @@ TARGETS: Mapping[str, Target] = {
         *_targets("jp72", *ORIN),
         *_targets("jp70", "thor"),
         *_targets("jp72", "thor"),
-        *_targets("rtx", "rtx-ampere", "rtx-ada", "rtx-blackwell"),
+        *_targets("rtx", "rtx-3090", "rtx-a6000", "rtx-4090", "rtx-5090"),
+        *_targets("rtx", "t4", "a100-40", "a100-80", "l40s"),
+        *_targets("trt", "dgx-spark"),
+        *_targets("rtx", "rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell"),
         *_targets("trt", "cuda-ampere", "cuda-ada", "cuda-hopper", "cuda-blackwell"),
     )
 }

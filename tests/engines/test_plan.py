@@ -12,7 +12,7 @@ import pytest
 
 from omnijet import cli
 from omnijet.engines.library import Installed, require_able
-from omnijet.engines.plan import Request, make_plan
+from omnijet.engines.plan import Request, make_plan, require_possible
 from omnijet.engines.process import Progress
 from omnijet.engines.targets.target import TARGETS
 from omnijet.runtime.bundle.folder import Bundle, rebuild_command
@@ -42,6 +42,15 @@ def test_numbers_that_this_version_does_not_know(nano_f16: Path) -> None:
     bundle = quantized(nano_f16, "fp4", ["fp4"])
     with pytest.raises(OmnijetError, match="cannot run recipe fp4"):
         make_plan(bundle, Request(TARGETS["rtx-blackwell"]), None)
+
+
+def test_bf16_before_ampere(nano_f16: Path) -> None:
+    opened = Bundle.open(nano_f16)
+    bundle = replace(opened, manifest=replace(opened.manifest, precision="bf16"))
+    with pytest.raises(OmnijetError, match="T4, TensorRT-RTX has no bf16") as error:
+        require_possible(bundle, Request(TARGETS["t4"]))
+    assert "--dtype f16" in str(error.value.fix)
+    assert require_possible(bundle, Request(TARGETS["a100-40"]))
 
 
 @pytest.mark.parametrize("needs", [None, "fp8", [1]])

@@ -43,7 +43,7 @@ def test_every_number_cites_a_source() -> None:
     cited |= {toolkit.source for toolkit in TOOLKITS.values()}
     cited |= {source for _, source in FEATURES.values()}
     assert cited <= set(SOURCES)
-    assert set(SOURCES) - cited == {"matrix", "layers"}  # cited where a rule is: targets.FP8_SINCE
+    assert set(SOURCES) - cited == {"matrix", "layers", "given"}  # cited by rules and code
     for value, source in ((1.0, None), (None, "thor"), (1.0, "hearsay")):
         with pytest.raises(AssertionError):
             Fact(value, source)
@@ -60,6 +60,7 @@ def test_a_target_fits_together(target: Target) -> None:
     assert form_of(target).startswith(target.flavour)
     assert (form_of(target) != target.flavour) == dense
     assert ("fp8" in target.numbers) == ((target.compute_capability or 0) >= 89)
+    assert ("bf16" in target.precisions) == (target.device.name not in ("t4", "rtx-turing"))
     limits = target.limits
     assert set(limits) == set(AXES) and all(size > 0 for size in limits.values())
     assert limits["rows"] <= limits["capacity"] <= 32_768
