@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
 from omnijet.engines.lowering.blocks import is_int8_block
+from omnijet.engines.targets.build_rates import SYSTEM_BYTES
 from omnijet.engines.targets.target import Target
-from omnijet.engines.targets.toolkits import Library
 from omnijet.export.graphfile.loading import load_graph
 from omnijet.runtime.bundle.operators import STANDARD, Operators
 from omnijet.runtime.errors import OmnijetError
@@ -62,54 +61,8 @@ def _grown(node: ir.Node) -> tuple[str | None, int]:
     return weight.name, scale.dtype.bitwidth // 8
 
 
-SYSTEM_BYTES = 1_500_000_000
-"""Memory that a Jetson's system keeps for itself: an estimate."""
-
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 PACKED = (ir.DataType.INT4, ir.DataType.UINT4)
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Memory of a builder: a fixed number of bytes, and a factor for each byte of weights."""
-
-    base: int
-    each: float
-    packed: float = 0.0
-    largest: float = 0.0
-
-
-RATES: Mapping[Library, Rates] = {
-    # published: a build on a device needs 3 to 4 times the bytes of the parameters
-    "tensorrt": Rates(1_000_000_000, 4.0),
-    # measured with 1.7.1 (peak of the process): all 85 engines of a 3B took between 0.75 and
-    # 1.15 times this, those of the Thinker 0.9 to 1.05; at nano dimensions 0.31 to 0.53 GB
-    "tensorrt_rtx": Rates(900_000_000, 2.0, packed=1.0, largest=0.75),
-    # measured with 1.32: the optimizer holds all weights, at 3B 0.53 GB for the vocoder's 0.46. To
-    # read a lowered graph takes 0.07 GB; to lower it, one tensor after another
-    "onnxruntime": Rates(300_000_000, 1.0, largest=2.0),
-}
-MAPPED: Mapping[Library, float] = {
-    "tensorrt": 0.0, "tensorrt_rtx": 0.8, "onnxruntime": 0.6,
-}  # fmt: skip
-"""Share of the weights that is mapped file pages at the peak (5.1 of 6.2 GB). The system can take
-these pages back when memory is short."""
-
-
-def least_bytes(weights: WeightBytes, library: Library) -> int:
-    """Returns the memory without which a build cannot succeed."""
-    return predicted_bytes(weights, library) - round(MAPPED[library] * weights.total)
-
-
-def predicted_bytes(weights: WeightBytes, library: Library) -> int:
-    """Returns the peak memory of the process that builds this graph."""
-    rates = RATES[library]
-    return round(
-        rates.base
-        + rates.each * weights.total
-        + rates.packed * weights.packed
-        + rates.largest * weights.largest
-    )
 
 
 def device_bytes(target: Target) -> float | None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from omnijet.engines.build_memory import WeightBytes, least_bytes, predicted_bytes
+from omnijet.engines.build_memory import WeightBytes
 from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.key import differences, ingredients, key_of
 from omnijet.engines.lowering.flavours import flavour_for, has_int8_blocks
 from omnijet.engines.process import Progress
 from omnijet.engines.profiles import Profile, block_of, profiles_for
+from omnijet.engines.targets.build_rates import least_bytes, predicted_bytes
 from omnijet.engines.targets.ranges import limits_with
 from omnijet.engines.targets.target import Target
 from omnijet.runtime.bundle.folder import Bundle

@@ -45,12 +45,12 @@ class Model:
         """
         path = Path(name)
         known = HUB_NAMES.get(name.rpartition("/")[2].lower(), name.lower())
-        if known in PRESETS and not path.is_dir():
-            return Model(name, read_dims(preset(known), None, known))
         if (path / FILE_NAME).is_file():
             bundle = Bundle.open(path)
             return Model(path.resolve().name, bundle.manifest.dims, bundle.manifest, path)
         file = path / CONFIG if path.is_dir() else path
+        if known in PRESETS and not file.is_file():
+            return Model(name, read_dims(preset(known), None, known))
         if not file.is_file():
             raise _no_model(name)
         config = read_json(file)

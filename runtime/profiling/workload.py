@@ -7,10 +7,11 @@ a floor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from omnijet.runtime.bundle.contract import NUMPY_DTYPES
+from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Precision
 from omnijet.runtime.bundle.dims import (
     AudioEncoderDims,
     DecoderDims,
@@ -18,9 +19,26 @@ from omnijet.runtime.bundle.dims import (
     VisionEncoderDims,
     VocoderDims,
 )
-from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.model.audio_plan import plan_audio
 from omnijet.runtime.speech.solver import Solver
+
+
+class Weighed(Protocol):
+    """A graph whose weights take a number of bytes."""
+
+    @property
+    def weight_bytes(self) -> int: ...
+
+
+class Held(Protocol):
+    """A model's graphs with their weights, such as a manifest."""
+
+    @property
+    def precision(self) -> Precision:
+        """Type of the KV caches."""
+
+    @property
+    def graphs(self) -> Mapping[str, Weighed]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +56,7 @@ class Cost:
     passes: int = 1
 
 
-def decode_step(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) -> Cost:
+def decode_step(manifest: Held, graph: str, dims: DecoderDims, rows: float) -> Cost:
     """Returns the cost of one decode step over `rows` rows of cache."""
     width = NUMPY_DTYPES[manifest.precision].itemsize
     cache = 2 * dims.layers * dims.kv_heads * dims.head_dim * rows * width
@@ -46,7 +64,7 @@ def decode_step(manifest: Manifest, graph: str, dims: DecoderDims, rows: float) 
     return Cost(2 * products, manifest.graphs[graph].weight_bytes + cache)
 
 
-def prefill(manifest: Manifest, graph: str, dims: DecoderDims, rows: int) -> Cost:
+def prefill(manifest: Held, graph: str, dims: DecoderDims, rows: int) -> Cost:
     """Returns the cost of a prefill of `rows` rows.
 
     Each row sees itself and the rows before it; the head reads the last row alone.
@@ -73,7 +91,7 @@ def _attention(dims: DecoderDims, pairs: float) -> float:
     return 2 * dims.layers * dims.heads * dims.head_dim * pairs
 
 
-def audio_encoder(manifest: Manifest, dims: AudioEncoderDims, sounds: Sequence[int]) -> Cost:
+def audio_encoder(manifest: Held, dims: AudioEncoderDims, sounds: Sequence[int]) -> Cost:
     """Returns the cost of sounds, given as mel frames; attention stays in chunks of 2 s."""
     width = dims.hidden
     layer = 4 * width**2 + 2 * width * dims.ffn
@@ -85,9 +103,7 @@ def audio_encoder(manifest: Manifest, dims: AudioEncoderDims, sounds: Sequence[i
     return Cost(2.0 * products, manifest.graphs["audio_encoder"].weight_bytes)
 
 
-def vision_encoder(
-    manifest: Manifest, dims: VisionEncoderDims, grids: Sequence[Sequence[int]]
-) -> Cost:
+def vision_encoder(manifest: Held, dims: VisionEncoderDims, grids: Sequence[Sequence[int]]) -> Cost:
     """Returns the cost of pictures and clips, given as (temporal steps, height, width) patches.
 
     Windows at the edges are smaller.
@@ -112,7 +128,7 @@ def _squares(length: int, side: int) -> int:
     return length // side * side**2 + (length % side) ** 2
 
 
-def dit(manifest: Manifest, dims: DitDims, frames: int, solver: Solver) -> Cost:
+def dit(manifest: Held, dims: DitDims, frames: int, solver: Solver) -> Cost:
     """Returns the cost of solving the flow for `frames` mel frames at once.
 
     A layer that looks back or ahead sees one more block where there is one.
@@ -131,7 +147,7 @@ def dit(manifest: Manifest, dims: DitDims, frames: int, solver: Solver) -> Cost:
     return Cost(2.0 * products, manifest.graphs["dit_step"].weight_bytes, evaluations)
 
 
-def vocoder(manifest: Manifest, dims: VocoderDims, frames: int) -> Cost:
+def vocoder(manifest: Held, dims: VocoderDims, frames: int) -> Cost:
     """Returns the cost of vocoding `frames` mel frames."""
     operations = 2.0 * frames * vocoder_products(dims)
     return Cost(operations, manifest.graphs["vocoder"].weight_bytes)

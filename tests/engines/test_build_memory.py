@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from omnijet.engines.build_memory import (
-    WeightBytes,
-    least_bytes,
-    predicted_bytes,
-    require_memory,
-)
+from omnijet.engines.build_memory import WeightBytes, require_memory
 from omnijet.engines.lowering import native
+from omnijet.engines.targets.build_rates import least_bytes, predicted_bytes
 from omnijet.engines.targets.target import TARGETS
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.manifest import Manifest

@@ -20,9 +20,10 @@ import pytest
 from omnijet import cli
 from omnijet.engines import ort_builder
 from omnijet.engines import place as place_module
-from omnijet.engines.build_memory import WeightBytes, predicted_bytes
+from omnijet.engines.build_memory import WeightBytes
 from omnijet.engines.optimized_graph import tidy
 from omnijet.engines.ort_forms import MAPPED, OPTIMIZED
+from omnijet.engines.targets.build_rates import predicted_bytes
 from omnijet.runtime.backends.instructions import instruction_sets
 from omnijet.runtime.bundle.folder import Bundle, check_files
 from omnijet.runtime.bundle.graph_rules import require_own_graph

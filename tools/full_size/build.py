@@ -26,10 +26,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from omnijet.engines.build_memory import WeightBytes, predicted_bytes
+from omnijet.engines.build_memory import WeightBytes
 from omnijet.engines.library import Installed, find_library
 from omnijet.engines.process import Died, interpreter
 from omnijet.engines.profiles import block_of, profiles_for
+from omnijet.engines.targets.build_rates import predicted_bytes
 from omnijet.engines.targets.target import TARGETS
 from omnijet.engines.targets.toolkits import Flavour
 from omnijet.runtime.bundle.manifest import Manifest
