@@ -99,6 +99,10 @@ VERBS: dict[str, Verb] = {
         "talk with a bundle or a server: microphone, speaker, keyboard, or files",
         lighter="give a server's address, --server URL, or take a bundle of `omnijet quantize`",
     ),
+    "doctor": Verb(
+        "omnijet.runtime.doctor.command",
+        "look at this machine, and say what to type where something will not work",
+    ),
     "bench": Verb("omnijet.runtime.commands.bench", "time the stages of a bundle on this machine"),
     "profile": Verb(
         "omnijet.runtime.commands.profile",

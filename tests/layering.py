@@ -62,6 +62,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         ),
         Room("omnijet.runtime.chat", "PIL rich sounddevice soxr websockets"),
     ),
+    (Room("omnijet.runtime.doctor", "rich sounddevice"),),
     (Room("omnijet.nano.world", "PIL av rich soundfile soxr"),),
     (Room("omnijet.nano.evaluation", "pocketsphinx rich soxr"),),
     (Room("omnijet.export.graphfile", "onnx onnx_ir"),),

@@ -59,7 +59,7 @@ class BuiltGraphs:
         for name, entry in manifest.engines.get(target, {}).items():
             if (form := entry.ort) is None or name not in manifest.graphs:
                 continue
-            if (reason := _misfit(bundle, entry, form)) is not None:
+            if (reason := misfit(bundle, entry, form)) is not None:
                 reasons[reason] += 1
                 continue
             contract = manifest.contracts_in(form.precision)[name]
@@ -91,7 +91,7 @@ class BuiltGraphs:
         )  # fmt: skip
 
 
-def _misfit(bundle: Bundle, entry: EngineEntry, form: OrtForm) -> str | None:
+def misfit(bundle: Bundle, entry: EngineEntry, form: OrtForm) -> str | None:
     """Returns why a built graph cannot be used here, or None."""
     known, here = bundle.manifest.files, onnxruntime.__version__
     if faults := misfits(bundle.folder, {name: known[name] for name in entry.files}):

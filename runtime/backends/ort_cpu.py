@@ -18,6 +18,7 @@ from onnxruntime.capi import _pybind_state
 from omnijet.runtime.backends.opened import Opened
 from omnijet.runtime.backends.ort_built import BuiltGraphs
 from omnijet.runtime.backends.ort_graph import OrtGraph, shared
+from omnijet.runtime.backends.ort_release import OLDEST_TEXT, is_new_enough
 from omnijet.runtime.backends.ort_session import OrtSession, severity
 from omnijet.runtime.backends.protocol import BackendRequest
 from omnijet.runtime.bundle.contract import (
@@ -35,8 +36,6 @@ from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.shortage import out_of_memory, ran_out
 
 G = TypeVar("G")
-OLDEST_RELEASE = (1, 25)  # has TensorScatter and its Attention on the CPU
-OLDEST_TEXT = ".".join(map(str, OLDEST_RELEASE))
 
 # accuracy levels of MatMulNBits, which ONNX Runtime makes of DequantizeLinear and MatMul
 INTEGER_PRODUCTS, FLOAT_PRODUCTS = "4", "1"
@@ -55,7 +54,7 @@ def reads_graphs() -> bool:
     """Returns whether this onnxruntime knows the graphs' opset. No onnxruntime for Python 3.10,
     the one of JetPack 6, does: there engines run the bundle.
     """
-    return tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) >= OLDEST_RELEASE
+    return is_new_enough(onnxruntime.__version__)
 
 
 def require_release() -> None:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from omnijet.runtime.backends.ort_cpu import OLDEST_TEXT, OrtBackend, declared, reads_graphs
+from omnijet.runtime.backends.ort_cpu import OrtBackend, declared, reads_graphs
+from omnijet.runtime.backends.ort_release import OLDEST_TEXT
 from omnijet.runtime.bundle.checked import Record, records_folder
 from omnijet.runtime.bundle.contract import verify
 from omnijet.runtime.bundle.folder import (

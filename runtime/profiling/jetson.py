@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from omnijet.runtime.machine.root import text as file_text
+
 TIMEOUT_S = 5  # jetson_clocks takes a second or two on a busy device
 GPU = re.compile(r"gpu|ga10b|gv11b|gp10b")  # names of the GPU's devfreq folder, from Nano to Thor
 
@@ -84,7 +86,7 @@ def parse_nvpmodel(text: str) -> PowerMode | None:
 def power_modes(root: Path) -> dict[str, str]:
     """Returns the names by number from /etc/nvpmodel.conf, without commented lines."""
     listed = re.compile(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)", re.MULTILINE)
-    found = listed.findall(_text(root / "etc/nvpmodel.conf"))
+    found = listed.findall(file_text(root / "etc/nvpmodel.conf"))
     return {number: name.removeprefix("MODE_") for number, name in found}
 
 
@@ -112,7 +114,7 @@ def parse_jetson_clocks(text: str) -> dict[str, Clock]:
 
 
 def _power_mode_file(root: Path) -> PowerMode | None:
-    found = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    found = re.search(r"pmode:(\d+)", file_text(root / "var/lib/nvpmodel/status"))
     if found is None:
         return None
     number = str(int(found.group(1)))
@@ -133,14 +135,7 @@ def _clock_files(root: Path) -> dict[str, Clock]:
 
 
 def _clock(now: Path, most: Path, scale: int) -> Clock | None:
-    texts = _text(now), _text(most)
+    texts = file_text(now), file_text(most)
     if not all(text.isdigit() for text in texts):
         return None
     return Clock(*(int(text) // scale for text in texts))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -33,7 +33,7 @@ def load_library(library: EngineLibrary, version: str) -> Any:
     Raises:
         OmnijetError: the library is not installed, or does not load; how to get it.
     """
-    module, faults = _first_importable(_MODULES[library])
+    module, faults = find_library(library)
     if module is None:
         raise OmnijetError(
             f"{TITLES[library]} is not here",
@@ -46,7 +46,7 @@ def load_library(library: EngineLibrary, version: str) -> Any:
 
 def load_cuda() -> Any:
     """Imports the Python module of the CUDA runtime. Raises `OmnijetError` if there is none."""
-    module, faults = _first_importable(_CUDA)
+    module, faults = find_cuda()
     if module is None:
         raise OmnijetError(
             "the CUDA runtime for Python is not here",
@@ -60,7 +60,17 @@ def load_cuda() -> Any:
 
 def present(library: EngineLibrary) -> bool:
     """Returns whether a library can be imported."""
-    return _first_importable(_MODULES[library])[0] is not None
+    return find_library(library)[0] is not None
+
+
+def find_library(library: EngineLibrary) -> tuple[Any, list[str]]:
+    """Returns the Python module of a library, or None; and why other modules do not load."""
+    return _first_importable(_MODULES[library])
+
+
+def find_cuda() -> tuple[Any, list[str]]:
+    """Returns the Python module of the CUDA runtime, as `find_library` does."""
+    return _first_importable(_CUDA)
 
 
 def _first_importable(names: tuple[str, ...]) -> tuple[Any, list[str]]:

@@ -1,0 +1,88 @@
+"""Memory: what is free, and what only looks so."""
+
+from __future__ import annotations
+
+import os
+
+from omnijet.runtime.bundle.manifest import Manifest
+from omnijet.runtime.doctor.finding import Finding, fault, note, ok, unknown
+from omnijet.runtime.doctor.here import Here
+from omnijet.runtime.machine.memory import swap_bytes, zram_bytes
+
+DESKTOP = "graphical.target"
+DEFAULT_TARGETS = ("etc/systemd/system/default.target", "usr/lib/systemd/system/default.target")
+TIGHT_BYTES = 9_000_000_000
+"""On a Jetson with no more memory than this, a desktop takes the room of the model."""
+FREE_IT = "sudo systemctl isolate multi-user.target"
+
+
+def memory(here: Here) -> Finding:
+    """Says how much memory is free, and whether the named bundle fits into it."""
+    total, free = here.platform.memory_bytes, here.platform.free_bytes
+    if not total:
+        return unknown("the system does not say how much memory there is")
+    said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    if here.manifest is None:
+        return ok(said)
+    fits = f"omnijet quantize {here.bundle_word} --list"
+    need, card = needed_bytes(here, here.manifest), here.platform.gpu_memory_bytes
+    on_card = card is not None and uses_engines(here, here.manifest)
+    if on_card and need > (card or 0):
+        return fault(f"the engines and tables of the bundle are {need / 1e9:.1f} GB, and the GPU "
+                     f"has {(card or 0) / 1e9:.1f} GB", fits, here.bundle_private)  # fmt: skip
+    if not on_card and need > total + swap_bytes(here.root):
+        return fault(f"what the bundle loads is {need / 1e9:.1f} GB, and the machine has "
+                     f"{total / 1e9:.1f} GB", fits, here.bundle_private)  # fmt: skip
+    if not on_card and need > free:
+        return note(f"{said}; the bundle loads {need / 1e9:.1f} GB: close other programs",
+                    FREE_IT if here.platform.is_jetson else "top -o %MEM")  # fmt: skip
+    return ok(f"{said}; the bundle loads {need / 1e9:.1f} GB")
+
+
+def zram(here: Here) -> Finding | None:
+    """Says whether swap is in memory itself, where it helps no GPU."""
+    size = zram_bytes(here.root)
+    if not size or not here.platform.is_jetson:
+        return None
+    return note(f"{size / 1e9:.1f} GB of swap are in zram, which is memory itself: the GPU's pages "
+                "never move there, and it is not counted as free; swap on an NVMe disk helps",
+                "sudo systemctl disable --now nvzramconfig")  # fmt: skip
+
+
+def desktop(here: Here) -> Finding | None:
+    """Says whether a small Jetson gives memory to a desktop."""
+    if not here.platform.is_jetson or here.platform.memory_bytes > TIGHT_BYTES:
+        return None
+    for name in DEFAULT_TARGETS:
+        path = here.root / name
+        if path.is_symlink():
+            if os.path.basename(os.readlink(path)) != DESKTOP:
+                return ok("no desktop is started")
+            return note("a desktop is started with the system, and takes memory from the model; "
+                        "this line ends it now, and at the next start there is none",
+                        f"sudo systemctl set-default multi-user.target && {FREE_IT}")  # fmt: skip
+    return None
+
+
+def needed_bytes(here: Here, manifest: Manifest) -> int:
+    """Returns the bytes of the files that a run of the bundle holds in memory: not all it takes."""
+    tables = [table.file for table in manifest.tables.values()]
+    engines = _engines_here(here, manifest)
+    if engines:
+        return sum(engines.values()) + sum(manifest.files[name].bytes for name in tables)
+    graphs = [name for graph in manifest.graphs.values() for name in (graph.file, graph.weights)]
+    return sum(manifest.files[name].bytes for name in {*graphs, *tables})
+
+
+def uses_engines(here: Here, manifest: Manifest) -> bool:
+    """Returns whether the bundle has engines for the GPU of this machine."""
+    return bool(_engines_here(here, manifest))
+
+
+def _engines_here(here: Here, manifest: Manifest) -> dict[str, int]:
+    """Returns the sizes of the engines of the first target that fits the GPU."""
+    for target in manifest.engine_targets:
+        entries = manifest.engines[target].values()
+        if {entry.compute_capability for entry in entries} == {here.platform.compute_capability}:
+            return {entry.file: manifest.files[entry.file].bytes for entry in entries}
+    return {}

@@ -1,0 +1,73 @@
+"""ONNX Runtime: whether it reads the graphs, and whether its GPU package has code for the GPU."""
+
+from __future__ import annotations
+
+from omnijet.runtime.backends.ort_release import OLDEST_TEXT, is_new_enough
+from omnijet.runtime.doctor.finding import Finding, fault, note, ok
+from omnijet.runtime.doctor.here import Here
+
+CPU, GPU = "onnxruntime", "onnxruntime-gpu"
+CODE_FOR = {"x86_64": (75, 80, 86, 89, 90, 120), "aarch64": (89, 90, 120, 121)}
+"""Compute capabilities that the wheels of onnxruntime-gpu 1.31 and 1.32 have code for, by machine;
+no wheel has code that a driver could compile for another. Source: what the wheels hold."""
+CUDA = "CUDAExecutionProvider"
+NEWEST_OLD_PYTHON = (3, 10)
+"""No ONNX Runtime of opset 24 is made for it, nor for older ones."""
+
+
+def onnx_runtime(here: Here) -> Finding:
+    """Says whether ONNX Runtime reads the graphs of a bundle."""
+    found, install = here.libraries("onnxruntime"), here.install
+    if found.missing:
+        return fault("ONNX Runtime is not here", install.pip("install", CPU), install.private)
+    if {CPU, GPU} <= set(found.packages):
+        return fault("onnxruntime and onnxruntime-gpu are both installed, and overwrite each other",
+                     f"{install.pip('uninstall', '-y', CPU, GPU)} && "
+                     f"{install.pip('install', _wanted(here))}", install.private)  # fmt: skip
+    if not found.works:
+        return fault(f"ONNX Runtime does not load: {found.error}",
+                     install.pip("install", "--force-reinstall", CPU), install.private)  # fmt: skip
+    if is_new_enough(found.version):
+        return ok(f"ONNX Runtime {found.version}")
+    said = f"ONNX Runtime {found.version} does not read the graphs (opset 24 needs {OLDEST_TEXT})"
+    if here.platform.python <= NEWEST_OLD_PYTHON:
+        return note(f"{said}, and there is none for this Python; engines run without it",
+                    f"omnijet build {here.bundle_word} --list", here.bundle_private)  # fmt: skip
+    return fault(said, install.pip("install", "-U", found.packages[0] if found.packages else CPU),
+                 install.private)  # fmt: skip
+
+
+def onnx_runtime_gpu(here: Here) -> Finding | None:
+    """Says whether the GPU package of ONNX Runtime can work on this GPU."""
+    found, capability = here.libraries("onnxruntime"), here.platform.compute_capability
+    if GPU not in found.packages or capability is None:
+        return None
+    back = (f"{here.install.pip('uninstall', '-y', CPU, GPU)} && "
+            f"{here.install.pip('install', CPU)}")  # fmt: skip
+    if not _has_code(here):
+        there = ", ".join(f"SM{one}" for one in CODE_FOR.get(here.platform.arch, ())) or "no GPU"
+        return fault(f"onnxruntime-gpu has code for {there}, not for SM{capability}: --provider "
+                     "cuda cannot work here; the processor and engines can",
+                     back, here.install.private)  # fmt: skip
+    if CUDA not in found.facts.get("providers", ()):
+        return fault("onnxruntime-gpu is here, and its CUDA provider is not",
+                     here.install.pip("install", "--force-reinstall", f"{GPU}[cuda,cudnn]"),
+                     here.install.private)  # fmt: skip
+    return ok(f"onnxruntime-gpu {found.version} has code for SM{capability}")
+
+
+def _wanted(here: Here) -> str:
+    """Returns the one package of the two that is of use here."""
+    return f"{GPU}[cuda,cudnn]" if _has_code(here) else CPU
+
+
+def _has_code(here: Here) -> bool:
+    """Returns whether the wheel for this machine has code that its GPU runs.
+
+    A card runs the code of an older one with the same major number; a Jetson runs its own only.
+    Source: NVIDIA, CUDA C++ Programming Guide, "Binary Compatibility".
+    """
+    capability, known = here.platform.compute_capability, CODE_FOR.get(here.platform.arch, ())
+    if capability is None or here.platform.is_jetson:
+        return capability in known
+    return any(one // 10 == capability // 10 and one <= capability for one in known)
