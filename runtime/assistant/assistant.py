@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -95,6 +96,16 @@ class Assistant:
         with self._changing:
             sessions, pooled, refused = len(self._seats), len(self._pool), self._refused
         return Load(self._places.running, self._places.waiting, sessions, pooled, refused)
+
+    @property
+    def overdue_s(self) -> float:
+        """Seconds since the end of the time of a turn that still runs; 0: there is none.
+
+        A turn whose time is over ends after its present graph call. One that stays is stuck there.
+        """
+        with self._changing:
+            due = min(self._running.values(), default=math.inf)
+        return max(0.0, time.monotonic() - due)
 
     def sit(self, *, system: str | None = SPEECH_SYSTEM_PROMPT) -> Seat:
         """Opens a conversation that stays open until `Seat.leave`.

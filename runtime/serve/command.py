@@ -16,14 +16,18 @@ from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files.printable import printable, show
 from omnijet.runtime.serve.app import make_app
 from omnijet.runtime.serve.config import ServeConfig
+from omnijet.runtime.serve.heart import Heart
 from omnijet.runtime.serve.listening import listening
 from omnijet.runtime.serve.server import Server, heeding
+from omnijet.runtime.serve.service_manager import STOPPING, ServiceManager
 from omnijet.runtime.serve.settings import SETTINGS, add_settings, configured
 from omnijet.runtime.serve.toml import read_toml, to_toml
 from omnijet.runtime.serve.turn_log import TurnLog
 from omnijet.runtime.talk.heap import keep_heap_small
 
 INTERRUPTED = 130
+STUCK_S = 60.0
+"""A turn that goes on so long after its time was over hangs in a call of its device."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -66,6 +70,7 @@ def settings_of(args: Namespace) -> ServeConfig:
 
 
 def _serve(config: ServeConfig) -> int:
+    manager = ServiceManager.of(os.environ)
     listener = listening(config.host, config.port)
     with ExitStack() as stack:
         stack.enter_context(listener)
@@ -83,7 +88,14 @@ def _serve(config: ServeConfig) -> int:
             if not config.is_loopback and config.api_key is None:
                 say("whoever reaches this address can use the model: see --api-key-file")
 
+            heart = Heart(
+                manager, lambda: loading.is_ready,
+                lambda: assistant.overdue_s < STUCK_S, f"answers at {address}",
+            )  # fmt: skip
+            server.watch(heart)
+
             def end(seconds: float) -> None:
+                manager.tell(STOPPING, "STATUS=lets replies end")
                 loading.stop()
                 assistant.drain(seconds)
 

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from omnijet.runtime.serve.config import ServeConfig
+from omnijet.runtime.serve.heart import Heart
 from omnijet.runtime.serve.http_protocol import bounded_protocol
 from omnijet.runtime.serve.taking import bounded_socket
 
@@ -53,7 +54,13 @@ class Server(uvicorn.Server):
         self._drain_s = config.drain_s
         self._ending: Callable[[float], Any] | None = None
         self._hurries = False
+        self._heart: Heart | None = None
+        self._beating: asyncio.Task[None] | None = None
         self.stopped_by: int | None = None
+
+    def watch(self, heart: Heart) -> None:
+        """Has a heart beat on the loop that answers, from the start to the end of the server."""
+        self._heart = heart
 
     def stop(self, number: int = 0) -> None:
         """Ends the server: no new request is taken, and the replies that run may end.
@@ -82,6 +89,12 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leaves the signals to whoever called: uvicorn's handlers would replace ours."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to answer."""
+        await super().startup(sockets)
+        if self._heart is not None:  # the end of the loop cancels it: also a drain is watched
+            self._beating = asyncio.create_task(self._heart.beat())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets replies end, and ends those that do not. Meanwhile new ones are refused."""

@@ -82,12 +82,17 @@ class Service:
             finally:
                 serve.shutdown()
 
-    def until_stopped(self) -> None:
-        """Waits for `stop`, and tells when replicas end or come back."""
+    def until_stopped(self, look: Callable[[int], None] = lambda count: None) -> None:
+        """Waits for `stop`, and tells when replicas end or come back.
+
+        Args:
+            look: told every `LOOK_S` how many replicas run.
+        """
         serve: Any = import_module("ray.serve")
         before = self._config.replicas
         while not self._stopped.wait(LOOK_S):
             count = _running(serve)
+            look(count)
             if count != before:
                 self._tell(f"{count} of {self._config.replicas} replicas run")
             before = count

@@ -112,6 +112,15 @@ def test_a_turn_that_takes_too_long_is_ended(omni: Omni, records: Records) -> No
     assert records[0].finish_reason == "time" and records[0].total_ms >= 300
 
 
+def test_a_turn_that_hangs_beyond_its_time_is_seen(omni: Omni) -> None:
+    with Assistant(omni, Limits(turn_s=0.2)) as assistant:
+        assert assistant.overdue_s == 0
+        with assistant.turn("chat", assistant.sit()):  # as in a graph call that never ends
+            assert assistant.overdue_s == 0
+            until(lambda: assistant.overdue_s > 0.2)
+        assert assistant.overdue_s == 0
+
+
 def test_one_turn_waits_for_the_place_of_another(omni: Omni, records: Records) -> None:
     with Assistant(omni, Limits(turns=1), records) as assistant:
         one, other = assistant.sit(), assistant.sit()
