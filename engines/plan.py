@@ -14,7 +14,7 @@ from typing import Any, Literal
 from omnijet.engines.build_memory import WeightBytes
 from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.key import differences, ingredients, key_of
-from omnijet.engines.lowering.flavours import flavour_for, has_int8_blocks
+from omnijet.engines.lowering.flavours import flavour_for
 from omnijet.engines.process import Progress
 from omnijet.engines.profiles import Profile, block_of, profiles_for
 from omnijet.engines.targets.build_rates import least_bytes, predicted_bytes
@@ -157,7 +157,7 @@ def _planned(
     # an engine's graph is in standard operators: `_require_runnable` saw to it
     operators = CPU if is_graph else STANDARD
     wide = flavour_for(target).precision == "f32"
-    weights = WeightBytes.of(bundle.graph(graph), has_int8_blocks(target), operators, wide)
+    weights = WeightBytes.of(bundle.graph(graph), target.toolkit.has_int8_blocks, operators, wide)
     status, why = _status(bundle, entry, made_of, f"{place}.json", hashed)
     if status == "present" and request.anew:
         status, why = "stale", "asked for"

@@ -112,7 +112,7 @@ def require_apart(source: Path, target: Path) -> None:
 
 
 def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Plan:
-    """Returns the scheme of each layer that changes; layers without whole blocks stay floats.
+    """Returns the scheme of each layer that changes.
 
     Raises:
         OmnijetError: the bundle is quantized already, the recipe does not fit its floats or the
@@ -123,8 +123,7 @@ def plan_for(bundle: Bundle, recipe: Recipe, target: Target | None = None) -> Pl
     if target is not None:
         _check_target(recipe, target)
     absent = [name for name in SPEECH_GRAPHS if name not in bundle.manifest.graphs]
-    plan = recipe.plan(bundle_layers(bundle), absent)
-    return {layer: scheme for layer, scheme in plan.items() if scheme.weights.fits(layer.inputs)}
+    return recipe.plan(bundle_layers(bundle), absent)
 
 
 def _check_floats(recipe: Recipe, bundle: Bundle, target: Target | None) -> None:

@@ -52,7 +52,7 @@ class Recipe:
     form: Form = "standard"
 
     def plan(self, layers: Sequence[Layer], absent: Collection[str] = ()) -> dict[Layer, Scheme]:
-        """Returns the scheme of each layer that changes.
+        """Returns the scheme of each layer that changes; layers without whole blocks stay floats.
 
         Args:
             layers: all layers of a bundle.
@@ -77,8 +77,9 @@ class Recipe:
         plan = {}
         for layer in layers:
             schemes = [rule.scheme for rule in self.rules if rule.matches(layer)]
-            if schemes and schemes[-1] is not None:
-                plan[layer] = schemes[-1]
+            scheme = schemes[-1] if schemes else None
+            if scheme is not None and scheme.weights.fits(layer.inputs):
+                plan[layer] = scheme
         return plan
 
     def runs_on(self, target: Target) -> bool:

@@ -101,6 +101,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.quantization.weights"),),
     (Room("omnijet.quantization.layers"),),
     (Room("omnijet.quantization.recipes"),),
+    (Room("omnijet.quantization.sizes"),),
     (Room("omnijet.deployment.planner"),),
     (Room("omnijet.quantization.graph_layers", "onnx_ir"),),
     (Room("omnijet.quantization.numerics", "ml_dtypes"),),

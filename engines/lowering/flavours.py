@@ -30,13 +30,8 @@ def flavour_for(target: Target) -> Lowering:
     return native.lower_dense if form_of(target) == DENSE else FLAVOURS[target.flavour]
 
 
-def has_int8_blocks(target: Target) -> bool:
-    """Returns whether INT8 weights in blocks stay INT8."""
-    return form_of(target) not in (DENSE, "decomposed")
-
-
 def form_of(target: Target) -> str:
     """Returns the name of a target's form; targets of one form get the same graphs."""
-    if target.flavour == "native" and "int8 blocks" not in target.toolkit.features:
+    if target.flavour == "native" and not target.toolkit.has_int8_blocks:
         return DENSE
     return target.flavour

@@ -59,6 +59,11 @@ class Toolkit:
         return frozenset()
 
     @property
+    def has_int8_blocks(self) -> bool:
+        """Whether INT8 weights in blocks stay INT8; else they become the floats of the graph."""
+        return self.library == "onnxruntime" or "int8 blocks" in self.features
+
+    @property
     def flavour(self) -> Flavour:
         """The form of graphs that the library takes, or runs fastest."""
         if self.library == "onnxruntime":

@@ -12,10 +12,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from omnijet.runtime.bundle.entries import FileEntry
+from omnijet.runtime.bundle.pages import INLINE_BYTES, PAGE
 from omnijet.runtime.errors import OmnijetError
 
-PAGE = 4096  # bytes; page-aligned tensors can be mapped
-INLINE_BYTES = 1024  # tensors of at most this size stay in the graph file
 COPY_BYTES = 16 << 20
 
 

@@ -16,9 +16,10 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
-from omnijet.export.graphfile.weight_pages import INLINE_BYTES, PAGE, pwrite
+from omnijet.export.graphfile.weight_pages import pwrite
 from omnijet.export.modules.base import Source, load_source, shaped
 from omnijet.runtime.bundle.contract import Array
+from omnijet.runtime.bundle.pages import INLINE_BYTES, PAGE
 from omnijet.runtime.errors import OmnijetError
 
 BLOCK_BYTES = 64 << 20

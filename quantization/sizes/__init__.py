@@ -1,0 +1,1 @@
+"""Layers and bytes of a model's graphs from its dimensions alone: no weights, no graph files."""
