@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from omnijet.runtime.bundle.checked import Record, manifest_hash
 from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.doctor.engine_state import engine_state
 from omnijet.runtime.doctor.finding import Finding, fault, note, ok
 from omnijet.runtime.doctor.here import Here
@@ -31,7 +32,7 @@ def bundle(here: Here) -> Finding | None:
     recipe = found.quantization.get("recipe")
     size = sum(entry.bytes for entry in found.files.values())
     return ok(f"{found.precision}{', quantized' if recipe else ''}, {len(found.files)} files, "
-              f"{size / 1e9:.2f} GB")  # fmt: skip
+              f"{size_text(size)}")  # fmt: skip
 
 
 def checked(here: Here) -> Finding | None:

@@ -6,12 +6,14 @@ import os
 import re
 from pathlib import Path
 
+from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.doctor.finding import Finding, fault, note, ok, unknown
 from omnijet.runtime.doctor.here import Here
 from omnijet.runtime.machine.root import text
 
 OLDEST_JETPACK = 6
 """TensorRT 8.5, that of JetPack 5, reads none of the graphs."""
+CUDA_OF_JETPACK = {"6": 12, "7": 13}
 NVIDIA, DISPLAY = "0x10de", "0x03"
 """Vendor and class of a graphics card in /sys/bus/pci."""
 NODES = ("dev/nvmap", "dev/nvgpu/igpu0/ctrl", "dev/nvidiactl", "dev/nvidia0")
@@ -22,6 +24,11 @@ DRIVERS = {
     "fedora": "sudo dnf install akmod-nvidia",
 }
 """What installs NVIDIA's driver, by the ID of /etc/os-release."""
+CONTAINERS = (
+    "sudo nvidia-ctk runtime configure --runtime=docker --set-as-default "
+    "&& sudo systemctl restart docker"
+)
+"""Lets containers see the GPU. Source: NVIDIA Container Toolkit, "Configuring Docker"."""
 DRIVER_LOG = 'sudo dmesg | grep -iE "nvrm|nvgpu|nvidia|xid" | tail'
 """Shows what the kernel says of the GPU."""
 
@@ -31,7 +38,7 @@ def device(here: Here) -> Finding:
     found = here.platform
     processor = re.search(r"^model name\s*:\s*(.+)$", here.text("proc/cpuinfo"), re.MULTILINE)
     name = found.model or (processor.group(1).strip() if processor else "a computer")
-    return ok(f"{name}, {found.arch}, {found.memory_bytes / 1e9:.1f} GB of memory")
+    return ok(f"{name}, {found.arch}, {size_text(found.memory_bytes)} of memory")
 
 
 def jetpack(here: Here) -> Finding | None:
@@ -58,13 +65,13 @@ def gpu(here: Here) -> Finding:
     if found.gpu is not None:
         capability = f", SM{found.compute_capability}" if found.compute_capability else ""
         memory = found.gpu_memory_bytes
-        size = "shares the memory" if memory is None else f"{memory / 1e9:.1f} GB"
+        size = "shares the memory" if memory is None else size_text(memory)
         return ok(f"{found.gpu}{capability}, {size}")
     if found.is_jetson:
         return unknown("a Jetson whose chip this omnijet does not know")
     if not _has_card(here.root):
         return ok("no NVIDIA GPU: the processor runs the model")
-    if (here.root / ".dockerenv").exists():
+    if _in_container(here):
         return fault("there is an NVIDIA card, and this container does not see it",
                      "docker run --rm --gpus all ubuntu nvidia-smi")  # fmt: skip
     return fault("there is an NVIDIA card, and no driver answers", _driver_line(here))
@@ -87,6 +94,9 @@ def driver(here: Here) -> Finding | None:
     found = here.libraries("driver")
     if found.works:
         return ok(f"it knows CUDA {found.version}")
+    if found.missing and _in_container(here):
+        return fault("this container does not see the driver's library, libcuda.so.1; type this "
+                     "on the host, and start the container again", CONTAINERS)  # fmt: skip
     if found.missing and here.platform.is_jetson:
         return fault("the library of the driver, libcuda.so.1, is not here",
                      "sudo apt install nvidia-l4t-cuda")  # fmt: skip
@@ -99,7 +109,7 @@ def cuda_python(here: Here) -> Finding | None:
     """Says whether Python can call CUDA, which engines need."""
     if here.platform.gpu is None:
         return None
-    found, known = here.libraries("cuda"), _major(here.libraries("driver").version)
+    found, known = here.libraries("cuda"), _known_cuda(here)
     pip = here.install.pip
     install = pip("install", "cuda-python<13" if known == 12 else "omnijet[gpu]")
     private = here.install.private
@@ -110,11 +120,21 @@ def cuda_python(here: Here) -> Finding | None:
         return fault(f"cuda-python does not load: {found.error}", install, private)
     if known is not None and (_major(found.version) or 0) > known:
         return fault(f"cuda-python {found.version} is for CUDA {_major(found.version)}, and the "
-                     f"driver knows CUDA {here.libraries('driver').version} only",
+                     f"driver knows CUDA {here.libraries('driver').version or known} only",
                      pip("install", f"cuda-python<{known + 1}"), private)  # fmt: skip
     if refused := found.facts.get("refused"):
         return fault(f"cuda-python {found.version} finds no GPU: {refused}", DRIVER_LOG)
     return ok(f"cuda-python {found.version}")
+
+
+def _known_cuda(here: Here) -> int | None:
+    """Returns the CUDA that the driver knows: 12 or 13; None: neither it nor JetPack tells."""
+    jetpack = here.platform.jetpack or ""
+    return _major(here.libraries("driver").version) or CUDA_OF_JETPACK.get(jetpack.split(".")[0])
+
+
+def _in_container(here: Here) -> bool:
+    return any((here.root / name).exists() for name in (".dockerenv", "run/.containerenv"))
 
 
 def _has_card(root: Path) -> bool:

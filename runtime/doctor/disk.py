@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.doctor.finding import Finding, note, ok, unknown
 from omnijet.runtime.doctor.here import Here
 from omnijet.runtime.doctor.memory import needed_bytes
@@ -31,14 +32,14 @@ def disk_free(here: Here) -> Finding:
     """Says how much room there is where the bundle lies, or here."""
     place = here.bundle if here.bundle is not None and here.bundle.exists() else Path.cwd()
     usage = shutil.disk_usage(place)
-    said = f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free"
+    said = f"{size_text(usage.free)} of {size_text(usage.total)} free"
     line = f"df -h {shell_quoted(place)}"
     private = (shell_quoted(place), str(place))
     if here.manifest is not None and not here.manifest.engine_targets and here.platform.gpu:
         weights = sum(graph.weight_bytes for graph in here.manifest.graphs.values())
         if usage.free < weights:
-            return note(f"{said}, and engines of the bundle would take about {weights / 1e9:.1f} "
-                        "GB", line, private)  # fmt: skip
+            return note(f"{said}, and engines of the bundle would take about "
+                        f"{size_text(weights)}", line, private)  # fmt: skip
     return ok(said) if usage.free > LITTLE_BYTES else note(said, line, private)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from omnijet.runtime.bundle.manifest import Manifest
+from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.doctor.finding import Finding, fault, note, ok, unknown
 from omnijet.runtime.doctor.here import Here
 from omnijet.runtime.machine.memory import swap_bytes, zram_bytes
@@ -21,22 +22,22 @@ def memory(here: Here) -> Finding:
     total, free = here.platform.memory_bytes, here.platform.free_bytes
     if not total:
         return unknown("the system does not say how much memory there is")
-    said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    said = f"{size_text(free)} of {size_text(total)} free"
     if here.manifest is None:
         return ok(said)
-    fits = f"omnijet quantize {here.bundle_word} --list"
     need, card = needed_bytes(here, here.manifest), here.platform.gpu_memory_bytes
-    on_card = card is not None and uses_engines(here, here.manifest)
-    if on_card and need > (card or 0):
-        return fault(f"the engines and tables of the bundle are {need / 1e9:.1f} GB, and the GPU "
-                     f"has {(card or 0) / 1e9:.1f} GB", fits, here.bundle_private)  # fmt: skip
-    if not on_card and need > total + swap_bytes(here.root):
-        return fault(f"what the bundle loads is {need / 1e9:.1f} GB, and the machine has "
-                     f"{total / 1e9:.1f} GB", fits, here.bundle_private)  # fmt: skip
-    if not on_card and need > free:
-        return note(f"{said}; the bundle loads {need / 1e9:.1f} GB: close other programs",
+    files = f"the files that a run of the bundle loads are {size_text(need)}"
+    if not uses_engines(here, here.manifest):
+        card = None
+    room = total + swap_bytes(here.root) if card is None else card
+    if need > room:
+        holder = "the machine" if card is None else "the GPU"
+        line = f"omnijet quantize {here.bundle_word} --list"
+        return fault(f"{files}, and {holder} has {size_text(room)}", line, here.bundle_private)
+    if card is None and need > free:
+        return note(f"{said}, and {files}: close other programs",
                     FREE_IT if here.platform.is_jetson else "top -o %MEM")  # fmt: skip
-    return ok(f"{said}; the bundle loads {need / 1e9:.1f} GB")
+    return ok(f"{said}; {files}")
 
 
 def zram(here: Here) -> Finding | None:
@@ -44,7 +45,7 @@ def zram(here: Here) -> Finding | None:
     size = zram_bytes(here.root)
     if not size or not here.platform.is_jetson:
         return None
-    return note(f"{size / 1e9:.1f} GB of swap are in zram, which is memory itself: the GPU's pages "
+    return note(f"{size_text(size)} of swap are in zram, which is memory itself: the GPU's pages "
                 "never move there, and it is not counted as free; swap on an NVMe disk helps",
                 "sudo systemctl disable --now nvzramconfig")  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from omnijet.runtime.doctor.finding import Finding, note, ok, unknown
 from omnijet.runtime.doctor.here import Here
@@ -14,6 +14,9 @@ BEST = "MAXN"
 HOT = ("passive", "hot", "critical")
 """Trip points from which on a thermal zone slows the machine down, or stops it."""
 FAN = re.compile(r"fan", re.IGNORECASE)
+SLOWED = re.compile(r"cpu|gpu|devfreq|throttle", re.IGNORECASE)
+"""Cooling devices that lower clocks; a Jetson's are called `cpu-throttle-alert` and the like."""
+_WATTS = re.compile(r"\d+(?=W)")
 QUERY = ["nvidia-smi", "--query-gpu=clocks_throttle_reasons.active", "--format=csv,noheader"]
 REASONS = {
     0x08: "the supply or heat", 0x20: "heat", 0x40: "heat", 0x80: "the supply's brake",
@@ -31,7 +34,7 @@ def power_mode(here: Here) -> Finding | None:
     mode, known = jetson.power_mode(here.root, here.tool), jetson.power_modes(here.root)
     if mode is None:
         return unknown("nvpmodel does not tell the power mode", "sudo nvpmodel -q")
-    best = next((number for number, name in known.items() if name.startswith(BEST)), None)
+    best = _fastest(known)
     if mode.name.startswith(BEST) or mode.number == best:
         return ok(f"{mode}, the fastest")
     if best is None:
@@ -103,7 +106,7 @@ def _slowed(here: Here) -> Iterator[str]:
     """Yields what cooling devices slow down right now; a fan is none of them."""
     for folder in sorted((here.root / "sys/class/thermal").glob("cooling_device*")):
         name = here.text(f"sys/class/thermal/{folder.name}/type")
-        if not name or FAN.search(name) or not re.search("cpu|gpu|devfreq", name, re.IGNORECASE):
+        if not name or FAN.search(name) or not SLOWED.search(name):
             continue
         if here.number(folder / "cur_state"):
             yield f"{name} is slowed down"
@@ -134,14 +137,16 @@ def _cool(here: Here) -> str:
 
 def _weaker(here: Here) -> str:
     """Returns the line that takes the strongest mode below the one without limits."""
-    watts = {
-        number: int(found.group())
-        for number, name in jetson.power_modes(here.root).items()
-        if not name.startswith(BEST) and (found := re.match(r"\d+", name))
-    }
-    if not watts:
-        return "sudo nvpmodel -q"
-    return f"sudo nvpmodel -m {max(watts, key=watts.__getitem__)}"
+    known = jetson.power_modes(here.root)
+    limited = _fastest({key: name for key, name in known.items() if not name.startswith(BEST)})
+    return "sudo nvpmodel -q" if limited is None else f"sudo nvpmodel -m {limited}"
+
+
+def _fastest(modes: Mapping[str, str]) -> str | None:
+    """Returns the number of the fastest power mode; None: their names do not tell."""
+    watts = {key: int(found[0]) for key, name in modes.items() if (found := _WATTS.match(name))}
+    without_limit = [key for key, name in modes.items() if name.startswith(BEST)]
+    return next(iter(without_limit), max(watts, key=watts.__getitem__, default=None))
 
 
 def _degrees(sensor: tuple[str, bool]) -> float:

@@ -23,7 +23,7 @@ PROGRAMS = frozenset(
 """What a line may begin with, besides a path of an interpreter's environment."""
 OF_ROOT = frozenset(
     {"apt", "usermod", "nvpmodel", "jetson_clocks", "systemctl", "dmesg", "cpupower", "dnf",
-     "ubuntu-drivers", "fallocate", "chmod", "mkswap", "swapon"}
+     "ubuntu-drivers", "fallocate", "chmod", "mkswap", "swapon", "nvidia-ctk"}
 )  # fmt: skip
 
 

@@ -83,6 +83,10 @@ def test_this_machine_is_looked_at_without_a_failure() -> None:
             "CUDA for Python", "driver knows CUDA 12.6 only", 'pip install "cuda-python<13"',
         ),
         ("orin-nano-jp62", {"cuda": ABSENT}, "CUDA for Python", "not here", '"cuda-python<13"'),
+        (
+            "orin-nano-jp62", {"cuda": ABSENT, "driver": Library(error="no answer")},
+            "CUDA for Python", "not here", '"cuda-python<13"',
+        ),
         ("orin-nano-jp72", {"cuda": ABSENT}, "CUDA for Python", "not here", '"omnijet[gpu]"'),
         (
             "workstation", {"driver": Library("12.8")},
@@ -211,6 +215,15 @@ def test_a_card_without_a_driver(tmp_path: Path, files: dict[str, str], fix: str
     assert only(here, "GPU", "fault").fix == fix
 
 
+def test_a_container_without_the_driver(tmp_path: Path) -> None:
+    here = patient(tmp_path, "orin-nano-jp62", libraries={"driver": ABSENT})
+    assert findings(here)["driver"].fix == "sudo apt install nvidia-l4t-cuda"
+    write(here.root, {".dockerenv": ""})
+    found = findings(here)["driver"]
+    assert "on the host" in found.said
+    assert found.fix is not None and found.fix.startswith("sudo nvidia-ctk runtime configure")
+
+
 def test_a_sound_device_of_a_card_is_no_gpu(tmp_path: Path) -> None:
     here = patient(tmp_path, "pc")
     card = "sys/bus/pci/devices/0000:01:00.1"
@@ -277,6 +290,14 @@ def test_a_weak_power_mode(tmp_path: Path) -> None:
     assert "25W" in findings(jetson(tmp_path, told=told))["power mode"].said
 
 
+def test_a_device_whose_modes_all_have_limits(tmp_path: Path) -> None:
+    modes = "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=7W >\n"
+    here = jetson(tmp_path, {"etc/nvpmodel.conf": modes, "var/lib/nvpmodel/status": "pmode:0001"})
+    assert findings(here)["power mode"].fix == "sudo nvpmodel -m 0"
+    here = jetson(tmp_path / "b", {"etc/nvpmodel.conf": "", "var/lib/nvpmodel/status": ""})
+    assert findings(here)["power mode"].state == "unknown"
+
+
 def test_clocks_that_wait_for_load(tmp_path: Path) -> None:
     here = jetson(tmp_path, {"sys/class/devfreq/17000000.gpu/cur_freq": "306000000"})
     found = findings(here)["clocks"]
@@ -289,7 +310,9 @@ def test_heat(tmp_path: Path) -> None:
     assert "cpu-thermal 99.5 C" in found["throttling"].said
 
 
-@pytest.mark.parametrize(("kind", "state"), [("devfreq-gpu", "note"), ("pwm-fan", "ok")])
+@pytest.mark.parametrize(
+    ("kind", "state"), [("devfreq-gpu", "note"), ("cv0-throttle-alert", "note"), ("pwm-fan", "ok")]
+)
 def test_what_is_cooled(tmp_path: Path, kind: str, state: str) -> None:
     device = "sys/class/thermal/cooling_device3"
     here = jetson(tmp_path, {f"{device}/type": kind, f"{device}/cur_state": "2"})
