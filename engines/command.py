@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from omnijet.engines.build import open_for_building
 from omnijet.engines.build_memory import device_bytes
 from omnijet.engines.build_options import LEVELS, BuildOptions
 from omnijet.engines.engine_builder import EngineBuilder
-from omnijet.engines.library import Installed, find_library, require_able
+from omnijet.engines.library import Installed, find_library, fitting, require_able
 from omnijet.engines.ort_builder import OrtBuilder
 from omnijet.engines.plan import Planned, Request, make_plan, require_possible
 from omnijet.engines.polygraphy import SCRIPT, script
 from omnijet.engines.process import PYTHON_VARIABLE, interpreter
 from omnijet.engines.targets.target import TARGETS
 from omnijet.runtime.backends.choose import DEFAULT
+from omnijet.runtime.backends.ort_installed import cpu_target
 from omnijet.runtime.backends.trt.library import TITLES
 from omnijet.runtime.bundle.checked import forget, note_extended, recorded
 from omnijet.runtime.bundle.folder import Bundle, rebuild_command
@@ -30,6 +32,7 @@ from omnijet.runtime.commands.console import (
     add_format,
     print_json,
     print_table,
+    say,
     size_text,
     stage_progress,
 )
@@ -87,6 +90,7 @@ def run(args: Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, bundle, request)
     installed = _installed(args, request)
+    request = _fitted(request, installed)
     require_able(installed, request.target)
     kind = OrtBuilder if request.target.library == "onnxruntime" else EngineBuilder
     builder = kind(installed, request.target, args.cache or _cache_folder())
@@ -120,12 +124,24 @@ def _installed(args: Namespace, request: Request) -> Installed:
     return find_library(library, interpreter(args.python, library))
 
 
+def _fitted(request: Request, installed: Installed) -> Request:
+    """Returns the request for the form that the installed library runs; says if it is another."""
+    target = fitting(request.target, installed)
+    if target is not request.target:
+        say(
+            f"{TITLES[installed.library]} {installed.version} reads no canonical graphs (opset 24):"
+            f" the graphs become those of target {target.name}, in older operators"
+        )
+    return replace(request, target=target)
+
+
 def _dry_run(args: Namespace, bundle: Bundle, request: Request) -> int:
     """Prints the plan, with the library's version if it is installed."""
     version, lacking = None, None
     try:
         installed = _installed(args, request)
         version = installed.version
+        request = _fitted(request, installed)
         require_able(installed, request.target)
     except OmnijetError as error:
         lacking = error.what
@@ -216,8 +232,15 @@ def _print_built(
             f"{entry.build_seconds:.1f}", size_text(entry.peak_bytes), size_text(one.predicted),
         )  # fmt: skip
     print_table(table)
+    if is_graph and target.toolkit.made_for is not None and target.name != cpu_target():
+        show(
+            f"ONNX Runtime {target.toolkit.made_for} takes these graphs by itself: copy the bundle "
+            "to the device, and type there: omnijet run BUNDLE"
+        )
+        return
     if is_graph:
-        option = "" if target.name == DEFAULT.name else f" --provider {target.name}"
+        is_default = target.name in (DEFAULT.name, cpu_target())
+        option = "" if is_default else f" --provider {target.name}"
         show(f"these graphs are used from now on: omnijet run {shell_quoted(args.bundle)}{option}")
         return
     script = args.bundle / ENGINES / target.name / SCRIPT

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omnijet.engines.process import ORT_WORKER, PYTHON_VARIABLE, WORKER, Died, run_worker
-from omnijet.engines.targets.target import Target
+from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.runtime.backends.trt.library import TITLES
 from omnijet.runtime.bundle.manifest import Library
 from omnijet.runtime.errors import OmnijetError
@@ -68,6 +68,18 @@ def find_library(library: Library, python: str) -> Installed:
     return Installed(library, python, verdict["version"], tuple(verdict["ahead"]), verdict["here"])
 
 
+def fitting(target: Target, installed: Installed) -> Target:
+    """Returns the target itself, or that of the same device for a library as old as this one."""
+    here = _major_minor(installed.version)
+    older = (
+        other
+        for other in TARGETS.values()
+        if (other.device, other.library) == (target.device, target.library)
+        and other.toolkit.oldest <= here < target.toolkit.oldest
+    )
+    return next(older, target)
+
+
 def require_able(installed: Installed, target: Target) -> None:
     """Checks that the library can build for a target on this machine. Raises `OmnijetError`."""
     title, wanted = TITLES[installed.library], target.compute_capability
@@ -78,7 +90,9 @@ def require_able(installed: Installed, target: Target) -> None:
             where=f"target {target.name}",
             expected=f"{oldest} or newer, for the operators of the graphs",
             got=installed.version,
-            fix="choose a target of this version (`omnijet build BUNDLE --list`)",
+            fix=HOW_TO_GET["onnxruntime"]
+            if installed.library == "onnxruntime"
+            else "choose a target of this version (`omnijet build BUNDLE --list`)",
         )
     if installed.library == "onnxruntime":
         return  # a processor, or any GPU

@@ -26,5 +26,6 @@ LOWERED: Mapping[str, Operators] = {
     "cpu": CPU,
     "fused-cpu": FUSED["cpu"],
     "fused-cuda": FUSED["cuda"],
+    "decomposed-cpu": FUSED["cpu-jp62"],
 }
 """By the names of `flavours.form_of`."""

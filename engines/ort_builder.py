@@ -38,7 +38,8 @@ class OrtBuilder(Builder):
         it; where the optimizer fails, the lowered graph stays.
         """
         graph = scratch / f"{one.graph}.onnx"
-        on_cpu = self.target.flavour == "fused-cpu"
+        on_cpu = self.target.device.name == "cpu"
+        tuned = on_cpu and self.target.toolkit.made_for is None and one.graph in OPTIMIZED
         job = {
             "do": "read", "graph": graph.name, "kernels": on_cpu,
             "entries": unsaturated(graph.read_bytes()),
@@ -48,7 +49,7 @@ class OrtBuilder(Builder):
             raise unread_graph(verdict, one.graph, self.target)
         seconds, peak = verdict["seconds"], verdict["peak_bytes"]
         optimized = False
-        if on_cpu and one.graph in OPTIMIZED:
+        if tuned:
             bars.building("optimizing", 0, 1)
             better = self._optimized(manifest, scratch, one, job)
             if better is not None:
@@ -64,13 +65,13 @@ class OrtBuilder(Builder):
             packs=packs(graph),
             optimized=optimized,
             # the lowering writes blocks of channels for this processor, optimized or not
-            instructions=instruction_sets() if on_cpu and one.graph in OPTIMIZED else (),
+            instructions=instruction_sets() if tuned else (),
         )
         entry = EngineEntry(
             file=one.file,
             key=one.key,
             library="onnxruntime",
-            version=verdict["version"],
+            version=self.target.toolkit.made_for or verdict["version"],
             compute_capability=0,
             profiles=(),
             caches_in_place=True,

@@ -151,7 +151,7 @@ def _planned(
         block = block_of(manifest.dims)
         profiles = profiles_for(contract, limits, target.library, block, grows)
     entry = manifest.engines.get(target.name, {}).get(graph)
-    known = version or (entry.version if entry else "not installed")
+    known = target.toolkit.made_for or version or (entry.version if entry else "not installed")
     made_of = ingredients(manifest, graph, target, known, profiles, request.options)
     place = f"{ENGINES}/{target.name}/{graph}"
     # an engine's graph is in standard operators: `_require_runnable` saw to it
@@ -235,7 +235,7 @@ def _require_runnable(bundle: Bundle, request: Request) -> None:
             got=recipe or "floats",
             fix=f"omnijet quantize FLOAT_BUNDLE OUT --recipe {request.recipe}, then build OUT",
         )
-    if manifest.quantization.get("form") == "cpu" and target.flavour != "fused-cpu":
+    if manifest.quantization.get("form") == "cpu" and target.device.name != "cpu":
         raise OmnijetError(
             f"{target.title} does not know the operators of this bundle",
             where=bundle.folder,

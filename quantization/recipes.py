@@ -176,7 +176,7 @@ def recommended(target: Target) -> Recipe:
     """Returns the recipe of a target if nobody names one; the target can run it."""
     kind = "fp8" if "fp8" in target.numbers else "integers"
     if target.library == "onnxruntime":
-        kind = "cpu" if target.flavour == "fused-cpu" else "cuda"
+        kind = "cpu" if target.device.name == "cpu" else "cuda"
     elif kind == "fp8" and target.device.shared:
         kind = "fp8, shared memory"
     return RECIPES[RECOMMENDED[kind]]

@@ -27,9 +27,28 @@ def environment(folder: Path, *packages: str | Path) -> Path:
     """
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
-    done = call(
-        sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile",
-        "--disable-pip-version-check", *packages, cwd=folder,
-    )  # fmt: skip
+    done = _install(python, packages)
     assert done.returncode == 0, done.stderr[-2000:]
     return python
+
+
+def environment_of(base: str, folder: Path, *packages: str | Path) -> Path:
+    """Makes a virtual environment of another interpreter.
+
+    Raises:
+        ConnectionError: the packages cannot be had here.
+    """
+    made = call(base, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    assert made.returncode == 0, made.stderr[-2000:]
+    python = folder / "bin" / "python"
+    done = _install(python, packages)
+    if done.returncode != 0:
+        raise ConnectionError(done.stderr.strip().splitlines()[-1])
+    return python
+
+
+def _install(python: Path, packages: tuple[str | Path, ...]) -> subprocess.CompletedProcess[str]:
+    return call(
+        sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile",
+        "--disable-pip-version-check", *packages, cwd=python.parent,
+    )  # fmt: skip

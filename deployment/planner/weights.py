@@ -68,7 +68,7 @@ def keeps_int8_blocks(target: Target) -> bool:
 
 def is_wide(target: Target) -> bool:
     """Returns whether floats of 16 bits become f32 there, as ONNX Runtime's CPU kernels want."""
-    return target.flavour == "fused-cpu"
+    return target.device.name == "cpu"
 
 
 def weights_of(

@@ -12,6 +12,7 @@ from omnijet.engines.lowering import cpu, decomposed, native
 from omnijet.engines.lowering.frame import Lowering
 from omnijet.engines.lowering.fused import cpu as fused_cpu
 from omnijet.engines.lowering.fused import cuda as fused_cuda
+from omnijet.engines.lowering.fused import decomposed_cpu
 from omnijet.engines.targets.target import Target
 from omnijet.engines.targets.toolkits import Flavour
 
@@ -21,6 +22,7 @@ FLAVOURS: Mapping[Flavour, Lowering] = {
     "cpu": cpu.lower,
     "fused-cpu": fused_cpu.lower,
     "fused-cuda": fused_cuda.lower,
+    "decomposed-cpu": decomposed_cpu.lower,
 }
 DENSE = "native, int8 blocks as floats"
 

@@ -32,8 +32,10 @@ class Target:
 
     @property
     def name(self) -> str:
-        shipped_alone = self.toolkit.name.startswith("jp")
-        return f"{self.device.name}-{self.toolkit.name}" if shipped_alone else self.device.name
+        """The device's name, with the platform's if one ships the toolkit alone."""
+        platform = self.toolkit.name.removeprefix("ort-")
+        shipped_alone = platform.startswith("jp")
+        return f"{self.device.name}-{platform}" if shipped_alone else self.device.name
 
     @property
     def title(self) -> str:
@@ -101,6 +103,7 @@ TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
         *_targets("ort", "cpu"),
+        *_targets("ort-jp62", "cpu"),
         *_targets("ort-cuda", "cuda"),
         *_targets("jp62", *ORIN),
         *_targets("jp72", *ORIN),

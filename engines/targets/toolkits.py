@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Library = Literal["tensorrt", "tensorrt_rtx", "onnxruntime"]
-Flavour = Literal["native", "decomposed", "cpu", "fused-cpu", "fused-cuda"]
+Flavour = Literal["native", "decomposed", "cpu", "fused-cpu", "fused-cuda", "decomposed-cpu"]
 """The form that a canonical graph is lowered to (`omnijet.engines.lowering.flavours`). No toolkit
 has "cpu": `quantize` writes that form for its recipes of the CPU."""
 Feature = Literal["attention", "rotary", "kv cache update", "int8 blocks"]
@@ -24,7 +24,7 @@ FEATURES: Mapping[Feature, tuple[Version, str]] = {
 header up to 11.1 names INT8 among the types that it dequantizes in blocks, so such weights become
 floats there (`omnijet.engines.lowering.flavours`). TensorRT-RTX 1.7 builds them."""
 
-ORT_CUDA = "ort-cuda"
+ORT_CUDA, ORT_OLDER = "ort-cuda", "ort-jp62"
 NATIVE_NEEDS: frozenset[Feature] = frozenset({"attention", "rotary", "kv cache update"})
 
 
@@ -64,10 +64,19 @@ class Toolkit:
         return self.library == "onnxruntime" or "int8 blocks" in self.features
 
     @property
+    def made_for(self) -> str | None:
+        """The oldest version, where every version of the library builds the same on every machine:
+        a PC may build for a device with an older one. None: a build belongs to its version.
+        """
+        portable = self.flavour == "decomposed-cpu"
+        return ".".join(map(str, self.oldest)) if portable else None
+
+    @property
     def flavour(self) -> Flavour:
         """The form of graphs that the library takes, or runs fastest."""
         if self.library == "onnxruntime":
-            return "fused-cuda" if self.name == ORT_CUDA else "fused-cpu"
+            forms: dict[str, Flavour] = {ORT_CUDA: "fused-cuda", ORT_OLDER: "decomposed-cpu"}
+            return forms.get(self.name, "fused-cpu")
         return "native" if self.features >= NATIVE_NEEDS else "decomposed"
 
 
@@ -76,6 +85,16 @@ TOOLKITS: Mapping[str, Toolkit] = {
     for toolkit in (
         Toolkit("ort", "ONNX Runtime", "onnxruntime", (1, 25), (1, 32), None, None, "ort"),
         Toolkit(ORT_CUDA, "ONNX Runtime, CUDA", "onnxruntime", (1, 25), (1, 32), None, None, "ort"),
+        Toolkit(
+            ORT_OLDER,
+            "ONNX Runtime of Python 3.10, as on JetPack 6",
+            "onnxruntime",
+            (1, 23),
+            (1, 32),
+            None,
+            None,
+            "ort-older",
+        ),
         Toolkit("jp62", "JetPack 6.2", "tensorrt", (10, 3), (10, 3), "12.6", "3.10", "jetpack"),
         Toolkit(
             "jp70", "JetPack 7.0, 7.1", "tensorrt", (10, 13), (10, 13), "13.0", "3.12", "jetpack"

@@ -15,6 +15,7 @@ from pathlib import Path
 import onnxruntime
 
 from omnijet.runtime.backends.instructions import instruction_sets
+from omnijet.runtime.backends.ort_release import release_of
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.folder import Bundle, misfits, rebuild_command
 from omnijet.runtime.bundle.manifest import EngineEntry, OrtForm
@@ -98,14 +99,8 @@ def misfit(bundle: Bundle, entry: EngineEntry, form: OrtForm) -> str | None:
         return faults[0]
     if form.optimized and entry.version != here:
         return f"made by ONNX Runtime {entry.version}, and this is {here}"
-    if _numbers(entry.version) > _numbers(here):
+    if release_of(entry.version) > release_of(here):
         return f"made for ONNX Runtime {entry.version} or newer, and this is {here}"
     if form.instructions and form.instructions != instruction_sets():
         return "made for another processor"
     return None
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Returns major and minor version; a version that has no numbers is older than all."""
-    parts = version.split(".")[:2]
-    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()

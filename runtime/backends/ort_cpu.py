@@ -18,7 +18,7 @@ from onnxruntime.capi import _pybind_state
 from omnijet.runtime.backends.opened import Opened
 from omnijet.runtime.backends.ort_built import BuiltGraphs
 from omnijet.runtime.backends.ort_graph import OrtGraph, shared
-from omnijet.runtime.backends.ort_release import OLDEST_TEXT, is_new_enough
+from omnijet.runtime.backends.ort_installed import cpu_target, require_release
 from omnijet.runtime.backends.ort_session import OrtSession, severity
 from omnijet.runtime.backends.protocol import BackendRequest
 from omnijet.runtime.bundle.contract import (
@@ -48,25 +48,6 @@ _TYPE_NAMES = {
     "tensor(int64)": "i64",
     "tensor(bool)": "bool",
 }
-
-
-def reads_graphs() -> bool:
-    """Returns whether this onnxruntime knows the graphs' opset. No onnxruntime for Python 3.10,
-    the one of JetPack 6, does: there engines run the bundle.
-    """
-    return is_new_enough(onnxruntime.__version__)
-
-
-def require_release() -> None:
-    """Raises `OmnijetError` if this onnxruntime is too old."""
-    if not reads_graphs():
-        raise OmnijetError(
-            "this onnxruntime is too old for the graphs (opset 24)",
-            expected=f"onnxruntime {OLDEST_TEXT} or newer",
-            got=f"onnxruntime {onnxruntime.__version__}",
-            fix="use Python 3.11 or newer and `pip install -U onnxruntime`; engines run "
-            "without it: --engines T",
-        )
 
 
 Providers = list[tuple[str, dict[str, str]]]
@@ -101,7 +82,8 @@ class OrtBackend:
         integer_products: bool = True,
         built: BuiltGraphs | None = None,
     ) -> None:
-        require_release()
+        if built is None or not built.graphs:
+            require_release(None if built is None else built.bundle.folder)
         self._threads = threads
         self._providers: Providers = [("CPUExecutionProvider", {})]
         self._optimize = optimize
@@ -117,7 +99,7 @@ class OrtBackend:
 
     @classmethod
     def for_request(cls, request: BackendRequest) -> OrtBackend:
-        built = BuiltGraphs.of(request.bundle, "cpu") if request.built else None
+        built = BuiltGraphs.of(request.bundle, cpu_target()) if request.built else None
         return cls(request.threads, built=built)
 
     def load(self, path: Path, contract: GraphContract) -> OrtGraph:
@@ -130,11 +112,12 @@ class OrtBackend:
     ) -> G:
         """Loads the built graph of this contract's name, or else the graph at `path`.
 
-        An ONNX Runtime that lacks an operator of a built graph runs the canonical one.
+        An ONNX Runtime that lacks an operator of a built graph runs the canonical one, if it can.
         """
         built = self._built
         one = None if built is None else built.graphs.get(contract.name)
         if built is None or one is None:
+            require_release(None if built is None else built.bundle.folder)
             return load(path, contract)
         try:
             with built.bundle.watch.reading(*one.names):
@@ -143,6 +126,7 @@ class OrtBackend:
             if not _lacks_kernel(error):
                 raise
             built.tell(f"{contract.name}: {error.got}")
+            require_release(built.bundle.folder)
         return load(path, contract)
 
     def plain(self, path: Path, contract: GraphContract) -> OrtGraph:

@@ -74,6 +74,12 @@ FUSED: Mapping[str, Operators] = {
         CPU.loop,
         CPU.ort | {"GroupQueryAttention", "QuickGelu", "SkipSimplifiedLayerNormalization"},
     ),
+    "cpu-jp62": Operators(
+        CPU.standard - {"Attention", "RMSNormalization", "RotaryEmbedding", "TensorScatter"}
+        | {"Range", "ScatterND", "Softmax", "Sqrt", "Sub", "Where"},
+        frozenset({"Constant", "Identity", "MatMul", "Softmax", "Squeeze", "Unsqueeze"}),
+        CPU.ort | {"QuickGelu", "SkipSimplifiedLayerNormalization"},
+    ),
 }
 """Graphs that `omnijet build` makes for ONNX Runtime, by target. Those for the CPU may be what ONNX
 Runtime's optimizer saved.

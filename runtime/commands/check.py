@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from omnijet.runtime.backends.ort_cpu import OrtBackend, declared, reads_graphs
-from omnijet.runtime.backends.ort_release import OLDEST_TEXT
+from omnijet.runtime.backends.ort_built import BuiltGraphs
+from omnijet.runtime.backends.ort_cpu import OrtBackend, declared
+from omnijet.runtime.backends.ort_installed import cpu_target, reads_graphs
+from omnijet.runtime.backends.ort_release import NEWER, OLDEST_TEXT
 from omnijet.runtime.bundle.checked import Record, records_folder
 from omnijet.runtime.bundle.contract import verify
 from omnijet.runtime.bundle.folder import (
@@ -36,7 +38,10 @@ from omnijet.runtime.files.printable import one_line, show
 from omnijet.runtime.prompt.chat import render_chat
 from omnijet.runtime.prompt.messages import parse_messages
 
-NOT_CHECKED = f"not checked: this onnxruntime is too old (needs {OLDEST_TEXT})"
+NOT_CHECKED = (
+    f"not checked: this onnxruntime is too old (needs {OLDEST_TEXT}, or `omnijet build BUNDLE "
+    f"--target {NEWER}`)"
+)
 LEFT_OUT = "left out: there is an engine of it"
 
 
@@ -170,18 +175,22 @@ def _check_graphs(bundle: Bundle) -> dict[str, str]:
     """Returns a verdict for each graph.
 
     Graphs are loaded. Where ONNX Runtime's CPU has no kernels for their floats, their boundary is
-    read from the file instead. An ONNX Runtime that is too old to read the graphs leaves it at
-    hashes: engines run the model there.
+    read from the file instead. An ONNX Runtime that is too old to read the graphs loads those that
+    were built for it, and leaves others at hashes: engines run the model there.
     """
-    if not reads_graphs():
+    built = None if reads_graphs() else BuiltGraphs.of(bundle, cpu_target())
+    if built is not None and not built.graphs:
         return dict.fromkeys(bundle.manifest.contracts, NOT_CHECKED)
-    backend = OrtBackend(threads=1, optimize=False)
+    backend = OrtBackend(threads=1, optimize=False, built=built)
     loaded = bundle.manifest.precision in backend.precisions
     absent = set(left_out(bundle.folder, bundle.manifest).values())
     verdicts = {}
     for name, contract in bundle.manifest.contracts.items():
         if name in absent:
             verdicts[name] = LEFT_OUT
+            continue
+        if built is not None and name not in built.graphs:
+            verdicts[name] = NOT_CHECKED
             continue
         path = bundle.graph(name)
         try:

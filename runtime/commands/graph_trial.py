@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from omnijet.runtime.backends.choose import backend_for
+from omnijet.runtime.backends.ort_built import BuiltGraphs
 from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.backends.ort_installed import cpu_target, reads_graphs
 from omnijet.runtime.backends.protocol import Graph
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array, TensorSpec, widened
 from omnijet.runtime.bundle.folder import Bundle
@@ -48,7 +50,8 @@ def trial(
     """
     contract = bundle.manifest.contracts[name]
     if provider is None and engines is None:
-        backend: Any = OrtBackend(optimize=False)  # quick to load, and small
+        built = None if reads_graphs() else BuiltGraphs.of(bundle, cpu_target())
+        backend: Any = OrtBackend(optimize=False, built=built)  # quick to load, and small
     else:
         backend = backend_for(bundle, provider, engines)
     entry = bundle.manifest.graphs[name]

@@ -81,10 +81,13 @@ def on_processor(here: Here) -> bool:
     library = here.libraries("onnxruntime")
     if not library.works:
         return False
-    from omnijet.runtime.backends.ort_release import is_new_enough
+    from omnijet.runtime.backends.ort_release import is_new_enough, target_of
 
-    if not is_new_enough(library.version):
+    target = target_of(library.version)
+    if target is None:
         return False
-    built = here.manifest.engines.get("cpu", {})
+    if is_new_enough(library.version) and here.manifest.precision in FLOATS:
+        return True
+    built = here.manifest.engines.get(target, {})
     whole = set(built) >= set(here.manifest.graphs)
-    return here.manifest.precision in FLOATS or (whole and engine_state(here, "cpu").state == "ok")
+    return whole and engine_state(here, target).state == "ok"

@@ -31,8 +31,9 @@ def onnx_runtime(here: Here) -> Finding:
         return ok(f"ONNX Runtime {found.version}")
     said = f"ONNX Runtime {found.version} does not read the graphs (opset 24 needs {OLDEST_TEXT})"
     if here.platform.python <= NEWEST_OLD_PYTHON:
-        return note(f"{said}, and there is none for this Python; engines run without it",
-                    f"omnijet build {here.bundle_word} --list", here.bundle_private)  # fmt: skip
+        return note(f"{said}, and there is none for this Python; engines run without it, and it "
+                    "runs graphs that are built for it", f"omnijet build {here.bundle_word} "
+                    "--target cpu", here.bundle_private)  # fmt: skip
     return fault(said, install.pip("install", "-U", found.packages[0] if found.packages else CPU),
                  install.private)  # fmt: skip
 

@@ -18,9 +18,11 @@ import onnx
 import pytest
 
 from omnijet import cli
+from omnijet.engines import command as command_module
 from omnijet.engines import ort_builder
 from omnijet.engines import place as place_module
 from omnijet.engines.build_memory import WeightBytes
+from omnijet.engines.library import Installed
 from omnijet.engines.optimized_graph import tidy
 from omnijet.engines.ort_forms import MAPPED, OPTIMIZED
 from omnijet.engines.targets.build_rates import predicted_bytes
@@ -310,3 +312,52 @@ def _wait(until: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     while not until():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
+
+
+OLDER = "cpu-jp62"
+
+
+def test_graphs_for_an_older_onnxruntime_belong_to_no_machine(
+    copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PC builds them with its own ONNX Runtime; the device finds nothing to do."""
+    build(capsys, copied, target=OLDER)
+    manifest = Manifest.read(copied)
+    for name, entry in manifest.engines[OLDER].items():
+        assert entry.ort is not None and entry.version == "1.23" and entry.caches_in_place
+        assert not entry.ort.optimized and entry.ort.instructions == ()
+        require_own_graph(copied / entry.file, name, FUSED[OLDER])
+        opsets = onnx.load(copied / entry.file, load_external_data=False).opset_import
+        assert {one.domain: one.version for one in opsets}[""] <= 21
+    before = contents(copied)
+    monkeypatch.setattr("omnijet.engines.key.instruction_sets", lambda: ("aarch64",))
+    with_version(monkeypatch, "1.23.2")
+    facts = build(capsys, copied, target="cpu")
+    assert {one["state"] for one in facts.values()} == {"present"}
+    assert contents(copied) == before
+
+
+def with_version(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """Lets every interpreter seem to have this version of ONNX Runtime."""
+    here = Installed("onnxruntime", sys.executable, version, (), None)
+    monkeypatch.setattr(command_module, "find_library", lambda *_: here)
+
+
+def test_the_installed_onnxruntime_decides_the_form(
+    copied: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_version(monkeypatch, "1.23.2")
+    command = ["build", str(copied), "--target", "cpu", "--graphs", *QUICK]
+    for extra in (["--dry-run"], []):
+        assert cli.main([*command, *extra]) == 0
+        said = capsys.readouterr()
+        assert "1.23.2 reads no canonical graphs" in said.err and f"target {OLDER}" in said.err
+        assert f"engines/{OLDER}/audio_encoder.onnx" in said.out or not extra
+    assert list(Manifest.read(copied).engines[OLDER]) == list(QUICK)
+    assert "copy the bundle to the device" in said.out
+    monkeypatch.setattr(command_module, "cpu_target", lambda: OLDER)
+    assert cli.main([*command]) == 0
+    assert f"omnijet run {copied}\n" in capsys.readouterr().out
+    with_version(monkeypatch, "1.22.1")
+    said_ = refused(capsys, "build", copied, "--target", "cpu")
+    assert "older than the target's" in said_ and "1.22.1" in said_

@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from omnijet.runtime.backends.ort_cpu import reads_graphs
+from omnijet.runtime.backends.ort_installed import reads_graphs
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.profiling.machine import machine
 from tools.gpu_check.parity import NO_REFERENCE

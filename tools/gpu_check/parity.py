@@ -22,7 +22,8 @@ import numpy as np
 
 from omnijet.engines.polygraphy import computes_in
 from omnijet.runtime.backends.choose import backend_for
-from omnijet.runtime.backends.ort_cpu import OrtBackend, reads_graphs
+from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.backends.ort_installed import reads_graphs
 from omnijet.runtime.backends.protocol import Bound, Graph
 from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.bundle.folder import Bundle

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from omnijet.runtime.backends.ort_cpu import reads_graphs
+from omnijet.runtime.backends.ort_installed import reads_graphs
 from tools.gpu_check.ways import ROOT, Way
 
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")

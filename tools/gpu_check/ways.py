@@ -12,8 +12,8 @@ from pathlib import Path
 import onnxruntime
 
 from omnijet.engines.targets.target import TARGETS, Target
-from omnijet.runtime.backends.ort_cpu import reads_graphs
 from omnijet.runtime.backends.ort_gpu.providers import PROVIDERS
+from omnijet.runtime.backends.ort_installed import reads_graphs
 from omnijet.runtime.backends.trt.device import Device, DeviceProperties
 from omnijet.runtime.backends.trt.library import load_library, present
 from omnijet.runtime.commands.opening import DRIVER_FILES, has_driver

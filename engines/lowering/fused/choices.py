@@ -52,6 +52,10 @@ CHOICES = (
 )  # fmt: skip
 
 
+ANY = CHOICES[-1]
+"""For a graph that any processor may be given."""
+
+
 def choice(sets: Collection[str] | None = None) -> Choice:
     """Returns the first choice that fits a processor: this one, or one with these sets."""
     known = set(instruction_sets() if sets is None else sets)

@@ -79,7 +79,8 @@ def test_a_target_fits_together(target: Target) -> None:
 
 def test_the_oldest_version_decides_the_flavour() -> None:
     assert {name: toolkit.flavour for name, toolkit in TOOLKITS.items()} == {
-        "ort": "fused-cpu", "ort-cuda": "fused-cuda", "jp62": "decomposed", "jp70": "decomposed",
+        "ort": "fused-cpu", "ort-jp62": "decomposed-cpu", "ort-cuda": "fused-cuda",
+        "jp62": "decomposed", "jp70": "decomposed",
         "jp72": "native", "trt": "native", "rtx": "native",
     }  # fmt: skip
     for version, flavour in (((10, 14), "decomposed"), ((10, 15), "native"), ((11, 0), "native")):

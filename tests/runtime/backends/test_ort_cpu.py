@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from omnijet import cli
 from omnijet.runtime.backends import ort_cpu as ort
+from omnijet.runtime.backends import ort_installed
 from omnijet.runtime.backends.ort_cpu import OrtBackend, declared
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.errors import OmnijetError
@@ -58,14 +59,21 @@ def test_an_onnxruntime_that_is_too_old(
 ) -> None:
     """JetPack 6 has such a release, which its engines do not use: `check` leaves graphs out."""
     monkeypatch.setattr(ort.onnxruntime, "__version__", "1.23.2")
+    monkeypatch.setattr(ort_installed, "PYTHON", (3, 10))
     bundle = Path(shutil.copytree(nano[1], tmp_path / "bundle"))
     for refused in (OrtBackend, lambda: declared(Bundle.open(bundle).graph("vocoder"), "vocoder")):
         with pytest.raises(OmnijetError, match="too old") as caught:
             refused()
         assert "1.25 or newer" in str(caught.value) and "--engines" in str(caught.value.fix)
+        assert "--target cpu`" in str(caught.value.fix) and "pip install -U" not in str(
+            caught.value
+        )
     assert cli.main(["check", str(bundle), "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    said = "not checked: this onnxruntime is too old (needs 1.25)"
+    said = (
+        "not checked: this onnxruntime is too old (needs 1.25, or `omnijet build BUNDLE "
+        "--target cpu`)"
+    )
     assert report["ok"] and set(report["graphs"].values()) == {said}
     assert cli.main(["check", str(bundle)]) == 0
     assert "not checked" in capsys.readouterr().out
