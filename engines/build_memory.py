@@ -88,5 +88,5 @@ def require_memory(graph: str, least: int, target: Target) -> None:
 def remedy(graph: str) -> str:
     return (
         f"close other programs and build this graph alone (--graphs {graph}), add swap, or take a "
-        "recipe of fewer bits (`omnijet quantize BUNDLE --list`)"
+        "recipe of fewer bits (`omnijet quantize --list`)"
     )

@@ -39,7 +39,8 @@ from omnijet.quantization.quantize import (
     require_float,
     statistics_of,
 )
-from omnijet.quantization.recipes import RECIPES, Recipe, recipe_named, recommended
+from omnijet.quantization.recipe_files.recipe_file import SUFFIX, recipe_of, to_toml
+from omnijet.quantization.recipes import RECIPES, Recipe, recommended
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.bundle.output import require_place
@@ -54,11 +55,18 @@ TRIED = 16  # conversations that mixes are tried on
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a float bundle")
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", metavar="BUNDLE", help="a float bundle; no list needs one"
+    )
     parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="folder to write")
     parser.add_argument(
         "--recipe", metavar="R",
-        help=f"{', '.join(RECIPES)}; with --target and without --recipe, the one of that machine",
+        help=f"{', '.join(RECIPES)}, or a file {SUFFIX} of your own; with --target and without "
+        "--recipe, the one of that machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--print-recipe", action="store_true",
+        help="print the recipe as a file to make your own of, and stop",
     )  # fmt: skip
     parser.add_argument(
         "--budget",
@@ -113,7 +121,13 @@ def run(args: Namespace) -> int:
     """Quantizes a bundle and prints what was written."""
     if args.list:
         print_table(_recipes())
+        show("a recipe of your own is a file: --recipe orin --print-recipe prints one to change")
         return 0
+    if args.print_recipe:
+        show(to_toml(_printed(args)))
+        return 0
+    if args.bundle is None:
+        raise OmnijetError("no bundle is given", expected="omnijet quantize BUNDLE OUT")
     bundle = Bundle.open(args.bundle)
     if args.layers:
         print_table(_layers(bundle))
@@ -127,7 +141,7 @@ def run(args: Namespace) -> int:
         raise OmnijetError(
             "neither a recipe nor a budget nor a target is given, or no output",
             expected="omnijet quantize BUNDLE OUT, with --recipe R, --budget B or --target T",
-            fix="`omnijet quantize BUNDLE --list` shows the recipes",
+            fix="`omnijet quantize --list` shows the recipes",
         )
     _refuse_idle_options(args)
     require_float(bundle)
@@ -183,8 +197,20 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
 def _recipe(args: Namespace) -> Recipe | None:
     """Returns the recipe that is named, or that of the target; None: a budget decides."""
     if args.recipe is not None:
-        return recipe_named(args.recipe)
+        return recipe_of(args.recipe)
     return None if args.budget is not None else recommended(TARGETS[args.target])
+
+
+def _printed(args: Namespace) -> Recipe:
+    if args.recipe is None and args.target is None:
+        raise OmnijetError(
+            "no recipe is named", where="--print-recipe", expected="--recipe R or --target T",
+            fix="`omnijet quantize --list` shows the recipes",
+        )  # fmt: skip
+    recipe = _recipe(args)
+    if recipe is None:
+        raise OmnijetError("a budget is no recipe", where="--print-recipe", got="--budget")
+    return recipe
 
 
 def _refuse_idle_options(args: Namespace) -> None:

@@ -135,31 +135,34 @@ def _both(dtype: EightBits) -> tuple[Rule, ...]:
     A few features of a SwiGLU's output reach hundreds, and one scale for all features would lose
     the others, so the activations of the layer that reads it stay floats.
     """
-    moved, plain = both(dtype, "max", migration=0.5), both(dtype, "max")
     return (
-        *_decoders(moved, None),
+        *_decoders(both(dtype, "max", migration=0.5), None),
         *(Rule(graph, "*.down.weight", INT8) for graph in DECODERS),
-        *_encoders(plain),
-        *_dit(moved),
+        *_encoders_and_dit(dtype),
     )
+
+
+def _encoders_and_dit(dtype: EightBits) -> tuple[Rule, ...]:
+    """Returns rules for weights and activations of one type in all but the decoders."""
+    return (*_encoders(both(dtype, "max")), *_dit(both(dtype, "max", migration=0.5)))
 
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("orin", "Orin, and cards before Ada: INT4 decoder weights, INT8 encoders and DiT",
-               (*_both("int8"), *_decoders(INT4, INT8))),
+               (*_decoders(INT4, INT8), *_encoders_and_dit("int8"))),
         Recipe("orin-int4", "Orin, floats in encoders and DiT: INT4 decoder weights, INT8 heads",
                _decoders(INT4, INT8)),
         Recipe("orin-int8", "Orin, long prompts: INT8 weights and activations, DiT too",
                _both("int8")),
         Recipe("ada-fp8", "Ada, Hopper, Blackwell: FP8 weights and activations", _both("fp8")),
         Recipe("thor-fp8", "Thor: INT4 decoder weights, FP8 encoders and DiT",
-               (*_both("fp8"), *_decoders(INT4, INT8))),
+               (*_decoders(INT4, INT8), *_encoders_and_dit("fp8"))),
         Recipe("cpu-int8", "x86-64 and ARM: INT8 weights and activations, DiT too",
                _both("int8"), "cpu"),
         Recipe("cpu-int4", "x86-64 and ARM, little memory: INT4 decoder weights, the rest INT8",
-               (*_both("int8"), *_decoders(INT4_LONG, INT8_LONG)), "cpu"),
+               (*_decoders(INT4_LONG, INT8_LONG), *_encoders_and_dit("int8")), "cpu"),
     )
 }  # fmt: skip
 

@@ -42,7 +42,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         Room("omnijet.runtime.leftovers"),
         Room("omnijet.runtime.shortage"),
     ),
-    (Room("omnijet.runtime.cluster", "ray"), Room("omnijet.runtime.files")),
+    (Room("omnijet.runtime.cluster", "ray"), Room("omnijet.runtime.files", "tomli")),
     (Room("omnijet.runtime.interrupt"), Room("omnijet.runtime.machine")),
     (Room("omnijet.runtime.bundle", "minisign"),),
     (Room("omnijet.runtime.media", "PIL av soundfile soxr"),),
@@ -58,7 +58,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (
         Room(
             "omnijet.runtime.serve",
-            "h11 prometheus_client pynvml python_multipart ray starlette tomli uvicorn",
+            "h11 prometheus_client pynvml python_multipart ray starlette uvicorn",
         ),
         Room("omnijet.runtime.chat", "PIL rich sounddevice soxr websockets"),
     ),
@@ -101,7 +101,10 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.quantization.weights"),),
     (Room("omnijet.quantization.layers"),),
     (Room("omnijet.quantization.recipes"),),
-    (Room("omnijet.quantization.sizes"),),
+    (
+        Room("omnijet.quantization.recipe_files"),
+        Room("omnijet.quantization.sizes"),
+    ),
     (Room("omnijet.deployment.planner"),),
     (Room("omnijet.quantization.graph_layers", "onnx_ir"),),
     (Room("omnijet.quantization.numerics", "ml_dtypes"),),

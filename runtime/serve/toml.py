@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files.bounded import BadFile, read_bounded
+from omnijet.runtime.files import toml_text
 from omnijet.runtime.serve.config import ServeConfig
 from omnijet.runtime.serve.settings import SETTINGS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-MOST_BYTES = 1 << 20
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -27,16 +18,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         OmnijetError: it cannot be read, is too large or no TOML.
     """
-    try:
-        return tomllib.loads(read_bounded(path, MOST_BYTES).decode("utf-8"))
-    except OSError as error:
-        got = error.strerror or str(error)
-    except (BadFile, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        got = str(error)
-    raise OmnijetError(
-        "the file of settings cannot be read", where=path,
-        expected="TOML, as --print-config has it", got=got,
-    )  # fmt: skip
+    return toml_text.read_toml(path, "the file of settings", "TOML, as --print-config has it")
 
 
 def to_toml(config: ServeConfig) -> str:

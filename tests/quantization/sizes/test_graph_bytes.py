@@ -10,15 +10,13 @@ import pytest
 
 from omnijet.engines.build_memory import WeightBytes
 from omnijet.engines.lowering import native
-from omnijet.quantization.calibration.state import Place
-from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.quantization.quantize import bundle_layers, plan_for, quantize_bundle
+from omnijet.quantization.quantize import plan_for, quantize_bundle
 from omnijet.quantization.recipes import RECIPES, Recipe, Rule
 from omnijet.quantization.schemes import Scheme, WeightScheme
 from omnijet.quantization.sizes.graph_bytes import GraphBytes, bytes_of_dims
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import Manifest
-from tests.quantization.activations import correlated
+from tests.quantization.seen import plausible
 
 SMALL = 4096
 """Bytes, at most, of the constants of a graph and of the scales of its activations."""
@@ -29,20 +27,9 @@ ZEROS = Recipe(
 )  # fmt: skip
 
 
-def statistics(bundle: Bundle) -> Mapping[Place, Statistics]:
-    """Returns what a calibration could have seen: a few loud features in every activation."""
-    seen: dict[Place, Statistics] = {}
-    for layer in bundle_layers(bundle):
-        place = layer.graph, layer.activation
-        if place not in seen:
-            seen[place] = Statistics(layer.inputs, 0, sample_rows=32)
-            seen[place].update(correlated(layer.inputs, 2, len(seen))(64))
-    return seen
-
-
 def written(source: Path, out: Path, recipe: Recipe, is_calibrated: bool = True) -> Manifest:
     bundle = Bundle.open(source)
-    seen = statistics(bundle) if is_calibrated else {}
+    seen = plausible(bundle) if is_calibrated else {}
     return quantize_bundle(source, out, recipe, plan_for(bundle, recipe), seen, processes=0)
 
 
