@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A boot without a desktop: it takes 0.5 to 1 GB of the memory that the model shares.
+# A boot without a desktop, which takes of the memory that the model shares.
 
 headless_title() { echo "a boot without the desktop from the next one on (frees memory; \`sudo systemctl start gdm\` shows it again)"; }
 headless_fits() { true; }
