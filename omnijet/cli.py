@@ -54,6 +54,10 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
+    "plan": Verb(
+        "omnijet.deployment.planner.command",
+        "say what fits on a device and how fast it will be, without weights",
+    ),
     "export": Verb(
         "omnijet.export.command",
         "turn a checkpoint into a bundle",

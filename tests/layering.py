@@ -105,7 +105,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         Room("omnijet.quantization.recipe_files"),
         Room("omnijet.quantization.sizes"),
     ),
-    (Room("omnijet.deployment.planner"),),
+    (Room("omnijet.deployment.planner", "rich"),),
     (Room("omnijet.quantization.graph_layers", "onnx_ir"),),
     (Room("omnijet.quantization.numerics", "ml_dtypes"),),
     (

@@ -63,10 +63,8 @@ class Memory:
         return max((likely for _, likely in self.building.values()), default=0)
 
 
-def memory_of(
-    dims: ModelDims, held: Held, target: Target, sizes: Sizes, device: int | None = None
-) -> Memory:
-    """Returns the memory of a model on a target, or on one with so many bytes."""
+def memory_of(dims: ModelDims, held: Held, target: Target, sizes: Sizes) -> Memory:
+    """Returns the memory of a model on a target."""
     decoders = _decoders(dims)
     running = {f"weights: {graph}": weights.bytes for graph, weights in held.graphs.items()}
     rows = sum(row_bytes(decoder, held) for decoder in decoders.values())
@@ -77,10 +75,9 @@ def memory_of(
     running["inputs and outputs"] = sum(_buffers(dims, held, sizes).values())
     running["scratch of the graphs"] = sum(scratch(dims, target, sizes).values())
     running["Python and libraries"] = PYTHON_BYTES
-    if target.compute_capability is not None or target.library != "onnxruntime":
+    if target.device.name != "cpu":
         running["CUDA and TensorRT"] = CUDA_BYTES
-    if device is None and target.memory_gb is not None:
-        device = round(1e9 * target.memory_gb)
+    device = None if target.memory_gb is None else round(1e9 * target.memory_gb)
     shared = target.device.shared
     return Memory(
         running,

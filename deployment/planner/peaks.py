@@ -55,7 +55,7 @@ def peaks_of(target: Target, cpu: Peaks = BENCHED) -> Peaks | None:
         cpu: what stands for a CPU, of which no data sheet says what it reads.
     """
     device = target.device
-    if device.compute_capability is None:
+    if device.name == "cpu":
         return cpu
     if device.bandwidth_gb_s.value is None:
         return None

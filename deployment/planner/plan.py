@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omnijet.deployment.planner.amounts import Amounts
@@ -25,6 +25,7 @@ from omnijet.engines.targets.target import Target
 from omnijet.quantization.recipes import Recipe
 from omnijet.runtime.bundle.contract import Precision
 from omnijet.runtime.bundle.dims import ModelDims
+from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.speech.presets import SpeechPreset
 
 QUESTION_S = 5.0
@@ -35,6 +36,12 @@ LONG_S = 20
 """Seconds of the reply whose real-time factor is told."""
 FLOATS = "floats"
 """The name of no recipe."""
+CAUTIONS = {
+    "orin-nano": "speeds are those of the Super mode (102 GB/s): at 68 GB/s, in the 15 W mode, all "
+    "takes half as long again, and a published INT4 1.7B decodes at 37 tokens/s as if there",
+}
+"""Device -> what its owner should know. Source: NVIDIA, Orin Nano with and without Super mode, and
+the performance page of TensorRT-Edge-LLM 0.9."""
 UNKNOWN_SPEED = "nothing is known of this machine's speed"
 
 
@@ -117,7 +124,7 @@ def plan_for(
     *,
     precision: Precision = "f16",
     cpu: Peaks = BENCHED,
-    memory_bytes: int | None = None,
+    cells: int | None = None,
 ) -> Plan:
     """Plans a model on a target; reads no file and needs no weight.
 
@@ -126,15 +133,15 @@ def plan_for(
         context: rows of the KV caches; None: what the target's limits allow.
         precision: of the float bundle.
         cpu: rates of the processor, where one computes.
-        memory_bytes: in place of the memory that the target is known to have.
+        cells: cells of the largest picture, each of 28 x 28 pixels; None: as the target's limits.
 
     Raises:
         OmnijetError: a rule of the recipe matches no layer of the model, or the context is beyond
             the positions that the model knows.
     """
-    sizes = Sizes.of(dims, target, context)
+    sizes = Sizes.of(dims, target, context, cells)
     held = weights_of(dims, precision, recipe, target)
-    memory = memory_of(dims, held, target, sizes, memory_bytes)
+    memory = memory_of(dims, held, target, sizes)
     peaks = peaks_of(target, cpu)
     speeds: dict[str, Figure] = {}
     waits: dict[str, Figure] = {}
@@ -143,6 +150,8 @@ def plan_for(
         costs = cpu_costs() if peaks.is_cpu else gpu_costs()
         speeds, waits = _speeds(machine, costs, preset), _waits(machine, costs, preset)
     faults, warnings = _verdict(memory, target, recipe)
+    if target.device.name in CAUTIONS:
+        warnings.append(CAUTIONS[target.device.name])
     realtime = speeds.get("real-time factor")
     if realtime is not None and realtime.value > 1:
         warnings.append(f"speech comes {realtime.value:.1f} times slower than it is spoken")
@@ -232,3 +241,10 @@ def _limits(sizes: Sizes) -> dict[str, Figure]:
         "clip with sound": Figure(round(sizes.clip_s), "s"),
         "largest square picture": Figure(sizes.picture_side, "pixels"),
     }
+
+
+def with_files(plan: Plan, manifest: Manifest) -> Plan:
+    """Returns the plan with the sizes of the engines that a bundle has for its target."""
+    engines = manifest.engines.get(plan.target, {})
+    built = {name: Figure(one.bytes, "bytes", "measured") for name, one in engines.items()}
+    return replace(plan, disk={**plan.disk, **built})

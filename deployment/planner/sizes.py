@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from omnijet.engines.targets.limits import GROWTH
+from omnijet.engines.targets.limits import GROWTH, windows_of
 from omnijet.engines.targets.target import Target
 from omnijet.runtime.bundle.dims import ModelDims
 from omnijet.runtime.errors import OmnijetError
@@ -36,8 +36,14 @@ class Sizes:
     copies: float
 
     @staticmethod
-    def of(dims: ModelDims, target: Target, context: int | None = None) -> Sizes:
-        """Returns the sizes of a target, with the rows of the caches that are asked for.
+    def of(
+        dims: ModelDims, target: Target, context: int | None = None, cells: int | None = None
+    ) -> Sizes:
+        """Returns the sizes of a target, or those that are asked for.
+
+        Args:
+            context: rows of the KV caches.
+            cells: of the largest picture.
 
         Raises:
             OmnijetError: the model knows no so many positions.
@@ -54,6 +60,8 @@ class Sizes:
         limits = dict(target.limits)
         capacity = min(limits["capacity"], most) if context is None else context
         limits |= {"capacity": capacity, "rows": min(limits["rows"], capacity, PREFILL_ROWS)}
+        if cells is not None:
+            limits |= {"cells": cells, "windows": windows_of(cells)}
         grows = target.library == "tensorrt" and target.flavour == "decomposed"
         return Sizes(limits, 2 * GROWTH if grows else 1.0)
 

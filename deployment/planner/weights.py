@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
-from omnijet.deployment.planner.layers import layers_of, other_floats
 from omnijet.engines.targets.target import Target
 from omnijet.quantization.layers import Layer
 from omnijet.quantization.recipes import Recipe
 from omnijet.quantization.schemes import Scheme
+from omnijet.quantization.sizes.layers import layers_of_dims
+from omnijet.quantization.sizes.parameters import parameters_of
 from omnijet.runtime.bundle.contract import NUMPY_DTYPES, SPEECH_GRAPHS, Precision
 from omnijet.runtime.bundle.dims import ModelDims
 
@@ -61,11 +63,6 @@ class Held:
         return sum(graph.bytes for graph in self.graphs.values())
 
 
-def keeps_int8_blocks(target: Target) -> bool:
-    """Returns whether INT8 weights in blocks stay INT8 there; else they become floats."""
-    return target.library == "onnxruntime" or "int8 blocks" in target.toolkit.features
-
-
 def is_wide(target: Target) -> bool:
     """Returns whether floats of 16 bits become f32 there, as ONNX Runtime's CPU kernels want."""
     return target.device.name == "cpu"
@@ -83,45 +80,43 @@ def weights_of(
     Raises:
         OmnijetError: a rule of the recipe matches no layer.
     """
-    held = "f32" if is_wide(target) else precision
-    layers = layers_of(dims, precision)
+    held: Precision = "f32" if is_wide(target) else precision
+    return _weights(dims, held, recipe, target.toolkit.has_int8_blocks)
+
+
+@cache  # a table of all targets asks for the same few again and again
+def _weights(dims: ModelDims, held: Precision, recipe: Recipe | None, int8_blocks: bool) -> Held:
+    layers = {(layer.graph, layer.name): layer for layer in layers_of_dims(dims, held)}
     absent = () if dims.has_voice else SPEECH_GRAPHS
-    plan: dict[Layer, Scheme] = {} if recipe is None else recipe.plan(layers, absent)
-    if is_wide(target):
-        plan = {replace(layer, half=None): scheme for layer, scheme in plan.items()}
-        layers = [replace(layer, half=None) for layer in layers]
-    by_graph: dict[str, list[Layer]] = defaultdict(list)
-    for layer in layers:
-        by_graph[layer.graph].append(layer)
-    rest = other_floats(dims, precision)
-    narrow = NUMPY_DTYPES[held].itemsize
-    return Held(
-        held,
-        {
-            graph: _graph(by_graph[graph], plan, 4 * wide + narrow * half, target)
-            for graph, (wide, half) in rest.items()
-        },
-    )
+    plan = {} if recipe is None else recipe.plan(list(layers.values()), absent)
+    found = {}
+    for graph, parameters in parameters_of(dims, held).items():
+        own = [layers[graph, one.name] for one in parameters if one.is_layer]
+        rest = [one.bytes for one in parameters if not one.is_layer]
+        found[graph] = _graph(own, plan, rest, int8_blocks)
+    return Held(held, found)
 
 
-def _graph(layers: list[Layer], plan: Mapping[Layer, Scheme], rest: int, target: Target) -> Weights:
-    stored: dict[Stored, int] = defaultdict(int, {"float": rest})
+def _graph(
+    layers: list[Layer], plan: Mapping[Layer, Scheme], rest: list[int], int8_blocks: bool
+) -> Weights:
+    stored: dict[Stored, int] = defaultdict(int, {"float": sum(rest)})
     multiplied: dict[Multiplied, int] = defaultdict(int)
-    largest = 0 if layers else rest
+    largest = max(rest)
     for layer in layers:
-        kind, size = _stored(layer, plan.get(layer), target)
+        kind, size = _stored(layer, plan.get(layer), int8_blocks)
         stored[kind] += size
         multiplied[_multiplied(layer, plan.get(layer), kind)] += layer.parameters
         largest = max(largest, size)
     return Weights(dict(stored), dict(multiplied), largest)
 
 
-def _stored(layer: Layer, scheme: Scheme | None, target: Target) -> tuple[Stored, int]:
-    if scheme is None or not scheme.weights.fits(layer.inputs):
+def _stored(layer: Layer, scheme: Scheme | None, int8_blocks: bool) -> tuple[Stored, int]:
+    if scheme is None:
         return "float", layer.float_bytes
     weights = scheme.weights
     in_blocks = weights.dtype == "int8" and weights.block is not None
-    if in_blocks and not keeps_int8_blocks(target):
+    if in_blocks and not int8_blocks:
         return "float", layer.float_bytes
     size = weights.bytes_of(layer.inputs, layer.outputs, layer.itemsize)
     return ("int4" if weights.dtype == "int4" else "int8"), size
