@@ -124,7 +124,8 @@ def cuda_python(here: Here) -> Finding | None:
                      pip("install", f"cuda-python<{known + 1}"), private)  # fmt: skip
     if refused := found.facts.get("refused"):
         return fault(f"cuda-python {found.version} finds no GPU: {refused}", DRIVER_LOG)
-    return ok(f"cuda-python {found.version}")
+    runtime = found.facts.get("runtime")
+    return ok(f"cuda-python {found.version}" + (f", CUDA runtime {runtime}" if runtime else ""))
 
 
 def _known_cuda(here: Here) -> int | None:

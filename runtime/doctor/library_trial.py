@@ -21,6 +21,7 @@ from omnijet.runtime.bundle.entries import EngineLibrary
 Facts = dict[str, Any]
 MAPS = Path("/proc/self/maps")
 DRIVER = "libcuda.so.1"
+_PROVIDER = "libonnxruntime_providers_{}.so"
 _IS_MISSING = re.compile(r"No module named '(cuda|tensorrt|tensorrt_rtx|tensorrt_rtx_bindings)\b")
 """What the import of a library says that is not installed, and not of another that it needs."""
 
@@ -74,8 +75,8 @@ def _cuda() -> Facts:
     if module is None:
         return _absent(faults)
     found: Facts = {"version": _version("cuda-bindings", "cuda-python")}
-    error, driver = module.cudaDriverGetVersion()
-    found["driver"] = None if error else int(driver)
+    error, runtime = module.cudaRuntimeGetVersion()
+    found["runtime"] = None if error else _cuda_text(int(runtime))
     error, *count = module.cudaGetDeviceCount()
     found["devices"] = int(count[0]) if count and not error else 0
     if error:
@@ -92,7 +93,12 @@ def _driver() -> Facts:
     number = ctypes.c_int()
     if library.cuDriverGetVersion(ctypes.byref(number)):
         return {"error": "cuDriverGetVersion failed"}
-    return {"version": f"{number.value // 1000}.{number.value // 10 % 100}"}
+    return {"version": _cuda_text(number.value)}
+
+
+def _cuda_text(number: int) -> str:
+    """Returns the version that a number of CUDA means: 1,000 x major + 10 x minor."""
+    return f"{number // 1000}.{number // 10 % 100}"
 
 
 def _onnxruntime() -> Facts:
@@ -103,7 +109,26 @@ def _onnxruntime() -> Facts:
         "version": str(found.__version__),
         "packages": _packages("onnxruntime"),
         "providers": list(found.get_available_providers()),
+        "cuda_error": _cuda_error(found),
     }
+
+
+def _cuda_error(onnxruntime: Any) -> str | None:
+    """Returns why the CUDA provider does not load; None: it does, or this package has none.
+
+    ONNX Runtime lists the providers that it was built with. What they need is looked for later.
+    """
+    folder = Path(onnxruntime.__file__).parent / "capi"
+    if not (folder / _PROVIDER.format("cuda")).exists():
+        return None
+    with suppress(Exception):  # newer versions find CUDA in packages of pip
+        onnxruntime.preload_dlls()
+    try:
+        for name in ("shared", "cuda"):
+            ctypes.CDLL(str(folder / _PROVIDER.format(name)), mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def _sounddevice() -> Facts:

@@ -50,8 +50,11 @@ def onnx_runtime_gpu(here: Here) -> Finding | None:
         return fault(f"onnxruntime-gpu has code for {there}, not for SM{capability}: --provider "
                      "cuda cannot work here; the processor and engines can",
                      back, here.install.private)  # fmt: skip
-    if CUDA not in found.facts.get("providers", ()):
-        return fault("onnxruntime-gpu is here, and its CUDA provider is not",
+    error = found.facts.get("cuda_error")
+    if error is None and CUDA not in found.facts.get("providers", ()):
+        error = "the package has none"
+    if error is not None:
+        return fault(f"onnxruntime-gpu is here, and its CUDA provider does not load: {error}",
                      here.install.pip("install", "--force-reinstall", f"{GPU}[cuda,cudnn]"),
                      here.install.private)  # fmt: skip
     return ok(f"onnxruntime-gpu {found.version} has code for SM{capability}")

@@ -155,6 +155,21 @@ def test_bindings_tell_what_they_loaded(planted: Path) -> None:
     assert found["onnxruntime"].packages
 
 
+def test_the_cuda_runtime_says_what_it_finds(planted: Path) -> None:
+    """A runtime without a driver refuses, and its name of the error is told."""
+    (planted / "cuda" / "bindings").mkdir(parents=True)
+    for package in ("cuda", "cuda/bindings"):
+        (planted / package / "__init__.py").touch()
+    (planted / "cuda" / "bindings" / "runtime.py").write_text(
+        "def cudaRuntimeGetVersion(): return 0, 12060\n"
+        "def cudaGetDeviceCount(): return 35, None\n"
+        "def cudaGetErrorName(error): return 0, b'cudaErrorInsufficientDriver'\n"
+    )
+    found = asked("cuda")["cuda"]
+    assert found.works and found.facts["runtime"] == "12.6"
+    assert found.facts["refused"] == "cudaErrorInsufficientDriver" and not found.facts["devices"]
+
+
 @pytest.mark.parametrize("module", ["tensorrt", "sounddevice", "onnxruntime"])
 def test_a_library_whose_own_import_is_missing_is_not_missing(planted: Path, module: str) -> None:
     (planted / f"{module}.py").write_text("import a_module_that_is_not_there")

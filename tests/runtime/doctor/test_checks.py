@@ -144,6 +144,13 @@ def test_this_machine_is_looked_at_without_a_failure() -> None:
         ),
         (
             "h100", {"onnxruntime": Library("1.32.0", facts={
+                "packages": ["onnxruntime-gpu"], "providers": ["CUDAExecutionProvider"],
+                "cuda_error": "libcublasLt.so.12: cannot open"})},
+            "ONNX Runtime on the GPU", "libcublasLt.so.12",
+            'pip install --force-reinstall "onnxruntime-gpu[cuda,cudnn]"',
+        ),
+        (
+            "h100", {"onnxruntime": Library("1.32.0", facts={
                 "packages": ["onnxruntime", "onnxruntime-gpu"], "providers": []})},
             "ONNX Runtime", "overwrite each other", '"onnxruntime-gpu[cuda,cudnn]"',
         ),
