@@ -20,6 +20,7 @@ class Install:
         is_system: whether it is no virtual environment.
         active: whether the shell's `pip` is that of the interpreter.
         has_pip: whether the environment has a pip of its own; those of uv and pipx have none.
+        writable: whether this user may change the environment.
         managed: whether the system forbids pip outside of environments (PEP 668).
     """
 
@@ -27,6 +28,7 @@ class Install:
     is_system: bool
     active: bool
     has_pip: bool
+    writable: bool
     managed: bool
 
     @staticmethod
@@ -41,20 +43,22 @@ class Install:
         has_pip = not is_venv or (prefix / "bin" / "pip").exists()
         marks = prefix.glob("lib/python3*/EXTERNALLY-MANAGED")
         managed = not is_venv and next(marks, None) is not None
-        return Install(prefix, not is_venv, active, has_pip, managed)
+        writable = not is_venv or os.access(prefix, os.W_OK)
+        return Install(prefix, not is_venv, active, has_pip, writable, managed)
 
     def pip(self, *words: str) -> str:
         """Returns the line that has pip do something to this interpreter's packages."""
         shown = " ".join(word if word.startswith("-") else _quoted(word) for word in words)
         if self.managed:
             return f"pip {shown} --break-system-packages"
+        sudo = "" if self.writable else "sudo "
         if not self.has_pip:
             verb, _, rest = shown.partition(" ")
             python = shell_quoted(self.prefix / "bin" / "python")
-            return f"uv pip {verb} --python {python} {rest.removeprefix('-y ')}"
-        if self.active:
+            return f"{sudo}uv pip {verb} --python {python} {rest.removeprefix('-y ')}"
+        if self.active and self.writable:
             return f"pip {shown}"
-        return f"{shell_quoted(self.prefix / 'bin' / 'pip')} {shown}"
+        return f"{sudo}{shell_quoted(self.prefix / 'bin' / 'pip')} {shown}"
 
     @property
     def private(self) -> tuple[str, ...]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.doctor.finding import Finding, fault, note, ok, unknown
 from omnijet.runtime.doctor.here import Here
+from omnijet.runtime.files.names import shell_quoted
 from omnijet.runtime.machine.memory import swap_bytes, zram_bytes
 
 DESKTOP = "graphical.target"
 DEFAULT_TARGETS = ("etc/systemd/system/default.target", "usr/lib/systemd/system/default.target")
 TIGHT_BYTES = 9_000_000_000
 """On a Jetson with no more memory than this, a desktop takes the room of the model."""
+SWAP = "16G"
+STOP_ZRAM = "sudo systemctl disable --now nvzramconfig"
 FREE_IT = "sudo systemctl isolate multi-user.target"
 
 
@@ -45,9 +50,25 @@ def zram(here: Here) -> Finding | None:
     size = zram_bytes(here.root)
     if not size or not here.platform.is_jetson:
         return None
-    return note(f"{size_text(size)} of swap are in zram, which is memory itself: the GPU's pages "
-                "never move there, and it is not counted as free; swap on an NVMe disk helps",
-                "sudo systemctl disable --now nvzramconfig")  # fmt: skip
+    said = (f"{size_text(size)} of swap are in zram, which is memory itself: the GPU's pages never "
+            "move there, and it is not counted as free")  # fmt: skip
+    if swap_bytes(here.root):
+        return note(f"{said}; the swap on a disk is enough", STOP_ZRAM)
+    place = _nvme(here)
+    if place is None:
+        return note(f"{said}; swap on an NVMe disk helps, and no such disk is mounted")
+    file = place / "swapfile"
+    make = "fallocate -l {0} {1} && chmod 600 {1} && mkswap {1} && swapon {1}"
+    line = f"{STOP_ZRAM} && {make.format(SWAP, shell_quoted(file))}".replace("&& ", "&& sudo ")
+    return note(f"{said}; a swap file on the NVMe disk helps, until the next start", line,
+                (str(file),))  # fmt: skip
+
+
+def _nvme(here: Here) -> Path | None:
+    """Returns where an NVMe disk is mounted; of several places the one with the shortest name."""
+    listed = re.compile(r"^/dev/nvme\S+ (/\S*) (?:ext4|xfs) ", re.MULTILINE)
+    found = [one for one in listed.findall(here.text("proc/mounts")) if not one.startswith("/boot")]
+    return Path(min(found, key=len)) if found else None
 
 
 def desktop(here: Here) -> Finding | None:

@@ -88,7 +88,7 @@ def patient(folder: Path, name: str, **changes: Any) -> Here:
     else:
         platform = replace(platform, python=(3, 11))
         found = _workstation(platform)
-    changes.setdefault("install", Install(Path("/home/anna/venv"), False, True, True, False))
+    changes.setdefault("install", Install(Path("/home/anna/venv"), False, True, True, True, False))
     return replace(
         Here(platform, root, replies({**SOUND, **told}), libraries({**found, **added})), **changes
     )
@@ -100,6 +100,7 @@ def _jetson(root: Path, jetpack: str) -> dict[str, Library]:
     write(root, {
         f"usr/lib/aarch64-linux-gnu/libnvinfer.so.{trt}": "",
         f"usr/lib/{python}/dist-packages/tensorrt/__init__.py": "",
+        "proc/mounts": "/dev/mmcblk0p1 / ext4 rw 0 0\n/dev/nvme0n1p2 /mnt/nvme ext4 rw 0 0\n",
         "etc/nvpmodel.conf": CONF,
         "var/lib/nvpmodel/status": "pmode:0002",
         "sys/class/devfreq/17000000.gpu/cur_freq": "1020000000",

@@ -57,7 +57,7 @@ def test_a_machine_in_order_has_no_fault(tmp_path: Path, name: str) -> None:
     if "-jp" in name:
         assert jetson <= set(found) and "TensorRT-RTX" not in found
         assert {found[one].state for one in jetson} == {"ok"}
-        assert found["zram"].fix == "sudo systemctl disable --now nvzramconfig"
+        assert found["zram"].fix is not None and "fallocate -l 16G /mnt/nvme/" in found["zram"].fix
     else:
         assert not jetson & set(found)
 
@@ -252,15 +252,22 @@ def test_a_user_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("install", "line"),
     [
-        (Install(Path("/usr"), True, True, True, False), "pip install onnxruntime"),
+        (Install(Path("/usr"), True, True, True, True, False), "pip install onnxruntime"),
         (
-            Install(Path("/usr"), True, True, True, True),
+            Install(Path("/usr"), True, True, True, True, True),
             "pip install onnxruntime --break-system-packages",
         ),
-        (Install(Path("/v"), False, True, True, False), "pip install onnxruntime"),
-        (Install(Path("/v w"), False, False, True, False), "'/v w/bin/pip' install onnxruntime"),
+        (Install(Path("/v"), False, True, True, True, False), "pip install onnxruntime"),
         (
-            Install(Path("/v"), False, False, False, False),
+            Install(Path("/v w"), False, False, True, True, False),
+            "'/v w/bin/pip' install onnxruntime",
+        ),
+        (
+            Install(Path("/opt/omnijet/venv"), False, True, True, False, False),
+            "sudo /opt/omnijet/venv/bin/pip install onnxruntime",
+        ),
+        (
+            Install(Path("/v"), False, False, False, True, False),
             "uv pip install --python /v/bin/python onnxruntime",
         ),
     ],
@@ -273,11 +280,11 @@ def test_packages_go_to_this_interpreter(tmp_path: Path, install: Install, line:
 def test_an_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"pyvenv.cfg": "", "bin/pip": ""})
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
-    assert Install.read(tmp_path) == Install(tmp_path, False, False, True, False)
+    assert Install.read(tmp_path) == Install(tmp_path, False, False, True, True, False)
     monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))
     assert Install.read(tmp_path).active
     write(tmp_path, {"usr/lib/python3.12/EXTERNALLY-MANAGED": ""})
-    assert Install.read(tmp_path / "usr") == Install(tmp_path / "usr", True, True, True, True)
+    assert Install.read(tmp_path / "usr") == Install(tmp_path / "usr", True, True, True, True, True)
 
 
 # -- what slows a machine down ---------------------------------------------------------
@@ -351,6 +358,15 @@ def test_a_governor_that_stays_low(tmp_path: Path) -> None:
     assert "clocks" not in findings(here)
     write(here.root, {f"{cpu}/scaling_driver": "acpi-cpufreq"})
     assert findings(here)["clocks"].fix == "sudo cpupower frequency-set -g performance"
+
+
+def test_zram_is_left_alone_where_no_disk_takes_its_place(tmp_path: Path) -> None:
+    here = jetson(tmp_path, {"proc/mounts": "/dev/mmcblk0p1 / ext4 rw 0 0\n"})
+    found = findings(here)["zram"]
+    assert found.state == "note" and found.fix is None and "3.99 GB" in found.said
+    here = jetson(tmp_path / "b", {"proc/swaps": "Filename\n/dev/zram0 partition 4000 0 5\n"
+                                                 "/swapfile file 16000000 0 -2\n"})  # fmt: skip
+    assert findings(here)["zram"].fix == "sudo systemctl disable --now nvzramconfig"
 
 
 def test_a_desktop_on_a_small_jetson(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_table_and_the_lines_to_type(rehearse: Callable[[str], None], capsys: 
     assert cli.main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "JetPack 7.2 (Jetson Linux 39.2.0)" in said and "Orin, SM87" in said
-    assert "note zram:\n    sudo systemctl disable --now nvzramconfig\n" in said
+    assert "note zram:\n    sudo systemctl disable --now nvzramconfig && sudo fallocate" in said
     assert said.endswith("nothing was found that will not work\n")
 
 

@@ -66,7 +66,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
         },
         told={"pactl info": "Server Name: PulseAudio on grethes-robot 10.11.12.13\n",
               "pactl get-source-mute": "Mute: yes\n"},
-        install=Install(home / "venv", False, False, True, False),
+        install=Install(home / "venv", False, False, True, True, False),
         bundle=folder, manifest=Manifest.read(folder),
     )  # fmt: skip
     write(made.root, {
