@@ -18,7 +18,8 @@ from omnijet.deployment.planner.report import overview, ranking_table, tables, v
 from omnijet.deployment.planner.typed import EXPORTED, commands
 from omnijet.engines.targets.found import AUTO, described, lacking, target_here
 from omnijet.engines.targets.target import TARGETS, Target
-from omnijet.quantization.recipes import RECIPES, Recipe, recipe_named, recommended
+from omnijet.quantization.recipe_files.recipe_file import recipe_of
+from omnijet.quantization.recipes import RECIPES, Recipe, recommended
 from omnijet.runtime.bundle.contract import Precision
 from omnijet.runtime.commands.console import (
     add_format,
@@ -50,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--recipe", metavar="R",
-        help=f"{', '.join(RECIPES)}, or {FLOATS}; default: the target's own",
+        help=f"{', '.join(RECIPES)}, a file of your own, or {FLOATS}; default: the target's own",
     )  # fmt: skip
     parser.add_argument(
         "--context", type=whole_number(1), metavar="N",
@@ -146,7 +147,8 @@ def _best(args: Namespace, model: Model, target: Target, cpu: Peaks) -> int:
             got=", ".join(filter(None, (args.recipe, args.preset))),
             fix="ask for less (--fidelity any), or leave --recipe and --preset out",
         )
-    typed = commands(model, found[0], target) if found[0].plan.fits else []
+    own = args.recipe if args.recipe not in (None, FLOATS) else None
+    typed = commands(model, found[0], target, own) if found[0].plan.fits else []
     named = [(f"{one.plan.recipe}, {one.plan.preset}", one.plan) for one in found[:SHOWN]]
     _draw(args, named, f"{model.title} on {target.title}")
     if args.format == "json":
@@ -178,7 +180,10 @@ def _target(name: str) -> Target:
     if name == AUTO:
         platform = this_platform()
         say(described(platform))
-        if (target := target_here(platform)) is not None:
+        target = target_here(platform)
+        if target is not None and target.memory_gb is None:  # of a processor
+            return target.with_memory(platform.memory_bytes / 1e9)
+        if target is not None:
             return target
         raise OmnijetError(
             "this machine has no target of its own", where=described(platform),
@@ -196,7 +201,7 @@ def _recipe(name: str | None, model: Model, target: Target) -> Recipe | None:
     name = name or _quantized_by(model)
     if name is None:
         return recommended(target)
-    return None if name == FLOATS else recipe_named(name)
+    return None if name == FLOATS else recipe_of(name)
 
 
 def _quantized_by(model: Model) -> str | None:

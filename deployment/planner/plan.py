@@ -106,6 +106,8 @@ class Plan:
             "disk_bytes": {name: one.to_json() for name, one in self.disk.items()},
             "speeds": {name: one.to_json() for name, one in self.speeds.items()},
             "first_pcm": {name: one.to_json() for name, one in self.waits.items()},
+            "first_pcm_s": None if self.first_pcm_s is None
+            else Figure(self.first_pcm_s, "s").to_json(),
             "limits": {name: one.to_json() for name, one in self.limits.items()},
             "basis": self.basis,
         }  # fmt: skip

@@ -14,8 +14,12 @@ EXPORTED: Precision = "f16"
 HUB = {"3b": "Qwen/Qwen2.5-Omni-3B", "7b": "Qwen/Qwen2.5-Omni-7B"}
 
 
-def commands(model: Model, best: Ranked, target: Target) -> list[str]:
-    """Returns the lines that lead from the checkpoint to a conversation."""
+def commands(model: Model, best: Ranked, target: Target, recipe: str | None = None) -> list[str]:
+    """Returns the lines that lead from the checkpoint to a conversation.
+
+    Args:
+        recipe: as the user named it, such as the file of a recipe.
+    """
     plan, name = best.plan, model.title.rpartition("/")[2]
     lines = []
     source = f"{name}-bundle"
@@ -30,8 +34,9 @@ def commands(model: Model, best: Ranked, target: Target) -> list[str]:
     bundle = source
     if plan.recipe != FLOATS and (model.manifest is None or not model.manifest.quantization):
         bundle = f"{name}-{plan.recipe}"
+        taken = shell_quoted(recipe or plan.recipe)
         lines.append(
-            f"omnijet quantize {shell_quoted(source)} {shell_quoted(bundle)} --recipe {plan.recipe}"
+            f"omnijet quantize {shell_quoted(source)} {shell_quoted(bundle)} --recipe {taken}"
         )
     build = f"omnijet build {shell_quoted(bundle)} --target {target.name}"
     if target.library != "onnxruntime":

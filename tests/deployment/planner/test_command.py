@@ -6,6 +6,8 @@ import argparse
 import importlib
 import json
 import shlex
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from omnijet.deployment.planner.typed import commands
 from omnijet.engines.targets.target import TARGETS
 from omnijet.quantization.recipes import RECIPES
 from omnijet.runtime.speech.presets import PRESETS
+from tests.layering import HEAVY
+from tests.machines import fake_machine
 
 Capture = pytest.CaptureFixture[str]
 
@@ -171,7 +175,32 @@ def test_this_machine_is_measured(capsys: Capture, monkeypatch: pytest.MonkeyPat
 def test_auto_is_the_machine_that_the_files_describe(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.machines import fake_machine
-
     monkeypatch.setenv("OMNIJET_MACHINE_ROOT", str(fake_machine(tmp_path, "orin-nano-jp62")))
     assert loaded(capsys, "--target", "auto")["target"] == "orin-nano-jp62"
+
+
+def test_a_processor_here_has_the_memory_of_the_machine(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMNIJET_MACHINE_ROOT", str(fake_machine(tmp_path, "pc")))
+    plan = loaded(capsys, "--target", "auto")
+    assert plan["target"] == "cpu" and plan["device_bytes"]["value"] > 6e10
+    assert not loaded(capsys, "7b", "--target", "auto", "--recipe", "floats")["faults"]
+
+
+def test_a_recipe_of_ones_own_is_planned(capsys: Capture, tmp_path: Path) -> None:
+    assert cli.main(["quantize", "--print-recipe", "--recipe", "orin-int4"]) == 0
+    file = tmp_path / "mine.toml"
+    file.write_text(capsys.readouterr().out.replace('"orin-int4"', '"mine"'))
+    plan = loaded(capsys, "--target", "orin-nx-jp72", "--recipe", str(file))
+    named = loaded(capsys, "--target", "orin-nx-jp72", "--recipe", "orin-int4")
+    assert plan["needed_bytes"] == named["needed_bytes"]
+    fit = ["--target", "orin-nx-jp72", "--fit", "--fidelity", "any", "--recipe", str(file)]
+    quantize = next(line for line in loaded(capsys, *fit)["commands"] if "quantize" in line)
+    assert parses(quantize).recipe == str(file)
+
+
+def test_it_needs_the_base_install_alone() -> None:
+    code = "import sys, omnijet.deployment.planner.command; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & {name.split(".")[0] for name in done.stdout.split()}
