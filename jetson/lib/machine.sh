@@ -61,18 +61,16 @@ jetpack_of_apt() {
 require_jetson() {
   local arch
   arch=$(cat "$ROOT/proc/sys/kernel/arch" 2>/dev/null || uname -m)
+  if [ -z "$L4T" ] && [ "${MODEL#*Jetson}" = "$MODEL" ]; then
+    refuse "this is no Jetson: there is no /etc/nv_tegra_release (${MODEL:-$arch})" \
+      "for a workstation or a plain computer see docs/workstation.md: pip install \"omnijet[serve,chat]\""
+  fi
   if [ -e "$ROOT/.dockerenv" ] || [ -e "$ROOT/run/.containerenv" ]; then
     refuse "this is a container, and power, swap and services belong to the device" \
       "run it on the device itself; docs/jetson.md says how a container is made"
   fi
-  if [ -z "$L4T" ]; then
-    case $MODEL in
-      *Jetson*) refuse "this Jetson says no version of its system (/etc/nv_tegra_release is missing)" \
-        "install JetPack 6.2 or 7.2" ;;
-    esac
-    refuse "this is no Jetson: there is no /etc/nv_tegra_release (${MODEL:-$arch})" \
-      "for a workstation or a plain computer see docs/workstation.md: pip install \"omnijet[serve,chat]\""
-  fi
+  [ -n "$L4T" ] || refuse "this Jetson says no version of its system (/etc/nv_tegra_release is missing)" \
+    "install JetPack 6.2 or 7.2"
   case $JETPACK in
     6.2 | 7.2) ;;
     '') refuse "Jetson Linux $L4T is of no JetPack that this kit knows" "it is written for JetPack 6.2 and 7.2" ;;

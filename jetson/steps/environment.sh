@@ -8,7 +8,10 @@ EXTRAS=gpu,quantize,serve,chat
 SOURCE=omnijet  # a name for pip, a wheel, or a folder: --omnijet
 
 _environment_source() {
-  if [ -e "$SOURCE" ]; then realpath "$SOURCE"; else printf '%s\n' "$SOURCE"; fi
+  case $SOURCE in
+    */* | *.whl) realpath -m "$SOURCE" ;;
+    *) printf '%s\n' "$SOURCE" ;;  # a name, also where a folder is called so
+  esac
 }
 
 # What pip is asked for, one a line.
@@ -25,6 +28,10 @@ _requirements() {
 
 environment_title() { echo "omnijet from $(_environment_source) in $VENV (Python $PYTHON_VERSION, sees TensorRT)"; }
 environment_fits() {
+  local source
+  source=$(_environment_source)
+  WHY="there is no $source"
+  case $source in /*) [ -e "$source" ] || return 1 ;; esac
   WHY="$VENV is there already, and not of this kit: move it away, or use it as it is"
   [ "$(state_of environment)" != none ] || [ ! -e "$ROOT$VENV" ]
 }

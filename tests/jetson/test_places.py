@@ -72,6 +72,11 @@ def test_a_container_is_no_device(tmp_path: Path) -> None:
     jetson = fake_jetson(tmp_path)
     (jetson.root / ".dockerenv").touch()
     assert "this is a container" in refusal(jetson.root)
+    (jetson.root / "etc/nv_tegra_release").unlink()  # as containers have it
+    assert "this is a container" in refusal(jetson.root)
+    pc = fake_machine(tmp_path, "pc")
+    (pc / ".dockerenv").touch()
+    assert "this is no Jetson" in refusal(pc)
 
 
 def test_a_rehearsal_never_reaches_the_tools_of_this_machine(tmp_path: Path) -> None:

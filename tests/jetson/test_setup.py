@@ -235,6 +235,11 @@ def test_another_wheel_takes_the_place_of_the_first(jetson: Jetson, tmp_path: Pa
     assert again.returncode == 0, again.stderr
     assert f"{wheel}[gpu,quantize,serve,chat]" in jetson.text("opt/omnijet/venv/installed")
     assert "nothing to do" in jetson.run("setup.sh", *words, "--omnijet", str(wheel)).stdout
+    (tmp_path / "omnijet").mkdir()  # a folder with the name of the package is none that is meant
+    assert jetson.run("setup.sh", *words).returncode == 0
+    assert jetson.text("opt/omnijet/venv/installed").startswith("omnijet[gpu")
+    missing = jetson.run("setup.sh", *words, "--omnijet", "./nowhere.whl")
+    assert "left out: there is no" in missing.stdout
     dry = jetson.run("setup.sh", "--dry-run", "--only", "environment", "--omnijet", "omnijet==0.2")
     assert "omnijet[gpu,quantize,serve,chat]==0.2" in dry.stdout
 
