@@ -149,7 +149,10 @@ def _best(args: Namespace, model: Model, target: Target, cpu: Peaks) -> int:
         )
     own = args.recipe if args.recipe not in (None, FLOATS) else None
     typed = commands(model, found[0], target, own) if found[0].plan.fits else []
-    named = [(f"{one.plan.recipe}, {one.plan.preset}", one.plan) for one in found[:SHOWN]]
+    named = [
+        (f"{one.plan.recipe}, {one.plan.preset}, {one.plan.context:,}", one.plan)
+        for one in found[:SHOWN]
+    ]
     _draw(args, named, f"{model.title} on {target.title}")
     if args.format == "json":
         print_json(_ranking_json(model, found, typed))

@@ -132,7 +132,7 @@ def test_a_plot_is_drawn(capsys: Capture, tmp_path: Path) -> None:
     root = ET.parse(file).getroot()
     assert root.tag.endswith("svg")
     texts = "".join(root.itertext())
-    assert "first sound" in texts and "predicted" in texts and "orin, balanced" in texts
+    assert "first sound" in texts and "predicted" in texts and "orin, balanced, " in texts
 
 
 def test_a_bundle_is_planned_with_its_own_numbers(capsys: Capture, nano: tuple[Path, Path]) -> None:
