@@ -115,6 +115,12 @@ VERBS: dict[str, Verb] = {
     "eval": Verb(
         "omnijet.nano.evaluation.command", "score a bundle of Omnijet-nano on its held-out set"
     ),
+    "deploy": Verb(
+        "omnijet.deployment.deploy.command",
+        "every step from a checkpoint to a measured device; goes on where it was cut",
+        lighter="close other programs; --low-memory leaves weights in their files during "
+        "calibration",
+    ),
     "synthesize": Verb(
         "omnijet.export.synthetic.command",
         "write a seeded random checkpoint of any size",

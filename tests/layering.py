@@ -114,7 +114,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     ),
     (Room("omnijet.quantization.budget", "ml_dtypes onnx onnx_ir ray"),),
     (Room("omnijet.quantization", "ml_dtypes onnx onnx_ir rich"),),
-    (Room("omnijet.deployment.deploy"),),
+    (Room("omnijet.deployment.deploy", "rich"),),
     (Room("omnijet.deployment"),),
     (Room("omnijet"),),
     (

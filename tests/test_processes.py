@@ -10,7 +10,10 @@ import pytest
 from tests.layering import modules
 
 START = "omnijet.runtime.child.start"
-TOOLS = {"omnijet.runtime.profiling.jetson", "omnijet.nano.world.speech"}
+TOOLS = {
+    "omnijet.runtime.profiling.jetson", "omnijet.nano.world.speech",
+    "omnijet.deployment.deploy.remote.ssh", "omnijet.deployment.deploy.remote.copy",
+}  # fmt: skip
 """Modules that run a tool that the machine has."""
 NAMES_AN_INTERPRETER = {START, "omnijet.engines.process", "omnijet.engines.library"}
 STARTERS = {"Popen", "run", "call", "check_call", "check_output", "getoutput", "getstatusoutput"}

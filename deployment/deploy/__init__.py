@@ -1,1 +1,1 @@
-"""Takes a checkpoint to a device in one command."""
+"""`omnijet deploy`: from a checkpoint to an assistant that was measured on its device."""

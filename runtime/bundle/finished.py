@@ -23,6 +23,8 @@ from omnijet.runtime.files.work_folder import DONE
 _log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 << 20  # of the facts of a graph
+TAKEN_OVER = "finished before, and taken over"
+"""How the log says that a command goes on with what one before it has finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Finished:
             if found is not None:
                 self._kept[name] = found
         if self._kept:
-            _log.warning("finished before, and taken over: %s", ", ".join(self._kept))
+            _log.warning("%s: %s", TAKEN_OVER, ", ".join(self._kept))
         return dict(self._kept)
 
     def keep(self, name: str, graph: FinishedGraph) -> None:

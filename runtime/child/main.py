@@ -28,6 +28,8 @@ def end_with(parent: int) -> None:
 def main(parent: str, target: str, *arguments: str) -> None:
     """Runs the function `main` of a module of omnijet, or a whole file.
 
+    What the function returns is the exit code, as of `sys.exit`.
+
     Args:
         parent: the number of the process that started this one.
         target: a module's name, or the path of a file.
@@ -41,7 +43,7 @@ def main(parent: str, target: str, *arguments: str) -> None:
     home = os.path.abspath(os.path.join(__file__, *[os.pardir] * 4))
     if home not in sys.path:
         sys.path.append(home)
-    importlib.import_module(target).main()
+    sys.exit(importlib.import_module(target).main())
 
 
 if __name__ == "__main__":

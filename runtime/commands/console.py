@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from omnijet.runtime.commands import progress_lines
 from omnijet.runtime.files.printable import json_shown, one_line, printable, show
 from omnijet.runtime.talk.clock import StageReport
 
@@ -52,6 +53,8 @@ def stage_progress() -> Iterator[StageReport]:
 
 
 def _progress(measure: ProgressColumn) -> Progress:
+    if progress_lines.is_wanted():
+        return progress_lines.LineProgress()
     console = Console(stderr=True)
     return Progress(
         _Words(""),

@@ -1,0 +1,63 @@
+"""Figures of a device: what the plan predicted, and what the profile measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        predicted, measured: None: nobody has.
+    """
+
+    name: str
+    unit: str
+    predicted: float | None
+    measured: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def row(self) -> tuple[str, str, str, str]:
+        return self.name, _text(self.predicted), _text(self.measured), self.unit
+
+
+def figures(plan: Mapping[str, Any], profile: Mapping[str, Any]) -> tuple[Figure, ...]:
+    """Returns what is known of a device from a plan and a profile, both as JSON."""
+    measured, predicted = _measured(profile), _predicted(plan)
+    names = dict.fromkeys([*predicted, *measured])
+    return tuple(
+        Figure(name, unit, predicted.get((name, unit)), measured.get((name, unit)))
+        for name, unit in names
+    )
+
+
+def _measured(profile: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+    """Returns the medians of a profile by (name, unit)."""
+    found: dict[tuple[str, str], float] = {}
+    scenarios = profile.get("scenarios")
+    for name, result in (scenarios if isinstance(scenarios, dict) else {}).items():
+        for kind, unit in (("latency_ms", "ms"), ("rates", "")):
+            values = _object(_object(result).get(kind))
+            for what, percentiles in values.items():
+                value = _object(percentiles).get("p50")
+                if isinstance(value, int | float):
+                    found[f"{name}: {what.replace('_', ' ')}", unit] = float(value)
+    return found
+
+
+def _predicted(plan: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+    return {}
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,0 +1,1 @@
+"""The device that a deployment goes on at, reached over ssh."""
