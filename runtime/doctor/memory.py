@@ -37,7 +37,7 @@ def memory(here: Here) -> Finding:
     room = total + swap_bytes(here.root) if card is None else card
     if need > room:
         holder = "the machine" if card is None else "the GPU"
-        line = f"omnijet quantize {here.bundle_word} --list"
+        line = f"omnijet plan {here.bundle_word} --target auto --fit"
         return fault(f"{files}, and {holder} has {size_text(room)}", line, here.bundle_private)
     if card is None and need > free:
         return note(f"{said}, and {files}: close other programs",

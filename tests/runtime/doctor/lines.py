@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from tests.test_docs import parser_of
@@ -27,6 +28,7 @@ OF_ROOT = frozenset(
 )  # fmt: skip
 
 
+@cache
 def require_typable(line: str) -> None:
     """Fails if a shell or one of our commands would not understand the line."""
     done = subprocess.run(["sh", "-n", "-c", line], capture_output=True, text=True, check=False)
