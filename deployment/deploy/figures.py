@@ -51,8 +51,27 @@ def _measured(profile: Mapping[str, Any]) -> dict[tuple[str, str], float]:
     return found
 
 
+PLANNED = {
+    ("first_pcm_s",): ("question: first pcm", "ms", 1e3),
+    ("speeds", "decode"): ("question: text tokens per s", "", 1.0),
+    ("speeds", "talker"): ("question: codes per s", "", 1.0),
+    ("speeds", "real-time factor"): ("question: rtf", "", 1.0),
+}
+"""Where a plan has a figure -> the name and unit that a profile gives it, and what it is times. A
+plan is made for a spoken question of 5 s, which is the scenario `question` of a profile."""
+
+
 def _predicted(plan: Mapping[str, Any]) -> dict[tuple[str, str], float]:
-    return {}
+    """Returns the figures of a plan (`omnijet.deployment.planner.plan`) by (name, unit)."""
+    found = {}
+    for path, (name, unit, times) in PLANNED.items():
+        part: Any = plan
+        for key in path:
+            part = _object(part).get(key)
+        value = _object(part).get("value")
+        if isinstance(value, int | float):
+            found[name, unit] = times * value
+    return found
 
 
 def _object(value: Any) -> Mapping[str, Any]:

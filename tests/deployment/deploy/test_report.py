@@ -9,12 +9,19 @@ from argparse import ArgumentParser
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from omnijet.cli import VERBS
 from omnijet.deployment.deploy import command
 from omnijet.deployment.deploy.figures import figures
 from omnijet.deployment.deploy.next_line import copy_line, next_lines, resume_line
 from omnijet.deployment.deploy.report import Report
 from omnijet.deployment.deploy.report_files import write_report
+from omnijet.deployment.planner.model import Model
+from omnijet.deployment.planner.plan import plan_for
+from omnijet.engines.targets.target import TARGETS
+from omnijet.quantization.recipes import RECIPES
+from omnijet.runtime.speech.presets import PRESETS
 from tests.deployment.deploy.works import work
 
 EVIL = "<script>alert(1)</script>\"'&\x1b[2J"
@@ -98,3 +105,21 @@ def test_what_is_typed_next_is_understood(tmp_path: Path) -> None:
         rsync = shlex.split(copy_line(at))
         assert rsync[0] == "rsync" and rsync[-2:] == [str(at.folder.root), "USER@HOST:"]
         assert f"--exclude=/{name}/float" in rsync
+
+
+def test_a_plan_stands_beside_its_profile() -> None:
+    """The names of a profile are those of `omnijet.runtime.profiling.measure`."""
+    plan = plan_for(
+        Model.named("3b").dims, TARGETS["orin-nx-jp72"], RECIPES["orin"], None, PRESETS["balanced"]
+    )
+    measured = {
+        "latency_ms": {"first_pcm": {"p50": 1500.0}},
+        "rates": {"text_tokens_per_s": {"p50": 30.0}, "codes_per_s": {"p50": 150.0},
+                  "rtf": {"p50": 1.25}},
+    }  # fmt: skip
+    found = figures(plan.to_json(), {"scenarios": {"question": measured}})
+    assert len(found) == 4
+    assert all(one.predicted is not None and one.measured is not None for one in found)
+    (first,) = (one for one in found if one.name == "question: first pcm")
+    assert first.predicted == pytest.approx(1e3 * (plan.first_pcm_s or 0.0))
+    assert not figures({"first_pcm_s": 1, "speeds": {"decode": []}}, {})
