@@ -22,6 +22,7 @@ from omnijet.engines.plan import Planned, Request, make_plan, require_possible
 from omnijet.engines.polygraphy import SCRIPT, script
 from omnijet.engines.process import PYTHON_VARIABLE, interpreter
 from omnijet.engines.targets.target import TARGETS
+from omnijet.engines.trial import Trial, try_engines, with_references
 from omnijet.runtime.backends.choose import DEFAULT
 from omnijet.runtime.backends.ort_installed import cpu_target
 from omnijet.runtime.backends.trt.library import TITLES
@@ -69,6 +70,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="folder of this machine's kernel timings; default: ~/.cache/omnijet",
     )  # fmt: skip
     parser.add_argument(
+        "--no-check", action="store_true",
+        help="do not compare what was built with the references of the bundle, where this machine "
+        "can run it",
+    )  # fmt: skip
+    parser.add_argument(
         "--polygraphy", action="store_true",
         help="print the commands that compare the engines with ONNX Runtime, and stop",
     )  # fmt: skip
@@ -92,6 +98,8 @@ def run(args: Namespace) -> int:
     installed = _installed(args, request)
     request = _fitted(request, installed)
     require_able(installed, request.target)
+    if not args.no_check:
+        bundle = with_references(bundle)
     kind = OrtBuilder if request.target.library == "onnxruntime" else EngineBuilder
     builder = kind(installed, request.target, args.cache or _cache_folder())
     record = recorded(bundle)
@@ -102,8 +110,12 @@ def run(args: Namespace) -> int:
             manifest = builder.build(bundle.folder, plan, progress)
     finally:  # the engines before one that failed are in the bundle, too
         note_extended(bundle, record)
-    _print_built(args, manifest, request, plan)
-    return 0
+    trial = None
+    if not args.no_check:
+        built = [one.graph for one in plan if one.status != "present"]
+        trial = try_engines(Bundle(args.bundle, manifest), request.target, built)
+    _print_built(args, manifest, request, plan, trial)
+    return 1 if trial is not None and trial.faults else 0
 
 
 def _request(args: Namespace) -> Request:
@@ -202,7 +214,11 @@ def _profiles_text(one: Planned) -> str:
 
 
 def _print_built(
-    args: Namespace, manifest: Manifest, request: Request, plan: Sequence[Planned]
+    args: Namespace,
+    manifest: Manifest,
+    request: Request,
+    plan: Sequence[Planned],
+    trial: Trial | None,
 ) -> None:
     target = request.target
     engines = manifest.engines[target.name]
@@ -213,6 +229,7 @@ def _print_built(
                 "layers": engines[one.graph].layers,
                 "build_seconds": engines[one.graph].build_seconds,
                 "peak_bytes": engines[one.graph].peak_bytes, "predicted_bytes": one.predicted,
+                "compared": None if trial is None else trial.of(one.graph),
             }
             for one in plan
         })  # fmt: skip
@@ -232,6 +249,8 @@ def _print_built(
             f"{entry.build_seconds:.1f}", size_text(entry.peak_bytes), size_text(one.predicted),
         )  # fmt: skip
     print_table(table)
+    if trial is not None:
+        trial.show()
     if is_graph and target.toolkit.made_for is not None and target.name != cpu_target():
         show(
             f"ONNX Runtime {target.toolkit.made_for} takes these graphs by itself: copy the bundle "

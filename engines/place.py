@@ -1,4 +1,5 @@
-"""The place of engines in a bundle: `engines/TARGET/`, and how their files get there.
+"""The place of engines in a bundle: `engines/TARGET/`, and how their files get there. References,
+which a bundle may lack, get to theirs the same way.
 
 Nothing is replaced or removed there but what a build wrote: files that the manifest names, and
 those that the journal of a killed build names. Anything else stays and is told.
@@ -27,6 +28,7 @@ from omnijet.runtime.files.removal import content, remove_named
 from omnijet.runtime.files.whole_file import PARTIAL
 from omnijet.runtime.files.work_folder import is_work_folder, remove_left, work_folder
 from omnijet.runtime.leftovers import whole_step
+from omnijet.runtime.reference.reference import FOLDER as REFERENCES
 
 JOURNAL = "moving.json"
 """In the work folder: the files that are moved in, each with the stamps of the old and the new."""
@@ -62,8 +64,15 @@ def building_in(bundle: Path, target: str) -> Iterator[Path]:
         OmnijetError: another process works on the bundle, the folder cannot be written, or a link
             is where the engines go.
     """
+    with adding_to(bundle, f"{ENGINES}/{target}") as folder:
+        yield folder
+
+
+@contextmanager
+def adding_to(bundle: Path, name: str) -> Iterator[Path]:
+    """Does what `building_in` does, for files that go into the folder `name` of the bundle."""
     bundle = bundle.resolve()
-    place = inside(bundle, f"{ENGINES}/{target}/engine").parent
+    place = inside(bundle, f"{name}/file").parent
     with working_on(bundle):
         _remove_partial_manifests(bundle)
         home, prefix = _home_of_work(bundle, place), _prefix(bundle)
@@ -182,9 +191,9 @@ def _homes(bundle: Path) -> list[Path]:
     """Returns all folders that a killed build may have worked in: for each target another."""
     engines = bundle / ENGINES
     if not engines.is_dir() or engines.is_symlink():
-        return [bundle.parent]
+        return [bundle.parent, bundle]
     below = [path for path in engines.iterdir() if path.is_dir() and not path.is_symlink()]
-    return [bundle.parent, engines, *below]
+    return [bundle.parent, bundle, engines, *below]
 
 
 def _is_other_disk(folder: Path, beside: Path) -> bool:
@@ -226,7 +235,7 @@ def _remove_moved(bundle: Path, work: Path) -> None:
         return
     names = []
     for name, stamps in listed.items() if isinstance(listed, dict) else ():
-        if name in known or not name.startswith(f"{ENGINES}/"):
+        if name in known or not name.startswith((f"{ENGINES}/", f"{REFERENCES}/")):
             continue
         with suppress(OmnijetError):  # a link on the way: nothing behind it is ours
             found = Stamp.of(inside(bundle, name))

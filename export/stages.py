@@ -22,6 +22,7 @@ from omnijet.export.checkpoint.packing import Packing
 from omnijet.export.checkpoint.supplies import Supplies, base_command, read_supplies
 from omnijet.export.modules.base import weight_sources
 from omnijet.export.modules.graph_modules import graph_modules
+from omnijet.export.reference.record import with_references
 from omnijet.export.trace.process import traced_graphs
 from omnijet.export.weights.graph_writer import weight_bytes, write_graph
 from omnijet.export.weights.packed_plan import packed_plan
@@ -165,6 +166,11 @@ def export_bundle(
             quantization=_quantization(checkpoint.packing, packed),
             picks_rows=True,
         )
+        manifest.write(folder)
+        manifest = with_references(
+            folder, manifest, manifest.graphs,
+            lambda what, count, total: progress(what, needed * count // total, needed),
+        )  # fmt: skip
         manifest.write(folder)
     note_written(target)
     return manifest

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omnijet.runtime.bundle.folder import Bundle, check_files, left_out
 from omnijet.runtime.bundle.signature import require_signature
 from omnijet.runtime.commands import check
+from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.commands.console import (
     byte_progress,
     print_json,
@@ -22,6 +23,7 @@ from omnijet.runtime.commands.console import (
     whole_number,
 )
 from omnijet.runtime.commands.deep import add_deep, deep_trials, refuse_idle
+from omnijet.runtime.commands.references import Compared, Way, compared, has_references
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files.printable import one_line, show
 
@@ -34,6 +36,16 @@ ITEMS = 4  # conversations for each skill
 
 def add_arguments(parser: ArgumentParser) -> None:
     check.add_arguments(parser)
+    group = parser.add_argument_group(
+        "what runs here", "compares it with the references that the bundle brings: exit code 1 if "
+        "it computes something else",
+    )  # fmt: skip
+    add_backend(group)
+    group.add_argument(
+        "--record-reference", action="store_true",
+        help="first record the references that the bundle lacks, of graphs that ONNX Runtime runs "
+        "on this machine's processor",
+    )  # fmt: skip
     parser.add_argument(
         "--deep", action="store_true",
         help="also read all weights, none of which may be NaN or infinite, and run each graph once "
@@ -74,8 +86,11 @@ def run(args: Namespace) -> int:
     """Checks a bundle. Exit codes: 0 passed, 1 beyond the tolerances, 2 a fault to repair."""
     if not args.fidelity:
         _refuse_options(args)
-        return check.run(args, _deep_check(args) if args.deep else None)
+        if args.record_reference:
+            _record(args.bundle)
+        return check.run(args, _deep_check(args) if args.deep else None, _comparison(args))
     refuse_idle(args)
+    _refuse_machine(args)
     if args.deep:
         raise OmnijetError(
             "--deep and --fidelity are two checks",
@@ -85,6 +100,45 @@ def run(args: Namespace) -> int:
     if args.require_signature is not None:
         require_signature(args.bundle, args.require_signature)
     return _run_fidelity(args)
+
+
+def _comparison(args: Namespace) -> Callable[[Bundle], Compared | None] | None:
+    """Returns what compares with references, if it was said what runs the bundle."""
+    if args.provider is None and args.engines is None:
+        return None
+    way = Way(args.provider, args.engines)
+
+    def compare(bundle: Bundle) -> Compared | None:
+        if args.deep and not has_references(bundle):  # the graphs were run all the same
+            return None
+        with stage_progress() as report:
+            return compared(bundle, way, seconds=args.deep_seconds, progress=report)
+
+    return compare
+
+
+def _record(folder: Path) -> None:
+    """Records the references that a bundle lacks."""
+    from omnijet.engines.references import record_lacking
+
+    with stage_progress() as report:
+        made = record_lacking(folder, report)
+    show(f"recorded: {', '.join(made)}" if made else "the bundle has a reference of every graph")
+
+
+def _refuse_machine(args: Namespace) -> None:
+    """Refuses what says how a bundle runs: fidelity is measured on the graphs as they are."""
+    options = {
+        "--provider": args.provider, "--engines": args.engines,
+        "--record-reference": args.record_reference or None,
+    }  # fmt: skip
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise OmnijetError(
+            "fidelity is measured on the graphs of the bundle, not on what was built of them",
+            got=f"--fidelity and {', '.join(given)}",
+            fix="run `omnijet check` twice",
+        )
 
 
 def _deep_check(args: Namespace) -> Callable[[Bundle], list[str]]:

@@ -18,6 +18,7 @@ import numpy as np
 from omnijet.engines.lowering.cpu import lower
 from omnijet.engines.targets.target import Target
 from omnijet.export.graphfile.loading import load_graph
+from omnijet.export.reference.record import with_references
 from omnijet.quantization.calibration.calibrate import Limits, calibrate
 from omnijet.quantization.calibration.state import Place
 from omnijet.quantization.graph_layers import layers_of
@@ -43,6 +44,7 @@ from omnijet.runtime.bundle.manifest import (
 from omnijet.runtime.bundle.output import staged_bundle
 from omnijet.runtime.bundle.ranges import label
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.reference.reference import file_of
 
 Progress = Callable[[str, int, int], None]
 """Receives (what, done, total)."""
@@ -197,6 +199,7 @@ def quantize_bundle(
     for name in () if was_checked else changed:
         require_undamaged(bundle.folder, original, name)
     written = {file for name in changed for file in _files_of(original.graphs[name])}
+    written |= {file_of(name) for name in changed}  # of the floats
     key = _key(bundle, recipe.form, plan, seen)
     with staged_bundle(
         target, replace=force, needed_bytes=needed_bytes(bundle, plan), key=key
@@ -233,6 +236,8 @@ def quantize_bundle(
                 "layers": {name: done[name].report for name in changed},
             },
         )  # fmt: skip
+        manifest.write(folder)
+        manifest = with_references(folder, manifest, changed, progress)
         manifest.write(folder)
     note_written(target)
     return manifest

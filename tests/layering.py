@@ -49,6 +49,7 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     (Room("omnijet.runtime.backends", "onnxruntime"),),
     (Room("omnijet.runtime.model"), Room("omnijet.runtime.prompt", "PIL jinja2 tokenizers")),
     (Room("omnijet.runtime.speech"),),
+    (Room("omnijet.runtime.reference"),),
     (Room("omnijet.runtime.talk"),),
     (Room("omnijet.runtime.omni"),),
     (Room("omnijet.runtime.profiling", "PIL av onnxruntime"),),
@@ -78,6 +79,9 @@ ORDER: tuple[tuple[Room, ...], ...] = (
     ),
     (Room("omnijet.export.checkpoint.config"), Room("omnijet.export.synthetic.presets")),
     (Room("omnijet.export.checkpoint.whole_config"),),
+    (Room("omnijet.engines.lowering.widened", "onnx_ir"),),
+    (Room("omnijet.engines.widened_backend", "onnx onnx_ir"),),  # bf16 on a processor
+    (Room("omnijet.export.reference", "onnx onnx_ir onnxruntime"),),
     (Room("omnijet.export.checkpoint", "huggingface_hub torch"),),
     (Room("omnijet.export.modules", "onnxscript torch"),),
     (Room("omnijet.export.weights", "huggingface_hub onnx onnx_ir onnxscript torch"),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,10 @@ class OrtState:
         for name, array in twin.arrays.items():
             array[:, :, :filled] = self.arrays[name][:, :, :filled]
         return twin
+
+    def rows(self, chosen: Sequence[int]) -> dict[str, Array]:
+        # indexing with a list copies
+        return {name: array[:, :, list(chosen)] for name, array in self.arrays.items()}
 
 
 class OrtBound:

@@ -35,7 +35,7 @@ following.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -60,6 +60,12 @@ class State(Protocol):
     def copy(self, filled: int) -> State:
         """Returns a state of the same capacity, with the first `filled` rows in buffers of its
         own.
+        """
+        ...
+
+    def rows(self, chosen: Sequence[int]) -> dict[str, Array]:
+        """Returns copies of these rows of every carried tensor, by the name of its input:
+        [1, kv_heads, chosen, head_dim].
         """
         ...
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, _ArgumentGroup
 
 from omnijet.runtime.backends.choose import BACKENDS, DEFAULT, PROVIDERS
 
 
-def add_backend(parser: ArgumentParser) -> None:
+def add_backend(parser: ArgumentParser | _ArgumentGroup) -> None:
     providers = [f"{row.name}: {row.title}" for row in BACKENDS if row.option == "provider"]
     group = parser.add_mutually_exclusive_group()
     group.add_argument(

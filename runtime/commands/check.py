@@ -33,6 +33,7 @@ from omnijet.runtime.commands.console import (
     say,
     size_text,
 )
+from omnijet.runtime.commands.references import Compared
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files.printable import one_line, show
 from omnijet.runtime.prompt.chat import render_chat
@@ -55,16 +56,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(args: Namespace, deep: Callable[[Bundle], list[str]] | None = None) -> int:
-    """Prints a verdict per graph. The exit code is 2 if anything differs.
+def run(
+    args: Namespace,
+    deep: Callable[[Bundle], list[str]] | None = None,
+    compare: Callable[[Bundle], Compared | None] | None = None,
+) -> int:
+    """Prints a verdict per graph. The exit code is 2 if any file differs, and 1 if what runs here
+    computes something else than the references of the bundle.
 
     Args:
         args: The options.
         deep: Looks for more faults, which cost time to find; returns one line for each.
+        compare: Compares with the references, if it can; it is called if the files are right.
     """
     bundle = _opened(args.bundle, args.require_signature)
     with bundle.watch.steady(*bundle.watch.known):
         found = _found(bundle, deep)
+    compared = None if compare is None or found.bad else compare(bundle)
     if not found.bad and not Record.of(bundle).write():
         say("nothing can be kept of this check: run and profile will not know of it "
             f"({records_folder() or 'there is no home'} cannot be written)")  # fmt: skip
@@ -72,12 +80,16 @@ def run(args: Namespace, deep: Callable[[Bundle], list[str]] | None = None) -> i
         facts = {"files": found.faults, "graphs": found.verdicts, "ok": not found.bad}
         if args.require_signature is not None:
             facts["signed"] = True
+        if compared is not None:
+            facts |= {"compared": compared.verdicts, "ok": not compared.faults}
         print_json({"bundle": str(args.bundle), **facts})
     else:
         if args.require_signature is not None:
             show("signed: the manifest is what the owner of the key signed")
-        _print(args.bundle, bundle, found)
-    return 2 if found.bad else 0
+        _print(args.bundle, bundle, found, compared)
+    if found.bad:
+        return 2
+    return 1 if compared is not None and compared.faults else 0
 
 
 def _opened(folder: Path, key: str | None) -> Bundle:
@@ -128,7 +140,7 @@ def _found(bundle: Bundle, deep: Callable[[Bundle], list[str]] | None) -> _Found
     return _Found(faults, _check_graphs(bundle), right, count, total)
 
 
-def _print(named: Path, bundle: Bundle, found: _Found) -> None:
+def _print(named: Path, bundle: Bundle, found: _Found, compared: Compared | None) -> None:
     table = Table("graph", "weights", "contract", title=f"bundle {named}")
     for name, verdict in found.verdicts.items():
         size = size_text(bundle.manifest.graphs[name].weight_bytes)
@@ -140,7 +152,10 @@ def _print(named: Path, bundle: Bundle, found: _Found) -> None:
         if any(fault.startswith(f"{ENGINES}/{target}/") for fault in found.faults):
             show(f"fix: {rebuild_command(named, target)} --force")
     show(f"{found.right} of {found.files} files as in the manifest, {size_text(found.size)}")
-    show("FAILED" if found.bad else "PASSED")
+    if compared is not None:
+        compared.show()
+    is_wrong = compared is not None and bool(compared.faults)
+    show("FAILED" if found.bad or is_wrong else "PASSED")
 
 
 def _check_tables(bundle: Bundle) -> list[str]:

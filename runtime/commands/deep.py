@@ -8,7 +8,6 @@ from pathlib import Path
 
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.output import require_output
-from omnijet.runtime.commands.backend_options import add_backend
 from omnijet.runtime.commands.console import say, stage_progress, whole_number
 from omnijet.runtime.commands.outputs_file import differences, read_outputs, write_outputs
 from omnijet.runtime.commands.trials import BYTES_PER_S, LEAST_S, Trials
@@ -32,14 +31,12 @@ def add_deep(parser: ArgumentParser) -> None:
         "--compare", type=Path, metavar="FILE",
         help="compare with what --record wrote, here or on another machine",
     )  # fmt: skip
-    add_backend(parser)
 
 
 def refuse_idle(args: Namespace) -> None:
     """Refuses options that would do nothing. Raises `OmnijetError`."""
     options = {
         "--deep-seconds": args.deep_seconds, "--record": args.record, "--compare": args.compare,
-        "--provider": args.provider, "--engines": args.engines,
     }  # fmt: skip
     given = [name for name, value in options.items() if value is not None]
     if given and not args.deep:

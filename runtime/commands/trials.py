@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omnijet.runtime.backends.choose import BACKENDS
@@ -19,7 +20,7 @@ LEAST_S = 60
 BYTES_PER_S = 20_000_000
 """A slow card of a small device reads so much, and its processor computes no slower."""
 
-CHILD = "omnijet.runtime.commands.graph_trial"
+CHILD: str | Path = "omnijet.runtime.commands.graph_trial"
 
 Outputs = dict[str, dict[str, Any]]
 """The facts of each output of a graph, as `graph_trial` tells them."""
@@ -68,25 +69,42 @@ class Trials:
         return [name for name in bundle.manifest.graphs if name not in absent]
 
     def _run(self, bundle: Bundle, name: str) -> dict[str, Any]:
-        limit = self.seconds
-        if limit is None:
-            limit = LEAST_S + bundle.manifest.graphs[name].weight_bytes // BYTES_PER_S
-        job = {
-            "bundle": str(bundle.folder.absolute()), "graph": name,
-            "provider": self.provider, "engines": self.engines,
-        }  # fmt: skip
-        process = start(
-            CHILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True,
-        )  # fmt: skip
-        with leftover(process.kill), process:
-            try:
-                said, _ = process.communicate(json.dumps(job), timeout=limit)
-            except subprocess.TimeoutExpired:
-                return {"error": f"{name} did not end within {limit} s (--deep-seconds gives more)"}
-            finally:
-                process.kill()
-        return _verdict(name, said, process.returncode)
+        job = {"provider": self.provider, "engines": self.engines}
+        return tried(CHILD, bundle, name, job, self.seconds, " (--deep-seconds gives more)")
+
+
+def tried(
+    child: str | Path,
+    bundle: Bundle,
+    name: str,
+    job: Mapping[str, Any],
+    seconds: float | None,
+    way_out: str = "",
+) -> dict[str, Any]:
+    """Does a job with one graph in a process of its own; returns the JSON that it prints last.
+
+    What becomes of the process is a verdict, too: `{"error": ...}`.
+
+    Args:
+        child: the module or file that it runs; its job gets the bundle's folder and the graph.
+        seconds: the time limit; None: by the size of the graph's weights.
+        way_out: how to get more time, for the message.
+    """
+    limit = seconds
+    if limit is None:
+        limit = LEAST_S + bundle.manifest.graphs[name].weight_bytes // BYTES_PER_S
+    job = {"bundle": str(bundle.folder.absolute()), "graph": name, **job}
+    process = start(
+        child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    with leftover(process.kill), process:
+        try:
+            said, _ = process.communicate(json.dumps(job), timeout=limit)
+        except subprocess.TimeoutExpired:
+            return {"error": f"{name} did not end within {limit} s{way_out}"}
+        finally:
+            process.kill()
+    return _verdict(name, said, process.returncode)
 
 
 def output_faults(outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omnijet.runtime.backends.lease import Lease, Workspace
 from omnijet.runtime.backends.ort_gpu.caches import DeviceCaches
+from omnijet.runtime.backends.ort_gpu.transfers import to_host
 from omnijet.runtime.backends.ort_gpu.work import DeviceWork
 from omnijet.runtime.backends.pool import Pool
-from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.contract import Array, GraphContract
 
 KEPT_WORKS = 4
 """Works that are kept for one set of caches, one of each size: a decode step, a full step of
@@ -52,6 +53,9 @@ class DeviceState:
         twin._contract, twin._device, twin._idle = self._contract, self._device, self._idle
         twin.lease = twin._lend(self.capacity, self.values, filled)
         return twin
+
+    def rows(self, chosen: Sequence[int]) -> dict[str, Array]:
+        return {name: to_host(one)[:, :, list(chosen)] for name, one in self.values.items()}
 
     def _lend(self, capacity: int, known: Mapping[str, Any], filled: int) -> DeviceLease:
         found = self._idle.take(capacity)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from omnijet.runtime.backends.device_call import device_call
 from omnijet.runtime.backends.trt.buffers import lay_out
 from omnijet.runtime.backends.trt.engine import Engine
+from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array
 
 
 class Caches:
@@ -58,6 +61,24 @@ class Caches:
             for buffer in self._buffers:
                 engine.stream.zero(buffer)
             engine.stream.wait()
+
+    def rows(self, chosen: Sequence[int]) -> dict[str, Array]:
+        """Returns copies of these rows of every carried tensor, by the name of its input.
+
+        The tensors pass through host memory of the size of one: in `chosen` are a few rows, and
+        the caches are the largest thing on the device but for the weights.
+        """
+        engine = self._engine
+        found: dict[str, Array] = {}
+        host = engine.device.host_memory(max(place.size for place in self._places))
+        with device_call(), engine.lock:
+            for pair, place in zip(engine.contract.state, self._places, strict=True):
+                engine.stream.bring(host.address, self.base(self.side) + place.offset, place.size)
+                engine.stream.wait()
+                dtype = NUMPY_DTYPES[engine.contract.input(pair.input).dtype]
+                array = host.bytes[: place.size].view(dtype).reshape(place.shape)
+                found[pair.input] = array[:, :, list(chosen)]
+        return found
 
     def copy_to(self, other: Caches, rows: int) -> None:
         """Copies the first rows of each head to other caches, which may be longer."""

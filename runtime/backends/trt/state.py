@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from omnijet.runtime.backends.lease import Lease, Workspace
 from omnijet.runtime.backends.pool import Pool
 from omnijet.runtime.backends.trt.caches import Caches
 from omnijet.runtime.backends.trt.engine import Engine
 from omnijet.runtime.backends.trt.work import Work
+from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
 
 KEPT_WORKS = 3
@@ -63,6 +66,10 @@ class EngineState:
         twin = EngineState(self._engine, self.capacity, self._idle, self._most)
         self.caches.copy_to(twin.caches, filled)
         return twin
+
+    def rows(self, chosen: Sequence[int]) -> dict[str, Array]:
+        """Raises `OmnijetError` if CUDA fails."""
+        return self.caches.rows(chosen)
 
     def _lend(self, capacity: int) -> EngineLease:
         found = self._idle.take(capacity)

@@ -119,5 +119,5 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_options_need_deep(nano: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
-    for options in (("--record", tmp_path / "x"), ("--deep-seconds", "3"), ("--provider", "cpu")):
+    for options in (("--record", tmp_path / "x"), ("--deep-seconds", "3")):
         assert "add --deep" in refused(capsys, "check", nano[1], *options)
