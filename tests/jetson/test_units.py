@@ -35,6 +35,39 @@ def setting(unit: str, name: str) -> str:
     return str(found)
 
 
+def write_machine_conf(folder: Path) -> None:
+    """Writes what setup.sh adds to the unit on one machine, beside the unit."""
+    root, bundle = folder / "root", folder / "my-bundle"
+    for node in ("dev/nvmap", "dev/nvgpu/igpu0/ctrl"):
+        (root / node).parent.mkdir(parents=True, exist_ok=True)
+        (root / node).touch()
+    bundle.mkdir()
+    script = f". {SERVICE.parent}/lib/all.sh; STEP=service BUNDLE={bundle}; _of_this_machine"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True,
+        env={**os.environ, "HERE": str(SERVICE.parent), "OMNIJET_MACHINE_ROOT": str(root)},
+    )  # fmt: skip
+    assert "DeviceAllow=/dev/nvgpu/igpu0/ctrl rw" in done.stdout
+    drop_ins = folder / "omnijet.service.d"
+    drop_ins.mkdir()
+    (drop_ins / "machine.conf").write_text(done.stdout)
+
+
+def test_a_wrong_setting_of_a_machine_is_found(tmp_path: Path) -> None:
+    """The check below reads the drop-ins, too."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("this machine has no systemd-analyze")
+    unit = tmp_path / "omnijet.service"
+    unit.write_text(f"[Service]\nExecStart={shutil.which('true')}\n")
+    write_machine_conf(tmp_path)
+    path = tmp_path / "omnijet.service.d/machine.conf"
+    path.write_text(path.read_text() + "DeviceAlow=/dev/null rw\n")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True
+    )
+    assert "DeviceAlow" in done.stderr
+
+
 @analyze
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
 def test_systemd_takes_them(unit: Path, tmp_path: Path) -> None:
@@ -44,6 +77,7 @@ def test_systemd_takes_them(unit: Path, tmp_path: Path) -> None:
             r"^(Exec\w+=)\S+", rf"\g<1>{shutil.which('true')}", one.read_text(), flags=re.M
         )
         (tmp_path / one.name).write_text(text)
+    write_machine_conf(tmp_path)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", tmp_path / unit.name],
         capture_output=True, text=True, cwd=tmp_path,
