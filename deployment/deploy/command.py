@@ -49,7 +49,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="folder, or hub id such as Qwen/Qwen2.5-Omni-3B",
     )  # fmt: skip
     parser.add_argument(
-        "--target", metavar="T", help="machine and library; `omnijet build --list` shows them"
+        "--target",
+        metavar="T",
+        help="machine and library, or auto for this one; `omnijet build --list` shows them",
     )
     parser.add_argument(
         "--resume", type=Path, metavar="FOLDER",

@@ -1,4 +1,4 @@
-"""Figures of a device: what the plan predicted, and what the profile measured."""
+"""Figures of a device: what the plan predicted, and what the profile and the build measured."""
 
 from __future__ import annotations
 
@@ -27,14 +27,28 @@ class Figure:
         return self.name, _text(self.predicted), _text(self.measured), self.unit
 
 
-def figures(plan: Mapping[str, Any], profile: Mapping[str, Any]) -> tuple[Figure, ...]:
-    """Returns what is known of a device from a plan and a profile, both as JSON."""
+def figures(
+    plan: Mapping[str, Any], profile: Mapping[str, Any], built: Mapping[str, int] | None = None
+) -> tuple[Figure, ...]:
+    """Returns what is known of a device; what was both predicted and measured comes first.
+
+    Args:
+        plan: as `omnijet plan --format json` prints it; empty: there is none.
+        profile: as `omnijet profile --format json` prints it; empty: there is none.
+        built: the bytes of each engine.
+    """
     measured, predicted = _measured(profile), _predicted(plan)
-    names = dict.fromkeys([*predicted, *measured])
-    return tuple(
+    for graph, size in (built or {}).items():
+        measured[_engine(graph)] = size / 1e6
+    found = [
         Figure(name, unit, predicted.get((name, unit)), measured.get((name, unit)))
-        for name, unit in names
-    )
+        for name, unit in dict.fromkeys([*predicted, *measured])
+    ]
+    return tuple(sorted(found, key=lambda one: None in (one.predicted, one.measured)))
+
+
+def _engine(graph: str) -> tuple[str, str]:
+    return f"engine of {graph}", "MB"
 
 
 def _measured(profile: Mapping[str, Any]) -> dict[tuple[str, str], float]:
@@ -71,6 +85,11 @@ def _predicted(plan: Mapping[str, Any]) -> dict[tuple[str, str], float]:
         value = _object(part).get("value")
         if isinstance(value, int | float):
             found[name, unit] = times * value
+    for graph, one in _object(plan.get("disk_bytes")).items():
+        size = _object(one).get("value")
+        is_predicted = _object(one).get("is") == "predicted"
+        if isinstance(size, int | float) and is_predicted and graph != "tables":
+            found[_engine(graph)] = size / 1e6
     return found
 
 

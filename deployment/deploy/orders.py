@@ -12,10 +12,12 @@ from omnijet.deployment.deploy.folder import Folder
 from omnijet.deployment.deploy.order import FILE_NAME, Order, absolute, usual_dtype
 from omnijet.deployment.deploy.work import Work
 from omnijet.deployment.planner.plan import FLOATS
+from omnijet.engines.targets.found import AUTO, lacking, target_here
 from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.quantization.recipes import recipe_named, recommended
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files.lock import working_on
+from omnijet.runtime.machine.platform import this_platform
 
 USUAL_SCENARIOS, USUAL_RUNS = ("question", "text"), 3
 NOTHING = "none"  # of --data: nothing is calibrated
@@ -101,12 +103,22 @@ def begun(work: Work, resumes: bool) -> Iterator[None]:
 
 
 def _target(name: str | None) -> Target:
+    if name == AUTO:
+        here = target_here(this_platform())
+        if here is None:
+            raise OmnijetError(
+                "no target is known for this machine",
+                where=f"--target {AUTO}",
+                got=lacking(this_platform()),
+                fix="name one: `omnijet build --list` shows them",
+            )
+        return TARGETS[here.name]
     if name is not None and name in TARGETS:
         return TARGETS[name]
     near = get_close_matches(name or "", TARGETS, 1)
     raise OmnijetError(
         "no target is given" if name is None else f"there is no target {name!r}",
-        expected="--target with one of " + ", ".join(TARGETS),
+        expected=f"--target {AUTO} for this machine, or one of " + ", ".join(TARGETS),
         fix=f"did you mean {near[0]}?" if near else "name the machine that will talk",
     )
 

@@ -18,6 +18,7 @@ from omnijet.deployment.deploy.work import Work
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.commands.console import size_text
 from omnijet.runtime.files.json_text import BadJson, parsed
+from omnijet.runtime.profiling.record import FILE_NAME as PROFILE
 
 FORMAT = "omnijet-deployment-report-1"
 MOST_BYTES = 64 << 20
@@ -62,7 +63,7 @@ class Report:
             work.order, records, _sizes(work), tuple(
                 {name: one.get(name) for name in JUDGED} for one in gate if isinstance(one, dict)
             ),
-            figures(_read(work.folder.plan), _read(work.folder.profile / "profile.json")),
+            figures(_read(work.folder.plan), _read(work.folder.profile / PROFILE), _built(work)),
             tuple(map(str, faults)),
         )  # fmt: skip
 

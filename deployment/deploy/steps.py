@@ -8,7 +8,6 @@ the last time.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,11 +70,6 @@ class Plan(Step):
     """Says whether it fits, and how fast it will be."""
 
     name = "plan"
-
-    def idle(self, work: Work) -> str | None:
-        if importlib.util.find_spec("omnijet.deployment.planner.command") is None:
-            return "there is no planner"
-        return None
 
     def arguments(self, work: Work) -> list[str]:
         order = work.order

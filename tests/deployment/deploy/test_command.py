@@ -20,6 +20,7 @@ NANO = Path(__file__).parents[3] / "nano" / "checkpoint"
 def test_faults_before_any_work(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     deploy = ("deploy", NANO, "--out", out, "--target")
+    assert "--target auto" in refused(capsys, *deploy, "x")
     assert "no target is given" in refused(capsys, "deploy", NANO, "--out", out)
     assert "did you mean rtx-ada" in refused(capsys, *deploy, "rtx-adda")
     assert "there is no recipe" in refused(capsys, *deploy, "rtx-ada", "--recipe", "x")

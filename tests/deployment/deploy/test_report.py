@@ -117,8 +117,12 @@ def test_a_plan_stands_beside_its_profile() -> None:
         "rates": {"text_tokens_per_s": {"p50": 30.0}, "codes_per_s": {"p50": 150.0},
                   "rtf": {"p50": 1.25}},
     }  # fmt: skip
-    found = figures(plan.to_json(), {"scenarios": {"question": measured}})
-    assert len(found) == 4
+    both = figures(
+        plan.to_json(), {"scenarios": {"question": measured}}, {"thinker_step": 2_000_000}
+    )
+    found, rest = both[:5], both[5:]
+    assert all(one.measured is None and one.name.startswith("engine of ") for one in rest)
+    assert {one.name for one in found} >= {"engine of thinker_step", "question: rtf"}
     assert all(one.predicted is not None and one.measured is not None for one in found)
     (first,) = (one for one in found if one.name == "question: first pcm")
     assert first.predicted == pytest.approx(1e3 * (plan.first_pcm_s or 0.0))
