@@ -11,8 +11,12 @@ import pytest
 from omnijet.engines.library import Installed
 from omnijet.engines.profiles import profiles_for
 from omnijet.engines.targets.toolkits import Flavour
+from omnijet.quantization.quantize import plan_for, quantize_bundle
+from omnijet.quantization.recipes import RECIPES
 from omnijet.runtime.bundle.contract import GraphContract
+from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.bundle.manifest import Manifest
+from tests.quantization.seen import plausible
 from tests.rtx import CAPABILITIES, LIMITS, build, kinds_of, lowered, must_build
 
 GRAPHS = (
@@ -67,6 +71,31 @@ def test_a_decomposed_graph_builds(
     source = nano_f16 / manifest.graphs[graph].file
     path = lowered(source, contract, kind, tmp_path, "decomposed")
     verdict = build(path, profiles, contract, 120 if kind == "fp8" else 86, rtx)
+    assert verdict["done"], verdict
+
+
+@pytest.fixture(scope="module")
+def orin(nano_f16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the bundle in the recipe of Orin."""
+    out, bundle = tmp_path_factory.mktemp("orin") / "bundle", Bundle.open(nano_f16)
+    recipe = RECIPES["orin"]
+    quantize_bundle(nano_f16, out, recipe, plan_for(bundle, recipe), plausible(bundle), processes=0)
+    return out
+
+
+@pytest.mark.parametrize("flavour", ["native", "decomposed"])
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_the_recipe_of_an_orin_builds(
+    orin: Path, rtx: Installed, tmp_path: Path, graph: str, flavour: Flavour
+) -> None:
+    """Builds whole graphs of the recipe, native as JetPack 7.2 gets them and decomposed as 6.2, for
+    SM86: TensorRT-RTX knows no SM87.
+    """
+    manifest = Manifest.read(orin)
+    contract = manifest.contracts[graph]
+    path = lowered(orin / manifest.graphs[graph].file, contract, "none", tmp_path, flavour)
+    profiles = profiles_for(contract, LIMITS, rtx.library, manifest.dims.dit.block)
+    verdict = build(path, profiles, contract, 86, rtx)
     assert verdict["done"], verdict
 
 
