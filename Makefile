@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 BUNDLE ?= build/demo/bundle
 
-.PHONY: demo quick test lint types bench bench-full check-full gpu-check endurance fuzz nano heldout calibration clean
+.PHONY: demo quick test lint types bench bench-full check-full check-arm64 gpu-check endurance fuzz nano heldout calibration clean
 
 # torch comes first and pinned: a range would install the newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -47,6 +47,11 @@ bench-full: $(STAMP)
 # Checks the real sizes, outside CI: needs about 60 GB of free disk and 20 minutes.
 check-full: $(STAMP)
 	$(BIN)/python -m tools.full_size.check
+
+# Runs the base package on an emulated arm64 Debian, its answers beside this machine's, outside CI: needs root, 2 GB
+# of disk, and the first time a quarter of an hour. ARM64=--remove removes what it made.
+check-arm64: $(STAMP)
+	$(BIN)/python -m tools.check_arm64 $(ARM64)
 
 # Runs parity, demo, profiler and bench on a GPU, or prints why it cannot. On a Jetson, choose an
 # environment that sees the system's TensorRT; it needs no torch:

@@ -126,8 +126,8 @@ ORDER: tuple[tuple[Room, ...], ...] = (
         Room(
             "tools",
             "PIL agents av gguf httpx huggingface_hub llama_cpp matplotlib ml_dtypes modelopt onnx "
-            "onnx_ir onnxruntime onnxscript playwright psutil rich safetensors soundfile soxr "
-            "tests torch transformers websockets",
+            "onnx_ir onnxruntime onnxscript packaging playwright psutil rich safetensors soundfile "
+            "soxr tests torch transformers websockets",
         ),
     ),
 )
