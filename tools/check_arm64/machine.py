@@ -107,7 +107,7 @@ class Machine:
             shutil.rmtree(partial, ignore_errors=True)
             partial.parent.mkdir(parents=True, exist_ok=True)
             done = _call(
-                "mmdebstrap", "--variant=minbase", "--architectures=arm64",
+                "unshare", "--mount", "mmdebstrap", "--variant=minbase", "--architectures=arm64",
                 "--dpkgopt=force-unsafe-io", f"--include={INCLUDED}", SUITE, partial,
             )  # fmt: skip
             if done.returncode != 0:

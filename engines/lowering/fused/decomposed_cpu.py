@@ -21,7 +21,7 @@ from omnijet.engines.lowering.frame import Lowering
 from omnijet.engines.lowering.fused.choices import ANY
 from omnijet.engines.lowering.fused.heads import JoinedRotary
 from omnijet.engines.lowering.fused.norms import Silu, SkipNorms
-from omnijet.engines.lowering.fused.products import Biases, Halves
+from omnijet.engines.lowering.fused.products import Biases, Halves, WeightZeros
 from omnijet.engines.lowering.fused.wide import UnguardedProducts, WideFloats
 from omnijet.engines.lowering.native import ConstantAxes
 from omnijet.engines.lowering.norm import DecomposedNorm
@@ -40,6 +40,7 @@ def _passes(constants: Constants, contract: GraphContract) -> Sequence[ir.passes
         IntegerProducts(constants),
         Biases(),
         Halves(constants),
+        WeightZeros(constants),
         ConstantAxes(constants),
         LoopedBlocks(constants),
         DecomposedAttention(constants, {ir.DataType.FLOAT}),

@@ -11,6 +11,8 @@ from omnijet.runtime.bundle.contract import Array
 
 BIAS = {"MatMulNBits": 5, "MatMulIntegerToFloat": 6}
 """Place of the bias among a product's inputs."""
+WEIGHT_ZERO = 5
+"""Place of the weight's zero point among the inputs of MatMulIntegerToFloat."""
 COLUMNS = {
     "MatMulNBits": ((1, 0), (2, 0), (3, 0)),
     "MatMulIntegerToFloat": ((1, 1), (3, 0), (5, 0)),
@@ -74,6 +76,32 @@ class Halves(ir.passes.InPlacePass):
             ir.convenience.replace_all_uses_with(old, value)
         graph.remove(split, safe=True)
         self._constants.remove(product)
+
+
+class WeightZeros(ir.passes.InPlacePass):
+    """Promise: every product of integers states its weight's zero point, which is 0.
+
+    Where ONNX Runtime 1.23 makes weights unsigned, so that sums do not saturate on x86 without VNNI
+    (`session.x64quantprecision`), it crashes at a product without one; and with a bias behind an
+    empty one it does nothing, so that the product is wrong. It takes no zero point of two products.
+    """
+
+    def __init__(self, constants: Constants) -> None:
+        self._constants = constants
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        found = [node for node in model.graph if _lacks_zero(node)]
+        for node in found:
+            zero = self._constants.add(f"{node.name}.weight_zero", np.array(0, np.int8))
+            node.resize_inputs(max(len(node.inputs), WEIGHT_ZERO + 1))
+            node.replace_input_with(WEIGHT_ZERO, zero)
+        return ir.passes.PassResult(model, modified=bool(found))
+
+
+def _lacks_zero(node: ir.Node) -> bool:
+    if node.op_type != "MatMulIntegerToFloat":
+        return False
+    return len(node.inputs) <= WEIGHT_ZERO or node.inputs[WEIGHT_ZERO] is None
 
 
 def _biased(product: ir.Node) -> tuple[ir.Node, ir.Node] | None:

@@ -94,6 +94,9 @@ def test_products_of_integers(trained: tuple[Path, Path], tmp_path: Path, graph:
     contract, source, target, entry = lowered(trained[1], graph, tmp_path, "w8a8")
     assert_old(target)
     assert "DequantizeLinear" not in entry.ops
+    products = [one for one in onnx.load(target, load_external_data=False).graph.node
+                if one.op_type == "MatMulIntegerToFloat"]  # fmt: skip
+    assert products and all(len(one.input) > 5 and one.input[5] for one in products)
     inputs = feeds(contract)
     wanted = run(source, inputs, optimize=False)
     # a last bit decides how an activation is rounded to 8 bits
