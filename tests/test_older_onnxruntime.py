@@ -16,9 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.engines.lowering.fused.test_decomposed_cpu import lowered
 from tests.environment import call, environment_of
+from tests.quantization.graphs import error, feeds, run
 from tools.check_arm64 import answers as program
 from tools.check_arm64.questions import MEDIA, QUESTIONS, compared
 
@@ -125,3 +128,41 @@ def test_the_whole_runtime_is_imported(older: Path, tmp_path: Path) -> None:
     path.write_text(ROOM)
     done = call(older, path, *PROGRAMS_AND_EXTRAS, cwd=tmp_path)
     assert done.returncode == 0 and int(done.stdout) > 300, done.stderr[-2000:]
+
+
+RUN = """
+import sys
+from pathlib import Path
+import numpy as np
+import onnxruntime
+from omnijet.runtime.backends.ort_cpu import unsaturated
+path = Path(sys.argv[1])
+options = onnxruntime.SessionOptions()
+for key, value in unsaturated(path.read_bytes()).items():
+    options.add_session_config_entry(key, value)
+session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+found = session.run(None, dict(np.load(path.with_suffix(".npz"))))
+np.savez(path.with_name("found.npz"), *found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("graph", "kind", "limit"),
+    [
+        ("audio_encoder", "w8a8", 0.03), ("dit_step", "w8a8", 0.03), ("thinker_step", "int4", 1e-4),
+        ("talker_step", "int8", 1e-4),
+    ],
+)  # fmt: skip
+def test_products_of_integers(
+    older: Path, trained: tuple[Path, Path], tmp_path: Path, graph: str, kind: str, limit: float
+) -> None:
+    """The operators for integers that recipes ask for are there, and right on this processor."""
+    contract, source, target, _ = lowered(trained[1], graph, tmp_path, kind)
+    inputs = feeds(contract)
+    np.savez(target.with_suffix(".npz"), **inputs)
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    done = call(older, script, target, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = list(np.load(target.with_name("found.npz")).values())
+    assert error(found, run(source, inputs, optimize=False)) < limit
