@@ -18,7 +18,7 @@ import numpy as np
 from omnijet.engines.lowering.cpu import lower
 from omnijet.engines.targets.target import Target
 from omnijet.export.graphfile.loading import load_graph
-from omnijet.export.reference.record import with_references
+from omnijet.export.reference.record import lacking, with_references
 from omnijet.quantization.calibration.calibrate import Limits, calibrate
 from omnijet.quantization.calibration.state import Place
 from omnijet.quantization.graph_layers import layers_of
@@ -237,7 +237,7 @@ def quantize_bundle(
             },
         )  # fmt: skip
         manifest.write(folder)
-        manifest = with_references(folder, manifest, changed, progress)
+        manifest = with_references(folder, manifest, lacking(folder, manifest), progress)
         manifest.write(folder)
     note_written(target)
     return manifest

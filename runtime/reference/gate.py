@@ -10,8 +10,11 @@ number. A wrong layer is of another order: what it adds is as large as what it s
 | f32, GPU | 30 dB | tensor cores multiply TF32, which has the 10 bits of f16 |
 | f16 | 30 dB | 2^-11 in 250 roundings of 36 layers is 0.5 %, 47 dB; kernels may add in f16 |
 | bf16 | 18 dB | 2^-8 is eight times as much: 4 %, 29 dB |
-| 8-bit activations | 16 dB | a value between two integers may fall to either side |
+| 8-bit activations | 24 dB | a value between two integers may fall to either side |
 | integers, processor | 14 dB | it rounds activations that the graph has as floats |
+
+Omnijet-nano with every result rounded is 70 dB from f32 in f16, and 44 dB in bf16, at five layers;
+its DiT with 8-bit activations moves by 37 dB.
 
 Where a graph itself is less steady, its own limit counts: at recording its inputs are moved by one
 unit of the precision, and an engine may be `ROOM_DB` farther away than that moved its outputs. No
@@ -32,7 +35,7 @@ from omnijet.runtime.reference.distance import Distance
 
 FLOATS: Mapping[Precision, float] = {"f32": 50.0, "f16": 30.0, "bf16": 18.0}
 TENSOR_CORES = 30.0
-ROUNDED_ACTIVATIONS = 16.0
+ROUNDED_ACTIVATIONS = 24.0
 INTEGER_PRODUCTS = 14.0
 ROOM_DB = 12.0
 LEAST_DB = 10.0
