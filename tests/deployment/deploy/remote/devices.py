@@ -30,7 +30,13 @@ case "$1" in rsync) [ -e .greets-rsync ] && echo Welcome ;; *) echo 'Welcome to 
 HOME=$FAKE_HOME PATH="$FAKE_HOME/bin:$PATH"
 export HOME PATH
 # a login shell reads these words once more
-exec sh -c "$*"
+sh -c "$*"
+code=$?
+if [ -e .connection-breaks ]; then
+  echo 'client_loop: send disconnect: Broken pipe' >&2
+  exit 255
+fi
+exit $code
 """
 
 
