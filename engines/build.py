@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omnijet.engines.build_memory import require_memory
+from omnijet.engines.build_memory import Need, memory_warning
 from omnijet.engines.library import Installed
 from omnijet.engines.lowered_operators import LOWERED
 from omnijet.engines.lowering.flavours import flavour_for, form_of
@@ -69,11 +69,13 @@ class Builder(ABC):
 
     Attributes:
         cache: folder of timing caches; they belong to a machine, not to a bundle.
+        ignores_memory: builds even if the memory that was predicted is not free.
     """
 
     installed: Installed
     target: Target
     cache: Path
+    ignores_memory: bool = False
 
     @abstractmethod
     def make(self, manifest: Manifest, scratch: Path, one: Planned, bars: Bars) -> Made:
@@ -101,7 +103,9 @@ class Builder(ABC):
         return Manifest.read(folder)
 
     def _build(self, folder: Path, scratch: Path, one: Planned, progress: Progress) -> None:
-        require_memory(one.graph, one.least, self.target)
+        need = Need(one.predicted, one.least)
+        if said := memory_warning(one.graph, need, self.target, self.ignores_memory):
+            _log.warning("%s", said)
         manifest = Manifest.read(folder)
         require_place(folder, files_of(one, self.target), manifest)
         require_undamaged(folder, manifest, one.graph)

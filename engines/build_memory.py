@@ -8,12 +8,12 @@ from pathlib import Path
 import onnx_ir as ir
 
 from omnijet.engines.lowering.blocks import is_int8_block
-from omnijet.engines.targets.build_rates import SYSTEM_BYTES
+from omnijet.engines.targets.build_rates import SYSTEM_BYTES, UNMEASURED
 from omnijet.engines.targets.target import Target
 from omnijet.export.graphfile.loading import load_graph
 from omnijet.runtime.bundle.operators import STANDARD, Operators
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.machine.memory import free_bytes
+from omnijet.runtime.machine.memory import free_bytes, zram_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +72,57 @@ def device_bytes(target: Target) -> float | None:
     return target.memory_gb * 1e9 - (SYSTEM_BYTES if target.device.shared else 0)
 
 
-def require_memory(graph: str, least: int, target: Target) -> None:
-    """Checks that this machine has enough free memory now. Raises `OmnijetError`."""
-    available = free_bytes()
-    if least > available:
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes that the build of a graph takes: as predicted, and at least."""
+
+    predicted: int
+    least: int
+
+
+def memory_warning(graph: str, need: Need, target: Target, ignored: bool = False) -> str | None:
+    """Compares what a build needs with the memory that is free now, which is never zram.
+
+    Args:
+        ignored: whether too little memory only warns.
+
+    Returns:
+        A warning, or None if there is enough.
+
+    Raises:
+        OmnijetError: there is less than the build takes at least.
+    """
+    free = free_bytes()
+    shown = f"{free / 1e9:.1f} GB free"
+    if need.least > free and not ignored:
         raise OmnijetError(
             f"there is too little memory to build {graph}",
             where=f"this machine, for target {target.name}",
-            expected=f"{least / 1e9:.1f} GB free",
-            got=f"{available / 1e9:.1f} GB free",
-            fix=remedy(graph),
+            expected=f"{need.least / 1e9:.1f} GB free{_measured_with(target)}",
+            got=shown + _beside_zram(),
+            fix=f"{remedy(graph)}; --ignore-memory builds all the same",
         )
+    why = UNMEASURED.get(target.library)
+    if need.least <= free and (why is None or need.predicted <= free):
+        return None  # pages of files can be taken back
+    said = f"{graph} may need {need.predicted / 1e9:.1f} GB, and there are {shown}"
+    if why is None:
+        return said
+    least = f"{need.least / 1e9:.1f} GB are needed{_measured_with(target)}"
+    return f"{said}; that is not measured: {why}. {least}"
+
+
+def _measured_with(target: Target) -> str:
+    return ", as measured with TensorRT-RTX" if target.library in UNMEASURED else ""
+
+
+def _beside_zram() -> str:
+    zram = zram_bytes()
+    return f"; {zram / 1e9:.1f} GB of swap in zram are memory itself" if zram else ""
 
 
 def remedy(graph: str) -> str:
     return (
-        f"close other programs and build this graph alone (--graphs {graph}), add swap, or take a "
-        "recipe of fewer bits (`omnijet quantize --list`)"
+        f"close other programs and build this graph alone (--graphs {graph}), add swap on a disk, "
+        "or take a recipe of fewer bits (`omnijet quantize --list`)"
     )

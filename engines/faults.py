@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from omnijet.engines.build_memory import remedy
-from omnijet.engines.library import HOW_TO_GET
+from omnijet.engines.library import how_to_get
 from omnijet.engines.process import Died, killed_for_memory
+from omnijet.engines.targets.chosen import LIST_COMMAND
 from omnijet.engines.targets.target import Target
 from omnijet.runtime.backends.trt.library import TITLES
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine.platform import this_platform
 
 NO_MEMORY = ("out of memory", "outofmemory", "bad_alloc")
 
@@ -69,7 +71,7 @@ def build_fault(
         return OmnijetError(
             f"{title} is not installed here",
             got=text,
-            fix=HOW_TO_GET[target.library],
+            fix=how_to_get(target.library, this_platform()),
         )
     return OmnijetError(
         f"{title} does not build {graph}",
@@ -89,7 +91,7 @@ def _other_flavour(target: Target) -> str:
     if target.flavour == "native":
         return (
             "choose a target whose flavour is decomposed, which has plain operators only "
-            "(`omnijet build BUNDLE --list`), or report the node"
+            f"(`{LIST_COMMAND}`), or report the node"
         )
     return "report the node: no flavour has plainer operators"
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omnijet.engines.process import ORT_WORKER, PYTHON_VARIABLE, WORKER, Died, run_worker
+from omnijet.engines.targets.chosen import LIST_COMMAND
 from omnijet.engines.targets.target import TARGETS, Target
-from omnijet.runtime.backends.trt.library import TITLES
+from omnijet.runtime.backends.trt.library import TITLES, findable
 from omnijet.runtime.bundle.manifest import Library
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine import ways
+from omnijet.runtime.machine.platform import Platform, this_platform
 
-HOW_TO_GET: Mapping[Library, str] = {
-    "tensorrt": "on a Jetson, `sudo apt install nvidia-jetpack` has it for the system's python3, "
-    f"so build with --python /usr/bin/python3 (or {PYTHON_VARIABLE}); elsewhere, install "
-    "NVIDIA's TensorRT with its Python bindings",
-    "tensorrt_rtx": 'pip install "tensorrt_rtx_cu13_libs==1.7.*" '
-    '"tensorrt_rtx_cu13_bindings==1.7.*", or name an interpreter that has them with '
-    f"--python or {PYTHON_VARIABLE}",
-    "onnxruntime": "`pip install -U onnxruntime`, or name an interpreter that has it with --python",
-}
+
+def how_to_get(library: Library, platform: Platform) -> str:
+    """Returns how to get a library on a machine."""
+    if library == "onnxruntime":
+        return "`pip install -U onnxruntime`, or name an interpreter that has it with --python"
+    get = ways.tensorrt if library == "tensorrt" else ways.tensorrt_rtx
+    return f"{get(platform)}. --python or {PYTHON_VARIABLE} names another interpreter that has it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def find_library(library: Library, python: str) -> Installed:
             where="this interpreter" if python == sys.executable else python,
             expected="its Python bindings",
             got="; ".join(said),
-            fix=HOW_TO_GET[library],
+            fix=how_to_get(library, this_platform()),
         )
     return Installed(library, python, verdict["version"], tuple(verdict["ahead"]), verdict["here"])
 
@@ -80,6 +80,25 @@ def fitting(target: Target, installed: Installed) -> Target:
     return next(older, target)
 
 
+def own_lack(installed: Installed, platform: Platform) -> str | None:
+    """Returns what this interpreter lacks to run the engines that another one builds.
+
+    Returns:
+        One line with the environment that can; None: this one can, or ONNX Runtime builds.
+    """
+    if installed.library == "onnxruntime":
+        return None
+    if not findable(installed.library):
+        how = ways.tensorrt if installed.library == "tensorrt" else ways.tensorrt_rtx
+        lack, get = TITLES[installed.library], how(platform)
+    elif not findable("cuda"):
+        lack, get = "the CUDA runtime for Python", ways.cuda_python(platform)
+    else:
+        return None
+    version = ".".join(map(str, platform.python))
+    return f"this Python {version} cannot run what is built here, for it lacks {lack}. {get}"
+
+
 def require_able(installed: Installed, target: Target) -> None:
     """Checks that the library can build for a target on this machine. Raises `OmnijetError`."""
     title, wanted = TITLES[installed.library], target.compute_capability
@@ -90,9 +109,9 @@ def require_able(installed: Installed, target: Target) -> None:
             where=f"target {target.name}",
             expected=f"{oldest} or newer, for the operators of the graphs",
             got=installed.version,
-            fix=HOW_TO_GET["onnxruntime"]
+            fix=how_to_get("onnxruntime", this_platform())
             if installed.library == "onnxruntime"
-            else "choose a target of this version (`omnijet build BUNDLE --list`)",
+            else f"choose a target of this version (`{LIST_COMMAND}`), or --target auto",
         )
     if installed.library == "onnxruntime":
         return  # a processor, or any GPU

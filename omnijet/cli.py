@@ -13,8 +13,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -250,7 +250,8 @@ def _dispatch(argv: list[str]) -> int:
             module.add_arguments(child)
             child.set_defaults(run=module.run)
     args = parser.parse_args(argv)
-    code: int = args.run(args)
+    with _extra_told(VERBS[args.verb], args.verb):  # some import what they need late
+        code: int = args.run(args)
     return code
 
 
@@ -259,9 +260,11 @@ def _named(argv: Sequence[str]) -> str | None:
     return next((word for word in argv if word in VERBS), None)
 
 
-def _import(verb: Verb, name: str) -> Any:
+@contextmanager
+def _extra_told(verb: Verb, name: str) -> Iterator[None]:
+    """Turns a missing package of a command's extra into an error that names the extra."""
     try:
-        return importlib.import_module(verb.module)
+        yield
     except ModuleNotFoundError as error:
         if verb.extra is None or (error.name or "").split(".")[0] == "omnijet":
             raise
@@ -271,6 +274,12 @@ def _import(verb: Verb, name: str) -> Any:
             got=f"no module named {error.name}",
             fix=f'pip install "omnijet[{verb.extra}]"',
         ) from error
+
+
+def _import(verb: Verb, name: str) -> Any:
+    try:
+        with _extra_told(verb, name):
+            return importlib.import_module(verb.module)
     except Exception as error:
         if not ran_out(error):
             raise

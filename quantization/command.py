@@ -5,50 +5,24 @@ Ranges are calibrated by running conversations through the pipeline.
 
 from __future__ import annotations
 
-import math
 from argparse import ArgumentParser, Namespace
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
-from omnijet.engines.targets.target import TARGETS
-from omnijet.quantization.budget.parallel import processes, ray_cluster
-from omnijet.quantization.budget.search import Budget, Found, search
-from omnijet.quantization.budget.trials import DECODERS, Bench
-from omnijet.quantization.calibration.calibrate import Limits
-from omnijet.quantization.calibration.conversations import (
-    BUILT_IN,
-    fitting_set,
-    open_conversations,
-)
-from omnijet.quantization.calibration.state import Place
-from omnijet.quantization.layers import Layer
-from omnijet.quantization.memory import worker_count
-from omnijet.quantization.numerics.statistics import Statistics
-from omnijet.quantization.quantize import (
-    Calibration,
-    Progress,
-    bundle_layers,
-    plan_for,
-    quantize_bundle,
-    require_apart,
-    require_float,
-    statistics_of,
-)
+from omnijet.engines.targets.chosen import chosen_target
+from omnijet.engines.targets.found import AUTO, target_here
+from omnijet.engines.targets.target import TARGETS, Target
+from omnijet.quantization.calibration.limits import Limits
 from omnijet.quantization.recipe_files.recipe_file import SUFFIX, recipe_of, to_toml
 from omnijet.quantization.recipes import RECIPES, Recipe, recommended
-from omnijet.runtime.bundle.folder import Bundle
-from omnijet.runtime.bundle.manifest import Manifest
-from omnijet.runtime.bundle.output import require_place
-from omnijet.runtime.commands.console import print_table, size_text, stage_progress, whole_number
+from omnijet.runtime.commands.console import print_table, whole_number
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files.names import beside, shell_quoted
 from omnijet.runtime.files.printable import show
-from omnijet.runtime.leftovers import temporary_folder
+from omnijet.runtime.machine.platform import this_platform
 
 NO_DATA = "none"
 TRIED = 16  # conversations that mixes are tried on
@@ -85,8 +59,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="folder for files of the trials; a cluster needs a shared one",
     )
     parser.add_argument(
-        "--target", choices=TARGETS, help="refuse a recipe that this machine cannot run"
-    )
+        "--target", metavar="T",
+        help="the machine that will run it: a recipe that it cannot run is refused. `omnijet build "
+        f"--list` shows all; {AUTO}: this machine",
+    )  # fmt: skip
     parser.add_argument(
         "--data",
         metavar="PATH",
@@ -120,85 +96,33 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Quantizes a bundle and prints what was written."""
     if args.list:
-        print_table(_recipes())
+        print_table(recipes_table(target_here(this_platform())))
         show("a recipe of your own is a file: --recipe orin --print-recipe prints one to change")
         return 0
     if args.print_recipe:
         show(to_toml(_printed(args)))
         return 0
     if args.bundle is None:
-        raise OmnijetError("no bundle is given", expected="omnijet quantize BUNDLE OUT")
-    bundle = Bundle.open(args.bundle)
-    if args.layers:
-        print_table(_layers(bundle))
-        return 0
-    if args.recipe is not None and args.budget is not None:
         raise OmnijetError(
-            "a recipe and a budget cannot both decide", got="--recipe and --budget",
-            fix="give one of them",
-        )  # fmt: skip
-    if args.out is None or (args.recipe, args.budget, args.target) == (None, None, None):
-        raise OmnijetError(
-            "neither a recipe nor a budget nor a target is given, or no output",
+            "no bundle is given",
             expected="omnijet quantize BUNDLE OUT, with --recipe R, --budget B or --target T",
             fix="`omnijet quantize --list` shows the recipes",
         )
-    _refuse_idle_options(args)
-    require_float(bundle)
-    require_apart(args.bundle, args.out)
-    require_place(args.out, replace=args.force)
-    with stage_progress() as report:
-        manifest = _quantized(bundle, args, report)
-    print_table(_summary(bundle.manifest, manifest))
-    show(f"next: omnijet check {shell_quoted(args.out)} --fidelity")
-    return 0
+    # needs the extra [quantize], which a list does not
+    code: int = import_module("omnijet.quantization.quantizing").run(args)
+    return code
 
 
-def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
-    calibration = _calibration(bundle, args)
-    origin: dict[str, Any] = {"calibration": None}
-    seen: Mapping[Place, Statistics] = {}
-    budget, recipe, layers = None, _recipe(args), bundle_layers(bundle)
-    if recipe is None:
-        budget = Budget.parse(args.budget)
-        layers = [layer for layer in layers if layer.graph in DECODERS]
-        _check_trials(args)
-    else:
-        plan = plan_for(bundle, recipe, TARGETS.get(args.target))
-        worker_count(plan, calibration is not None)  # memory is looked at before hours of work
-        layers = list(plan)
-    if calibration is not None:
-        seen = statistics_of(bundle, layers, calibration, progress)
-        data = Path(args.data).name if args.data else f"built in: {_built_in(bundle)}"
-        limits = asdict(calibration.limits)
-        origin = {"calibration": {"data": data, "seed": calibration.seed, **limits}}
-    if recipe is None:
-        assert budget is not None and calibration is not None
-        found = _searched(args, budget, layers, seen, calibration, progress)
-        recipe = found.recipe(f"budget {args.budget}")
-        figures = {k: v if math.isfinite(v) else None for k, v in asdict(found.outcome).items()}
-        origin["budget"] = {"bytes": found.mix.bytes, **figures}
-    plan = plan_for(bundle, recipe, TARGETS.get(args.target))
-    manifest = quantize_bundle(
-        args.bundle,
-        args.out,
-        recipe,
-        plan,
-        seen,
-        origin=origin,
-        force=args.force,
-        progress=progress,
-    )
-    if calibration is not None and calibration.state is not None:
-        calibration.state.unlink(missing_ok=True)
-    return manifest
+def target_of(args: Namespace) -> Target | None:
+    """Returns the target that is named, this machine's for `auto`; None: none is named."""
+    return None if args.target is None else chosen_target(args.target, None, this_platform())
 
 
-def _recipe(args: Namespace) -> Recipe | None:
+def asked_recipe(args: Namespace, target: Target | None) -> Recipe | None:
     """Returns the recipe that is named, or that of the target; None: a budget decides."""
     if args.recipe is not None:
         return recipe_of(args.recipe)
-    return None if args.budget is not None else recommended(TARGETS[args.target])
+    return None if args.budget is not None or target is None else recommended(target)
 
 
 def _printed(args: Namespace) -> Recipe:
@@ -207,112 +131,57 @@ def _printed(args: Namespace) -> Recipe:
             "no recipe is named", where="--print-recipe", expected="--recipe R or --target T",
             fix="`omnijet quantize --list` shows the recipes",
         )  # fmt: skip
-    recipe = _recipe(args)
+    recipe = asked_recipe(args, target_of(args))
     if recipe is None:
         raise OmnijetError("a budget is no recipe", where="--print-recipe", got="--budget")
     return recipe
 
 
-def _refuse_idle_options(args: Namespace) -> None:
-    """Refuses options that would do nothing."""
-    of_trials = {"--ray": args.ray, "--scratch": args.scratch}
-    of_calibration = {
-        "--items": args.items, "--max-text-tokens": args.max_text_tokens,
-        "--max-codes": args.max_codes, "--low-memory": args.low_memory or None,
-    }  # fmt: skip
-    for idle, options, why in (
-        (args.budget is None, of_trials, "without --budget nothing is tried"),
-        (args.data == NO_DATA, of_calibration, f"with --data {NO_DATA} nothing is calibrated"),
-    ):
-        given = [name for name, value in options.items() if value is not None]
-        if idle and given:
-            raise OmnijetError(
-                "options that would do nothing", expected=why, got=", ".join(given),
-                fix="leave them out",
-            )  # fmt: skip
+FAMILIES: Mapping[str, Callable[[Target], bool]] = {
+    "Jetson Orin": lambda target: target.compute_capability == 87,
+    "Jetson Thor": lambda target: target.compute_capability == 110,
+    "cards before Ada": lambda target: _is_card(target) and "fp8" not in target.numbers,
+    "cards since Ada": lambda target: _is_card(target) and "fp8" in target.numbers,
+    "DGX Spark": lambda target: target.compute_capability == 121,
+    "processors": lambda target: target.device.name == "cpu",
+    "ONNX Runtime with CUDA": lambda target: target.device.name == "cuda",
+}
+"""Machines in a user's words -> their targets. Every target is of one family."""
 
 
-def _check_trials(args: Namespace) -> None:
-    """Checks before the calibration what trials need after it."""
-    if args.data == NO_DATA:
-        raise OmnijetError(
-            "a budget needs to know the activations",
-            where=f"--data {NO_DATA}",
-            fix="leave --data out, or give data of your own",
-        )
-    if args.scratch is not None and not args.scratch.is_dir():
-        raise OmnijetError("the scratch folder does not exist", where=args.scratch)
-    if args.ray is not None:
-        if args.ray != "local" and args.scratch is None:
-            raise OmnijetError(
-                "the machines of a cluster need a shared scratch folder",
-                where="--ray",
-                expected="--scratch FOLDER, on a disk that all of them share",
-            )
-        with ray_cluster(args.ray):
-            pass
+def _is_card(target: Target) -> bool:
+    return target.compute_capability is not None and not target.device.shared
 
 
-def _searched(
-    args: Namespace, budget: Budget, layers: Sequence[Layer], seen: Mapping[Place, Statistics],
-    calibration: Calibration, progress: Progress,
-) -> Found:  # fmt: skip
-    assert calibration.data is not None
-    parallel = processes() if args.ray is None else ray_cluster(args.ray)
-    with (
-        temporary_folder("omnijet-", args.scratch) as scratch,
-        open_conversations(calibration.data) as conversations,
-        parallel as run,
-    ):
-        bench = Bench(args.bundle.absolute(), scratch)
-        tried = conversations.items[: args.items or TRIED]
-        bench.prepare([one.messages for one in tried], seen)
-        return search(bench, layers, budget, run, progress)
+def recipes_table(here: Target | None) -> Table:
+    """Returns one row for each recipe.
 
-
-def _built_in(bundle: Bundle) -> str:
-    return fitting_set(bundle.manifest.dims.thinker.vocab)
-
-
-def _calibration(bundle: Bundle, args: Namespace) -> Calibration | None:
-    if args.data == NO_DATA:
-        return None
-    data = Path(args.data) if args.data else BUILT_IN[_built_in(bundle)]
-    # beside OUT, so that the next run finds an interrupted one
-    state = beside(args.out.absolute(), ".", ".calibration.npz")
-    usual = Limits()
-    limits = Limits(
-        conversations=args.items,
-        text_tokens=args.max_text_tokens or usual.text_tokens,
-        codes=args.max_codes or usual.codes,
-    )
-    return Calibration(data, args.seed, state, limits, args.low_memory)
-
-
-def _recipes() -> Table:
-    table = Table("recipe", "for", "taken by itself for", "runs on")
+    Args:
+        here: the target of this machine; None: it has none.
+    """
+    table = Table("recipe", "for", "taken by itself for", "runs on", "this machine")
     for recipe in RECIPES.values():
-        able = {target.device.name: None for target in TARGETS.values() if recipe.runs_on(target)}
-        own = {t.device.name: None for t in TARGETS.values() if recommended(t) is recipe}
-        table.add_row(recipe.name, recipe.purpose, ", ".join(own), ", ".join(able))
+        own = families(partial(_takes, recipe))
+        able = families(recipe.runs_on)
+        table.add_row(recipe.name, recipe.purpose, own, able, _verdict(recipe, here))
     return table
 
 
-def _layers(bundle: Bundle) -> Table:
-    table = Table("graph", "layer", "inputs", "outputs")
-    for layer in bundle_layers(bundle):
-        table.add_row(layer.graph, layer.name, str(layer.inputs), str(layer.outputs))
-    return table
+def _takes(recipe: Recipe, target: Target) -> bool:
+    return recommended(target) is recipe
 
 
-def _summary(before: Manifest, after: Manifest) -> Table:
-    """Returns the bytes of each graph's weights, and what its layers became."""
-    table = Table("graph", "float", "quantized", "layers", title=after.quantization["recipe"])
-    for name, entry in before.graphs.items():
-        layers = after.quantization["layers"].get(name, {})
-        made = Counter(layer["scheme"] for layer in layers.values())
-        table.add_row(
-            name, size_text(entry.weight_bytes), size_text(after.graphs[name].weight_bytes),
-            "\n".join(f"{count} {scheme}" for scheme, count in made.items()) or "as they were",
-        )  # fmt: skip
-    return table
+def families(holds: Callable[[Target], bool]) -> str:
+    """Returns the families of machines for which something holds, in words."""
+    chosen = [
+        name
+        for name, is_of in FAMILIES.items()
+        if all(holds(target) for target in TARGETS.values() if is_of(target))
+    ]
+    return "all" if len(chosen) == len(FAMILIES) else ", ".join(chosen)
+
+
+def _verdict(recipe: Recipe, here: Target | None) -> str:
+    if here is None or not recipe.runs_on(here):
+        return ""
+    return "takes it by itself" if _takes(recipe, here) else "runs it"

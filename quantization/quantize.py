@@ -19,7 +19,8 @@ from omnijet.engines.lowering.cpu import lower
 from omnijet.engines.targets.target import Target
 from omnijet.export.graphfile.loading import load_graph
 from omnijet.export.reference.record import lacking, with_references
-from omnijet.quantization.calibration.calibrate import Limits, calibrate
+from omnijet.quantization.calibration.calibrate import calibrate
+from omnijet.quantization.calibration.limits import Limits
 from omnijet.quantization.calibration.state import Place
 from omnijet.quantization.graph_layers import layers_of
 from omnijet.quantization.graph_rounding import GraphRounding, Plan

@@ -87,7 +87,7 @@ DEVICES: Mapping[str, Device] = {
                Fact(362, "l40s"), Fact(733, "l40s"), Fact(733, "l40s"), cards=("L40S",)),
         Device("dgx-spark", "DGX Spark (GB10)", 121,
                Fact(128, "dgx-spark"), True, Fact(273, "dgx-spark"), cards=("GB10",)),
-        Device("rtx-turing", "GeForce RTX 20 series, other cards of Turing", 75,
+        Device("cuda-turing", "GeForce RTX 20 series, other cards of Turing", 75,
                Fact(8, "geforce"), False, Fact(448, "geforce")),
         Device("rtx-ampere", "GeForce RTX 3060 12 GB, other cards of Ampere", 86,
                Fact(12, "geforce"), False, Fact(360, "geforce")),

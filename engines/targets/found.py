@@ -12,7 +12,7 @@ AUTO = "auto"
 """The word that asks for the target of this machine."""
 _ORIN, _THOR = 87, 110
 _FAMILIES = {
-    75: "rtx-turing", 80: "a100-40", 86: "rtx-ampere", 89: "rtx-ada", 90: "cuda-hopper",
+    75: "cuda-turing", 80: "a100-40", 86: "rtx-ampere", 89: "rtx-ada", 90: "cuda-hopper",
     120: "rtx-blackwell", 121: "dgx-spark",
 }  # fmt: skip
 """Compute capability -> the target of a card that has no row of its own."""

@@ -110,9 +110,10 @@ TARGETS: Mapping[str, Target] = {
         *_targets("jp70", "thor"),
         *_targets("jp72", "thor"),
         *_targets("rtx", "rtx-3090", "rtx-a6000", "rtx-4090", "rtx-5090"),
-        *_targets("rtx", "t4", "a100-40", "a100-80", "l40s"),
-        *_targets("trt", "dgx-spark"),
-        *_targets("rtx", "rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell"),
-        *_targets("trt", "cuda-ampere", "cuda-ada", "cuda-hopper", "cuda-blackwell"),
+        *_targets("rtx", "a100-40", "a100-80", "l40s"),
+        *_targets("trt", "t4", "dgx-spark"),
+        *_targets("rtx", "rtx-ampere", "rtx-ada", "rtx-blackwell"),
+        # TensorRT-RTX 1.7 has no FP32 products for Turing, which the DiT needs (source: `tried`)
+        *_targets("trt", "cuda-turing", "cuda-ampere", "cuda-ada", "cuda-hopper", "cuda-blackwell"),
     )
 }

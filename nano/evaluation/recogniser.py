@@ -10,6 +10,7 @@ import soxr
 from omnijet.nano.world.words import REPLY_WORDS
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine.platform import this_platform
 
 RATE_HZ = 16_000
 FRAMES_PER_SECOND = 100  # of the recogniser
@@ -33,7 +34,9 @@ class Recogniser:
                 "speech scores need a recogniser",
                 expected="pocketsphinx",
                 got=f"no module named {error.name}",
-                fix='pip install "omnijet[eval]", or score other skills with --skill',
+                fix="it has no wheel for this machine: score other skills with --skill"
+                if this_platform().arch == "aarch64"
+                else 'pip install "omnijet[eval]", or score other skills with --skill',
             ) from error
         self._decoder: Any = Decoder(
             lm=None, loglevel="FATAL", bestpath=False, samprate=RATE_HZ,

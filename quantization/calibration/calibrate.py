@@ -22,8 +22,9 @@ from omnijet.quantization.calibration.conversations import (
     fitting_set,
     open_conversations,
 )
+from omnijet.quantization.calibration.limits import Limits
 from omnijet.quantization.calibration.state import CalibrationState, Place
-from omnijet.quantization.calibration.taps import ROWS, TappedBackend
+from omnijet.quantization.calibration.taps import TappedBackend
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.manifest import FILE_NAME, hash_file
@@ -44,22 +45,6 @@ MEASURED_WITH = (
 
 Progress = Callable[[int, int], None]
 """Receives (conversations done, conversations in total)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much is run.
-
-    Attributes:
-        text_tokens, codes: most of them in a reply; codes are 50 a second.
-        rows: most rows of an activation that one call of a graph adds, evenly spaced.
-        conversations: number of conversations, the first ones; None: all.
-    """
-
-    text_tokens: int = 128
-    codes: int = 256
-    rows: int = ROWS
-    conversations: int | None = None
 
 
 def calibrate(

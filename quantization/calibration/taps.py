@@ -16,6 +16,7 @@ import onnx_ir as ir
 from omnijet.engines.lowering.widened import widen, widened_contract
 from omnijet.engines.widened_backend import WidenedBackend
 from omnijet.export.graphfile.loading import graph_bytes, load_graph
+from omnijet.quantization.calibration.limits import ROWS
 from omnijet.quantization.graph_layers import layers_of
 from omnijet.quantization.layers import Layer
 from omnijet.runtime.backends.ort_cpu import boundary
@@ -24,8 +25,6 @@ from omnijet.runtime.backends.ort_session import OrtSession
 from omnijet.runtime.backends.protocol import Graph, State
 from omnijet.runtime.bundle.contract import Array, GraphContract, verify
 from omnijet.runtime.errors import OmnijetError
-
-ROWS = 512  # rows of the longest prefill step (`decoder.PREFILL_ROWS`), so that all are seen
 
 Seen = Callable[[str, str, Array], None]
 """Receives (graph, activation, [rows, inputs] in the graph's precision) after each call. The callee

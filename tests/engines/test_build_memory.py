@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from omnijet.engines.build_memory import WeightBytes, require_memory
+from omnijet.engines.build_memory import Need, WeightBytes, memory_warning
 from omnijet.engines.lowering import native
 from omnijet.engines.targets.build_rates import least_bytes, predicted_bytes
 from omnijet.engines.targets.target import TARGETS
@@ -14,6 +14,8 @@ from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.machine.memory import free_bytes
+from omnijet.runtime.machine.root import VARIABLE
+from tests.machines import fake_machine
 from tests.quantization.graphs import quantize
 
 MEASURED = {
@@ -64,7 +66,8 @@ def test_pages_of_the_file_may_go() -> None:
     """5 of 13.5 GB at the peak are mapped from the file."""
     weights = WeightBytes(6_172_434_432, 0, 622_329_856)
     assert 8e9 < least_bytes(weights, "tensorrt_rtx") < 9.5e9
-    assert least_bytes(weights, "tensorrt") == predicted_bytes(weights, "tensorrt")
+    # of TensorRT nothing was measured: what refuses is what was
+    assert least_bytes(weights, "tensorrt") == least_bytes(weights, "tensorrt_rtx")
 
 
 def test_builds_on_a_device_take_several_times_the_weights() -> None:
@@ -74,7 +77,37 @@ def test_builds_on_a_device_take_several_times_the_weights() -> None:
 
 
 def test_what_this_machine_lacks_is_refused() -> None:
-    require_memory("vocoder", 1, TARGETS["rtx-ada"])
+    target = TARGETS["rtx-ada"]
+    assert memory_warning("vocoder", Need(1, 1), target) is None
+    much = 10 * free_bytes()
+    assert memory_warning("vocoder", Need(much, 1), target) is None  # mapped pages come back
     with pytest.raises(OmnijetError, match="too little memory") as error:
-        require_memory("vocoder", 10 * free_bytes(), TARGETS["rtx-ada"])
-    assert "swap" in str(error.value.fix)
+        memory_warning("vocoder", Need(much, much), target)
+    assert "swap on a disk" in str(error.value.fix) and "--ignore-memory" in str(error.value.fix)
+    said = memory_warning("vocoder", Need(much, much), target, ignored=True)
+    assert said is not None and said.startswith("vocoder may need") and "measured" not in said
+
+
+def test_hearsay_warns_and_refuses_nothing() -> None:
+    target, much = TARGETS["orin-nano-jp62"], 10 * free_bytes()
+    assert memory_warning("thinker_step", Need(1, 1), target) is None
+    said = memory_warning("thinker_step", Need(much, 1_000_000), target) or ""
+    assert (
+        "3 to 4 times" in said and "edgeserve" in said and "as measured with TensorRT-RTX" in said
+    )
+    with pytest.raises(OmnijetError, match="as measured with TensorRT-RTX"):
+        memory_warning("thinker_step", Need(much, much), target)
+
+
+def test_swap_in_zram_is_not_taken_for_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fake_machine(tmp_path, "orin-nano-jp62", free_share=0.5)
+    monkeypatch.setenv(VARIABLE, str(root))
+    need = Need(5_000_000_000, 5_000_000_000)  # 4.0 GB are free, and 4.0 GB of zram
+    with pytest.raises(OmnijetError) as error:
+        memory_warning("thinker_step", need, TARGETS["orin-nano-jp62"])
+    assert error.value.got == "4.0 GB free; 4.0 GB of swap in zram are memory itself"
+    with (root / "proc/swaps").open("a") as file:
+        file.write("/swapfile file 8000000 0 -2\n")
+    assert memory_warning("thinker_step", need, TARGETS["orin-nano-jp62"]) is None

@@ -40,8 +40,9 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
-from omnijet.quantization.calibration.calibrate import Limits, calibrate
+from omnijet.quantization.calibration.calibrate import calibrate
 from omnijet.quantization.calibration.conversations import open_conversations
+from omnijet.quantization.calibration.limits import Limits
 from omnijet.quantization.graph_writer import GraphWriter
 from omnijet.quantization.layers import Layer
 from omnijet.quantization.numerics.apply import change_of, common_divisor, snr_db

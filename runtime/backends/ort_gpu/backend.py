@@ -20,6 +20,8 @@ from omnijet.runtime.backends.protocol import BackendRequest
 from omnijet.runtime.bundle.contract import GraphContract, verify
 from omnijet.runtime.bundle.watch import Watch
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine import ways
+from omnijet.runtime.machine.platform import this_platform
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class OrtDeviceBackend(OrtBackend):
     ) -> None:
         self.name = f"onnxruntime-{provider}"
         super().__init__(threads, built=built)
-        self._provider = PROVIDERS[provider]
+        self._name, self._provider = provider, PROVIDERS[provider]
         available = onnxruntime.get_available_providers()
         full_name = self._provider.full_name
         if full_name not in available:
@@ -59,9 +61,7 @@ class OrtDeviceBackend(OrtBackend):
                 f"this onnxruntime has no provider {provider}",
                 expected=full_name,
                 got=", ".join(available),
-                fix="`pip uninstall onnxruntime`, then "
-                "`pip install 'onnxruntime-gpu[cuda,cudnn]'`; on a Jetson take NVIDIA's wheel for "
-                "its JetPack. TensorRT-RTX needs a build with it",
+                fix=ways.onnxruntime_gpu(this_platform(), provider),
             )
         self._device = device
         others = [one for one in self._provider.others if one in available]
@@ -122,8 +122,8 @@ class OrtDeviceBackend(OrtBackend):
                 where=path,
                 got="running on " + ", ".join(session.get_providers()),
                 fix="look for what its libraries need: CUDA and cuDNN of the versions that this "
-                "onnxruntime was built with (`pip install 'onnxruntime-gpu[cuda,cudnn]'`), a GPU "
-                "and its driver",
+                "onnxruntime was built with, a GPU that it has code for, and its driver: "
+                + ways.onnxruntime_gpu(this_platform(), self._name),
             )
         return session
 

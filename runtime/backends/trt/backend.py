@@ -14,7 +14,6 @@ from omnijet.runtime.bundle.contract import GraphContract, Precision
 from omnijet.runtime.bundle.folder import Bundle, misfits, rebuild_command
 from omnijet.runtime.bundle.manifest import EngineEntry
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.files.names import shell_quoted
 
 
 class EngineBackend:
@@ -44,8 +43,7 @@ class EngineBackend:
                 got=repr(target),
                 fix=f"--provider {target}, which takes what was built for it"
                 if self._entries
-                else f"build them: `omnijet build {shell_quoted(bundle.folder)} --list` "
-                "shows the targets",
+                else f"build them: `{rebuild_command(bundle.folder, 'auto')}`",
             )
         self._check_files()
         first = next(iter(self._entries.values()))
@@ -112,8 +110,15 @@ class EngineBackend:
                 expected=f"{self._library.__name__} {self._library.__version__}, "
                 f"SM{self._device.properties.compute_capability} ({self._device.properties.name})",
                 got="\n            ".join(faults),
-                fix=f"{self._fix} on this machine",
+                fix=f"build them for this machine: "
+                f"`{rebuild_command(self._bundle.folder, self._target_here())}`",
             )
+
+    def _target_here(self) -> str:
+        """Returns the target to build for: this one if only the library's version is another."""
+        here = self._device.properties.compute_capability
+        is_here = all(entry.compute_capability == here for entry in self._entries.values())
+        return self._target if is_here else "auto"
 
     def _misfits(self, name: str, entry: EngineEntry) -> list[str]:
         faults = []

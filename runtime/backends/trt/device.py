@@ -15,6 +15,8 @@ import numpy as np
 from omnijet.runtime.backends.trt.library import load_cuda
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine import ways
+from omnijet.runtime.machine.platform import this_platform
 from omnijet.runtime.shortage import OutOfMemory
 
 ORDINAL = 0
@@ -65,8 +67,7 @@ class Device:
                 "there is no GPU to run engines on",
                 expected="an NVIDIA GPU and a driver that knows this CUDA runtime",
                 got=self._name_of(error) if error else "no device",
-                fix="install or update the driver; if it knows CUDA 12 only (JetPack 6), "
-                '`pip install "cuda-python<13"`',
+                fix=f"install or update the driver; {ways.cuda_python(this_platform())}",
             )
         attributes = cuda.cudaDeviceAttr
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 
 from omnijet.runtime.bundle.entries import EngineLibrary, Library
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine import ways
+from omnijet.runtime.machine.platform import this_platform
 
 TITLES: dict[Library, str] = {
     "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX", "onnxruntime": "ONNX Runtime",
@@ -17,11 +20,6 @@ _MODULES: dict[EngineLibrary, tuple[str, ...]] = {
 }
 # the second is the name up to cuda-python 12.2, which some JetPack 6 systems have
 _CUDA = ("cuda.bindings.runtime", "cuda.cudart")
-_INSTALL: dict[EngineLibrary, str] = {
-    "tensorrt": "on a Jetson it is part of JetPack: make the virtual environment with "
-    "`python3 -m venv --system-site-packages`; elsewhere `pip install tensorrt{pin}`",
-    "tensorrt_rtx": "`pip install tensorrt_rtx_cu13_libs{pin} tensorrt_rtx_cu13_bindings{pin}`",
-}
 
 
 def load_library(library: EngineLibrary, version: str) -> Any:
@@ -35,11 +33,13 @@ def load_library(library: EngineLibrary, version: str) -> Any:
     """
     module, faults = find_library(library)
     if module is None:
+        here = this_platform()
+        is_rtx = library == "tensorrt_rtx"
         raise OmnijetError(
             f"{TITLES[library]} is not here",
             expected=f"a Python module {' or '.join(_MODULES[library])}, version {version}",
             got="; ".join(faults),
-            fix=_INSTALL[library].format(pin=f"=={version}"),
+            fix=ways.tensorrt_rtx(here) if is_rtx else ways.tensorrt(here, version),
         )
     return module
 
@@ -52,8 +52,7 @@ def load_cuda() -> Any:
             "the CUDA runtime for Python is not here",
             expected=f"a Python module {' or '.join(_CUDA)}",
             got="; ".join(faults),
-            fix='`pip install "omnijet[gpu]"`; where the driver knows CUDA 12 only (JetPack 6), '
-            '`pip install "cuda-python<13"`',
+            fix=ways.cuda_python(this_platform()),
         )
     return module
 
@@ -71,6 +70,18 @@ def find_library(library: EngineLibrary) -> tuple[Any, list[str]]:
 def find_cuda() -> tuple[Any, list[str]]:
     """Returns the Python module of the CUDA runtime, as `find_library` does."""
     return _first_importable(_CUDA)
+
+
+def findable(library: EngineLibrary | Literal["cuda"]) -> bool:
+    """Returns whether a library's module, or the CUDA runtime's, is there; imports nothing big."""
+    return any(map(_is_there, _CUDA if library == "cuda" else _MODULES[library]))
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:  # a package that it is in
+        return False
 
 
 def _first_importable(names: tuple[str, ...]) -> tuple[Any, list[str]]:

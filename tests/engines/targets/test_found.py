@@ -51,7 +51,7 @@ def card(tmp_path: Path, name: str, capability: int, gib: float | None) -> Platf
         ("NVIDIA GeForce RTX 4060", 89, 8, "rtx-ada", True),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", 89, 16, "rtx-ada", True),
         ("NVIDIA H200", 90, 140, "cuda-hopper", True),
-        ("NVIDIA GeForce RTX 2080 Ti", 75, 11, "rtx-turing", True),
+        ("NVIDIA GeForce RTX 2080 Ti", 75, 11, "cuda-turing", True),
     ],
 )
 def test_a_card_has_the_limits_of_its_memory(

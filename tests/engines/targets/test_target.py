@@ -60,7 +60,7 @@ def test_a_target_fits_together(target: Target) -> None:
     assert form_of(target).startswith(target.flavour)
     assert (form_of(target) != target.flavour) == dense
     assert ("fp8" in target.numbers) == ((target.compute_capability or 0) >= 89)
-    assert ("bf16" in target.precisions) == (target.device.name not in ("t4", "rtx-turing"))
+    assert ("bf16" in target.precisions) == (target.device.name not in ("t4", "cuda-turing"))
     limits = target.limits
     assert set(limits) == set(AXES) and all(size > 0 for size in limits.values())
     assert limits["rows"] <= limits["capacity"] <= 32_768

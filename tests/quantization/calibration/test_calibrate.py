@@ -15,7 +15,8 @@ import pytest
 
 from omnijet.quantization.calibration import calibrate as calibration
 from omnijet.quantization.calibration import state as calibration_state
-from omnijet.quantization.calibration.calibrate import Limits, calibrate
+from omnijet.quantization.calibration.calibrate import calibrate
+from omnijet.quantization.calibration.limits import Limits
 from omnijet.quantization.graph_layers import layers_of
 from omnijet.quantization.numerics.statistics import Statistics
 from omnijet.runtime.errors import OmnijetError

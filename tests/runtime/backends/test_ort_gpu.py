@@ -29,11 +29,14 @@ from omnijet.runtime.backends.ort_gpu.transfers import on_device
 from omnijet.runtime.backends.ort_session import GRAPH_ID, NOT_CAPTURED, OrtBinding
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import EngineEntry
 from omnijet.runtime.commands.opening import hint
 from omnijet.runtime.errors import ContractError, OmnijetError
+from omnijet.runtime.machine.root import VARIABLE
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.talk.reply import Reply
 from tests.command import Capture, refused
+from tests.machines import fake_machine
 from tests.threads import new_threads
 
 QUESTION = [{"role": "user", "content": "Who are you?"}]
@@ -360,10 +363,22 @@ def test_closing_waits_for_the_run_that_has_begun(
     assert np.isfinite(bound.outputs["velocity"]).all()
 
 
-def test_a_provider_that_is_not_there(nano: tuple[Path, Path], capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("here", "fix"),
+    [
+        ("workstation", 'pip install "onnxruntime-gpu[cuda,cudnn]"'),
+        ("orin-nx-jp72", "omnijet build BUNDLE --target auto"),
+        ("pc", "leave --provider out"),
+    ],
+)
+def test_a_provider_that_is_not_there(
+    nano: tuple[Path, Path], capsys: Capture, here: str, fix: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv(VARIABLE, str(fake_machine(tmp_path, here)))
     text = refused(capsys, "run", nano[1], "--text", "Hello", "--provider", "cuda")
     assert "no provider cuda" in text and "CPUExecutionProvider" in text
-    assert "onnxruntime-gpu" in text
+    assert fix in text
 
 
 def test_a_provider_that_does_not_start(
@@ -379,9 +394,38 @@ def test_a_provider_that_does_not_start(
 
 def test_a_gpu_that_is_not_used_is_mentioned(nano: tuple[Path, Path], tmp_path: Path) -> None:
     bundle = Bundle.open(nano[1])
-    assert hint(bundle, tmp_path) is None
-    (tmp_path / "dev").mkdir()
-    (tmp_path / "dev/nvidiactl").touch()
-    assert "--provider cuda" in (hint(bundle, tmp_path) or "")
+    root = fake_machine(tmp_path, "workstation")
+    assert hint(bundle, root) is None
+    (root / "dev").mkdir()
+    (root / "dev/nvidiactl").touch()
+    assert (hint(bundle, root) or "").endswith("see --provider cuda")
     manifest = replace(bundle.manifest, precision="bf16")
-    assert hint(Bundle(bundle.folder, manifest), tmp_path) is None, "no provider runs it"
+    assert hint(Bundle(bundle.folder, manifest), root) is None, "no provider runs it"
+    assert hint(bundle, fake_machine(tmp_path, "pc")) is None
+
+
+def test_a_jetson_is_told_to_build(nano: tuple[Path, Path], tmp_path: Path) -> None:
+    """No provider of ONNX Runtime has code for its GPU, and no engine of another machine fits."""
+    bundle = Bundle.open(nano[1])
+    root = fake_machine(tmp_path, "orin-nano-jp62")
+    (root / "dev").mkdir()
+    (root / "dev/nvhost-gpu").touch()
+    build = f"omnijet build {bundle.folder} --target auto"
+    assert (hint(bundle, root) or "").endswith(f"see {build}")
+
+    def with_engines(**capabilities: int) -> str:
+        engines = {
+            target.replace("_", "-"): {"vocoder": engine(capability)}
+            for target, capability in capabilities.items()
+        }
+        manifest = replace(bundle.manifest, engines=engines)
+        return hint(Bundle(bundle.folder, manifest), root) or ""
+
+    assert with_engines(rtx_ada=89).endswith(f"see {build}")
+    assert with_engines(rtx_ada=89, orin_nano_jp62=87).endswith("see --engines orin-nano-jp62")
+    quantized = replace(bundle.manifest, quantization={"form": "cpu"})
+    assert hint(Bundle(bundle.folder, quantized), root) is None, "build refuses it"
+
+
+def engine(capability: int) -> EngineEntry:
+    return EngineEntry("engines/x", "key", "tensorrt", "10", capability, (), False, 1, 1, 1.0, 1)

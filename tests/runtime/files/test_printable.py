@@ -118,7 +118,7 @@ def test_what_a_model_says_is_data_for_a_program(monkeypatch: pytest.MonkeyPatch
 
 PRINTS = (  # what is not for a reader, or is made harmless there
     "runtime/files/printable.py", "runtime/commands/console.py", "runtime/commands/run.py",
-    "engines/command.py", "engines/worker.py", "engines/ort_worker.py", "export/trace/process.py",
+    "engines/building.py", "engines/worker.py", "engines/ort_worker.py", "export/trace/process.py",
     "export/checkpoint/tokenizer_trial.py", "runtime/commands/graph_trial.py",
     "runtime/chat/plain.py", "runtime/chat/screen.py",
 )  # fmt: skip

@@ -18,8 +18,10 @@ from omnijet import cli
 from omnijet.runtime.backends.trt import jit
 from omnijet.runtime.bundle.manifest import FILE_NAME
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.machine.root import VARIABLE
 from omnijet.runtime.omni import Omni
 from tests.command import Capture, answer, refused
+from tests.machines import fake_machine
 from tests.manifests import write_sealed
 from tests.runtime.backends.trt.engines import Machine, machine, with_engines
 from tests.runtime.backends.trt.library import IRuntimeCache
@@ -57,11 +59,18 @@ def rehash(bundle: Path, engine: Path) -> None:
     write_sealed(bundle, data)
 
 
-def test_no_library(built: Path) -> None:
+@pytest.mark.parametrize(
+    ("here", "fix"),
+    [("orin-nx-jp72", "nvidia-jetpack"), ("pc", "TensorRT 10.16.2 with its Python bindings")],
+)
+def test_no_library(
+    built: Path, here: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(fake_machine(tmp_path, here)))
     with machine("tensorrt_rtx"):
         error = refusal(built)
     assert "TensorRT is not here" in error.what and "10.16.2" in str(error.expected)
-    assert "JetPack" in (error.fix or "") and "tensorrt==10.16.2" in (error.fix or "")
+    assert fix in (error.fix or "")
 
 
 def test_no_cuda_runtime(built: Path, orin: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,20 +90,20 @@ def test_another_gpu(built: Path) -> None:
     with machine(capability=110):
         error = refusal(built)
     assert "SM110" in str(error.expected) and str(error.got).count("SM87") == 6
-    assert f"omnijet build {built} --target orin-nx" in (error.fix or "")
+    assert f"omnijet build {built} --target auto" in (error.fix or "")
 
 
 def test_another_version(bundle: Path, orin: Machine) -> None:
     edited(bundle, version="10.3.0")
     error = refusal(bundle)
     assert "10.16.2" in str(error.expected) and "TensorRT 10.3.0" in str(error.got)
-    assert "omnijet build" in (error.fix or "")
+    assert f"omnijet build {bundle} --target orin-nx" in (error.fix or "")
 
 
 def test_no_engines_of_a_target(built: Path, orin: Machine, capsys: Capture) -> None:
     text = refused(capsys, "run", built, "--text", "Hello", "--engines", "thor")
     assert "no engines for thor" in text and "one of: orin-nx" in text
-    assert f"omnijet build {built} --list" in text and "--target thor" not in text
+    assert f"omnijet build {built} --target auto" in text and "--target thor" not in text
 
 
 def test_engines_that_were_left_behind(bundle: Path, orin: Machine, capsys: Capture) -> None:
