@@ -16,7 +16,8 @@ from omnijet.deployment.planner.plot import plot
 from omnijet.deployment.planner.ranking import Ranked, ranked
 from omnijet.deployment.planner.report import overview, ranking_table, tables, verdict
 from omnijet.deployment.planner.typed import EXPORTED, commands
-from omnijet.engines.targets.found import AUTO, described, lacking, target_here
+from omnijet.engines.targets.chosen import add_target, chosen_target
+from omnijet.engines.targets.found import AUTO, described
 from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.quantization.recipe_files.recipe_file import recipe_of
 from omnijet.quantization.recipes import RECIPES, Recipe, recommended
@@ -45,10 +46,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "model", nargs="?", default=USUAL_MODEL, metavar="MODEL",
         help="3b, 7b, a config.json, or the folder of a checkpoint or a bundle; default 3b",
     )  # fmt: skip
+    add_target(parser)
     parser.add_argument(
-        "--target", metavar="T",
-        help=f"one machine, or {AUTO} for this one; without it all are listed",
-    )  # fmt: skip
+        "--list", action="store_true", help="list what fits on every target, as without --target"
+    )
     parser.add_argument(
         "--recipe", metavar="R",
         help=f"{', '.join(RECIPES)}, a file of your own, or {FLOATS}; default: the target's own",
@@ -84,14 +85,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Plans a model and prints what was found; the exit code says nothing of whether it fits."""
     model = Model.named(args.model)
-    if args.target is None:
-        if args.fit or args.cells is not None:
+    if args.target is None or args.list:
+        if args.fit or args.cells is not None or args.memory is not None:
             raise OmnijetError(
                 "a device is needed", expected="--target T",
                 fix="`omnijet plan` lists the targets; --target auto is this machine",
             )  # fmt: skip
         return _all(args, model)
-    target = _target(args.target)
+    target = _target(args)
     cpu = _measured() if args.measure else BENCHED
     if args.fit:
         return _best(args, model, target, cpu)
@@ -177,26 +178,16 @@ def _ranking_json(model: Model, found: Sequence[Ranked], typed: Sequence[str]) -
     }
 
 
-def _target(name: str) -> Target:
-    if name in TARGETS:
-        return TARGETS[name]
-    if name == AUTO:
-        platform = this_platform()
-        say(described(platform))
-        target = target_here(platform)
-        if target is not None and target.memory_gb is None:  # of a processor
-            return target.with_memory(platform.memory_bytes / 1e9)
-        if target is not None:
-            return target
-        raise OmnijetError(
-            "this machine has no target of its own", where=described(platform),
-            got=lacking(platform), fix="name one with --target; `omnijet plan` lists them",
-        )  # fmt: skip
-    raise OmnijetError(
-        f"there is no target {name!r}",
-        expected="one of " + ", ".join(TARGETS),
-        fix="`omnijet plan` lists them",
-    )
+def _target(args: Namespace) -> Target:
+    """Returns the target asked for; of this machine's processor, with the machine's memory."""
+    platform = this_platform()
+    target = chosen_target(args.target, args.memory, platform)
+    if args.target != AUTO:
+        return target
+    say(described(platform))
+    if target.memory_gb is None:
+        return target.with_memory(platform.memory_bytes / 1e9)
+    return target
 
 
 def _recipe(name: str | None, model: Model, target: Target) -> Recipe | None:

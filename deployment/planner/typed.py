@@ -5,7 +5,7 @@ from __future__ import annotations
 from omnijet.deployment.planner.model import Model
 from omnijet.deployment.planner.plan import FLOATS
 from omnijet.deployment.planner.ranking import Ranked
-from omnijet.engines.targets.target import Target
+from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.runtime.bundle.contract import Precision
 from omnijet.runtime.files.names import shell_quoted
 
@@ -40,6 +40,9 @@ def commands(model: Model, best: Ranked, target: Target, recipe: str | None = No
         )
     build = f"omnijet build {shell_quoted(bundle)} --target {target.name}"
     if target.library != "onnxruntime":
+        usual = TARGETS[target.name].memory_gb
+        if target.memory_gb != usual:
+            build += f" --memory {target.memory_gb:g}GB"
         if not best.own_context:
             build += f" --limit capacity={plan.context}"
         if best.cells is not None:

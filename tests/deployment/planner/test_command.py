@@ -204,3 +204,12 @@ def test_it_needs_the_base_install_alone() -> None:
     code = "import sys, omnijet.deployment.planner.command; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not HEAVY & {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_a_card_may_have_another_memory(capsys: Capture) -> None:
+    fit = ["7b", "--target", "rtx-ampere", "--fit", "--preset", "balanced"]
+    small, large = (loaded(capsys, *fit, *more) for more in ((), ("--memory", "24GB")))
+    sizes = [one["choices"][0]["device_bytes"]["value"] for one in (small, large)]
+    assert sizes == [12e9, 24e9]
+    (build,) = (line for line in large["commands"] if " build " in line)
+    assert parses(build).memory == 24 and "--memory" not in " ".join(small["commands"])
