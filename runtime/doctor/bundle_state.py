@@ -70,7 +70,7 @@ def ways(here: Here) -> Finding | None:
     if not found:
         on_gpu = here.platform.compute_capability is not None
         return fault("nothing on this machine can run the bundle as it is",
-                     f"omnijet build {here.bundle_word} {'--list' if on_gpu else '--target cpu'}",
+                     f"omnijet build {here.bundle_word} --target {'auto' if on_gpu else 'cpu'}",
                      here.bundle_private)  # fmt: skip
     return ok(" or ".join(found))
 

@@ -9,16 +9,14 @@ from omnijet.runtime.doctor.finding import Finding, fault, note, ok
 from omnijet.runtime.doctor.here import Here
 from omnijet.runtime.doctor.library import Library
 from omnijet.runtime.files.names import shell_quoted
+from omnijet.runtime.machine.ways import rtx_runs
 
 JETPACK = "sudo apt install nvidia-jetpack"
 FOLDERS = ("usr/lib/aarch64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib64")
 BINDINGS = "usr/lib/python3*/dist-packages/tensorrt/__init__.py"
 """Where JetPack, and NVIDIA's Debian packages, put the bindings of the system's Python."""
 _LIBRARY = re.compile(r"libnvinfer\.so\.(\d+\.\d+\.\d+)")
-RTX = ("tensorrt_rtx_cu13_libs==1.7.*", "tensorrt_rtx_cu13_bindings==1.7.*", "omnijet[gpu]")
-OLDEST_RTX = 75
-NOT_RTX = frozenset({87, 90, 100, 103, 110})
-"""GPUs that TensorRT-RTX 1.7 builds nothing for, though they are newer than its oldest."""
+RTX = "omnijet[rtx]"
 
 
 def tensorrt_library(here: Here) -> Finding | None:
@@ -59,16 +57,16 @@ def tensorrt_match(here: Here) -> Finding | None:
 
 def tensorrt_rtx(here: Here) -> Finding | None:
     """Says whether a workstation has TensorRT-RTX, which builds and runs engines of its card."""
-    found, capability = here.libraries("tensorrt_rtx"), here.platform.compute_capability
+    found = here.libraries("tensorrt_rtx")
     if here.platform.is_jetson:
         return None
-    install = here.install.pip("install", *RTX)
+    install = here.install.pip("install", RTX)
     if found.missing:
-        if capability is None or capability < OLDEST_RTX or capability in NOT_RTX:
+        if not rtx_runs(here.platform):
             return None
         return note("TensorRT-RTX is not here, which builds and runs engines on this card",
                     install, here.install.private)  # fmt: skip
-    again = here.install.pip("install", "--force-reinstall", *RTX)
+    again = here.install.pip("install", "--force-reinstall", RTX)
     if not found.works:
         return fault(f"TensorRT-RTX does not load: {found.error}", again, here.install.private)
     loaded = str(found.facts.get("loaded") or found.version)

@@ -85,7 +85,7 @@ def _rebuild(here: Here, target: str, said: str) -> Finding:
 def _get(here: Here, entry: EngineEntry) -> str:
     """Returns the line that gets the library of an engine."""
     if entry.library == "tensorrt_rtx":
-        return here.install.pip("install", *RTX)
+        return here.install.pip("install", RTX)
     if here.platform.is_jetson:
         return "omnijet doctor"  # the check of the bindings says why
     return here.install.pip("install", f"tensorrt=={entry.version}")

@@ -5,14 +5,10 @@ from __future__ import annotations
 from omnijet.runtime.backends.ort_release import OLDEST_TEXT, is_new_enough
 from omnijet.runtime.doctor.finding import Finding, fault, note, ok
 from omnijet.runtime.doctor.here import Here
+from omnijet.runtime.machine.ways import OLDEST_PYTHON, WHEEL_CODE, cuda_provider_runs
 
 CPU, GPU = "onnxruntime", "onnxruntime-gpu"
-CODE_FOR = {"x86_64": (75, 80, 86, 89, 90, 120), "aarch64": (89, 90, 120, 121)}
-"""Compute capabilities that the wheels of onnxruntime-gpu 1.31 and 1.32 have code for, by machine;
-no wheel has code that a driver could compile for another. Source: what the wheels hold."""
 CUDA = "CUDAExecutionProvider"
-NEWEST_OLD_PYTHON = (3, 10)
-"""No ONNX Runtime of opset 24 is made for it, nor for older ones."""
 
 
 def onnx_runtime(here: Here) -> Finding:
@@ -30,7 +26,7 @@ def onnx_runtime(here: Here) -> Finding:
     if is_new_enough(found.version):
         return ok(f"ONNX Runtime {found.version}")
     said = f"ONNX Runtime {found.version} does not read the graphs (opset 24 needs {OLDEST_TEXT})"
-    if here.platform.python <= NEWEST_OLD_PYTHON:
+    if here.platform.python < OLDEST_PYTHON:
         return note(f"{said}, and there is none for this Python; engines run without it, and it "
                     "runs graphs that are built for it", f"omnijet build {here.bundle_word} "
                     "--target cpu", here.bundle_private)  # fmt: skip
@@ -45,8 +41,13 @@ def onnx_runtime_gpu(here: Here) -> Finding | None:
         return None
     back = (f"{here.install.pip('uninstall', '-y', CPU, GPU)} && "
             f"{here.install.pip('install', CPU)}")  # fmt: skip
-    if not _has_code(here):
-        there = ", ".join(f"SM{one}" for one in CODE_FOR.get(here.platform.arch, ())) or "no GPU"
+    if here.platform.python < OLDEST_PYTHON:
+        return fault(f"onnxruntime-gpu {found.version} does not read the graphs, and there is none "
+                     "for this Python that does; the processor and engines can run them",
+                     back, here.install.private)  # fmt: skip
+    if not cuda_provider_runs(here.platform):
+        known = sorted(WHEEL_CODE.get(here.platform.arch, ()))
+        there = ", ".join(f"SM{one}" for one in known) or "no GPU"
         return fault(f"onnxruntime-gpu has code for {there}, not for SM{capability}: --provider "
                      "cuda cannot work here; the processor and engines can",
                      back, here.install.private)  # fmt: skip
@@ -62,16 +63,4 @@ def onnx_runtime_gpu(here: Here) -> Finding | None:
 
 def _wanted(here: Here) -> str:
     """Returns the one package of the two that is of use here."""
-    return f"{GPU}[cuda,cudnn]" if _has_code(here) else CPU
-
-
-def _has_code(here: Here) -> bool:
-    """Returns whether the wheel for this machine has code that its GPU runs.
-
-    A card runs the code of an older one with the same major number; a Jetson runs its own only.
-    Source: NVIDIA, CUDA C++ Programming Guide, "Binary Compatibility".
-    """
-    capability, known = here.platform.compute_capability, CODE_FOR.get(here.platform.arch, ())
-    if capability is None or here.platform.is_jetson:
-        return capability in known
-    return any(one // 10 == capability // 10 and one <= capability for one in known)
+    return f"{GPU}[cuda,cudnn]" if cuda_provider_runs(here.platform) else CPU

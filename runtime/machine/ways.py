@@ -15,7 +15,7 @@ from omnijet.runtime.machine.platform import Platform
 ENVIRONMENT = "~/omnijet"
 OLDEST_PYTHON = (3, 11)
 """Of the onnxruntime that knows the graphs' opset."""
-_WHEEL_CODE: Mapping[str, frozenset[int]] = {
+WHEEL_CODE: Mapping[str, frozenset[int]] = {
     "x86_64": frozenset({75, 80, 86, 89, 90, 120}),
     "aarch64": frozenset({89, 90, 120, 121}),
 }
@@ -35,7 +35,7 @@ def cuda_provider_runs(platform: Platform) -> bool:
         return False
     return any(
         code // 10 == capability // 10 and code <= capability
-        for code in _WHEEL_CODE.get(platform.arch, ())
+        for code in WHEEL_CODE.get(platform.arch, ())
     )
 
 

@@ -170,6 +170,14 @@ def test_an_old_onnxruntime_is_no_fault_where_there_is_no_other(tmp_path: Path) 
     assert found.state == "note" and "1.23.2" in found.said and "none for this Python" in found.said
 
 
+def test_a_gpu_package_for_an_old_python(tmp_path: Path) -> None:
+    facts = {"packages": ["onnxruntime-gpu"], "providers": ["CUDAExecutionProvider"]}
+    here = patient(tmp_path, "h100", libraries={"onnxruntime": Library("1.23.2", facts=facts)})
+    here = replace(here, platform=replace(here.platform, python=(3, 10)))
+    found = findings(here)["ONNX Runtime on the GPU"]
+    assert found.state == "fault" and "none for this Python" in found.said
+
+
 def test_another_python_never_loads_the_tensorrt_of_jetpack(tmp_path: Path) -> None:
     here = patient(tmp_path, "orin-nano-jp62", libraries={"tensorrt": ABSENT})
     here = replace(here, platform=replace(here.platform, python=(3, 12)))
