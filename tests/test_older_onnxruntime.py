@@ -100,7 +100,7 @@ def test_it_answers_as_the_newest_does(
     assert ours["made by"]["backend"] == "onnxruntime-cpu, built graphs"
     verdicts = compared(ours["answers"], theirs["answers"])
     assert [one.fault for one in verdicts] == [None] * len(ASKED), verdicts
-    assert all(one.codes > 30 for one in verdicts)
+    assert all(one.codes > 10 for one in verdicts)
 
 
 def test_graphs_of_a_pc_are_taken(older: Path, trained: tuple[Path, Path], tmp_path: Path) -> None:
