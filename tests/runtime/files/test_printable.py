@@ -121,6 +121,7 @@ PRINTS = (  # what is not for a reader, or is made harmless there
     "engines/building.py", "engines/worker.py", "engines/ort_worker.py", "export/trace/process.py",
     "export/checkpoint/tokenizer_trial.py", "runtime/commands/graph_trial.py",
     "runtime/chat/plain.py", "runtime/chat/screen.py",
+    "runtime/doctor/library_trial.py", "runtime/doctor/sound_trial.py",
 )  # fmt: skip
 
 
