@@ -33,8 +33,7 @@ SOURCES: Mapping[str, str] = {
     "matrix": "NVIDIA, TensorRT support matrix: numbers by compute capability",
     "tried": "parsed and built with TensorRT-RTX 1.7, `python -m tools.full_size.build`",
     "ort": "ONNX Runtime 1.32 on a CPU, as the tests run it; 1.25 is the first that reads opset 24",
-    "ort-older": "ONNX Runtime 1.23.2, the newest for Python 3.10, on x86-64 "
-    "(`docs/arm64.md`)",
+    "ort-older": "ONNX Runtime 1.23.2, the newest for Python 3.10, on x86-64 (`docs/arm64.md`)",
 }
 """Key -> source. No figure of a device was measured here, and the data sheets were not at hand when
 the figures were written down: check them there before you rely on one."""
