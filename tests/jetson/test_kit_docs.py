@@ -40,6 +40,9 @@ def words(line: str) -> list[str]:
     return typed
 
 
+WHEEL = "omnijet-0.1.0-py3-none-any.whl"
+
+
 def scripted(script: str) -> list[str]:
     found = {line for page in PAGES for line in lines(page) if words(line)[:1] == [script]}
     assert found
@@ -60,7 +63,9 @@ def test_a_line_of_setup_is_understood(line: str, tmp_path: Path) -> None:
     home = tmp_path / "home/you/my-orin"
     home.mkdir(parents=True)
     (home / "manifest.json").touch()
+    (home / WHEEL).touch()
     typed = [word.replace("/home/you", str(tmp_path / "home/you")) for word in words(line)[1:]]
+    typed = [word.replace(WHEEL, str(home / WHEEL)) for word in typed]
     done = jetson.run("setup.sh", *typed, "--dry-run")
     assert done.returncode == 0, done.stderr
     left_out = re.findall(r"^(\w+): left out", done.stdout, re.M)

@@ -122,6 +122,8 @@ PRINTS = (  # what is not for a reader, or is made harmless there
     "export/checkpoint/tokenizer_trial.py", "runtime/commands/graph_trial.py",
     "runtime/chat/plain.py", "runtime/chat/screen.py",
     "runtime/doctor/library_trial.py", "runtime/doctor/sound_trial.py",
+    "runtime/commands/reference_trial.py", "export/reference/recorder.py",
+    "deployment/deploy/display.py",
 )  # fmt: skip
 
 

@@ -69,9 +69,14 @@ def test_blocks_of_rows(trained: tuple[Path, Path], tmp_path: Path, most: int) -
 
 
 def test_blocks_of_rows_in_integers(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """Products, biases and rounding to int8 are in the loops, too."""
+    """Products, biases and rounding to int8 are in the loops, too.
+
+    A last bit decides which of two neighbours an activation is rounded to, and processors differ in
+    it, so the bound is a tenth of what rounding to integers changes at all.
+    """
     contract = Manifest.read(trained[1]).contracts[GRAPH]
-    quantize(trained[1] / "graphs" / f"{GRAPH}.onnx", contract, tmp_path / "int8", "w8a8", True)
+    floats = trained[1] / "graphs" / f"{GRAPH}.onnx"
+    quantize(floats, contract, tmp_path / "int8", "w8a8", True)
     source = tmp_path / "int8" / f"{GRAPH}.onnx"
     graph = lowered(source, contract, tmp_path, 64)
     bodies = [node.attributes["body"].as_graph() for node in graph if node.op_type == "Scan"]
@@ -82,4 +87,5 @@ def test_blocks_of_rows_in_integers(trained: tuple[Path, Path], tmp_path: Path) 
     for grid in GRIDS[1:]:
         inputs = picture(trained[1], grid)
         wanted = run(source, inputs, optimize=False)
-        assert error(run(tmp_path / source.name, inputs, optimize=False), wanted) < 1e-2
+        rounded = error(wanted, run(floats, inputs, optimize=False))
+        assert error(run(tmp_path / source.name, inputs, optimize=False), wanted) < rounded / 10
