@@ -76,8 +76,8 @@ def test_contributors_find_what_is_named() -> None:
 def test_commands_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
-    typed = re.findall(r"(?:`|^)make ((?:[a-z-]+ ?)+)", text, re.M)
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.M))
+    typed = re.findall(r"(?:`|^)make ((?:[a-z0-9-]+ ?)+)", text, re.M)
     assert set(" ".join(typed).split()) <= targets
     for module in re.findall(r"python -m ((?:omnijet|tools|tests)[\w.]*)", text):
         assert importlib.util.find_spec(module.rstrip(".").removesuffix(".STAGE")), module
