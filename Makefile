@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 BUNDLE ?= build/demo/bundle
 
-.PHONY: demo quick test lint types bench bench-full check-full check-arm64 gpu-check endurance fuzz nano heldout calibration clean
+.PHONY: demo quick test lint types bench bench-full check-full check-arm64 check-older gpu-check endurance fuzz nano heldout calibration clean
 
 # torch comes first and pinned: a range would install the newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -52,6 +52,10 @@ check-full: $(STAMP)
 # of disk, and the first time a quarter of an hour. ARM64=--remove removes what it made.
 check-arm64: $(STAMP)
 	$(BIN)/python -m tools.check_arm64 $(ARM64)
+
+# Builds and asks with Python 3.10 and its newest ONNX Runtime, those of JetPack 6, outside CI: minutes.
+check-older: $(STAMP)
+	OMNIJET_OLDER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_older_onnxruntime.py
 
 # Runs parity, demo, profiler and bench on a GPU, or prints why it cannot. On a Jetson, choose an
 # environment that sees the system's TensorRT; it needs no torch:

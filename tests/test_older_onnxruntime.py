@@ -1,7 +1,8 @@
 """Python 3.10 with its newest ONNX Runtime builds decomposed graphs and answers as this one does.
 
 It is the environment of JetPack 6. The tests make one of the wheel and of packages from the index;
-they are skipped where no Python 3.10 or no package can be had.
+they are skipped where no Python 3.10 or no package can be had. They take minutes, so
+`make check-older` runs them, and the suite does not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from tests.quantization.graphs import error, feeds, run
 from tools.check_arm64 import answers as program
 from tools.check_arm64.questions import MEDIA, QUESTIONS, compared
 
+pytestmark = pytest.mark.skipif(
+    "OMNIJET_OLDER" not in os.environ, reason="minutes of installing and asking: make check-older"
+)
 RELEASE = "1.23.2"
 OTHERS = "~/.pyenv/versions/3.10.*/bin/python3.10"
 """Where pyenv puts interpreters that may not be on the path."""
