@@ -28,4 +28,4 @@ LOWERED: Mapping[str, Operators] = {
     "fused-cuda": FUSED["cuda"],
     "decomposed-cpu": FUSED["cpu-jp62"],
 }
-"""By the names of `flavours.form_of`."""
+"""The operators of each form, by the names of `flavours.form_of`."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 BEAT_S = 5.0
-"""Between two lines of the other machine."""
+"""Time between two lines of the other machine."""
 SILENCE_S = 60.0
 
 

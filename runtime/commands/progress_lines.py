@@ -18,7 +18,7 @@ from omnijet.runtime.files.printable import json_line, show
 
 VARIABLE, LINES = "OMNIJET_PROGRESS", "lines"
 PAUSE_S = 0.2
-"""Between two lines about one thing; its end is told at once."""
+"""Time between two lines about one thing; its end is told at once."""
 
 
 def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:

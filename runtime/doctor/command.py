@@ -34,7 +34,7 @@ from omnijet.runtime.machine.root import machine_root
 from omnijet.runtime.profiling.jetson import run_tool
 
 FACTS_S = 10.0
-"""For the facts of the platform and for the manifest; a GPU's driver can hang."""
+"""The time for the facts of the platform and for the manifest; a GPU's driver can hang."""
 NOTHING = Platform("", "", None, None, None, None, None, 0, 0, sys.version_info[:2])
 MARKS = {"ok": "ok", "note": "note", "fault": "FAULT", "unknown": "?"}
 

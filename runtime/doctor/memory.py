@@ -16,7 +16,7 @@ from omnijet.runtime.machine.memory import swap_bytes, zram_bytes
 DESKTOP = "graphical.target"
 DEFAULT_TARGETS = ("etc/systemd/system/default.target", "usr/lib/systemd/system/default.target")
 TIGHT_BYTES = 9_000_000_000
-"""On a Jetson with no more memory than this, a desktop takes the room of the model."""
+"""Memory of a Jetson on which a desktop takes the room of the model."""
 SWAP = "16G"
 STOP_ZRAM = "sudo systemctl disable --now nvzramconfig"
 FREE_IT = "sudo systemctl isolate multi-user.target"

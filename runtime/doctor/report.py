@@ -32,7 +32,7 @@ VARIABLES = (
 )  # fmt: skip
 """Variables that change how a bundle runs: it is told whether they are set, never to what."""
 DATE = (1980, 1, 1, 0, 0, 0)
-"""Of the files in the archive: the hour would tell of the time zone."""
+"""The date of every file in the archive: a true hour would tell the time zone."""
 
 
 def write_report(path: Path, findings: Sequence[Finding], here: Here) -> None:

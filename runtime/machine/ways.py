@@ -14,7 +14,7 @@ from omnijet.runtime.machine.platform import Platform
 
 ENVIRONMENT = "~/omnijet"
 OLDEST_PYTHON = (3, 11)
-"""Of the onnxruntime that knows the graphs' opset."""
+"""The first Python with an onnxruntime that knows the graphs' opset."""
 WHEEL_CODE: Mapping[str, frozenset[int]] = {
     "x86_64": frozenset({75, 80, 86, 89, 90, 120}),
     "aarch64": frozenset({89, 90, 120, 121}),

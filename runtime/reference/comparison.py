@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def top(self) -> tuple[int, int]:
-        """Of how many rows the most likely token is the recorded one, and of how many in all."""
+        """Rows whose most likely token is the recorded one, and all rows that were compared."""
         counted = [one.distance for one in self.outputs]
         return sum(one.top for one in counted), sum(one.rows for one in counted)
 

@@ -53,7 +53,7 @@ CHOICES = (
 
 
 ANY = CHOICES[-1]
-"""For a graph that any processor may be given."""
+"""The choice for a graph that any processor may be given."""
 
 
 def choice(sets: Collection[str] | None = None) -> Choice:

@@ -25,7 +25,7 @@ ROUTER = "omnijet.runtime.serve.replicas.router.SessionRouter"
 MANY = 100_000
 """Requests that Ray lets a replica have: more than our own limits, whose refusals say more."""
 LOOK_S = 2.0
-"""Between two looks at which replicas run."""
+"""Time between two looks at which replicas run."""
 GRACE_S = 15.0
 """A replica ends within so long after its last reply."""
 _QUIET = {"log_level": "WARNING", "enable_access_log": False}
