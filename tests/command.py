@@ -31,11 +31,14 @@ def ignore_signals() -> None:
 
 
 def refused(capsys: Capture, *command: str | Path) -> str:
-    """Runs a command that must fail as a user's mistake; returns what it said."""
+    """Runs a command that must fail as a user's mistake; returns the message.
+
+    Before it a command may tell in whole lines how far it is.
+    """
     assert cli.main([str(part) for part in command]) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("omnijet: ") and "Traceback" not in said.err
-    return said.err
+    told, _, message = f"\n{capsys.readouterr().err}".partition("\nomnijet: ")
+    assert message and "Traceback" not in told + message
+    return f"omnijet: {message}"
 
 
 def answer(capsys: Capture, bundle: Path, *options: str | Path) -> dict:

@@ -18,7 +18,7 @@ import onnx
 import pytest
 
 from omnijet import cli
-from omnijet.engines import command as command_module
+from omnijet.engines import building as building_module
 from omnijet.engines import ort_builder
 from omnijet.engines import place as place_module
 from omnijet.engines.build_memory import WeightBytes
@@ -164,7 +164,7 @@ def test_a_dry_run_and_the_list_write_nothing(
         assert f"engines/{target}/vocoder.onnx" in said and "never built" in said
     assert cli.main(["build", str(bundle), "--list"]) == 0
     said = capsys.readouterr().out
-    assert "fused-cpu" in said and "fused-cuda" in said
+    assert "--target auto takes cpu" in said and "cuda" in said
     assert contents(tmp_path) == before
 
 
@@ -340,7 +340,7 @@ def test_graphs_for_an_older_onnxruntime_belong_to_no_machine(
 def with_version(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     """Lets every interpreter seem to have this version of ONNX Runtime."""
     here = Installed("onnxruntime", sys.executable, version, (), None)
-    monkeypatch.setattr(command_module, "find_library", lambda *_: here)
+    monkeypatch.setattr(building_module, "find_library", lambda *_: here)
 
 
 def test_the_installed_onnxruntime_decides_the_form(
@@ -355,7 +355,7 @@ def test_the_installed_onnxruntime_decides_the_form(
         assert f"engines/{OLDER}/audio_encoder.onnx" in said.out or not extra
     assert list(Manifest.read(copied).engines[OLDER]) == list(QUICK)
     assert "copy the bundle to the device" in said.out
-    monkeypatch.setattr(command_module, "cpu_target", lambda: OLDER)
+    monkeypatch.setattr(building_module, "cpu_target", lambda: OLDER)
     assert cli.main([*command]) == 0
     assert f"omnijet run {copied}\n" in capsys.readouterr().out
     with_version(monkeypatch, "1.22.1")

@@ -97,7 +97,7 @@ def test_tables_are_read_and_weights_with_deep(diverged: Path, capsys: Capture) 
     assert cli.main(["check", str(diverged)]) == 2
     plain = capsys.readouterr().out
     assert "FAILED tables/thinker_embedding.npy: NaN or infinite at [5, 3], 1 of" in plain
-    assert "thinker_step.weights" not in plain and "24 of 24 files as in the manifest" in plain
+    assert "thinker_step.weights" not in plain and "30 of 30 files as in the manifest" in plain
     assert cli.main(["check", str(diverged), "--deep"]) == 2
     deep = capsys.readouterr().out
     assert "FAILED tables/thinker_embedding.npy: NaN or infinite at [5, 3], 1 of" in deep

@@ -24,8 +24,8 @@ INT4, INT8 = Scheme(WeightScheme("int4")), Scheme(WeightScheme("int8"))
 
 
 @pytest.fixture(scope="module")
-def layers(nano: tuple[Path, Path]) -> list[Layer]:
-    bundle = Bundle.open(nano[1])
+def layers(trained: tuple[Path, Path]) -> list[Layer]:
+    bundle = Bundle.open(trained[1])
     return [
         layer
         for graph in bundle.manifest.graphs
