@@ -28,7 +28,7 @@ from omnijet.runtime.machine.platform import Platform
 from tests.layering import ROOT
 from tests.machines import FAKES, PYTHONS, fake_machine
 
-FOLDERS = ("omnijet", "runtime", "engines", "quantization", "export", "nano/evaluation")
+FOLDERS = ("omnijet", "runtime", "engines", "quantization", "export", "nano/evaluation", "deployment")
 COMMAND = re.compile(r"`([^`\n]+)`")
 BARE_PIP = re.compile(r"""pip install ("[^"]+"|'[^']+')""")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -36,6 +36,7 @@ PLACEHOLDER = "cpu"  # what a message fills in: a word that every option takes
 OTHERS = frozenset({
     # options of other programs
     "--system-site-packages", "--user", "--python", "--break-system-packages", "--now", "--show",
+    "--exclude", "--partial",
 })  # fmt: skip
 
 # Packages with wheels for these machines only, as of November 2026; all others have them for all.
@@ -53,8 +54,9 @@ DRIVER_12 = "12.9.4"
 
 IGNORED = (
     "runtime/doctor", "runtime/cluster", "runtime/profiling/style.py", "engines/polygraphy.py",
+    "deployment/planner/plot.py", "deployment/deploy/remote/device.py",
 )  # fmt: skip
-"""What talks of other programs' options; doctor's own tests try what it says."""
+"""What talks of other programs' options, or of styles; doctor's own tests try what it says."""
 
 
 @cache
