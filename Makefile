@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 BUNDLE ?= build/demo/bundle
 
-.PHONY: demo quick test lint types bench bench-full check-full check-arm64 check-older gpu-check endurance fuzz nano heldout calibration clean
+.PHONY: demo quick test test-all lint types bench bench-full check-full check-arm64 check-older gpu-check endurance fuzz nano heldout calibration clean
 
 # torch comes first and pinned: a range would install the newest, with several GB of CUDA.
 $(STAMP): pyproject.toml
@@ -22,8 +22,12 @@ demo: $(STAMP)
 quick: $(STAMP)
 	OMNIJET_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) @tests/quick.txt
 
-# Runs the whole suite.
+# Runs the suite but for the tests of tests/long.txt: a quarter of an hour of two idle cores.
 test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests @tests/long.txt
+
+# Runs the whole suite, before a release: ten minutes more.
+test-all: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests
 
 lint: $(STAMP)

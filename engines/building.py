@@ -64,8 +64,6 @@ def run(args: Namespace) -> int:
     request = _fitted(request, installed)
     require_able(installed, request.target)
     _tell(installed, request)
-    if not args.no_check:
-        bundle = with_references(bundle)
     kind = OrtBuilder if request.target.library == "onnxruntime" else EngineBuilder
     cache = args.cache or _cache_folder()
     builder = kind(installed, request.target, cache, args.ignore_memory)
@@ -75,6 +73,8 @@ def run(args: Namespace) -> int:
         with stage_progress() as progress:
             plan = make_plan(bundle, request, installed.version, progress)
             manifest = builder.build(bundle.folder, plan, progress)
+        if not args.no_check:  # after it, so that a bundle that is refused stays as it is
+            manifest = with_references(Bundle(args.bundle, manifest)).manifest
     finally:  # the engines before one that failed are in the bundle, too
         note_extended(bundle, record)
     trial = None

@@ -104,6 +104,18 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         yield folder
 
 
+@pytest.fixture
+def shared_traces(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lets a test's exports share their traces with those of all others."""
+    from omnijet.export import stages
+    from tests.traces import sharing_tracer
+
+    tracer = sharing_tracer(_shared(tmp_path_factory) / "traces")
+    monkeypatch.setattr(stages, "traced_graphs", tracer)
+
+
 @pytest.fixture(scope="session")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Returns (checkpoint, f32 bundle) with the 3B's proportions."""

@@ -26,6 +26,7 @@ from tests.export.checkpoint.version5 import save_as_version_5
 
 EXPORT = "omnijet export tuned out"
 SINGLE = "model.safetensors"
+pytestmark = pytest.mark.usefixtures("shared_traces")
 
 
 @pytest.fixture(scope="module")
