@@ -26,7 +26,7 @@ READY_S, END_S = 300.0, 60.0
 ALIKE = 4  # readings, until a server is taken to rest
 KEPT = (".ses",)
 """Files that onnxruntime keeps among the temporary ones after every run."""
-_METRIC = re.compile(r"^([a-z_:]+)(\{.*\})? ([-+.e0-9]+|NaN)$", re.MULTILINE)
+_OPEN_SESSIONS = re.compile(r"^omnijet_sessions\{state=\"open\"\} ([0-9.]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Reading:
         threads: that the system counts.
         descriptors: what is open, by kind; each kind with a number.
         files: below its folder of temporary files.
-        sessions: that `/metrics` counts.
+        sessions: open ones, as `/metrics` counts them; kept caches of requests are bounded.
     """
 
     resident: int = 0
@@ -261,10 +261,6 @@ def _descriptors(folder: Path) -> dict[str, int]:
 
 
 def _sessions(metrics: str) -> float:
-    """Returns the largest number that the metrics say of open sessions."""
-    found = [
-        float(value)
-        for name, _, value in _METRIC.findall(metrics)
-        if "session" in name and not name.endswith(("_total", "_created", "_limit"))
-    ]
-    return max(found, default=0.0)
+    """Returns the number of open sessions in the metrics. Raises `ValueError` if there is none."""
+    (count,) = _OPEN_SESSIONS.findall(metrics)
+    return float(count)
