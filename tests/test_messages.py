@@ -28,7 +28,9 @@ from omnijet.runtime.machine.platform import Platform
 from tests.layering import ROOT
 from tests.machines import FAKES, PYTHONS, fake_machine
 
-FOLDERS = ("omnijet", "runtime", "engines", "quantization", "export", "nano/evaluation", "deployment")
+FOLDERS = (
+    "omnijet", "runtime", "engines", "quantization", "export", "deployment", "nano/evaluation",
+)  # fmt: skip
 COMMAND = re.compile(r"`([^`\n]+)`")
 BARE_PIP = re.compile(r"""pip install ("[^"]+"|'[^']+')""")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
