@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
+from errno import EXDEV
 from pathlib import Path
 
 from omnijet.deployment.deploy.events import Event, Told
@@ -47,8 +48,7 @@ def receive(folder: Folder, journal: Journal, told: Told) -> None:
         _require_as_sent(bundle, told)
         sync_tree(bundle)  # a long wait, before the step that must be short
         with staged_bundle(folder.bundle, replace=True) as place:
-            place.rmdir()
-            os.rename(bundle, place)
+            _move(bundle, place)
         note_written(folder.bundle)
     for name in SENT:
         sent = read_whole(folder.arriving / name, MOST_BYTES)
@@ -62,6 +62,18 @@ def receive(folder: Folder, journal: Journal, told: Told) -> None:
             journal.take(step, records[step])
     order.write(folder.root)
     shutil.rmtree(folder.arriving, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a folder to the place of an empty one; copies it if that is on another disk."""
+    target.rmdir()
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != EXDEV:
+            raise
+        shutil.copytree(source, target)
+        sync_tree(target)
 
 
 def _require_as_sent(bundle: Path, told: Told) -> None:

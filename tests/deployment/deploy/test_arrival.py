@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -56,6 +58,24 @@ def test_the_device_goes_on_with_what_arrived(sender: Work, tmp_path: Path) -> N
     assert standings["export"].state == standings["check"].state == "skipped"
     assert standings["build"].state == "to do"
     receive(there.folder, there.journal, Told())  # nothing more has arrived
+
+
+def test_a_bundle_that_is_kept_on_another_disk(
+    sender: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = delivered(sender, tmp_path / "device")
+    arriving, rename = there.folder.arriving / "bundle", os.rename
+
+    def fails(source: Path, target: Path, **options: int) -> None:
+        if Path(source) == arriving:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target, **options)
+
+    monkeypatch.setattr("omnijet.deployment.deploy.arrival.os.rename", fails)
+    receive(there.folder, there.journal, Told())
+    assert there.made is not None and sender.made is not None
+    assert keys.identity(there.made) == keys.identity(sender.made)
+    assert not there.folder.arriving.exists()
 
 
 def test_a_damaged_file_is_found_and_sent_again(sender: Work, tmp_path: Path) -> None:
