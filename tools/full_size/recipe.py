@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from omnijet.engines.library import Installed, find_library
 from omnijet.engines.lowering.flavours import FLAVOURS
@@ -20,6 +21,7 @@ from omnijet.engines.process import interpreter
 from omnijet.engines.profiles import block_of, profiles_for
 from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.quantization.graph_rounding import GraphRounding
+from omnijet.quantization.numerics import scaling
 from omnijet.quantization.quantize import plan_for
 from omnijet.quantization.recipe_files.recipe_file import recipe_of
 from omnijet.quantization.recipes import Recipe
@@ -28,6 +30,9 @@ from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.files.printable import show
 from tests.quantization.seen import plausible_of
 from tests.rtx import build, lowered
+
+FEW = 1 << 14
+"""Weights of a layer that the search for divisors tries: sizes do not depend on what it finds."""
 
 
 def main() -> int:
@@ -66,8 +71,9 @@ def rounded(bundle: Bundle, recipe: Recipe, graph: str, work: Path) -> Path:
         return bundle.graph(graph)
     folder, seen = work / "rounded", plausible_of(plan)
     rounding = GraphRounding(bundle, plan, seen, folder, None, in_turn, lambda count: None)
-    for _ in rounding.graphs([graph]):
-        pass
+    with patch.object(scaling, "SEARCHED", FEW):
+        for _ in rounding.graphs([graph]):
+            pass
     return folder / bundle.graph(graph).name
 
 
