@@ -24,12 +24,18 @@ PACKAGES = {
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 HANDLER = "qemu-aarch64"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# All mounts are in a namespace that ends with the program. ONNX Runtime wants /proc; with /sys its
-# import crashes under QEMU 7.2.
+# All mounts are in a namespace that ends with the program. ONNX Runtime wants /proc, and 1.23.2 the
+# number of processors in /sys; with all of this machine's /sys the import of 1.32 crashes under
+# QEMU 7.2, because it describes another processor.
 ENTER = """
 root=$1; shift
 mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" &&
-mount -t tmpfs tmpfs "$root/tmp" && exec chroot "$root" "$@"
+mount -t tmpfs tmpfs "$root/tmp" && mkdir -p "$root/sys" && mount -t tmpfs tmpfs "$root/sys" &&
+mkdir -p "$root/sys/devices/system/cpu" &&
+for file in possible present; do
+    cat "/sys/devices/system/cpu/$file" > "$root/sys/devices/system/cpu/$file" || exit
+done &&
+exec chroot "$root" "$@"
 """
 
 
