@@ -165,6 +165,9 @@ def test_a_dry_run_and_the_list_write_nothing(
     assert cli.main(["build", str(bundle), "--list"]) == 0
     said = capsys.readouterr().out
     assert all(f" {target} " in said for target in ("cpu", "cuda", OLDER))
+    assert cli.main(["build", "--list", "--format", "json"]) == 0
+    said = capsys.readouterr().out
+    assert "fused-cpu" in said and "fused-cuda" in said
     assert contents(tmp_path) == before
 
 

@@ -26,7 +26,7 @@ HANDLER = "qemu-aarch64"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # All mounts are in a namespace that ends with the program. ONNX Runtime wants /proc, and 1.23.2 the
 # number of processors in /sys; with all of this machine's /sys the import of 1.32 crashes under
-# QEMU 7.2, because it describes another processor.
+# QEMU 7.2.
 ENTER = """
 root=$1; shift
 mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" &&
