@@ -12,6 +12,8 @@ X86 = frozenset({
 ARM = frozenset({"asimd", "asimddp", "asimdhp", "bf16", "i8mm", "sme", "sme2", "sve", "sve2"})
 """Names as Linux writes them. Those of X86 are what MLAS, ONNX Runtime's library of products, asks
 `cpuid` for; those of ARM what it asks the system for."""
+VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+"""Either sums products of u8 and s8 in 32 bits. Other x86 sums pairs in 16 bits, and saturates."""
 _LINES = ("flags", "Features")
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import onnxruntime
 from onnxruntime.capi import _pybind_state
 
+from omnijet.runtime.backends.instructions import VNNI, instruction_sets
 from omnijet.runtime.backends.opened import Opened
 from omnijet.runtime.backends.ort_built import BuiltGraphs
 from omnijet.runtime.backends.ort_graph import OrtGraph, shared
@@ -39,6 +40,10 @@ G = TypeVar("G")
 
 # accuracy levels of MatMulNBits, which ONNX Runtime makes of DequantizeLinear and MatMul
 INTEGER_PRODUCTS, FLOAT_PRODUCTS = "4", "1"
+_REST_AFTER_RUN = "session.force_spinning_stop"
+"""Each graph has threads of its own. Without this they wait busily for its next run, and keep cores
+from the graph that runs meanwhile.
+"""
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 _TYPE_NAMES = {
@@ -189,6 +194,7 @@ class OrtBackend:
         options.add_session_config_entry(
             "session.qdq_matmulnbits_accuracy_level", self._accuracy_level
         )
+        options.add_session_config_entry(_REST_AFTER_RUN, "1")
         for key, value in unsaturated(path.read_bytes() if altered is None else altered).items():
             options.add_session_config_entry(key, value)
         if form is not None and form.optimized:
@@ -225,12 +231,12 @@ def unsaturated(graph: bytes) -> dict[str, str]:
     """Returns session options with which products of 8 bits are right on every processor.
 
     On x86 without VNNI, sums of two products of u8 and s8 saturate at 16 bits, and outputs are
-    wrong (BENCHMARKS.md, "Quantization"). Lowered graphs get weights of u8 there, which takes
-    longer; elsewhere that option is idle. Of standard graphs it makes wrong ones (ONNX Runtime
-    1.32): those are computed in floats, as they are written.
+    wrong (BENCHMARKS.md, "Quantization"). Lowered graphs get weights of u8 there. That is left out
+    where VNNI sums in 32 bits, because a product takes twice as long with it. Of standard graphs it
+    makes wrong ones (ONNX Runtime 1.32): those are computed in floats, as they are written.
     """
     if b"MatMulIntegerToFloat" in graph:
-        return {"session.x64quantprecision": "1"}
+        return {} if VNNI & set(instruction_sets()) else {"session.x64quantprecision": "1"}
     if b"QuantizeLinear" in graph:  # of activations; DequantizeLinear has a small q
         return {"session.disable_quant_qdq": "1"}
     return {}

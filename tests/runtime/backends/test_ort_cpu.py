@@ -54,6 +54,22 @@ def test_products_of_8_bits_do_not_saturate(tmp_path: Path, rows: int) -> None:
     assert np.array_equal(found, x.astype(np.float32) @ weight.astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [
+        (("x86_64", "avx2"), {"session.x64quantprecision": "1"}),
+        (("x86_64", "avx2", "avx512_vnni"), {}),
+        (("x86_64", "avx2", "avx_vnni"), {}),
+    ],
+)
+def test_weights_become_unsigned_where_sums_would_saturate(
+    sets: tuple[str, ...], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such products take twice as long, so that processors that need them alone get them."""
+    monkeypatch.setattr(ort, "instruction_sets", lambda: sets)
+    assert ort.unsaturated(b"... MatMulIntegerToFloat ...") == expected
+
+
 def test_an_onnxruntime_that_is_too_old(
     nano: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
