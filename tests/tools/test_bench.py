@@ -18,10 +18,14 @@ from omnijet.runtime.prompt.messages import parse_messages
 from tests.command import Capture
 from tools.bench import __main__ as bench
 from tools.bench import peers, report, where
+from tools.bench.made import Makes
+from tools.bench.parts import alone
 from tools.bench.parts.first_sound import guided, prompt_of
 from tools.bench.parts.memory import rows_of
+from tools.bench.parts.setting import Setting
 from tools.bench.parts.table import PARTS, part_of
 from tools.bench.plot import plot
+from tools.bench.rates import Rates
 from tools.bench.results import Part, Results
 from tools.bench.row import LLAMA, Row
 from tools.bench.table import cells, number, table
@@ -65,6 +69,17 @@ def test_a_part_that_failed_is_in_the_table() -> None:
     lines = table(results(STEP)).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert "failed: exit code 1" in lines[-1] and lines[-1].startswith("| prefill")
+
+
+def test_kernels_are_timed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"INPUTS": 256, "OUTPUTS": 64, "FILLED": 64, "SPILLED_BYTES": 1 << 17, "SECONDS": 0}
+    for name, value in small.items():
+        monkeypatch.setattr(alone, name, value)
+    assert alone.product(4, 128).bytes == 16 * 64 * (128 + 2 * 4)
+    assert alone.values().bytes == 1 << 17
+    found = alone.alone(Setting("full", Makes(tmp_path), tmp_path, Rates(**RATES)))
+    assert [row.floor for row in found] == [34.0] * 7
+    assert all(row.ours > 0 and row.is_rate for row in found)
 
 
 # -- files ----------------------------------------------------------------------------

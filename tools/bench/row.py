@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-RATES = ("tokens/s", "steps/s", "times as fast")
+RATES = ("tokens/s", "steps/s", "GB/s", "times as fast")
 """Units of which more is better; of all others less is."""
 
 TRANSFORMERS, LLAMA = "transformers", "llama.cpp"

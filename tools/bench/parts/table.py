@@ -24,6 +24,7 @@ PARTS: dict[str, dict[str, str]] = {
     },
     "full": {
         "decode": f"{_HERE}.decoders:decode",
+        "alone": f"{_HERE}.alone:alone",
         "prefill": f"{_HERE}.decoders:prefill",
         "talker": f"{_HERE}.decoders:talker",
         "sound": f"{_HERE}.sound:sound",
