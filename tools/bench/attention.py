@@ -74,6 +74,8 @@ class Step:
             "last": np.array([self.filled - 1], np.int32),
             "length": np.array([self.filled], np.int32),
             "mask": (np.arange(self.capacity) < seen[:, None])[None, None],
+            "penalty": np.where(np.arange(self.capacity) < seen[:, None], 0, -1e9)
+            .astype(np.float32)[None, None],
         }  # fmt: skip
 
     def caches(self, seed: int) -> dict[str, Array]:
@@ -119,7 +121,7 @@ def grouped(step: Step) -> list[NodeProto]:
         helper.make_node("FusedMatMul", ["queries", "keys_next"], ["products"], domain=DOMAIN,
                          transB=1, alpha=scale),
         helper.make_node("Reshape", ["products", "ungroup"], ["scores"]),
-        helper.make_node("Where", ["mask", "scores", "unseen"], ["visible"]),
+        helper.make_node("Add", ["scores", "penalty"], ["visible"]),
         helper.make_node("Softmax", ["visible"], ["shares"], axis=-1),
         helper.make_node("Reshape", ["shares", "group_again"], ["rows_shares"]),
         helper.make_node("MatMul", ["rows_shares", "values_next"], ["seen"]),
@@ -141,7 +143,6 @@ def constants(step: Step) -> dict[str, Array]:
         "ungroup": np.array([1, step.heads, step.rows, step.capacity]),
         "group_again": np.array([1, step.kv_heads, -1, step.capacity]),
         "heads": np.array([1, step.heads, step.rows, step.width]),
-        "unseen": np.array(-1e9, np.float32),
     }
 
 

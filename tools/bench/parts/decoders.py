@@ -25,7 +25,7 @@ LENGTHS = {
 """Rows in the cache, that of the step among them."""
 PREFILLS = {"middle": {128: 3, 512: 2}, "full": {128: 3, 512: 2, 2048: 1}}
 """Rows of a prompt, and how often each is measured."""
-ROUNDS, STEPS = 2, 8
+ROUNDS, STEPS = 4, 8
 TALKER_ROWS, TALKER_STEPS = 300, 60
 REST_S = 0.3  # until the other side's threads, which wait busily, sleep
 
