@@ -232,7 +232,7 @@ def quantize_bundle(
                 "form": recipe.form,
                 "needs": sorted(needs_of(plan.values())),
                 "source": label(str(source.resolve()), most=4096),
-                "source_manifest_sha256": hash_file(source / FILE_NAME).sha256,
+                "source_manifest_sha256": original.model_sha256(),
                 **(origin or {}),
                 "layers": {name: done[name].report for name in changed},
             },

@@ -16,7 +16,7 @@ Work = Literal[
     "speech",
 ]  # fmt: skip
 
-FULL = "BENCHMARKS.md, `make bench-full` of 2026-11-29"
+FULL = "BENCHMARKS.md, `make bench-full` of 2026-11-30"
 EARLIER = "BENCHMARKS.md until 2026-11-29, `make bench` on two cores with AVX2"
 FORMS = "engines/ort_forms.py, one thread of an AMD EPYC (Zen 4)"
 EDGE_LLM = "NVIDIA, TensorRT-Edge-LLM 0.9, performance page: INT4 AWQ, one sequence, JetPack 7.2"
@@ -66,22 +66,22 @@ def _rate(work: Work, per_s: float, size: int, rows: int = 1, held_out: bool = F
 
 
 ON_CPU = (
-    _rate("thinker step", 15.3, 128),
-    _rate("thinker step", 15.0, 512, held_out=True),
-    _rate("thinker step", 14.6, 2048, held_out=True),
-    _rate("thinker step", 11.3, 4000),
-    _rate("thinker step", 8.72, 8192, held_out=True),
-    _rate("thinker step", 5.51, 32768),
-    _rate("prefill", 60.7, 128, 128, held_out=True),
-    _rate("prefill", 58.5, 512, 512),
-    _rate("prefill", 51.9, 2048, 2048, held_out=True),
-    _rate("talker step", 104, 300),
-    Measured("talker step", 1 / 39.4, FULL, "slim", "INT8 Talker", 300),
+    _rate("thinker step", 18.2, 128),
+    _rate("thinker step", 18.8, 512, held_out=True),
+    _rate("thinker step", 14.5, 2048, held_out=True),
+    _rate("thinker step", 11.6, 4000),
+    _rate("thinker step", 9.61, 8192, held_out=True),
+    _rate("thinker step", 6.14, 32768),
+    _rate("prefill", 63.5, 128, 128, held_out=True),
+    _rate("prefill", 60.3, 512, 512),
+    _rate("prefill", 52.2, 2048, 2048, held_out=True),
+    _rate("talker step", 96.7, 300),
+    Measured("talker step", 1 / 77.7, FULL, "slim", "INT8 Talker", 300),
     # the Thinker of 1,024 x 12: 144 prompt tokens, 40 of the reply, 146 codes
-    Measured("first pcm", 7.06, FULL, "slim", "cpu-int4", 144, "exact"),
-    Measured("first pcm", 4.00, FULL, "slim", "cpu-int4", 144, "balanced", held_out=True),
-    Measured("first pcm", 2.64, FULL, "slim", "cpu-int4", 144, "fast"),
-    Measured("speech", 23.8, FULL, "slim", "cpu-int4", 144, "balanced"),
+    Measured("first pcm", 3.78, FULL, "slim", "cpu-int4", 144, "exact"),
+    Measured("first pcm", 2.26, FULL, "slim", "cpu-int4", 144, "balanced", held_out=True),
+    Measured("first pcm", 1.76, FULL, "slim", "cpu-int4", 144, "fast"),
+    Measured("speech", 13.7, FULL, "slim", "cpu-int4", 144, "balanced"),
     Measured("dit", 0.578, EARLIER, "3b", None, 96, machine=OLDER),
     Measured("dit", 0.85, FORMS, "3b", None, 96, machine=ONE_THREAD, held_out=True),
     # with today's form of the graph, which takes 1.8 s of a processor where that one took 2.5

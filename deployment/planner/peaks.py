@@ -44,7 +44,7 @@ class Peaks:
         return Peaks(read, single, int8, single, single, single, source, is_cpu=True)
 
 
-BENCHED = Peaks.of_cpu(32.7e9, 191e9, 678e9, "2 cores of an AMD EPYC, measured for BENCHMARKS.md")
+BENCHED = Peaks.of_cpu(30.9e9, 198e9, 770e9, "2 cores of an AMD EPYC, measured for BENCHMARKS.md")
 """The machine of `make bench-full` in BENCHMARKS.md."""
 
 

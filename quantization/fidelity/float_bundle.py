@@ -62,16 +62,21 @@ def _recorded(quantized: Bundle) -> Bundle:
             "the float bundle has changed since this one was made from it",
             where=source,
             expected=f"{FILE_NAME} with sha256 {quantization.get('source_manifest_sha256')}",
-            got=hash_file(found.folder / FILE_NAME).sha256,
+            got=found.manifest.model_sha256(),
             fix="quantize again, or compare with what is there now: --float BUNDLE",
         )
     return found
 
 
 def _is_other(found: Bundle, quantization: dict[str, Any]) -> bool:
-    """Returns whether a bundle's manifest, which has all hashes, is not the recorded one."""
+    """Returns whether a bundle is not the one whose manifest is recorded.
+
+    Bundles of older versions recorded the manifest as it lay there.
+    """
     recorded = quantization.get("source_manifest_sha256")
-    return recorded not in (None, hash_file(found.folder / FILE_NAME).sha256)
+    if recorded in (None, hash_file(found.folder / FILE_NAME).sha256):
+        return False
+    return bool(recorded != found.manifest.model_sha256())
 
 
 def _differences(where: str, wanted: Any, got: Any) -> Iterator[str]:

@@ -92,15 +92,25 @@ class Manifest:
             OmnijetError: `read` would refuse it. Nothing is written then.
         """
         path = folder / FILE_NAME
-        data = asdict(self)
-        data["dims"] = self.dims.to_json()
-        data["contracts"] = {name: c.to_json() for name, c in self.contracts.items()}
         try:
-            content = sealed(data)
+            content = self.content()
         except ValueError as error:
             raise unreadable(path, error) from error
         Manifest.parsed(content, path)
         write_whole(path, content, follow_link=False)
+
+    def model_sha256(self) -> str:
+        """Returns the hash of what `write` writes without engines: the model has not changed when a
+        bundle was built for another target.
+        """
+        return hashlib.sha256(self.without_engines().content()).hexdigest()
+
+    def content(self) -> bytes:
+        """Returns what `write` writes. Raises `ValueError` if a value cannot be written."""
+        data = asdict(self)
+        data["dims"] = self.dims.to_json()
+        data["contracts"] = {name: c.to_json() for name, c in self.contracts.items()}
+        return sealed(data)
 
     @staticmethod
     def read(folder: Path) -> Manifest:

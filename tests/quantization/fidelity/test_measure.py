@@ -18,6 +18,7 @@ from omnijet.quantization import check_command
 from omnijet.quantization.fidelity import following
 from omnijet.quantization.fidelity import measure as fidelity
 from omnijet.quantization.fidelity.distances import EQUAL_DB
+from omnijet.quantization.fidelity.float_bundle import float_bundle
 from omnijet.quantization.fidelity.following import Recorder, feed, speak, write
 from omnijet.quantization.fidelity.gate import METRICS, default_gate, judge
 from omnijet.quantization.fidelity.measure import Fidelity, measure
@@ -327,6 +328,13 @@ def test_a_float_bundle_that_is_gone_or_changed(
     assert "is not there" in said and "gone" in said and "--float BUNDLE" in said
     said = tell(source_manifest_sha256="0" * 64)
     assert "has changed" in said and "--float BUNDLE" in said
+    built = tmp_path / "built"
+    shutil.copytree(trained[1], built, copy_function=shutil.copyfile)
+    assert cli.main(["build", str(built), "--target", "cpu", "--no-check"]) == 0
+    capsys.readouterr()
+    say_source = {**data["quantization"], "source": str(built)}
+    write_sealed(copy, {**data, "quantization": say_source})
+    assert float_bundle(Bundle.open(copy), None).manifest.engines  # the same model
     said = tell(layers={"thinker_step": {"head.weight": {"scheme": "x"}}})
     assert "layers" in said and "snr_db" in said
     said = refused(capsys, "check", trained[1], "--fidelity")
