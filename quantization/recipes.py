@@ -40,7 +40,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Rules for layers: the last rule that matches a layer decides; other layers stay floats.
+    """Rules for layers: the last that matches a layer, and whose blocks divide its inputs, decides.
+
+    Other layers stay floats.
 
     Attributes:
         purpose: one line for `--list`.
@@ -52,7 +54,7 @@ class Recipe:
     form: Form = "standard"
 
     def plan(self, layers: Sequence[Layer], absent: Collection[str] = ()) -> dict[Layer, Scheme]:
-        """Returns the scheme of each layer that changes; layers without whole blocks stay floats.
+        """Returns the scheme of each layer that changes.
 
         Args:
             layers: all layers of a bundle.
@@ -76,9 +78,9 @@ class Recipe:
             )
         plan = {}
         for layer in layers:
-            schemes = [rule.scheme for rule in self.rules if rule.matches(layer)]
-            scheme = schemes[-1] if schemes else None
-            if scheme is not None and scheme.weights.fits(layer.inputs):
+            found = [rule.scheme for rule in self.rules if rule.matches(layer)]
+            schemes = [one for one in found if one is None or one.weights.fits(layer.inputs)]
+            if schemes and (scheme := schemes[-1]) is not None:
                 plan[layer] = scheme
         return plan
 
@@ -116,9 +118,22 @@ INT8_LONG = Scheme(WeightScheme("int8", 128))
 DECODERS = ("thinker_step", "talker_step")
 
 
+BLOCKS = (32, 64, 128)
+"""Blocks of weights, the longest that fits last."""
+
+
 def _decoders(layers: Scheme, head: Scheme | None) -> tuple[Rule, ...]:
     rules = [Rule(graph, "decoder.layers.*", layers) for graph in DECODERS]
     return (*rules, *(Rule(graph, "head.weight", head) for graph in DECODERS))
+
+
+def _long_decoders() -> tuple[Rule, ...]:
+    """Returns rules for INT4 with heads in INT8, in the longest blocks that divide a layer."""
+    rules: list[Rule] = []
+    for block in BLOCKS:
+        layers = Scheme(WeightScheme("int4", block, scaling=True))
+        rules += _decoders(layers, Scheme(WeightScheme("int8", block)))
+    return tuple(rules)
 
 
 def _encoders(scheme: Scheme) -> tuple[Rule, ...]:
@@ -162,7 +177,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("cpu-int8", "x86-64 and ARM: INT8 weights and activations, DiT too",
                _both("int8"), "cpu"),
         Recipe("cpu-int4", "x86-64 and ARM, little memory: INT4 decoder weights, the rest INT8",
-               (*_decoders(INT4_LONG, INT8_LONG), *_encoders_and_dit("int8")), "cpu"),
+               (*_long_decoders(), *_encoders_and_dit("int8")), "cpu"),
     )
 }  # fmt: skip
 

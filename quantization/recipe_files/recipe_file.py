@@ -146,7 +146,10 @@ def to_toml(recipe: Recipe) -> str:
     for scheme, name in names.items():
         lines += ["", f"[schemes.{name}]"]
         lines += [f"{key} = {_value(value)}" for key, value in scheme_table(scheme).items()]
-    lines += ["", "# the last rule that matches a layer decides"]
+    lines += [
+        "",
+        "# the last rule that matches a layer, and whose blocks divide its inputs, decides",
+    ]
     for rule in recipe.rules:
         scheme_name = FLOAT if rule.scheme is None else names[rule.scheme]
         lines += ["[[rules]]", f"graph = {_value(rule.graph)}", f"layers = {_value(rule.layers)}",

@@ -130,6 +130,21 @@ def test_the_recipe_of_an_orin(layers: list[Layer]) -> None:
     assert plan.keys() == {(one.graph, one.name) for one in RECIPES["cpu-int4"].plan(layers)}
 
 
+@pytest.mark.parametrize(
+    ("inputs", "scheme"),
+    [
+        (2048, "int4 weights, blocks of 128 AWQ"), (448, "int4 weights, blocks of 64 AWQ"),
+        (4128, "int4 weights, blocks of 32 AWQ"), (4100, None),
+    ],
+)  # fmt: skip
+def test_a_rule_whose_blocks_do_not_fit_leaves_a_layer_to_an_earlier_one(
+    layers: list[Layer], inputs: int, scheme: str | None
+) -> None:
+    odd = Layer("thinker_step", "decoder.layers.9.down.weight", "", inputs, 256)
+    found = RECIPES["cpu-int4"].plan([*layers, odd]).get(odd)
+    assert (found and str(found)) == scheme
+
+
 def test_recipes_need_numpy_alone() -> None:
     """A planner applies them on a device, which has neither torch nor onnx."""
     code = f"""if True:
