@@ -118,7 +118,7 @@ INT8_LONG = Scheme(WeightScheme("int8", 128))
 DECODERS = ("thinker_step", "talker_step")
 
 
-BLOCKS = (32, 64, 128)
+BLOCKS: tuple[Literal[32, 64, 128], ...] = (32, 64, 128)
 """Blocks of weights, the longest that fits last."""
 
 
