@@ -27,10 +27,11 @@ def section(results: Results, picture: str) -> str:
     days = sorted({part.measured for part in results.parts.values()})
     packages = ", ".join(package for peer in PEERS.values() for package in peer.packages[:1])
     took = sum(part.seconds for part in results.parts.values())
+    rates = rate_text(results.rates)
     lines = [
         f"Measured {' and '.join(days)} by `{COMMANDS[results.size]}` on {results.machine}; peers: "
         f"{packages}, transformers 4.57.6. The parts took {took / 60:.0f} min. "
-        f"{rate_text(results.rates).capitalize()}.",
+        f"{rates[:1].upper()}{rates[1:]}.",
         "",
         table(results),
     ]
