@@ -15,7 +15,14 @@ from typing import Literal
 
 from omnijet.engines.targets.target import Numbers, Target
 from omnijet.quantization.layers import Layer
-from omnijet.quantization.schemes import EightBits, Scheme, WeightScheme, both, needs_of
+from omnijet.quantization.schemes import (
+    BLOCKS,
+    EightBits,
+    Scheme,
+    WeightScheme,
+    both,
+    needs_of,
+)
 from omnijet.runtime.errors import OmnijetError
 
 Form = Literal["standard", "cpu"]
@@ -118,10 +125,6 @@ INT8_LONG = Scheme(WeightScheme("int8", 128))
 DECODERS = ("thinker_step", "talker_step")
 
 
-BLOCKS: tuple[Literal[32, 64, 128], ...] = (32, 64, 128)
-"""Blocks of weights, the longest that fits last."""
-
-
 def _decoders(layers: Scheme, head: Scheme | None) -> tuple[Rule, ...]:
     rules = [Rule(graph, "decoder.layers.*", layers) for graph in DECODERS]
     return (*rules, *(Rule(graph, "head.weight", head) for graph in DECODERS))
@@ -130,7 +133,7 @@ def _decoders(layers: Scheme, head: Scheme | None) -> tuple[Rule, ...]:
 def _long_decoders() -> tuple[Rule, ...]:
     """Returns rules for INT4 with heads in INT8, in the longest blocks that divide a layer."""
     rules: list[Rule] = []
-    for block in BLOCKS:
+    for block in BLOCKS:  # the last that fits decides
         layers = Scheme(WeightScheme("int4", block, scaling=True))
         rules += _decoders(layers, Scheme(WeightScheme("int8", block)))
     return tuple(rules)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from omnijet.engines.targets.target import Numbers
 
 EightBits = Literal["int8", "fp8"]
 """Symmetric INT8, or FP8 E4M3."""
 WeightDtype = Literal["int4", "int8", "fp8"]
+Block = Literal[32, 64, 128]
+"""How many input features share a scale."""
+BLOCKS: tuple[Block, ...] = get_args(Block)
 Ranging = Literal["max", "percentile", "entropy", "mse"]
 """How the range of an activation is chosen from what calibration saw."""
 Half = Literal["f16", "bf16"] | None
@@ -38,7 +41,7 @@ class WeightScheme:
     """
 
     dtype: WeightDtype
-    block: Literal[32, 64, 128] | None = 64
+    block: Block | None = 64
     symmetric: bool = True
     scaling: bool = False
     compensated: bool = False

@@ -21,13 +21,14 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
+from omnijet.engines.lowering.attention import UNSEEN
+from omnijet.engines.lowering.cpu import DOMAIN
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.model.decoder import PREFILL_ROWS
 from omnijet.runtime.profiling.machine import machine
 
 FILLED = (128, 2048, 8192, 32_768)
 ROWS = (1, 2, 4)
-DOMAIN = "com.microsoft"
 FLOAT, INT32, INT64, BOOL = (
     TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL,
 )  # fmt: skip
@@ -66,6 +67,7 @@ class Step:
         }
         before = self.filled - self.rows
         seen = before + np.arange(1, self.rows + 1)
+        mask = (np.arange(self.capacity) < seen[:, None])[None, None]
         flat = {f"{name}_flat": array.swapaxes(1, 2).reshape(1, self.rows, -1)
                 for name, array in found.items()}  # fmt: skip
         return found | {name: array.copy() for name, array in flat.items()} | {
@@ -73,9 +75,8 @@ class Step:
             "filled": np.array([self.filled]),
             "last": np.array([self.filled - 1], np.int32),
             "length": np.array([self.filled], np.int32),
-            "mask": (np.arange(self.capacity) < seen[:, None])[None, None],
-            "penalty": np.where(np.arange(self.capacity) < seen[:, None], 0, -1e9)
-            .astype(np.float32)[None, None],
+            "mask": mask,
+            "penalty": np.where(mask, np.float32(0), UNSEEN),
         }  # fmt: skip
 
     def caches(self, seed: int) -> dict[str, Array]:

@@ -70,6 +70,13 @@ def test_weights_become_unsigned_where_sums_would_saturate(
     assert ort.unsaturated(b"... MatMulIntegerToFloat ...") == expected
 
 
+def test_threads_rest_after_a_run(nano: tuple[Path, Path]) -> None:
+    """They would keep cores from the graph that runs meanwhile."""
+    path = nano[1] / "graphs" / "talker_step.onnx"
+    options = OrtBackend(threads=1).session(path, "talker_step").get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_an_onnxruntime_that_is_too_old(
     nano: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from omnijet.engines.lowering.cpu import DOMAIN
 from omnijet.runtime.bundle.contract import Array
 from tools.bench.parts.setting import Setting
 from tools.bench.row import Row
@@ -22,7 +23,6 @@ INPUTS, OUTPUTS = 2048, 11008  # the 3B's gate
 FILLED, KV_HEADS, GROUP, WIDTH = 8192, 2, 8, 128  # the 3B's caches
 SPILLED_BYTES = 1 << 28  # stays in no cache
 SECONDS = 2.0  # of each measurement
-OWN = "com.microsoft"
 BLOCKS = ((4, 32), (4, 64), (4, 128), (4, 256), (8, 128))
 """Bits of a weight, and how many weights share a scale."""
 
@@ -70,7 +70,7 @@ def product(bits: int, block: int) -> Kernel:
         for _ in range(SPILLED_BYTES // (INPUTS * OUTPUTS * bits // 8))
     ]
     operator = helper.make_node(
-        "MatMulNBits", [], [], domain=OWN, K=INPUTS, N=OUTPUTS, bits=bits, block_size=block,
+        "MatMulNBits", [], [], domain=DOMAIN, K=INPUTS, N=OUTPUTS, bits=bits, block_size=block,
         accuracy_level=4,
     )  # fmt: skip
     name = f"alone: one row times INT{bits} weights in blocks of {block}"
@@ -79,7 +79,7 @@ def product(bits: int, block: int) -> Kernel:
 
 def keys() -> Kernel:
     """The scores of a step whose query heads are rows of one product."""
-    operator = helper.make_node("FusedMatMul", [], [], domain=OWN, transB=1)
+    operator = helper.make_node("FusedMatMul", [], [], domain=DOMAIN, transB=1)
     return _over_cache("keys", operator, WIDTH)
 
 
@@ -121,7 +121,7 @@ def seconds(kernel: Kernel, threads: int) -> float:
          for name, array in given.items()],
         outputs, [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )  # fmt: skip
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(OWN, 1)]
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
