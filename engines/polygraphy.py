@@ -109,7 +109,7 @@ def _rows_behind(index: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
     match index:
         case "pool_rows":
             return shapes["key_mask"][0] * shapes["key_mask"][-1]
-        case "window_rows":
+        case "window_rows" | "picture_rows":
             return shapes["patches"][0]
         case "window_slots":
             return shapes["window_rows"][0] * shapes["window_rows"][1]

@@ -28,7 +28,7 @@ Profile = dict[str, tuple[int, ...]]
 
 USUAL: Mapping[str, int] = {
     "chunks": 3, "tokens": 125,  # 5 s of sound
-    "cells": 256, "windows": 16,  # a picture of 448 x 448 pixels
+    "cells": 256, "windows": 16, "pictures": 1, "picture_cells": 256,  # 448 x 448 pixels
     "rows": 256, "picked": 1, "capacity": 2048,
 }  # fmt: skip
 """Sizes of a typical call. The sizes of speech synthesis follow from its windows."""

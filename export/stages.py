@@ -165,6 +165,7 @@ def export_bundle(
             provenance=_provenance(checkpoint, supplies),
             quantization=_quantization(checkpoint.packing, packed),
             picks_rows=True,
+            joins_pictures=True,
         )
         manifest.write(folder)
         manifest = with_references(

@@ -20,7 +20,8 @@ KINDS = ("none", "int4", "int8", "w8a8", "fp8", "int4z", "int8z")
 CAPABILITIES = (86, 89, 120)
 LIMITS: Mapping[str, int] = {
     "chunks": 15, "tokens": 750, "cells": 256, "windows": 64, "rows": 256, "branches": 2,
-    "blocks": 16, "frames": 400, "capacity": 512, "picked": 8,
+    "blocks": 16, "frames": 400, "capacity": 512, "picked": 8, "pictures": 4,
+    "picture_cells": 256,
 }  # fmt: skip
 
 

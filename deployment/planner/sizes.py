@@ -61,7 +61,8 @@ class Sizes:
         capacity = min(limits["capacity"], most) if context is None else context
         limits |= {"capacity": capacity, "rows": min(limits["rows"], capacity, PREFILL_ROWS)}
         if cells is not None:
-            limits |= {"cells": cells, "windows": windows_of(cells)}
+            windows = windows_of(cells, limits["pictures"])
+            limits |= {"cells": cells, "picture_cells": cells, "windows": windows}
         grows = target.library == "tensorrt" and target.flavour == "decomposed"
         return Sizes(limits, 2 * GROWTH if grows else 1.0)
 

@@ -47,6 +47,11 @@ SCORES = 1 / 8
 BLOCK_FRAMES = 24  # mel frames of an attention block of the DiT
 CHUNK_TOKENS = 50  # audio tokens of 2 s
 BRANCHES = 2  # of guidance
+JOINED = 4
+"""Pictures in one call, where one alone keeps no processor busy. A frame of 128 cells takes 0.7 TFLOP
+in 500 kernels of at least 5 us each: 2.5 ms, in which an H100 computes three of them."""
+JOINED_SINCE_GB_S = 400
+"""The bandwidth of such machines; that of Jetsons is lower, and so is their speed."""
 VISION_HEADS, CELL_PATCHES = 16, 4
 CELL_BYTES = CELL_PATCHES * (2 * 3420 + 3 * 1280 + 4 * 1280) * 4
 """Bytes of one cell in a layer of the vision encoder, f32: gate and up, q, k, v, residual."""
@@ -90,13 +95,17 @@ def limits_for(
     size = LARGE if memory >= 1e9 * LARGE_SINCE_GB else SMALL
     capacity = _capacity(memory, bandwidth_gb_s, size, flavour)
     cells = _cells(memory, flavour)
+    fast = flavour == "native" and (bandwidth_gb_s or 0) >= JOINED_SINCE_GB_S
+    pictures = JOINED if fast else 1
     blocks = longest_window()
     return {
         "rows": _rows(memory, size, capacity, flavour),
         "picked": PICKED_ROWS,
         "capacity": capacity,
         "cells": cells,
-        "windows": windows_of(cells),
+        "windows": windows_of(cells, pictures),
+        "pictures": pictures,
+        "picture_cells": cells,
         "chunks": MAX_CHUNKS,
         "tokens": MAX_CHUNKS * CHUNK_TOKENS,
         "branches": BRANCHES,
@@ -111,9 +120,11 @@ def longest_window() -> int:
     return max(scheme.past + max(scheme.chunks) + scheme.ahead for scheme in schemes)
 
 
-def windows_of(cells: int) -> int:
-    """Returns the most windows of 4 x 4 cells in a picture; a picture one cell high has them."""
-    return cells // 4 + 1
+def windows_of(cells: int, pictures: int) -> int:
+    """Returns the most windows of 4 x 4 cells in pictures of so many cells together; pictures one
+    cell high have them.
+    """
+    return cells // 4 + pictures
 
 
 def _capacity(memory: float, bandwidth_gb_s: float | None, size: Size, flavour: Flavour) -> int:

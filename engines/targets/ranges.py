@@ -10,7 +10,7 @@ from omnijet.runtime.bundle.contract import graph_contracts
 from omnijet.runtime.bundle.dims import ModelDims, SpeechDims
 from omnijet.runtime.bundle.preprocessing import Preprocessing
 from omnijet.runtime.errors import OmnijetError
-from omnijet.runtime.model.encoders import MAX_CHUNKS
+from omnijet.runtime.model.encoders import JOINED_CELLS, MAX_CHUNKS
 from omnijet.runtime.speech.vocoder import EXACT_CONTEXT
 
 
@@ -57,7 +57,8 @@ def limits_with(
         "rows": min(limits["rows"], limits["capacity"]),
         "picked": min(limits["picked"], limits["rows"], limits["capacity"]),
         "tokens": dims.audio.chunk_tokens * limits["chunks"],
-        "windows": windows_of(limits["cells"]),
+        "windows": windows_of(limits["cells"], limits["pictures"]),
+        "picture_cells": limits["cells"],
     }
     limits |= {symbol: size for symbol, size in followed.items() if symbol not in given}
     ranges = ranges_of(limits, dims, preprocessing)
@@ -80,13 +81,16 @@ def ranges_of(
     """Returns the range of each symbol of the model's graphs; some depend on other limits."""
     chunks, cells = limits["chunks"], limits["cells"]
     cell = preprocessing.factor**2
-    pictures = min(preprocessing.image_min_pixels, preprocessing.video_min_pixels) // cell
+    least = min(preprocessing.image_min_pixels, preprocessing.video_min_pixels) // cell
+    joined = max(JOINED_CELLS // least, 1)
     largest = int(max(preprocessing.image_max_pixels, preprocessing.video_max_pixels)) // cell
     tokens = dims.audio.chunk_tokens * chunks
     ranges = {
         "chunks": Range(1, MAX_CHUNKS, f"the runtime gives at most {MAX_CHUNKS} at once"),
         "tokens": Range(tokens, tokens, f"{chunks} chunks give so many: set chunks"),
-        "cells": Range(pictures, largest, "the smallest and the largest picture have so many"),
+        "cells": Range(least, largest, "the smallest and the largest picture have so many"),
+        "pictures": Range(1, joined, f"the runtime gives at most {JOINED_CELLS:,} cells at once"),
+        "picture_cells": Range(cells, cells, "one picture may be all of a call: set cells"),
         "windows": Range(
             -(-cells // dims.vision.window_cells**2), cells,
             f"{cells} cells are in at least and at most so many: set cells",

@@ -41,18 +41,18 @@ def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 @torch.library.custom_op("omnijet::block_attention", mutates_args=())
 def block_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Computes attention of every query to every key, one block of queries after the other.
+    """Computes attention of every query to every key of its set, block of queries after block.
 
-    The scores in memory are [heads, rows, keys] for any number of blocks.
+    The scores in memory are [sets, heads, rows, keys] for any number of blocks.
 
     Args:
-        q: [blocks, heads, rows, head_dim].
-        k: [1, heads, keys, head_dim].
+        q: [sets * blocks, heads, rows, head_dim], set after set.
+        k: [sets, heads, keys, head_dim].
         v: The same shape as k.
     """
-    blocks = torch.split(q, 1)
+    blocks = q.reshape(len(k), -1, *q.shape[1:]).unbind(1)
     seen = [torch.nn.functional.scaled_dot_product_attention(part, k, v) for part in blocks]
-    return torch.cat(seen)
+    return torch.stack(seen, 1).reshape(q.shape)
 
 
 @block_attention.register_fake

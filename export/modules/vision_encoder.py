@@ -1,7 +1,7 @@
-"""The graph `vision_encoder`: one frame, with window attention in all but a few layers.
+"""The graph `vision_encoder`: pictures of one size, with window attention in all but a few layers.
 
-Source: `Qwen2_5OmniVisionEncoder` of transformers 4.57.6. Patches arrive in window order,
-and the inputs say which patches share a window.
+Source: `Qwen2_5OmniVisionEncoder` of transformers 4.57.6. Patches arrive picture by picture, each
+in window order, and the inputs say which patches share a window and which share a picture.
 """
 
 from __future__ import annotations
@@ -31,13 +31,20 @@ class Rotary(NamedTuple):
     sin: Tensor
 
 
-class Windows(NamedTuple):
-    """The assignment of patches to windows (contract `vision_encoder`)."""
+class Rows(NamedTuple):
+    """Which patches stand together, [groups, rows], and their rotation."""
 
     rows: Tensor
+    rotary: Rotary
+
+
+class Groups(NamedTuple):
+    """The assignment of patches to windows and pictures (contract `vision_encoder`)."""
+
+    windows: Rows
     mask: Tensor
     slots: Tensor
-    rotary: Rotary
+    pictures: Rows
 
 
 class PatchEmbed(Sourced):
@@ -58,7 +65,7 @@ class PatchEmbed(Sourced):
 
 
 class Block(nn.Module):
-    """One block: pre-norm attention and SwiGLU over the patches of one frame."""
+    """One block: pre-norm attention and SwiGLU over the patches of all pictures."""
 
     def __init__(self, index: int, dims: VisionEncoderDims, precision: Precision) -> None:
         super().__init__()
@@ -93,37 +100,34 @@ class Block(nn.Module):
             shift=DOWN_SHIFT,
         )
 
-    def forward(self, x: Tensor, frame: Rotary, windows: Windows) -> Tensor:
+    def forward(self, x: Tensor, groups: Groups) -> Tensor:
         """Maps x f32[1, patches, hidden] to the same shape."""
         qkv = self.qkv(self.attention_norm(x))
-        if self.full:
-            seen = self._everywhere(qkv, frame, windows)
-        else:
-            seen = self._in_windows(qkv, windows)
-        x = x + self.output(seen)
+        seen = self._in_pictures(qkv, groups) if self.full else self._in_windows(qkv, groups)
+        x = x + self.output(self._from_windows(seen, groups))
         gate, up = torch.split(self.gate_up(self.mlp_norm(x)), [self.dims.ffn] * 2, dim=-1)
         y: Tensor = x + self.down(silu(gate) * up)
         return y
 
-    def _everywhere(self, qkv: Tensor, frame: Rotary, windows: Windows) -> Tensor:
-        """Attends from every patch to every patch.
+    def _in_pictures(self, qkv: Tensor, groups: Groups) -> Tensor:
+        """Attends from every patch to the patches of its picture.
 
         Queries are processed window by window, so that a runtime that materialises scores
         holds those of one window. All scores would take 7.4 GB for a picture of 1920 x 1080,
         and 275 GB for the largest picture that is not scaled down.
         """
-        q, k, v = torch.split(qkv, [self.dims.hidden] * 3, dim=-1)
+        width, windows, pictures = self.dims.hidden, groups.windows, groups.pictures
+        q, kv = torch.split(qkv, [width, 2 * width], dim=-1)
+        k, v = torch.split(embedding(pictures.rows, kv[0]), [width] * 2, dim=-1)
         queries = self._heads(embedding(windows.rows, q[0]), windows.rotary)
-        seen = ops.block_attention(queries, self._heads(k, frame), self._heads(v))
-        return self._from_windows(seen, windows)
+        return ops.block_attention(queries, self._heads(k, pictures.rotary), self._heads(v))
 
-    def _in_windows(self, qkv: Tensor, windows: Windows) -> Tensor:
+    def _in_windows(self, qkv: Tensor, groups: Groups) -> Tensor:
         """Attends from every patch to the patches of its window."""
-        rows = embedding(windows.rows, qkv[0])
-        q, k, v = torch.split(rows, [self.dims.hidden] * 3, dim=-1)
+        windows = groups.windows
+        q, k, v = torch.split(embedding(windows.rows, qkv[0]), [self.dims.hidden] * 3, dim=-1)
         queries, keys = self._heads(q, windows.rotary), self._heads(k, windows.rotary)
-        seen = ops.attention(queries, keys, self._heads(v), windows.mask)
-        return self._from_windows(seen, windows)
+        return ops.attention(queries, keys, self._heads(v), groups.mask)
 
     def _heads(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
         """Maps [batch, rows, hidden] to [batch, heads, rows, head_dim], rotated by `rotary`."""
@@ -132,19 +136,19 @@ class Block(nn.Module):
             heads = ops.rotary(heads, *rotary)
         return heads.to(self.dtype)
 
-    def _from_windows(self, seen: Tensor, windows: Windows) -> Tensor:
+    def _from_windows(self, seen: Tensor, groups: Groups) -> Tensor:
         """Reads each patch from its slot.
 
         Maps [windows, heads, window_patches, head_dim] to [1, patches, hidden].
         """
         rows = merge_heads(seen).reshape(-1, self.dims.hidden)
-        return embedding(windows.slots, rows).unsqueeze(0)
+        return embedding(groups.slots, rows).unsqueeze(0)
 
 
 class VisionEncoder(nn.Module):
     """The vision encoder: patches f32[patches, 1176] -> features f32[patches / 4, out].
 
-    Both are in window order.
+    Both stand picture by picture, each in window order.
     """
 
     def __init__(self, dims: VisionEncoderDims, precision: Precision) -> None:
@@ -169,13 +173,20 @@ class VisionEncoder(nn.Module):
         window_rows: Tensor,
         window_mask: Tensor,
         window_slots: Tensor,
+        picture_rows: Tensor,
     ) -> tuple[Tensor]:
-        frame = Rotary(cos, sin)
-        per_window = Rotary(embedding(window_rows, cos[0]), embedding(window_rows, sin[0]))
-        mask = for_every_query(window_mask, self.dims.window_patches)
-        windows = Windows(window_rows, mask, window_slots, per_window)
+        groups = Groups(
+            _grouped(window_rows, cos, sin),
+            for_every_query(window_mask, self.dims.window_patches),
+            window_slots,
+            _grouped(picture_rows, cos, sin),
+        )
         x = self.patch_embed(patches).unsqueeze(0)
         for block in self.blocks:
-            x = block(x, frame, windows)
+            x = block(x, groups)
         cells = self.merge_norm(x).reshape(-1, self.dims.hidden * self.dims.cell_patches)
         return (self.merge_down(gelu(self.merge_up(cells))),)
+
+
+def _grouped(rows: Tensor, cos: Tensor, sin: Tensor) -> Rows:
+    return Rows(rows, Rotary(embedding(rows, cos[0]), embedding(rows, sin[0])))

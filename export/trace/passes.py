@@ -103,40 +103,49 @@ class StaticReshape(ir.passes.InPlacePass):
 class ScanBlocks(ir.passes.InPlacePass):
     """Turns `ops.block_attention` into a Scan over the query blocks around a valid Attention.
 
-    The traced Attention has many query blocks but one set of keys, which ONNX does not
-    allow. In the loop body both batches are 1; keys and values come from outside the loop.
+    The traced Attention has many query blocks for each set of keys, which ONNX does not allow.
+    In the loop body there is one block for each set; keys and values come from outside the loop.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         found = [node for node in model.graph if self._has_blocks(node)]
         for node in found:
-            q, keys, values = node.inputs[:3]
-            assert q is not None and q.shape is not None and q.dtype is not None
-            own = ir.Value(
-                name=f"{node.name}_q", shape=ir.Shape(q.shape[1:]), type=ir.TensorType(q.dtype)
-            )
-            axes = ir.node("Constant", [], {"value_ints": [0]}, name=f"{node.name}_axes")
-            batch = ir.node("Unsqueeze", [own, axes.outputs[0]], name=f"{node.name}_unsqueeze")
-            seen = ir.node(
-                "Attention", [batch.outputs[0], keys, values], name=f"{node.name}_attention"
-            )
-            out = ir.node("Squeeze", [seen.outputs[0], axes.outputs[0]], name=f"{node.name}_out")
-            for inner in (axes, batch, seen, out):  # names must be unique across graph and body
-                inner.outputs[0].name = inner.name
-            for inner in (batch, seen):
-                inner.outputs[0].type = own.type
-            result = out.outputs[0]
-            result.shape, result.type = own.shape, own.type
-            body = ir.Graph(
-                [own], [result], nodes=[axes, batch, seen, out], name=f"{node.name}_body"
-            )
-            scan = ir.node("Scan", [q], {"body": body, "num_scan_inputs": 1}, name=node.name)
-            old, new = node.outputs[0], scan.outputs[0]
-            new.shape, new.type, new.name = old.shape, old.type, old.name
-            model.graph.insert_before(node, scan)
-            ir.convenience.replace_all_uses_with(old, new)
-            model.graph.remove(node, safe=True)
+            self._loop(model.graph, node)
         return ir.passes.PassResult(model, modified=bool(found))
+
+    @staticmethod
+    def _loop(graph: ir.Graph, node: ir.Node) -> None:
+        q, keys, values = node.inputs[:3]
+        assert q is not None and q.shape is not None and q.dtype is not None
+        assert keys is not None and keys.shape is not None
+        kind = ir.TensorType(q.dtype)
+        block = ir.Shape([keys.shape[0], *q.shape[1:]])
+        own = ir.Value(name=f"{node.name}_q", shape=block, type=kind)
+        seen = ir.node("Attention", [own, keys, values], name=f"{node.name}_attention")
+        (result,) = seen.outputs
+        result.name, result.shape, result.type = seen.name, block, kind
+        body = ir.Graph([own], [result], nodes=[seen], name=f"{node.name}_body")
+
+        sets = ir.node("Shape", [keys], {"start": 0, "end": 1}, name=f"{node.name}_sets")
+        rest = ir.node("Constant", [], {"value_ints": [-1, *q.shape[1:]]}, name=f"{node.name}_rest")
+        shape = ir.node(
+            "Concat", [sets.outputs[0], rest.outputs[0]], {"axis": 0}, name=f"{node.name}_shape"
+        )
+        split = ir.node("Reshape", [q, shape.outputs[0]], name=f"{node.name}_split")
+        split.outputs[0].type = kind
+        split.outputs[0].shape = ir.Shape([keys.shape[0], None, *q.shape[1:]])
+        loop = {"body": body, "num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}
+        scan = ir.node("Scan", [split.outputs[0]], loop, name=node.name)
+        scan.outputs[0].type, scan.outputs[0].shape = kind, split.outputs[0].shape
+        flat = ir.node("Constant", [], {"value_ints": [-1, *q.shape[1:]]}, name=f"{node.name}_flat")
+        joined = ir.node(
+            "Reshape", [scan.outputs[0], flat.outputs[0]], name=f"{node.name}_joined"
+        )
+        old, new = node.outputs[0], joined.outputs[0]
+        new.shape, new.type, new.name = old.shape, old.type, old.name
+        graph.insert_before(node, [sets, rest, shape, split, scan, flat, joined])
+        ir.convenience.replace_all_uses_with(old, new)
+        graph.remove(node, safe=True)
 
     @staticmethod
     def _has_blocks(node: ir.Node) -> bool:
@@ -144,7 +153,7 @@ class ScanBlocks(ir.passes.InPlacePass):
             return False
         q, keys = node.inputs[:2]
         assert q is not None and q.shape is not None and keys is not None and keys.shape is not None
-        return bool(q.shape[0] != 1 and keys.shape[0] == 1)
+        return bool(q.shape[0] != keys.shape[0])
 
 
 class TrimOptionalOutputs(ir.passes.InPlacePass):

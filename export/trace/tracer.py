@@ -31,6 +31,8 @@ TRACE_SIZES: dict[str, int] = {
     "tokens": 37,
     "cells": 7,
     "windows": 5,
+    "pictures": 2,
+    "picture_cells": 11,
     "rows": 6,
     "picked": 9,
     "capacity": 31,

@@ -45,8 +45,10 @@ def widened(array: Array) -> Array:
 AXES: dict[str, str] = {
     "chunks": "audio chunks of 2 s in this call",
     "tokens": "audio tokens in the output",
-    "cells": "merged picture cells (4 patches each) of one frame",
-    "windows": "attention windows of one frame",
+    "cells": "merged picture cells (4 patches each) in this call",
+    "windows": "attention windows in this call",
+    "pictures": "pictures of one size in this call: a clip's frames",
+    "picture_cells": "merged cells of one of these pictures",
     "rows": "tokens fed in this call: many in prefill, one or a few in decode",
     "picked": "rows of this call whose logits are computed",
     "capacity": "length of the KV cache",
@@ -151,13 +153,19 @@ SPEECH_GRAPHS = ("talker_step", "dit_step", "vocoder")
 
 
 def graph_contracts(
-    dims: ModelDims, precision: Precision, *, picks_rows: bool = True
+    dims: ModelDims,
+    precision: Precision,
+    *,
+    picks_rows: bool = True,
+    joins_pictures: bool = True,
 ) -> dict[str, GraphContract]:
     """Returns the contracts of one checkpoint's graphs, by name: six, or three without a voice.
 
     Args:
         picks_rows: whether the Thinker computes logits of the rows that `head_rows` names; the
             graphs of older bundles have no such input, and compute those of the last row.
+        joins_pictures: whether the vision encoder takes several pictures in one call; the graphs
+            of older bundles take one.
 
     Sound synthesis stays f32 in every precision: in 16 bits, the DiT and SnakeBeta fall silent
     or overflow. The Thinker's graph is the same with and without a voice: so are its weights,
@@ -165,7 +173,7 @@ def graph_contracts(
     """
     contracts = [
         _audio_encoder(dims),
-        _vision_encoder(dims),
+        _vision_encoder(dims, joins_pictures),
         _decoder_step(
             "thinker_step", dims.thinker, precision, hidden_out=True, picks_rows=picks_rows
         ),
@@ -197,22 +205,28 @@ def _audio_encoder(dims: ModelDims) -> GraphContract:
     )
 
 
-def _vision_encoder(dims: ModelDims) -> GraphContract:
+def _vision_encoder(dims: ModelDims, joins_pictures: bool) -> GraphContract:
     vision = dims.vision
     patches = f"{vision.cell_patches}*cells"
     half = vision.head_dim // 2
+    # the patches of each picture, which attend to each other in layers without windows
+    picture_rows = TensorSpec(
+        "picture_rows", "i64", ("pictures", f"{vision.cell_patches}*picture_cells")
+    )
     return GraphContract(
         "vision_encoder",
         inputs=(
-            # one frame; its patches are already in window order
+            # picture after picture; the patches of each are already in window order
             TensorSpec("patches", "f32", (patches, vision.patch_width)),
             TensorSpec("cos", "f32", (1, patches, half)),
             TensorSpec("sin", "f32", (1, patches, half)),
-            # rows of `patches` in each window, short windows padded with row 0
+            # rows of `patches` in each window, short windows padded with any row; as many windows
+            # for each picture
             TensorSpec("window_rows", "i64", ("windows", vision.window_patches)),
             TensorSpec("window_mask", "bool", ("windows", 1, 1, vision.window_patches)),
             # where each patch sits in the flattened windows: the inverse of window_rows
             TensorSpec("window_slots", "i64", (patches,)),
+            *((picture_rows,) if joins_pictures else ()),
         ),
         outputs=(TensorSpec("features", "f32", ("cells", vision.out)),),
     )

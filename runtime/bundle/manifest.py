@@ -60,6 +60,8 @@ class Manifest:
     """The quantization of the graphs and its recipe; empty for float graphs."""
     picks_rows: bool = False
     """Whether the Thinker's graph computes logits of chosen rows (`graph_contracts`)."""
+    joins_pictures: bool = False
+    """Whether the vision encoder's graph takes several pictures in one call."""
     engines: dict[Label, dict[Label, EngineEntry]] = field(default_factory=dict)
     """The engines by target (`omnijet.engines.targets.target`), then by graph."""
 
@@ -69,7 +71,12 @@ class Manifest:
 
     def contracts_in(self, precision: Precision) -> dict[str, GraphContract]:
         """Returns the contracts that the same graphs would have in another precision."""
-        return graph_contracts(self.dims, precision, picks_rows=self.picks_rows)
+        return graph_contracts(
+            self.dims,
+            precision,
+            picks_rows=self.picks_rows,
+            joins_pictures=self.joins_pictures,
+        )
 
     @property
     def engine_targets(self) -> tuple[str, ...]:

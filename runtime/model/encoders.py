@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from omnijet.runtime.backends.protocol import Graph, run_once
+from omnijet.runtime.backends.protocol import Bound, Graph, run_once
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.bundle.dims import AudioEncoderDims, VisionEncoderDims
 from omnijet.runtime.cancel import Check, never
 from omnijet.runtime.model import audio_plan, vision_plan
 from omnijet.runtime.model.finite import require_finite
+from omnijet.runtime.model.vision_plan import VisionPlan
 
 MAX_CHUNKS = 16  # 32 s of sound in one call bound its memory
+JOINED_CELLS = 1024  # several pictures in one call have at most so many, which bounds its memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,9 @@ class AudioEncoder:
 
 @dataclass(frozen=True, slots=True)
 class VisionEncoder:
-    """Runs the graph `vision_encoder`, one frame per call.
+    """Runs the graph `vision_encoder`, several frames of a clip per call.
 
-    Frames never attend to each other, and a long clip in one call would hold all its score
-    matrices at once.
+    Frames never attend to each other. Small ones together keep a GPU busy.
     """
 
     graph: Graph
@@ -72,20 +73,38 @@ class VisionEncoder:
         """
         frames, height, width = grid
         plan = vision_plan.plan(self.dims, height, width)
-        sizes = {"cells": plan.cells, "windows": len(plan.window_rows)}
-        bound = self.graph.bind(sizes)
+        known = self.graph.contract.symbols
+        coming, bounds = iter(steps), dict[int, Bound]()
         features = np.empty((frames * plan.cells, self.dims.out), np.float32)
-        frame = -1
-        for frame, content in enumerate(steps):
+        each = self.pictures(frames, plan)
+        for first in range(0, frames, each):
+            count = min(each, frames - first)
+            if (bound := bounds.get(count)) is None:
+                sizes = plan.sizes(count)
+                bound = bounds[count] = self.graph.bind({one: sizes[one] for one in known})
+                for name, table in plan.tables(count).items():
+                    if name in bound.inputs:
+                        bound.inputs[name][...] = table
+            patches = bound.inputs["patches"].reshape(count, plan.patches, -1)
+            for place in range(count):
+                patches[place] = plan.ordered(next(coming))
             check()
-            feeds = plan.feeds(content)
-            for name in feeds if frame == 0 else ("patches",):
-                bound.inputs[name][...] = feeds[name]
             bound.run()
-            made = bound.outputs["features"]
-            step = f"frame {frame + 1} of {frames}"
-            require_finite(made, self.graph.contract.name, "features", step)
-            rows = slice(frame * plan.cells, (frame + 1) * plan.cells)
-            features[rows] = plan.restore(made)
-        assert frame + 1 == frames, (frame, grid)
+            made = bound.outputs["features"].reshape(count, plan.cells, -1)
+            for frame, picture in enumerate(made, first):
+                step = f"frame {frame + 1} of {frames}"
+                require_finite(picture, self.graph.contract.name, "features", step)
+                rows = slice(frame * plan.cells, (frame + 1) * plan.cells)
+                features[rows] = plan.restore(picture)
+        assert next(coming, None) is None, grid
         return features
+
+    def pictures(self, frames: int, plan: VisionPlan) -> int:
+        """Returns how many frames each call takes; the last one may take fewer."""
+        one, known = plan.sizes(1), self.graph.contract.symbols
+        most = max(JOINED_CELLS // plan.cells, 1) if "pictures" in known else 1
+        for symbol in ("cells", "windows", "pictures"):
+            if symbol in known and (limit := self.graph.limit(symbol)) is not None:
+                most = min(most, max(limit // one[symbol], 1))
+        calls = -(-frames // most)
+        return -(-frames // calls)

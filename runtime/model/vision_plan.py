@@ -46,12 +46,39 @@ class VisionPlan:
         return len(self.patch_order)
 
     @property
+    def windows(self) -> int:
+        return len(self.window_rows)
+
+    @property
     def cells(self) -> int:
         """Merged cells, and thus tokens, of the frame."""
         return len(self.cell_order)
 
-    def feeds(self, patches: Array) -> dict[str, Array]:
-        """Returns the inputs of `vision_encoder` for one frame's f32[patches, patch_width]."""
+    def sizes(self, pictures: int) -> dict[str, int]:
+        """Returns the size of each symbol of the contract for a call with so many pictures."""
+        return {
+            "cells": pictures * self.cells,
+            "windows": pictures * self.windows,
+            "pictures": pictures,
+            "picture_cells": self.cells,
+        }
+
+    def tables(self, pictures: int) -> dict[str, Array]:
+        """Returns the inputs of a call that depend on nothing but the number of its pictures."""
+        numbers = np.arange(pictures)[:, None]
+        rows = (numbers * self.patches)[:, None] + self.window_rows
+        slots = numbers * self.window_rows.size + self.window_slots
+        return {
+            "cos": np.tile(self.cos, (1, pictures, 1)),
+            "sin": np.tile(self.sin, (1, pictures, 1)),
+            "window_rows": rows.reshape(-1, self.window_rows.shape[1]),
+            "window_mask": np.tile(self.window_mask, (pictures, 1, 1, 1)),
+            "window_slots": slots.ravel(),
+            "picture_rows": numbers * self.patches + np.arange(self.patches),
+        }
+
+    def ordered(self, patches: Array) -> Array:
+        """Returns one picture's f32[patches, patch_width] in window order, from merge order."""
         if patches.ndim != 2 or len(patches) != self.patches:
             raise OmnijetError(
                 "the patches do not fit the frame's grid",
@@ -61,14 +88,13 @@ class VisionPlan:
             )
         # moving cells instead of patches makes fewer and longer copies
         by_cell = patches.reshape(self.cells, -1)
-        return {
-            "patches": by_cell[self.cell_order].reshape(patches.shape),
-            "cos": self.cos,
-            "sin": self.sin,
-            "window_rows": self.window_rows,
-            "window_mask": self.window_mask,
-            "window_slots": self.window_slots,
-        }
+        ordered: Array = by_cell[self.cell_order].reshape(patches.shape)
+        return ordered
+
+    def feeds(self, *pictures: Array) -> dict[str, Array]:
+        """Returns the inputs of `vision_encoder` for f32[patches, patch_width] of each picture."""
+        patches = np.concatenate([self.ordered(one) for one in pictures])
+        return {"patches": patches, **self.tables(len(pictures))}
 
     def restore(self, features: Array) -> Array:
         """Returns features f32[cells, out] in raster order, from window order."""

@@ -69,11 +69,23 @@ def _hear(graph: Graph, dims: ModelDims, inputs: Mapping[str, Array]) -> Outputs
 
 
 def _see(graph: Graph, dims: ModelDims, inputs: Mapping[str, Array]) -> Outputs:
+    """Sees a picture and the same upside down, in one call where the graph takes two."""
     patches = inputs["patches"].astype(np.float32)
     plan = vision_plan.plan(dims.vision, *map(int, inputs["grid"]))
-    sizes = {"cells": plan.cells, "windows": len(plan.window_rows)}
-    _require_room(graph, sizes)
-    return {"features": run_once(graph, sizes, plan.feeds(patches))["features"].copy()}
+    known, pair = graph.contract.symbols, (patches, patches[::-1])
+    limits = {symbol: graph.limit(symbol) for symbol in known}
+    sizes = {symbol: size for symbol, size in plan.sizes(2).items() if symbol in known}
+    if "pictures" in known and all(size <= (limits[s] or size) for s, size in sizes.items()):
+        made = [run_once(graph, sizes, plan.feeds(*pair))["features"].copy()]
+    else:
+        sizes = {symbol: size for symbol, size in plan.sizes(1).items() if symbol in known}
+        _require_room(graph, sizes)
+        feeds = [plan.feeds(one) for one in pair]
+        names = {spec.name for spec in graph.contract.inputs}
+        given = [{name: one[name] for name in one.keys() & names} for one in feeds]
+        made = [run_once(graph, sizes, one)["features"].copy() for one in given]
+    features = np.concatenate(made)
+    return {"features": features[: plan.cells], "second/features": features[plan.cells :]}
 
 
 def _decode(graph: Graph, inputs: Mapping[str, Array]) -> Outputs:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from omnijet.runtime.backends.bindings import Bindings
 from omnijet.runtime.bundle.contract import AXES, GraphContract, graph_contracts
 from omnijet.runtime.model import audio_plan, vision_plan
 from omnijet.runtime.model.decoder import PICKED_ROWS, PREFILL_ROWS, SMALLEST_BUCKET
-from omnijet.runtime.model.encoders import MAX_CHUNKS
+from omnijet.runtime.model.encoders import MAX_CHUNKS, VisionEncoder
 from omnijet.runtime.omni import Omni
 from omnijet.runtime.speech.presets import PRESETS, SpeechPreset
 from omnijet.runtime.speech.vocoder import VocoderStream
@@ -68,14 +70,19 @@ def test_every_call_of_a_decoder(target: Target, graph: str, data: st.DataObject
     assert len({sizes for one in made for sizes in [one["capacity"]]}) == 1
 
 
-@given(st.sampled_from(BUILT), st.integers(2, 64), st.integers(1, 64))
-def test_every_picture(target: Target, rows: int, columns: int) -> None:
-    """Yields pictures of two rows of cells or more up to the limit."""
-    if rows * columns <= target.limits["cells"]:
+@given(st.sampled_from(BUILT), st.integers(1, 64), st.integers(1, 64), st.integers(1, 9))
+def test_every_call_of_a_clip(target: Target, rows: int, columns: int, frames: int) -> None:
+    """Yields pictures of two cells or more up to the limit, and as many frames as a call takes."""
+    limits = target.limits
+    if 1 < rows * columns <= limits["cells"]:
         plan = vision_plan.plan(DIMS.vision, rows * DIMS.vision.merge, columns * DIMS.vision.merge)
-        sizes = {"cells": plan.cells, "windows": len(plan.window_rows)}
-        if columns > 1:
-            assert holds(profiles("vision_encoder", target)[-1], sizes)
+        most = profiles("vision_encoder", target)[-1]
+        graph = SimpleNamespace(
+            contract=CONTRACTS["vision_encoder"], limit=lambda symbol: most[symbol][2]
+        )
+        each = VisionEncoder(cast(Any, graph), DIMS.vision).pictures(frames, plan)
+        assert 1 <= each <= limits["pictures"]
+        assert holds(most, plan.sizes(each))
 
 
 @given(st.sampled_from(BUILT), st.lists(st.integers(3, 3000), min_size=1, max_size=4))

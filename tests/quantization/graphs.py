@@ -23,7 +23,7 @@ from omnijet.runtime.bundle.operators import Operators
 
 SIZES = {
     "chunks": 2, "tokens": 21, "cells": 8, "windows": 3, "rows": 5, "capacity": 16,
-    "branches": 2, "blocks": 3, "frames": 23, "picked": 2,
+    "branches": 2, "blocks": 3, "frames": 23, "picked": 2, "pictures": 1, "picture_cells": 8,
 }  # fmt: skip
 FP8_MAX = 448.0
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -38,7 +38,9 @@ def feeds(
     result: dict[str, Array] = {}
     for spec in contract.inputs:
         shape = shapes[spec.name]
-        if spec.dtype == "i64":
+        if spec.name == "picture_rows":
+            result[spec.name] = np.arange(np.prod(shape)).reshape(shape)
+        elif spec.dtype == "i64":
             result[spec.name] = random.integers(0, _rows_behind(spec.name, shapes), shape)
         elif spec.dtype == "bool":
             result[spec.name] = random.random(shape) > 0.1

@@ -29,15 +29,15 @@ class PatchAttention(ir.passes.InPlacePass):
     """Promise: each attention of the vision encoder becomes one MultiHeadAttention.
 
     Queries, keys and values are rotated as rows of patches: heads are never moved. Layers with
-    windows gather rows for their windows, the others attend over all rows at once. Keys and values
-    are read up to the number of patches, because rows may be padded behind it (`RowLoops`).
+    windows gather rows for their windows, the others for their pictures. Rows may be padded behind
+    the patches (`RowLoops`): no window and no picture has these.
     """
 
     def __init__(self, constants: Constants) -> None:
         self._constants = constants
         self._unseen: ir.Value | None = None
-        self._patches: ir.Value | None = None
-        self._queries: ir.Value | None = None
+        self._pictures: ir.Value | None = None
+        self._order: ir.Value | None = None
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
@@ -53,7 +53,7 @@ class PatchAttention(ir.passes.InPlacePass):
         rows, behind = _rows(node), list(_behind(node))
         queries = node.inputs[0]
         assert queries is not None and queries.shape is not None
-        heads, width = queries.shape[1], queries.shape[3]
+        heads, _, width = queries.shape[-3:]
         assert isinstance(heads, int) and isinstance(width, int)
         given = {str(value.name): value for value in graph.inputs}
         new = Chain(graph, behind[-1], self._constants)
@@ -70,7 +70,7 @@ class PatchAttention(ir.passes.InPlacePass):
         if node.op_type == "Attention":
             seen = self._in_windows(new, given, (q, k, parts[2]), heads)
         else:
-            seen = self._everywhere(new, given, (q, k, parts[2]), heads)
+            seen = self._in_pictures(new, given, (q, k, parts[2]), heads)
         new.end(seen)
         if (inner := attention_in(node)) is not None:  # a removed loop would still read them
             for index in (1, 2):
@@ -92,18 +92,25 @@ class PatchAttention(ir.passes.InPlacePass):
         flat = new.op("Reshape", seen, new.ints("flat", -1, rows[0].shape[2]))
         return new.op("Unsqueeze", new.op("Gather", flat, given["window_slots"]), first)
 
-    def _everywhere(
+    def _in_pictures(
         self, new: Chain, given: dict[str, ir.Value], rows: tuple[ir.Value, ...], heads: int
     ) -> ir.Value:
-        if self._patches is None:
-            self._patches = new.op("Shape", given["patches"], start=0, end=1)
+        first = new.ints("first", 0)
+        if self._order is None:
             flat = new.op("Reshape", given["window_rows"], new.ints("flat", -1))
-            self._queries = new.op("Gather", flat, given["window_slots"])
-        first, axis = new.ints("first", 0), new.ints("axis", 1)
-        q, k, v = rows
-        q = new.op("Gather", q, self._queries, axis=1)
-        k, v = (new.op("Slice", part, first, self._patches, axis) for part in (k, v))
-        return new.op("MultiHeadAttention", q, k, v, domain=DOMAIN, num_heads=heads)
+            self._order = new.op("Gather", flat, given["window_slots"])
+            if "picture_rows" in given:
+                self._pictures = given["picture_rows"]
+            else:  # of an older bundle: all rows are one picture's
+                patches = new.op("Shape", given["patches"], start=0, end=1)
+                count = new.op("Squeeze", patches, first)
+                zero, one = (new.constant(str(n), np.array(n, np.int64)) for n in range(2))
+                self._pictures = new.op("Unsqueeze", new.op("Range", zero, count, one), first)
+        pictures = [new.op("Gather", new.op("Squeeze", part, first), self._pictures) for part in rows]
+        seen = new.op("MultiHeadAttention", *pictures, domain=DOMAIN, num_heads=heads)
+        assert rows[0].shape is not None
+        flat = new.op("Reshape", seen, new.ints("joined", 1, -1, rows[0].shape[2]))
+        return new.op("Gather", flat, self._order, axis=1)
 
 
 def _unseen(new: Chain, given: dict[str, ir.Value]) -> ir.Value:
@@ -136,7 +143,9 @@ def _rows(node: ir.Node) -> ir.Value:
 
 def _behind(node: ir.Node) -> Iterator[ir.Node]:
     """Yields the nodes between the attention and what each patch saw."""
-    for kind in BEHIND:
+    shape = node.outputs[0].shape
+    joined = ["Reshape"] if shape is not None and len(shape) == 5 else []
+    for kind in [*joined, *BEHIND]:
         (node,) = node.outputs[0].consumers()
         assert node.op_type == kind, (node.name, kind)
         yield node

@@ -34,6 +34,8 @@ def preprocessing(nano_f16: Path) -> Preprocessing:
         ({"tokens": 150, "chunks": 3}, 150, 150),
         ({"cells": 64}, 4, 16_384),
         ({"windows": 4, "cells": 64}, 4, 64),
+        ({"pictures": 8}, 1, 256),
+        ({"picture_cells": 64, "cells": 64}, 64, 64),
         ({"rows": 7, "capacity": 100}, 1, 100),
         ({"picked": 5, "rows": 20}, 1, 20),
         ({"capacity": 100}, 1, 32_768),

@@ -1,4 +1,4 @@
-"""Compares the graph `vision_encoder` with transformers, one frame per call."""
+"""Compares the graph `vision_encoder` with transformers, one frame per call and several."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -112,8 +113,9 @@ class Case:
             mask[window, : stop - start] = True
             slots.append(window * dims.window_patches + torch.arange(stop - start))
         mask = mask[:, None, None]
-        feeds = (frame[places], angles.cos(), angles.sin(), rows, mask, torch.cat(slots))
-        return feeds, order
+        picture = torch.arange(height * width)[None]
+        tables = (angles.cos(), angles.sin(), rows, mask, torch.cat(slots), picture)
+        return (frame[places], *tables), order
 
 
 def frames_of(grids: tuple[tuple[int, int, int], ...]) -> Iterator[tuple[int, int, int]]:
@@ -182,16 +184,45 @@ def test_the_host_plan_gives_the_features_of_the_reference_indices(case: Case) -
     assert relative_error(restored, case.expected(patches, (1, height, width))) <= 1e-5
 
 
+CLIPS = [(2, 6, 10), (3, 10, 14), (5, 2, 2), (4, 16, 24), (2, 26, 18)]
+"""Frames of one cell, of cut windows, of full windows, of both."""
+
+
+def host_feeds(dims: VisionEncoderDims, clip: Tensor, grid: tuple[int, int, int]) -> list[Tensor]:
+    """Returns the runtime's inputs of a call with all frames of a clip."""
+    frames = clip.reshape(grid[0], -1, clip.shape[1]).numpy()
+    feeds = plan(dims, *grid[1:]).feeds(*frames)
+    return [torch.from_numpy(feed.copy()) for feed in feeds.values()]
+
+
+def restored(dims: VisionEncoderDims, features: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    frames = features.numpy().reshape(grid[0], -1, features.shape[1])
+    return torch.from_numpy(np.concatenate([plan(dims, *grid[1:]).restore(one) for one in frames]))
+
+
+@pytest.mark.parametrize("grid", CLIPS, ids=str)
+@torch.no_grad()
+def test_frames_of_a_clip_in_one_call_equal_the_reference(
+    case: Case, grid: tuple[int, int, int]
+) -> None:
+    patches = case.patches(grid)
+    (features,) = load(VisionEncoder(case.dims, "f32"), case.weights)(
+        *host_feeds(case.dims, patches, grid)
+    )
+    ours = restored(case.dims, features, grid)
+    assert relative_error(ours, case.expected(patches, grid)) <= 1e-5
+
+
 @torch.no_grad()
 def test_what_pads_a_short_window_changes_nothing(case: Case) -> None:
     feeds, _ = case.feeds(case.patches((1, 10, 14)), 10, 14)
-    patches, cos, sin, rows, mask, slots = feeds
+    patches, cos, sin, rows, mask, slots, picture = feeds
     padding = ~mask[:, 0, 0]
     assert padding.any()
     others = torch.where(padding, (rows + 77) % len(patches), rows)
     module = load(VisionEncoder(case.dims, "f32"), case.weights)
     (expected,) = module(*feeds)
-    (got,) = module(patches, cos, sin, others, mask, slots)
+    (got,) = module(patches, cos, sin, others, mask, slots, picture)
     assert relative_error(got, expected) <= 1e-6
 
 
@@ -247,3 +278,8 @@ def test_traced_it_equals_the_reference_at_any_size(precision: Precision, tolera
         (features,) = call(session, feeds)
         expected = case.expected(patches, grid)
         assert relative_error(features[order.argsort()], expected) <= tolerance
+    for grid in CLIPS:
+        patches = case.patches(grid)
+        (features,) = call(session, host_feeds(case.dims, patches, grid))
+        ours = restored(case.dims, features, grid)
+        assert relative_error(ours, case.expected(patches, grid)) <= tolerance

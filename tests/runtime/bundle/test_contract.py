@@ -66,7 +66,9 @@ def test_shapes_follow_the_symbols(dims: ModelDims) -> None:
     assert vision.input("patches").shape(sizes) == (24, dims.vision.patch_width)
     assert vision.output("features").shape(sizes) == (6, dims.vision.out)
     assert split_axis("4*cells") == (4, "cells")
-    assert set(vision.symbols) == {"cells", "windows"} <= set(AXES)
+    assert set(vision.symbols) == {"cells", "windows", "pictures", "picture_cells"} <= set(AXES)
+    older = graph_contracts(dims, "f32", joins_pictures=False)["vision_encoder"]
+    assert older.inputs == vision.inputs[:-1] and set(older.symbols) == {"cells", "windows"}
 
 
 def test_an_undeclared_axis_is_refused() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from omnijet.export.checkpoint.config import read_dims
+from omnijet.export.synthetic.presets import preset
+from omnijet.runtime.bundle.contract import graph_contracts
 from omnijet.runtime.bundle.dims import VisionEncoderDims
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.model.rope import vision_cos_sin
@@ -27,6 +31,7 @@ DIMS = VisionEncoderDims(
     full_attention_layers=(7, 15, 23, 31),
     out=2048,
 )
+NANO = read_dims(preset("nano"), None, "nano")
 rng = np.random.default_rng(11)
 RANDOM_GRIDS = [(int(h), int(w)) for h, w in 2 * rng.integers(1, 24, size=(40, 2))]
 
@@ -107,13 +112,41 @@ def test_feeds_and_restore_are_inverse() -> None:
     made = plan(DIMS, 20, 14)
     patches = np.random.default_rng(0).standard_normal((280, 12)).astype(np.float32)
     feeds = made.feeds(patches)
-    assert list(feeds) == ["patches", "cos", "sin", "window_rows", "window_mask", "window_slots"]
+    assert list(feeds) == [
+        "patches", "cos", "sin", "window_rows", "window_mask", "window_slots", "picture_rows",
+    ]  # fmt: skip
     np.testing.assert_array_equal(feeds["patches"], patches[made.patch_order])
     assert feeds["patches"].flags.c_contiguous
     features = feeds["patches"].reshape(70, 4, 12).mean(axis=1)  # what a merger could do
     expected = patches.reshape(70, 4, 12).mean(axis=1)
     np.testing.assert_array_equal(made.restore(features), expected)
     assert not np.array_equal(features, expected)
+
+
+@pytest.mark.parametrize("grid", [(2, 2), (10, 14), (26, 18)], ids=str)
+def test_frames_of_one_call_stand_one_behind_the_other(grid: tuple[int, int]) -> None:
+    made, count = plan(DIMS, *grid), 3
+    shape = (count, made.patches, DIMS.patch_width)
+    frames = np.random.default_rng(0).standard_normal(shape, np.float32)
+    feeds, alone = made.feeds(*frames), [made.feeds(frame) for frame in frames]
+    contract = graph_contracts(replace(NANO, vision=DIMS), "f32")["vision_encoder"]
+    for spec in contract.inputs:
+        wanted = spec.shape(made.sizes(count))
+        assert feeds[spec.name].shape == wanted
+    for frame, own in enumerate(alone):
+        rows = slice(frame * made.patches, (frame + 1) * made.patches)
+        windows = slice(frame * made.windows, (frame + 1) * made.windows)
+        np.testing.assert_array_equal(feeds["patches"][rows], own["patches"])
+        for name in ("cos", "sin"):
+            np.testing.assert_array_equal(feeds[name][:, rows], own[name])
+        np.testing.assert_array_equal(feeds["window_mask"][windows], own["window_mask"])
+        # what a window and a picture gather is what they gather alone
+        for name, places in (("window_rows", windows), ("picture_rows", slice(frame, frame + 1))):
+            gathered = feeds["patches"][feeds[name][places]]
+            np.testing.assert_array_equal(gathered, own["patches"][own[name]])
+    np.testing.assert_array_equal(
+        feeds["window_rows"].ravel()[feeds["window_slots"]], np.arange(count * made.patches)
+    )
 
 
 def test_a_clip_shares_one_read_only_plan() -> None:

@@ -22,8 +22,8 @@ from tests.quantization.graphs import SIZES, error, feeds, quantize, run, sessio
 GRAPHS = ("audio_encoder", "vision_encoder", "thinker_step", "talker_step", "dit_step", "vocoder")
 STEPS = ("thinker_step", "talker_step")
 LARGER = {
-    "chunks": 5, "tokens": 7, "cells": 65, "windows": 11, "rows": 37, "capacity": 131,
-    "branches": 1, "blocks": 2, "frames": 61, "picked": 8,
+    "chunks": 5, "tokens": 7, "cells": 66, "windows": 12, "rows": 37, "capacity": 131,
+    "branches": 1, "blocks": 2, "frames": 61, "picked": 8, "pictures": 3, "picture_cells": 22,
 }  # fmt: skip
 LIMITS = {"f32": 2e-5, "f16": 3e-3, "bf16": 3e-2}
 NEW = {"Attention", "RMSNormalization", "RotaryEmbedding", "TensorScatter", "Swish"}

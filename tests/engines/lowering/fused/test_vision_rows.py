@@ -48,12 +48,12 @@ def lowered(source: Path, contract: GraphContract, target: Path, most: int) -> i
     return ir.load(target / source.name).graph
 
 
-def picture(bundle: Path, grid: tuple[int, int]) -> dict[str, Array]:
+def picture(bundle: Path, grid: tuple[int, int], frames: int = 1) -> dict[str, Array]:
     dims = Manifest.read(bundle).dims.vision
     rows = np.random.default_rng(3).standard_normal(
-        (grid[0] * grid[1], dims.patch_width), dtype=np.float32
+        (frames, grid[0] * grid[1], dims.patch_width), dtype=np.float32
     )
-    return plan(dims, *grid).feeds(rows)
+    return plan(dims, *grid).feeds(*rows)
 
 
 @pytest.mark.parametrize("most", [7, 64, 512])
@@ -66,7 +66,8 @@ def test_blocks_of_rows(trained: tuple[Path, Path], tmp_path: Path, most: int) -
     kinds = [node.op_type for node in graph]
     assert kinds.count("MultiHeadAttention") == dims.layers and "Attention" not in kinds
     assert kinds.count("Scan") == dims.layers + 1 and "Split" not in kinds
-    for inputs in (*(picture(trained[1], grid) for grid in GRIDS), feeds(contract)):
+    clips = [picture(trained[1], grid, frames) for grid in GRIDS for frames in (1, 3)]
+    for inputs in (*clips, feeds(contract)):
         wanted = run(source, inputs, optimize=False)
         for optimize in (False, True):
             found = run(tmp_path / source.name, inputs, optimize=optimize)
