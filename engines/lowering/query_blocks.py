@@ -94,9 +94,7 @@ def _block_of(name: str, shape: ir.Shape, keys: ir.Value, v: ir.Value | None) ->
     """
     floats = ir.TensorType(FLOAT)
     state = ir.Value(name=f"{name}.state", shape=ir.Shape([1]), type=floats)
-    rows = ir.Value(
-        name=f"{name}.queries", shape=ir.Shape([shape[0], *shape[2:]]), type=floats
-    )
+    rows = ir.Value(name=f"{name}.queries", shape=ir.Shape([shape[0], *shape[2:]]), type=floats)
     nodes = [ir.node("Identity", [state]), ir.node("MatMul", [rows, keys])]
     nodes.append(ir.node("Softmax", [nodes[-1].outputs[0]], {"axis": -1}))
     nodes.append(ir.node("MatMul", [nodes[-1].outputs[0], v]))

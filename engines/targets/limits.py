@@ -48,8 +48,8 @@ BLOCK_FRAMES = 24  # mel frames of an attention block of the DiT
 CHUNK_TOKENS = 50  # audio tokens of 2 s
 BRANCHES = 2  # of guidance
 JOINED = 4
-"""Pictures in one call, where one alone keeps no processor busy. A frame of 128 cells takes 0.7 TFLOP
-in 500 kernels of at least 5 us each: 2.5 ms, in which an H100 computes three of them."""
+"""Pictures in one call, where one alone keeps no GPU busy: a frame of 128 cells is 0.7 TFLOP in
+about 500 kernels of at least 5 us, 2.5 ms, in which an H100 computes three such frames."""
 JOINED_SINCE_GB_S = 400
 """The bandwidth of such machines; that of Jetsons is lower, and so is their speed."""
 VISION_HEADS, CELL_PATCHES = 16, 4

@@ -138,9 +138,7 @@ class ScanBlocks(ir.passes.InPlacePass):
         scan = ir.node("Scan", [split.outputs[0]], loop, name=node.name)
         scan.outputs[0].type, scan.outputs[0].shape = kind, split.outputs[0].shape
         flat = ir.node("Constant", [], {"value_ints": [-1, *q.shape[1:]]}, name=f"{node.name}_flat")
-        joined = ir.node(
-            "Reshape", [scan.outputs[0], flat.outputs[0]], name=f"{node.name}_joined"
-        )
+        joined = ir.node("Reshape", [scan.outputs[0], flat.outputs[0]], name=f"{node.name}_joined")
         old, new = node.outputs[0], joined.outputs[0]
         new.shape, new.type, new.name = old.shape, old.type, old.name
         graph.insert_before(node, [sets, rest, shape, split, scan, flat, joined])

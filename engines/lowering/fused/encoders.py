@@ -97,20 +97,20 @@ class PatchAttention(ir.passes.InPlacePass):
     ) -> ir.Value:
         first = new.ints("first", 0)
         if self._order is None:
-            flat = new.op("Reshape", given["window_rows"], new.ints("flat", -1))
-            self._order = new.op("Gather", flat, given["window_slots"])
+            windows = new.op("Reshape", given["window_rows"], new.ints("flat", -1))
+            self._order = new.op("Gather", windows, given["window_slots"])
             if "picture_rows" in given:
                 self._pictures = given["picture_rows"]
-            else:  # of an older bundle: all rows are one picture's
+            else:  # of an older bundle: all patches are one picture's
                 patches = new.op("Shape", given["patches"], start=0, end=1)
-                count = new.op("Squeeze", patches, first)
-                zero, one = (new.constant(str(n), np.array(n, np.int64)) for n in range(2))
-                self._pictures = new.op("Unsqueeze", new.op("Range", zero, count, one), first)
-        pictures = [new.op("Gather", new.op("Squeeze", part, first), self._pictures) for part in rows]
+                own = new.op("Slice", self._order, first, patches)
+                self._pictures = new.op("Unsqueeze", own, first)
+        flat = (new.op("Squeeze", part, first) for part in rows)
+        pictures = [new.op("Gather", part, self._pictures) for part in flat]
         seen = new.op("MultiHeadAttention", *pictures, domain=DOMAIN, num_heads=heads)
         assert rows[0].shape is not None
-        flat = new.op("Reshape", seen, new.ints("joined", 1, -1, rows[0].shape[2]))
-        return new.op("Gather", flat, self._order, axis=1)
+        joined = new.op("Reshape", seen, new.ints("joined", 1, -1, rows[0].shape[2]))
+        return new.op("Gather", joined, self._order, axis=1)
 
 
 def _unseen(new: Chain, given: dict[str, ir.Value]) -> ir.Value:

@@ -12,13 +12,16 @@ import pytest
 
 from omnijet.engines.lowering.constants import Constants
 from omnijet.engines.lowering.cpu import DOMAIN, IntegerProducts
+from omnijet.engines.lowering.flavours import FLAVOURS
 from omnijet.engines.lowering.frame import Lowering
 from omnijet.engines.lowering.fused.column_parts import ColumnParts
 from omnijet.engines.lowering.fused.encoders import PatchAttention
 from omnijet.engines.lowering.fused.row_loops import RowLoops
+from omnijet.engines.targets.toolkits import Flavour
 from omnijet.runtime.bundle.contract import Array, GraphContract
 from omnijet.runtime.bundle.manifest import Manifest
 from omnijet.runtime.model.vision_plan import plan
+from tests.older import with_single_pictures
 from tests.quantization.graphs import error, feeds, quantize, run
 
 GRAPH = "vision_encoder"
@@ -101,3 +104,19 @@ def test_blocks_of_rows_in_integers(trained: tuple[Path, Path], tmp_path: Path) 
         assert error(found, run(whole / source.name, inputs, optimize=False)) < 1e-6
         rounded = error(wanted, run(floats, inputs, optimize=False))
         assert error(found, wanted) < rounded / 10
+
+
+@pytest.mark.parametrize("flavour", ["fused-cpu", "decomposed-cpu", "decomposed", "native"])
+def test_an_older_bundle_is_built_alike(
+    trained: tuple[Path, Path], tmp_path: Path, flavour: Flavour
+) -> None:
+    """One picture in a call: keys and values are those of all patches."""
+    older = with_single_pictures(trained[1], tmp_path / "older")
+    contract = Manifest.read(older).contracts[GRAPH]
+    FLAVOURS[flavour](older / "graphs" / f"{GRAPH}.onnx", contract, tmp_path, 0, lambda count: None)
+    for grid in GRIDS:
+        inputs = picture(trained[1], grid)
+        wanted = run(trained[1] / "graphs" / f"{GRAPH}.onnx", inputs, optimize=False)
+        del inputs["picture_rows"]
+        found = run(tmp_path / f"{GRAPH}.onnx", inputs, optimize=False)
+        assert error(found, wanted) < 2e-5, grid
