@@ -47,11 +47,8 @@ SCORES = 1 / 8
 BLOCK_FRAMES = 24  # mel frames of an attention block of the DiT
 CHUNK_TOKENS = 50  # audio tokens of 2 s
 BRANCHES = 2  # of guidance
-JOINED = 4
-"""Pictures in one call, where one alone keeps no GPU busy: a frame of 128 cells is 0.7 TFLOP in
-about 500 kernels of at least 5 us, 2.5 ms, in which an H100 computes three such frames."""
-JOINED_SINCE_GB_S = 400
-"""The bandwidth of such machines; that of Jetsons is lower, and so is their speed."""
+PICTURES = 1
+"""Pictures in one call of an engine: for more, it reserves memory as if each were the largest."""
 VISION_HEADS, CELL_PATCHES = 16, 4
 CELL_BYTES = CELL_PATCHES * (2 * 3420 + 3 * 1280 + 4 * 1280) * 4
 """Bytes of one cell in a layer of the vision encoder, f32: gate and up, q, k, v, residual."""
@@ -95,16 +92,14 @@ def limits_for(
     size = LARGE if memory >= 1e9 * LARGE_SINCE_GB else SMALL
     capacity = _capacity(memory, bandwidth_gb_s, size, flavour)
     cells = _cells(memory, flavour)
-    fast = flavour == "native" and (bandwidth_gb_s or 0) >= JOINED_SINCE_GB_S
-    pictures = JOINED if fast else 1
     blocks = longest_window()
     return {
         "rows": _rows(memory, size, capacity, flavour),
         "picked": PICKED_ROWS,
         "capacity": capacity,
         "cells": cells,
-        "windows": windows_of(cells, pictures),
-        "pictures": pictures,
+        "windows": windows_of(cells, PICTURES),
+        "pictures": PICTURES,
         "picture_cells": cells,
         "chunks": MAX_CHUNKS,
         "tokens": MAX_CHUNKS * CHUNK_TOKENS,

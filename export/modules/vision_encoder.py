@@ -120,14 +120,17 @@ class Block(nn.Module):
         q, kv = torch.split(qkv, [width, 2 * width], dim=-1)
         k, v = torch.split(embedding(pictures.rows, kv[0]), [width] * 2, dim=-1)
         queries = self._heads(embedding(windows.rows, q[0]), windows.rotary)
-        return ops.block_attention(queries, self._heads(k, pictures.rotary), self._heads(v))
+        keys = self._heads(k, pictures.rotary)
+        seen: Tensor = ops.block_attention(queries, keys, self._heads(v))
+        return seen
 
     def _in_windows(self, qkv: Tensor, groups: Groups) -> Tensor:
         """Attends from every patch to the patches of its window."""
         windows = groups.windows
         q, k, v = torch.split(embedding(windows.rows, qkv[0]), [self.dims.hidden] * 3, dim=-1)
         queries, keys = self._heads(q, windows.rotary), self._heads(k, windows.rotary)
-        return ops.attention(queries, keys, self._heads(v), groups.mask)
+        seen: Tensor = ops.attention(queries, keys, self._heads(v), groups.mask)
+        return seen
 
     def _heads(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
         """Maps [batch, rows, hidden] to [batch, heads, rows, head_dim], rotated by `rotary`."""

@@ -6,6 +6,8 @@ without values while the passes run.
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -118,30 +120,34 @@ class ScanBlocks(ir.passes.InPlacePass):
         q, keys, values = node.inputs[:3]
         assert q is not None and q.shape is not None and q.dtype is not None
         assert keys is not None and keys.shape is not None
-        kind = ir.TensorType(q.dtype)
-        block = ir.Shape([keys.shape[0], *q.shape[1:]])
-        own = ir.Value(name=f"{node.name}_q", shape=block, type=kind)
-        seen = ir.node("Attention", [own, keys, values], name=f"{node.name}_attention")
-        (result,) = seen.outputs
-        result.name, result.shape, result.type = seen.name, block, kind
-        body = ir.Graph([own], [result], nodes=[seen], name=f"{node.name}_body")
+        sets, kind = keys.shape[0], ir.TensorType(q.dtype)
+        block = [size for size in q.shape[1:] if isinstance(size, int)]
+        assert len(block) == 3, q
 
-        sets = ir.node("Shape", [keys], {"start": 0, "end": 1}, name=f"{node.name}_sets")
-        rest = ir.node("Constant", [], {"value_ints": [-1, *q.shape[1:]]}, name=f"{node.name}_rest")
-        shape = ir.node(
-            "Concat", [sets.outputs[0], rest.outputs[0]], {"axis": 0}, name=f"{node.name}_shape"
-        )
-        split = ir.node("Reshape", [q, shape.outputs[0]], name=f"{node.name}_split")
-        split.outputs[0].type = kind
-        split.outputs[0].shape = ir.Shape([keys.shape[0], None, *q.shape[1:]])
-        loop = {"body": body, "num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}
-        scan = ir.node("Scan", [split.outputs[0]], loop, name=node.name)
-        scan.outputs[0].type, scan.outputs[0].shape = kind, split.outputs[0].shape
-        flat = ir.node("Constant", [], {"value_ints": [-1, *q.shape[1:]]}, name=f"{node.name}_flat")
-        joined = ir.node("Reshape", [scan.outputs[0], flat.outputs[0]], name=f"{node.name}_joined")
-        old, new = node.outputs[0], joined.outputs[0]
+        own = ir.Value(name=f"{node.name}_q", shape=ir.Shape([sets, *block]), type=kind)
+        attention = ir.node("Attention", [own, keys, values], name=f"{node.name}_attention")
+        (seen,) = attention.outputs
+        seen.name, seen.shape, seen.type = attention.name, own.shape, kind
+        body = ir.Graph([own], [seen], nodes=[attention], name=f"{node.name}_body")
+
+        made: list[ir.Node] = []
+
+        def op(what: str, kind: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
+            made.append(ir.node(kind, inputs, attributes, name=f"{node.name}_{what}"))
+            return made[-1].outputs[0]
+
+        flat = op("flat", "Constant", value_ints=[-1, *block])
+        count = op("sets", "Shape", keys, start=0, end=1)
+        by_set = op("split", "Reshape", q, op("shape", "Concat", count, flat, axis=0))
+        looped = op(
+            "scan", "Scan", by_set, body=body, num_scan_inputs=1,
+            scan_input_axes=[1], scan_output_axes=[1],
+        )  # fmt: skip
+        for value in (by_set, looped):
+            value.type, value.shape = kind, ir.Shape([sets, None, *block])
+        old, new = node.outputs[0], op("joined", "Reshape", looped, flat)
         new.shape, new.type, new.name = old.shape, old.type, old.name
-        graph.insert_before(node, [sets, rest, shape, split, scan, flat, joined])
+        graph.insert_before(node, made)
         ir.convenience.replace_all_uses_with(old, new)
         graph.remove(node, safe=True)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from omnijet.engines.profiles import COMMON, Profile, dit_sizes, profiles_for, vocoder_sizes
 from omnijet.engines.recorder import Recorder
+from omnijet.engines.targets.limits import windows_of
 from omnijet.engines.targets.target import TARGETS, Target
 from omnijet.engines.targets.toolkits import Library
 from omnijet.export.checkpoint.config import read_dims
@@ -70,19 +71,27 @@ def test_every_call_of_a_decoder(target: Target, graph: str, data: st.DataObject
     assert len({sizes for one in made for sizes in [one["capacity"]]}) == 1
 
 
-@given(st.sampled_from(BUILT), st.integers(1, 64), st.integers(1, 64), st.integers(1, 9))
-def test_every_call_of_a_clip(target: Target, rows: int, columns: int, frames: int) -> None:
+@given(
+    st.sampled_from(BUILT),
+    st.integers(1, 64),
+    st.integers(1, 64),
+    st.integers(1, 9),
+    st.sampled_from([1, 4]),
+)
+def test_every_call_of_a_clip(
+    target: Target, rows: int, columns: int, frames: int, pictures: int
+) -> None:
     """Yields pictures of two cells or more up to the limit, and as many frames as a call takes."""
-    limits = target.limits
-    if 1 < rows * columns <= limits["cells"]:
-        plan = vision_plan.plan(DIMS.vision, rows * DIMS.vision.merge, columns * DIMS.vision.merge)
-        most = profiles("vision_encoder", target)[-1]
-        graph = SimpleNamespace(
-            contract=CONTRACTS["vision_encoder"], limit=lambda symbol: most[symbol][2]
-        )
-        each = VisionEncoder(cast(Any, graph), DIMS.vision).pictures(frames, plan)
-        assert 1 <= each <= limits["pictures"]
-        assert holds(most, plan.sizes(each))
+    cells = target.limits["cells"]
+    if not 1 < rows * columns <= cells:
+        return
+    plan = vision_plan.plan(DIMS.vision, rows * DIMS.vision.merge, columns * DIMS.vision.merge)
+    limits = {**target.limits, "pictures": pictures, "windows": windows_of(cells, pictures)}
+    contract = CONTRACTS["vision_encoder"]
+    most = profiles_for(contract, limits, target.library, DIMS.dit.block)[-1]
+    graph = SimpleNamespace(contract=contract, limit=lambda symbol: most[symbol][2])
+    each = VisionEncoder(cast(Any, graph), DIMS.vision).pictures(frames, plan)
+    assert 1 <= each <= min(frames, pictures) and holds(most, plan.sizes(each))
 
 
 @given(st.sampled_from(BUILT), st.lists(st.integers(3, 3000), min_size=1, max_size=4))

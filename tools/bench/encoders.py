@@ -36,10 +36,10 @@ CHILD = "tools.bench.encoders_child"
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One picture, given in patches, or one sound, given in mel frames."""
+    """A picture or clip, given in (steps, height, width) of patches; or a sound, in mel frames."""
 
     name: str
-    grid: tuple[int, int] | None = None
+    grid: tuple[int, int, int] | None = None
     frames: int = 0
 
 
@@ -47,13 +47,15 @@ def works(options: argparse.Namespace, bundle: Bundle) -> list[Work]:
     """Returns the inputs that were asked for; pictures have the size that the model sees."""
     rules = Preprocessing.from_json(bundle.manifest.preprocessor)
     found = []
-    for text in options.pictures:
-        width, height = map(int, text.split("x"))
+    for text in [*options.pictures, *options.clips]:
+        *steps, width, height = map(int, text.split("x"))
         size = smart_resize(
             height, width, rules.factor, rules.image_min_pixels, rules.image_max_pixels
         )
         grid = size[0] // rules.patch, size[1] // rules.patch
-        found.append(Work(f"picture {text}, {grid[0] * grid[1]:,} patches", grid))
+        kind, count = ("clip", steps[0]) if steps else ("picture", 1)
+        patches = count * grid[0] * grid[1]
+        found.append(Work(f"{kind} {text}, {patches:,} patches", (count, *grid)))
     for seconds in options.sounds:
         found.append(Work(f"sound of {seconds:g} s", frames=round(seconds * FRAMES_PER_SECOND)))
     return found
@@ -63,7 +65,7 @@ def floor_of(work: Work, bundle: Bundle, rates: Rates) -> float:
     """Returns the seconds that the products take at the machine's rate."""
     manifest = bundle.manifest
     if work.grid is not None:
-        cost = workload.vision_encoder(manifest, manifest.dims.vision, [(1, *work.grid)])
+        cost = workload.vision_encoder(manifest, manifest.dims.vision, [work.grid])
     else:
         cost = workload.audio_encoder(manifest, manifest.dims.audio, [work.frames])
     return cost.operations / rates.matmul_per_s
@@ -116,6 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
     parser.add_argument("--preset", default="3b", help="the dimensions of transformers' encoders")
     parser.add_argument("--pictures", nargs="*", default=["448x448", "1920x1080"], type=_size)
+    parser.add_argument(
+        "--clips",
+        nargs="*",
+        default=["8x448x224"],
+        type=_clip,
+        help="steps of two frames each, width and height",
+    )
     parser.add_argument("--sounds", nargs="*", default=[5.0, 30.0], type=float, metavar="SECONDS")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2, help="runs; the quickest counts")
@@ -144,9 +153,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _size(text: str) -> str:
-    """Checks a size such as 448x448."""
-    if re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 1920x1080")
+    return _sized(text, "1920x1080")
+
+
+def _clip(text: str) -> str:
+    return _sized(text, "8x448x224")
+
+
+def _sized(text: str, like: str) -> str:
+    """Checks numbers between which there is an x."""
+    if re.fullmatch("x".join([r"[1-9]\d{0,4}"] * len(like.split("x"))), text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as {like}")
     return text
 
 

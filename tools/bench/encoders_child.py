@@ -1,4 +1,4 @@
-"""Encodes one picture or sound and prints seconds and memory, for `tools.bench.encoders`.
+"""Encodes a picture, clip or sound and prints seconds and memory, for `tools.bench.encoders`.
 
 The job is JSON on stdin. Ours imports the runtime alone, as a user's process does.
 """
@@ -26,13 +26,13 @@ class Job:
     Attributes:
         folder: the bundle; None: transformers.
         preset: the dimensions of transformers' encoders.
-        grid: rows and columns of patches of a picture; None: a sound.
+        grid: steps, rows and columns of patches of a picture or clip; None: a sound.
         frames: mel frames of a sound.
     """
 
     folder: str | None
     preset: str
-    grid: tuple[int, int] | None
+    grid: tuple[int, int, int] | None
     frames: int
     threads: int
     rounds: int
@@ -73,9 +73,10 @@ def ours(job: Job) -> Callable[[], object]:
 
     if job.grid is not None:
         seeing = VisionEncoder(graph("vision_encoder"), dims.vision)
-        height, width = job.grid
-        patches = random.standard_normal((height * width, dims.vision.patch_width), np.float32)
-        return lambda: seeing.encode([patches], (1, height, width))
+        steps, height, width = job.grid
+        shape = steps, height * width, dims.vision.patch_width
+        patches = random.standard_normal(shape, np.float32)
+        return lambda: seeing.encode(patches, (steps, height, width))
     hearing = AudioEncoder(graph("audio_encoder"), dims.audio)
     mel = random.standard_normal((dims.audio.n_mels, job.frames), np.float32)
     return lambda: hearing.encode([mel])
@@ -103,9 +104,9 @@ def theirs(job: Job) -> Callable[[], object]:
         for value in encoder.parameters():
             value.normal_(0, 0.02)
     if job.grid is not None:
-        height, width = job.grid
-        patches = torch.randn(height * width, own.in_channels * 2 * own.patch_size**2)
-        return lambda: torch.no_grad()(encoder)(patches, torch.tensor([[1, height, width]]))
+        steps, height, width = job.grid
+        patches = torch.randn(steps * height * width, own.in_channels * 2 * own.patch_size**2)
+        return lambda: torch.no_grad()(encoder)(patches, torch.tensor([[steps, height, width]]))
     mel = torch.randn(own.num_mel_bins, job.frames)
     lengths = torch.tensor([job.frames])
     after = (lengths - 1) // 2 + 1

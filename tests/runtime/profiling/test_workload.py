@@ -102,12 +102,15 @@ def test_two_chunks_of_sound(graph: Graph) -> None:
 def test_a_picture_of_whole_windows(graph: Graph) -> None:
     manifest, dims = graph.manifest, graph.manifest.dims.vision
     side = dims.window_cells * dims.merge
-    made = graph.operations(
-        VisionEncoder(dims, "f32"), "vision_encoder", cells=2 * dims.window_cells**2, windows=2
-    )
-    assert workload.vision_encoder(manifest, dims, [(1, side, 2 * side)]).operations == made
-    clip = workload.vision_encoder(manifest, dims, [(3, side, 2 * side)])
-    assert clip.operations == 3 * made
+    cells = 2 * dims.window_cells**2
+    for frames in (1, 3):
+        graph.products = graph.pairs = 0
+        made = graph.operations(
+            VisionEncoder(dims, "f32"), "vision_encoder", cells=frames * cells,
+            windows=frames * 2, pictures=frames, picture_cells=cells,
+        )  # fmt: skip
+        counted = workload.vision_encoder(manifest, dims, [(frames, side, 2 * side)])
+        assert counted.operations == made
 
 
 def test_a_window_at_the_edge_is_cut_short(manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from tools.bench.row import TRANSFORMERS, Row
 
 PICTURES = {"middle": ["448x448"], "full": ["448x448", "1920x1080"]}
 ALONE = "1920x1080"  # takes transformers minutes and many gigabytes
+CLIPS = ["8x448x224"]  # of 16 frames, as small as they get
 SOUNDS = [5.0, 30.0]
 
 
@@ -21,7 +22,7 @@ def encoders(setting: Setting) -> list[Row]:
     folder = setting.int4()
     bundle = Bundle.open(folder)
     options = argparse.Namespace(
-        pictures=PICTURES[setting.size], sounds=SOUNDS, preset=setting.preset,
+        pictures=PICTURES[setting.size], clips=CLIPS, sounds=SOUNDS, preset=setting.preset,
         threads=setting.threads, rounds=2,
     )  # fmt: skip
     rows = []
@@ -48,7 +49,7 @@ def floor_of(work: Work, bundle: Bundle, setting: Setting) -> tuple[float, str]:
     manifest = bundle.manifest
     if work.grid is not None:
         name = "vision_encoder"
-        cost = workload.vision_encoder(manifest, manifest.dims.vision, [(1, *work.grid)])
+        cost = workload.vision_encoder(manifest, manifest.dims.vision, [work.grid])
     else:
         name = "audio_encoder"
         cost = workload.audio_encoder(manifest, manifest.dims.audio, [work.frames])

@@ -26,7 +26,14 @@ STEP: Sizes = {"rows": (1, 1, 1), "picked": (1, 1, 1), "capacity": (CAPACITY,) *
 PREFILL: Sizes = {"rows": (1, 64, 128), "picked": (1, 1, 16), "capacity": (CAPACITY,) * 3}
 PROFILES: dict[str, tuple[Sizes, ...]] = {
     "audio_encoder": ({"chunks": (1, 2, 3), "tokens": (1, 100, 150)},),
-    "vision_encoder": ({"cells": (1, 64, 300), "windows": (1, 9, 40)},),
+    "vision_encoder": (
+        {
+            "cells": (1, 64, 300),
+            "windows": (1, 9, 40),
+            "pictures": (1, 1, 2),
+            "picture_cells": (1, 64, 300),
+        },
+    ),
     "thinker_step": (PREFILL, STEP),
     "talker_step": tuple(
         {symbol: sizes for symbol, sizes in profile.items() if symbol != "picked"}
