@@ -1,13 +1,14 @@
-"""Attention of the vision encoder, for ONNX Runtime on the CPU.
+"""Attention of the vision encoder, for ONNX Runtime on the CPU and with CUDA.
 
-MultiHeadAttention has a flash kernel for full attention: no scores are in memory, and the speed is
-that of a large product (`python -m tools.bench.encoders`). A loop over blocks of 64 queries packs
-all keys again in each step and has two thirds of that speed.
+MultiHeadAttention has a flash kernel for full attention: no scores are in memory. On a CPU its
+speed is that of a large product (`python -m tools.bench.encoders`); a loop over blocks of 64
+queries packs all keys again in each step and has two thirds of that speed. With CUDA, the loop
+would launch its kernels anew for each block, and no call with a loop is captured for replay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -26,28 +27,35 @@ BEHIND = ["Transpose", "Reshape", "Reshape", "Gather", "Unsqueeze"]
 
 
 class PatchAttention(ir.passes.InPlacePass):
-    """Promise: each attention of the vision encoder becomes one MultiHeadAttention.
+    """Promise: each attention of the vision encoder in these dtypes becomes one MultiHeadAttention.
 
     Queries, keys and values are rotated as rows of patches: heads are never moved. Layers with
     windows gather rows for their windows, the others for their pictures. Rows may be padded behind
     the patches (`RowLoops`): no window and no picture has these.
     """
 
-    def __init__(self, constants: Constants) -> None:
+    def __init__(
+        self, constants: Constants, dtypes: Collection[ir.DataType] = (ir.DataType.FLOAT,)
+    ) -> None:
         self._constants = constants
+        self._dtypes = dtypes
         self._unseen: ir.Value | None = None
         self._pictures: ir.Value | None = None
         self._order: ir.Value | None = None
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
-        found = [node for node in graph if _attends(node)]
+        found = [node for node in graph if self._is_meant(node)]
         for node in found:
             self._fuse(graph, node)
         if found:
             model.opset_imports[DOMAIN] = 1
             common.RemoveUnusedNodesPass()(model)
         return ir.passes.PassResult(model, modified=bool(found))
+
+    def _is_meant(self, node: ir.Node) -> bool:
+        attends = node.op_type == "Attention" or attention_in(node) is not None
+        return attends and node.outputs[0].dtype in self._dtypes
 
     def _fuse(self, graph: ir.Graph, node: ir.Node) -> None:
         rows, behind = _rows(node), list(_behind(node))
@@ -67,24 +75,31 @@ class PatchAttention(ir.passes.InPlacePass):
         )
         for part in (q, k):
             described(part, rows.dtype, (1, None, heads * width))
+        fed = [q, k, parts[2]]
+        if (dtype := queries.dtype) != rows.dtype:
+            assert dtype is not None
+            fed = [
+                described(new.op("Cast", part, to=dtype), dtype, (1, None, heads * width))
+                for part in fed
+            ]
         if node.op_type == "Attention":
-            seen = self._in_windows(new, given, (q, k, parts[2]), heads)
+            seen = self._in_windows(new, given, fed, heads)
         else:
-            seen = self._in_pictures(new, given, (q, k, parts[2]), heads)
+            seen = self._in_pictures(new, given, fed, heads)
         new.end(seen)
         if (inner := attention_in(node)) is not None:  # a removed loop would still read them
             for index in (1, 2):
                 inner.replace_input_with(index, None)
 
     def _in_windows(
-        self, new: Chain, given: dict[str, ir.Value], rows: tuple[ir.Value, ...], heads: int
+        self, new: Chain, given: dict[str, ir.Value], rows: Sequence[ir.Value], heads: int
     ) -> ir.Value:
         first = new.ints("first", 0)
         windows = [
             new.op("Gather", new.op("Squeeze", part, first), given["window_rows"]) for part in rows
         ]
         if self._unseen is None:
-            self._unseen = _unseen(new, given)
+            self._unseen = _unseen(new, given, rows[0].dtype)
         seen = new.op(
             "MultiHeadAttention", *windows, None, None, self._unseen, domain=DOMAIN, num_heads=heads
         )
@@ -93,7 +108,7 @@ class PatchAttention(ir.passes.InPlacePass):
         return new.op("Unsqueeze", new.op("Gather", flat, given["window_slots"]), first)
 
     def _in_pictures(
-        self, new: Chain, given: dict[str, ir.Value], rows: tuple[ir.Value, ...], heads: int
+        self, new: Chain, given: dict[str, ir.Value], rows: Sequence[ir.Value], heads: int
     ) -> ir.Value:
         first = new.ints("first", 0)
         if self._order is None:
@@ -113,17 +128,15 @@ class PatchAttention(ir.passes.InPlacePass):
         return new.op("Gather", joined, self._order, axis=1)
 
 
-def _unseen(new: Chain, given: dict[str, ir.Value]) -> ir.Value:
-    """Returns what is added to scores: f32[windows, 1, window_patches, window_patches]."""
+def _unseen(new: Chain, given: dict[str, ir.Value], dtype: ir.DataType | None) -> ir.Value:
+    """Returns what is added to scores: [windows, 1, window_patches, window_patches]."""
     mask = given["window_mask"]
-    assert mask.shape is not None and isinstance(mask.shape[3], int)
-    zero = new.constant("seen", np.zeros((), np.float32))
-    added = new.op("Where", mask, zero, new.constant("unseen", UNSEEN))
+    assert mask.shape is not None and isinstance(mask.shape[3], int) and dtype is not None
+    kind = dtype.numpy()
+    least = np.maximum(UNSEEN, np.float32(np.finfo(kind).min)).astype(kind)
+    zero = new.constant("seen", np.zeros((), kind))
+    added = new.op("Where", mask, zero, new.constant("unseen", least))
     return new.op("Expand", added, new.ints("square", 1, 1, mask.shape[3], 1))
-
-
-def _attends(node: ir.Node) -> bool:
-    return node.op_type == "Attention" or attention_in(node) is not None
 
 
 def _rows(node: ir.Node) -> ir.Value:
@@ -133,7 +146,11 @@ def _rows(node: ir.Node) -> ir.Value:
     found: set[ir.Value] = set()
     for value in values:
         assert value is not None
-        while (maker := value.producer()) is not None and maker.op_type in BEFORE:
+        whole = False  # before the first Split, queries, keys and values are one
+        while (maker := value.producer()) is not None and (
+            maker.op_type in BEFORE or (maker.op_type == "Cast" and not whole)
+        ):
+            whole |= maker.op_type == "Split"
             value = maker.inputs[0]
             assert value is not None
         found.add(value)

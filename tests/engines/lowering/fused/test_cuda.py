@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 from omnijet.engines.lowering.fused import cuda
 from omnijet.runtime.bundle.contract import GraphContract
 from omnijet.runtime.bundle.manifest import GraphEntry, Manifest
+from omnijet.runtime.model.vision_plan import plan
 from tests.engines.lowering.fused.steps import Stepper, converse
 from tests.quantization.graphs import error, feeds, quantize, run
 from tools.bench.kernels import canonical, host_values, launching
@@ -82,6 +84,32 @@ def test_other_graphs(
     limit = 0.03 if kind == "w8a8" else LIMITS["f16" if half else "f32"]
     wanted = run(source, inputs, optimize=False)
     assert error(run(path, inputs, optimize=True), wanted) < limit
+
+
+@pytest.mark.parametrize("bundle", ["trained", "trained_f16", "nano_f16"])
+def test_pictures_of_a_clip(request: pytest.FixtureRequest, tmp_path: Path, bundle: str) -> None:
+    """One operator attends within all windows, or all pictures; nothing loops over blocks."""
+    found = request.getfixturevalue(bundle)
+    folder: Path = found if isinstance(found, Path) else found[1]
+    dims = Manifest.read(folder).dims.vision
+    _, source, path, entry = lowered(folder, "vision_encoder", tmp_path)
+    assert entry.ops["MultiHeadAttention"] == dims.layers
+    assert not entry.ops.keys() & {"Scan", "Attention"}
+    random = np.random.default_rng(0)
+    for frames, grid in ((1, (10, 14)), (3, (10, 14)), (2, (26, 18)), (5, (2, 2))):
+        shape = (frames, grid[0] * grid[1], dims.patch_width)
+        inputs = plan(dims, *grid).feeds(*random.standard_normal(shape, np.float32))
+        wanted = run(source, inputs, optimize=False)
+        limit = LIMITS["f32" if bundle == "trained" else "f16"]
+        assert error(run(path, inputs, optimize=True), wanted) < limit
+
+
+def test_a_picture_launches_fewer_kernels(trained_f16: tuple[Path, Path], tmp_path: Path) -> None:
+    _, source, path, _ = lowered(trained_f16[1], "vision_encoder", tmp_path)
+    graphs = canonical(source), ir.load(path).graph
+    before, after = (len(launching(one)) for one in graphs)
+    loops = [node for node in launching(graphs[0]) if node.op_type == "Scan"]
+    assert loops and after < before
 
 
 def test_floats_of_32_bits_keep_their_attention(trained: tuple[Path, Path], tmp_path: Path) -> None:
