@@ -190,15 +190,13 @@ def quantize_bundle(
     """
     bundle = Bundle.open(source)
     require_apart(source, target)
-    was_checked = require_as_checked(bundle)
     if not seen:
         plan = {layer: uncalibrated(layer, scheme) for layer, scheme in plan.items()}
     if processes is None:
         processes = worker_count(plan, bool(seen))
     original = bundle.manifest.without_engines()
     changed = [name for name in original.graphs if any(one.graph == name for one in plan)]
-    for name in () if was_checked else changed:
-        require_undamaged(bundle.folder, original, name)
+    require_whole(bundle, changed)
     written = {file for name in changed for file in _files_of(original.graphs[name])}
     written |= {file_of(name) for name in changed}  # of the floats
     key = _key(bundle, recipe.form, plan, seen)
@@ -246,6 +244,18 @@ def quantize_bundle(
 
 def _files_of(entry: GraphEntry) -> tuple[str, str]:
     return entry.file, entry.weights
+
+
+def require_whole(bundle: Bundle, graphs: Iterable[str]) -> None:
+    """Checks graphs before work on them: by their stamps where this machine has checked the bundle,
+    else by their hashes.
+
+    Raises:
+        OmnijetError: a file is not the one that the manifest names.
+    """
+    if not require_as_checked(bundle):
+        for name in graphs:
+            require_undamaged(bundle.folder, bundle.manifest, name)
 
 
 def uncalibrated(layer: Layer, scheme: Scheme) -> Scheme:

@@ -38,6 +38,7 @@ from omnijet.quantization.quantize import (
     quantize_bundle,
     require_apart,
     require_float,
+    require_whole,
     statistics_of,
 )
 from omnijet.runtime.bundle.folder import Bundle
@@ -93,6 +94,7 @@ def _quantized(bundle: Bundle, args: Namespace, progress: Progress) -> Manifest:
         worker_count(plan, calibration is not None)  # memory is looked at before hours of work
         layers = list(plan)
     if calibration is not None:
+        require_whole(bundle, bundle.manifest.graphs)  # all of them answer
         seen = statistics_of(bundle, layers, calibration, progress)
         data = Path(args.data).name if args.data else f"built in: {_built_in(bundle)}"
         limits = asdict(calibration.limits)

@@ -220,10 +220,12 @@ def _key(
 ) -> str:
     """Returns the sha256 of all that statistics depend on except the processor.
 
-    The manifest stands for all files of the bundle, because it holds their hashes.
+    The manifest stands for all files of the bundle, because it holds their hashes, and stamps for
+    what was edited since.
     """
     facts = {
         "bundle": hash_file(omni.bundle.folder / FILE_NAME).sha256,
+        "stamps": {name: stamp[:4] for name, stamp in sorted(omni.bundle.watch.known.items())},
         "data": conversations.digest,
         "wanted": names,
         "seed": seed,

@@ -10,10 +10,12 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from omnijet import cli
+from omnijet.quantization.calibration.calibrate import Limits, _key
 from omnijet.quantization.graph_writer import GraphWriter
 from omnijet.quantization.quantize import plan_for, quantize_bundle
 from omnijet.quantization.recipes import RECIPES
@@ -21,6 +23,7 @@ from omnijet.runtime.bundle.folder import Bundle, check_files
 from omnijet.runtime.bundle.manifest import Manifest, hash_file
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files.work_folder import DONE, MARKER
+from omnijet.runtime.omni import Omni
 from tests.command import Capture, refused
 from tools.kills.child import start
 
@@ -234,6 +237,25 @@ def test_weights_that_are_damaged_are_not_rounded(source: Path, tmp_path: Path) 
     with pytest.raises(OmnijetError, match="graph talker_step is damaged"):
         quantize(source, tmp_path / "home/out")
     assert not list((tmp_path / "home").iterdir())
+
+
+def test_damage_is_found_before_the_calibration(source: Path, tmp_path: Path) -> None:
+    """And nothing that was measured on other floats, of a graph that stays float, is taken over."""
+    weights = source / "graphs/audio_encoder.weights"
+    whole, out = weights.read_bytes(), tmp_path / "home/out"
+    with open(weights, "r+b") as file:
+        file.seek(5000)
+        file.write(bytes(100_000))
+    words = ["quantize", str(source), str(out), "--recipe", "orin-int4", "--items", "2"]
+    words += ["--max-text-tokens", "2", "--max-codes", "2"]
+    assert cli.main(words) == 2
+    assert not list((tmp_path / "home").iterdir())
+    keys = []
+    for content in (whole, bytes(len(whole))):
+        weights.write_bytes(content)
+        with Omni.open(source) as omni:
+            keys.append(_key(omni, SimpleNamespace(digest="same"), {}, 0, Limits()))  # type: ignore[arg-type]
+    assert keys[0] != keys[1]
 
 
 def test_a_file_that_the_manifest_does_not_name_is_not_copied(source: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 HALVES = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 FLOATS = {ir.DataType.FLOAT, *HALVES}
+PRODUCTS = {"MatMul", "MatMulNBits", "MatMulIntegerToFloat"}
 
 
 class WideFloats(ir.passes.InPlacePass):
@@ -70,7 +71,9 @@ def _guard(divide: ir.Node) -> tuple[ir.Node, ir.Node] | None:
         (node,) = readers
         if product:
             return (divide, node) if _power(node, "Mul") == factor else None
-        product = node.op_type in ("MatMul", "MatMulNBits", "MatMulIntegerToFloat")
+        product = node.op_type in PRODUCTS
+        if not product and node.op_type not in ("Mul", "Div"):
+            return None  # such as a rounding, whose range is that of guarded values
     return None
 
 

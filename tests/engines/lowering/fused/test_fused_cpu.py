@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from omnijet.engines.lowering.cpu import EXACT
+from omnijet.engines.lowering.cpu import EXACT, lower
 from omnijet.engines.lowering.fused import cpu
 from omnijet.engines.lowering.fused.choices import CHOICES, Choice, choice
 from omnijet.runtime.bundle.contract import Array, GraphContract, wide_contract
@@ -84,6 +84,24 @@ def test_products_of_integers(trained: tuple[Path, Path], tmp_path: Path, graph:
     # a last bit decides how an activation is rounded to 8 bits
     assert error(run(target, inputs, optimize=True), wanted) < 0.03
     assert "DequantizeLinear" not in entry.ops
+
+
+def test_ranges_of_guarded_products_stay(trained_f16: tuple[Path, Path], tmp_path: Path) -> None:
+    """In 16 bits a product is guarded, and its input rounded behind the guard: both stay or none.
+
+    Recipes of the CPU write products of integers already when they quantize.
+    """
+    source, contract = of(trained_f16[1], "vision_encoder")
+    quantize(source, contract, tmp_path / "canonical", "w8a8", False)
+    plain = tmp_path / "canonical" / source.name
+    lower(plain, contract, tmp_path / "integers", 0, lambda count: None)
+    entry = cpu.lower(
+        tmp_path / "integers" / plain.name, contract, tmp_path / "built", 0, lambda count: None
+    )
+    assert entry.ops["MatMulIntegerToFloat"] and entry.ops["Div"]
+    inputs = feeds(contract)
+    wanted = run(plain, inputs, optimize=False)
+    assert error(run(tmp_path / "built" / plain.name, inputs, optimize=True), wanted) < 0.03
 
 
 def test_a_bf16_graph_runs_on_the_cpu(trained_bf16: tuple[Path, Path], tmp_path: Path) -> None:
