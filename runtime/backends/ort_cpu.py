@@ -18,7 +18,7 @@ from onnxruntime.capi import _pybind_state
 from omnijet.runtime.backends.instructions import VNNI, instruction_sets
 from omnijet.runtime.backends.opened import Opened
 from omnijet.runtime.backends.ort_built import BuiltGraphs
-from omnijet.runtime.backends.ort_graph import OrtGraph, shared
+from omnijet.runtime.backends.ort_graph import MOST, OrtGraph, shared
 from omnijet.runtime.backends.ort_installed import cpu_target, require_release
 from omnijet.runtime.backends.ort_session import OrtSession, severity
 from omnijet.runtime.backends.protocol import BackendRequest
@@ -142,7 +142,7 @@ class OrtBackend:
         return OrtGraph(self.closable(session, contract.name), contract)
 
     def limit(self, graph: str, symbol: str) -> int | None:
-        return None
+        return MOST.get(symbol)
 
     def close(self) -> None:
         self._opened.close()

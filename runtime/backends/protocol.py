@@ -134,8 +134,8 @@ class Graph(Protocol):
         ...
 
     def limit(self, symbol: str) -> int | None:
-        """Returns the largest size of an axis (`AXES` of the contract) that can be bound; None:
-        there is no limit.
+        """Returns the largest size of an axis (`AXES` of the contract) that can be bound, or that
+        is worth it; None: there is no limit.
         """
         ...
 

@@ -46,9 +46,9 @@ class AudioEncoder:
 
 @dataclass(frozen=True, slots=True)
 class VisionEncoder:
-    """Runs the graph `vision_encoder`, several frames of a clip per call.
+    """Runs the graph `vision_encoder`, on a GPU with several frames of a clip per call.
 
-    Frames never attend to each other. Small ones together keep a GPU busy.
+    Frames never attend to each other, but small ones together keep a GPU busier.
     """
 
     graph: Graph

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.backends.protocol import Graph
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.reference.comparison import Comparison, compare
@@ -51,6 +54,47 @@ def test_a_right_graph_is_right(bundle: Bundle, graph: str) -> None:
     assert found.faults == [] and found.worst.distance.snr_db > 55
     top, rows = found.top
     assert top == rows and (rows > 1) == graph.endswith(("thinker_step", "talker_step"))
+
+
+class Together:
+    """A vision encoder that takes any number of pictures, as on a GPU.
+
+    Args:
+        mixes: whether each picture attends to the first one, as if calls had one picture.
+    """
+
+    def __init__(self, graph: Graph, mixes: bool) -> None:
+        self.contract, self._graph, self._mixes = graph.contract, graph, mixes
+        self.pictures: list[int] = []
+
+    def bind(self, sizes: Mapping[str, int]) -> Any:
+        bound = self._graph.bind(sizes)
+        self.pictures.append(sizes["pictures"])
+
+        def run() -> None:
+            if self._mixes:
+                bound.inputs["picture_rows"][:] = bound.inputs["picture_rows"][0]
+            bound.run()
+
+        return SimpleNamespace(inputs=bound.inputs, outputs=bound.outputs, run=run)
+
+    def limit(self, symbol: str) -> int | None:
+        return None
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_pictures_of_one_call_are_compared_with_single_ones(bundle: Bundle, mixes: bool) -> None:
+    name = "vision_encoder"
+    backend = OrtBackend(1, optimize=False)
+    loaded = backend.load(bundle.graph(name), bundle.manifest.contracts[name])
+    together = Together(loaded, mixes)
+    exact = Machine.of(bundle.manifest, name, on_gpu=False)
+    reference = Reference.of(bundle, name)
+    found = compare(cast(Graph, together), reference, bundle.manifest.dims, exact)
+    backend.close()
+    assert together.pictures == [2]
+    wrong = [one.output for one in found.outputs if one.fault is not None]
+    assert wrong == (["second/features"] if mixes else [])
 
 
 def test_references_are_small(bundle: Bundle) -> None:
