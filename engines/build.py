@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,14 @@ from omnijet.engines.build_memory import Need, memory_warning
 from omnijet.engines.library import Installed
 from omnijet.engines.lowered_operators import LOWERED
 from omnijet.engines.lowering.flavours import flavour_for, form_of
-from omnijet.engines.place import Move, building_in, move_in, require_place, strangers
+from omnijet.engines.place import (
+    Move,
+    building_in,
+    move_in,
+    move_out,
+    require_place,
+    strangers,
+)
 from omnijet.engines.plan import Planned
 from omnijet.engines.polygraphy import SCRIPT, script
 from omnijet.engines.process import Progress
@@ -161,6 +168,16 @@ def without_engine(manifest: Manifest, target: str, graph: str) -> Manifest:
     gone = {f"{place}/{graph}.{kind}" for kind in KINDS} | {f"{place}/{SCRIPT}"}
     files = {name: entry for name, entry in manifest.files.items() if name not in gone}
     return replace(manifest, engines={k: v for k, v in engines.items() if v}, files=files)
+
+
+def take_out(folder: Path, target: str, graphs: Iterable[str]) -> Manifest:
+    """Removes what was built of these graphs; returns the manifest afterwards."""
+    with building_in(folder, target) as scratch:
+        original = after = Manifest.read(folder)
+        for graph in graphs:
+            after = without_engine(after, target, graph)
+        move_out(folder, scratch, original, after)
+    return after
 
 
 def open_for_building(folder: Path) -> Bundle:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.table import Table
 
-from omnijet.engines.build import open_for_building
+from omnijet.engines.build import open_for_building, take_out
 from omnijet.engines.build_memory import device_bytes
 from omnijet.engines.build_options import BuildOptions
 from omnijet.engines.engine_builder import EngineBuilder
@@ -79,10 +79,34 @@ def run(args: Namespace) -> int:
         note_extended(bundle, record)
     trial = None
     if not args.no_check:
-        built = [one.graph for one in plan if one.status != "present"]
-        trial = try_engines(Bundle(args.bundle, manifest), request.target, built)
+        # an old engine may be one that was wrong and stayed; graphs for ONNX Runtime do not stay
+        stays = request.target.library != "onnxruntime"
+        tried = [one.graph for one in plan if stays or one.status != "present"]
+        trial = try_engines(Bundle(args.bundle, manifest), request.target, tried)
     _print_built(args, manifest, request, plan, trial)
-    return 1 if trial is not None and trial.faults else 0
+    if trial is None or not trial.faults:
+        return 0
+    _after_faults(args, request, trial.wrong)
+    return 1
+
+
+def _after_faults(args: Namespace, request: Request, wrong: Sequence[str]) -> None:
+    """Takes out graphs for ONNX Runtime that are wrong, because the bundle's own do their work."""
+    names = ", ".join(wrong)
+    if request.target.library != "onnxruntime":
+        show(f"engines that are wrong stay, because builds take long. Do not run them: {names}")
+        return
+    bundle = open_for_building(args.bundle)
+    record = recorded(bundle)
+    forget(bundle.folder)
+    try:
+        take_out(bundle.folder, request.target.name, wrong)
+    finally:
+        note_extended(bundle, record)
+    show(
+        f"what was built wrong is not kept: {names}; the bundle's own graphs run in its place "
+        "(--no-check keeps whatever is built)"
+    )
 
 
 def _request(args: Namespace) -> Request:
@@ -223,6 +247,8 @@ def _print_built(
     print_table(table)
     if trial is not None:
         trial.show()
+        if trial.faults:
+            return
     if is_graph and target.toolkit.made_for is not None and target.name != cpu_target():
         show(
             f"ONNX Runtime {target.toolkit.made_for} takes these graphs by itself: copy the bundle "

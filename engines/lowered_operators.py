@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from omnijet.engines.lowering.flavours import DENSE
 from omnijet.runtime.bundle.operators import CPU, FUSED, STANDARD, Operators
 
-_LOOP = frozenset({"Constant", "Identity", "MatMul", "Softmax", "Squeeze", "Unsqueeze"})
+_LOOP = frozenset({"Identity", "MatMul", "Softmax"})
 """Attention is decomposed there: no form has a fused one in f32."""
 _NATIVE = Operators(STANDARD.standard | {"Softmax", "Where"}, _LOOP)
 _DECOMPOSED = Operators(

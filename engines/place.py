@@ -163,6 +163,20 @@ def move_in(bundle: Path, work: Path, move: Move) -> None:
         move.after.write(bundle)
 
 
+def move_out(bundle: Path, work: Path, original: Manifest, after: Manifest) -> None:
+    """Removes the files that one manifest of a bundle names and the next one does not.
+
+    Args:
+        work: a work folder, as for `move_in`.
+    """
+    bundle = bundle.resolve()
+    places = {name: inside(bundle, name) for name in original.files.keys() - after.files.keys()}
+    _write_journal(work, places, Move(places, original, after, after))
+    with whole_step():
+        after.write(bundle)
+        _remove_moved(bundle, work)
+
+
 def strangers(bundle: Path) -> list[str]:
     """Returns the files below `engines/` that the manifest does not name."""
     known, place, prefix = Manifest.read(bundle).files, bundle / ENGINES, _prefix(bundle.resolve())

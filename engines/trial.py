@@ -37,6 +37,11 @@ class Trial:
     def faults(self) -> list[str]:
         return [] if self.compared is None else self.compared.faults
 
+    @property
+    def wrong(self) -> list[str]:
+        """The graphs that are wrong."""
+        return [] if self.compared is None else self.compared.wrong
+
     def of(self, graph: str) -> dict[str, Any] | None:
         """Returns what is known of one graph, in the types of JSON."""
         if self.compared is None:

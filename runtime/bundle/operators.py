@@ -39,9 +39,13 @@ LayerNormalization MatMul Max Min Mul Pad RMSNormalization ReduceMean Reshape Ro
 Shape Sigmoid Sin Slice Split Squeeze TensorScatter Transpose Unsqueeze
 """
 _QUANTIZED = "DequantizeLinear QuantizeLinear"
-_LOOP = "Attention Constant Squeeze Unsqueeze"
+_LOOP = "Attention"
+_OLDER_LOOP = "Constant Squeeze Unsqueeze"
+"""In loops of bundles, and of graphs built from them, whose vision encoder takes one picture."""
 
-STANDARD = Operators(frozenset(f"{_EXPORTED} {_QUANTIZED}".split()), frozenset(_LOOP.split()))
+STANDARD = Operators(
+    frozenset(f"{_EXPORTED} {_QUANTIZED}".split()), frozenset(f"{_LOOP} {_OLDER_LOOP}".split())
+)
 """Graphs as `export` writes them, and quantized ones in standard operators."""
 
 CPU = Operators(
@@ -70,14 +74,20 @@ FUSED: Mapping[str, Operators] = {
         frozenset({"Conv", "ReorderInput", "ReorderOutput"}),
     ),
     "cuda": Operators(
-        CPU.standard | {"ConstantOfShape", "Sub"},
+        CPU.standard | {"ConstantOfShape", "Sub", "Where"},
         CPU.loop,
-        CPU.ort | {"GroupQueryAttention", "QuickGelu", "SkipSimplifiedLayerNormalization"},
+        CPU.ort
+        | {
+            "GroupQueryAttention",
+            "MultiHeadAttention",
+            "QuickGelu",
+            "SkipSimplifiedLayerNormalization",
+        },
     ),
     "cpu-jp62": Operators(
         CPU.standard - {"Attention", "RMSNormalization", "RotaryEmbedding", "TensorScatter"}
         | {"Range", "ScatterND", "Softmax", "Sqrt", "Sub", "Where"},
-        frozenset({"Constant", "Identity", "MatMul", "Softmax", "Squeeze", "Unsqueeze"}),
+        frozenset({"Identity", "MatMul", "Softmax", *_OLDER_LOOP.split()}),
         CPU.ort | {"QuickGelu", "SkipSimplifiedLayerNormalization"},
     ),
 }

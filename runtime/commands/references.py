@@ -59,12 +59,17 @@ class Compared:
     @property
     def faults(self) -> list[str]:
         """Returns the lines that say which graphs are wrong, and where."""
-        lines = []
-        for graph, verdict in self.verdicts.items():
-            if "error" in verdict:
-                lines.append(f"{graph}: {verdict['error']}")
-            lines += verdict.get("comparison", {}).get("faults", [])
-        return lines
+        return [line for graph in self.verdicts for line in self._faults_of(graph)]
+
+    @property
+    def wrong(self) -> list[str]:
+        """Returns the graphs that are wrong."""
+        return [graph for graph in self.verdicts if self._faults_of(graph)]
+
+    def _faults_of(self, graph: str) -> list[str]:
+        verdict = self.verdicts[graph]
+        failed = [f"{graph}: {verdict['error']}"] if "error" in verdict else []
+        return [*failed, *verdict.get("comparison", {}).get("faults", [])]
 
     @property
     def ran(self) -> list[str]:

@@ -14,6 +14,7 @@ from omnijet.engines.ort_builder import OrtBuilder
 from omnijet.engines.targets.target import TARGETS
 from omnijet.engines.trial import try_engines
 from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.manifest import Manifest
 from tests.command import Capture
 from tests.engines.fake_library import fake_interpreter
 
@@ -50,10 +51,18 @@ def test_a_graph_that_is_built_wrong_is_told(
 
     monkeypatch.setattr(OrtBuilder, "make", spoiled)
     build = ["build", str(bundle), "--target", "cpu", "--graphs", "thinker_step"]
+    assert cli.main(["check", str(bundle)]) == 0
+    for again in ([], [], ["--force"]):
+        assert cli.main([*build, *again]) == 1
+        said = capsys.readouterr().out
+        assert "FAILED thinker_step: in the prompt, layer" in said and "from now on" not in said
+        assert "not kept: thinker_step" in said
+        manifest = Manifest.read(bundle)
+        assert not manifest.engines and not list((bundle / "engines").rglob("thinker*"))
+        assert cli.main(["check", str(bundle), "--provider", "cpu"]) == 0, "the bundle's own runs"
+        capsys.readouterr()
     assert cli.main([*build, "--no-check"]) == 0
     assert "references" not in capsys.readouterr().out
-    assert cli.main([*build, "--force"]) == 1
-    assert "FAILED thinker_step: in the prompt, layer" in capsys.readouterr().out
     assert cli.main(["check", str(bundle), "--provider", "cpu", "--format", "json"]) == 1
     facts = json.loads(capsys.readouterr().out)
     wrong = [name for name, one in facts["compared"].items() if one["comparison"]["faults"]]
