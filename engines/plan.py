@@ -219,6 +219,7 @@ def _chosen(bundle: Bundle, request: Request) -> Sequence[str]:
             f"the bundle has no graph {unknown[0]!r}",
             where="--graphs",
             expected=", ".join(bundle.manifest.graphs),
+            fix="name some of these, or leave --graphs out, which builds all",
         )
     return request.graphs or tuple(bundle.manifest.graphs)
 

@@ -6,6 +6,7 @@ A verb's module is imported when the verb is asked for: `omnijet --help` loads n
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -209,7 +210,9 @@ def _io_fault(error: OSError) -> OmnijetError:
     return OmnijetError(
         os.strerror(error.errno or 0),
         where=error.filename or "while writing",
-        fix="free space or choose another path",
+        fix="allow larger files (`ulimit -f`), or choose another file system"
+        if error.errno == errno.EFBIG
+        else "free space or choose another path",
     )
 
 

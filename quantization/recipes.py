@@ -82,6 +82,7 @@ class Recipe:
                 where=f"recipe {self.name}",
                 expected="patterns of graphs and layers; `omnijet quantize BUNDLE --layers` lists",
                 got="\n            ".join(faults),
+                fix="mend these patterns in the recipe, or leave the rules out",
             )
         plan = {}
         for layer in layers:

@@ -29,7 +29,7 @@ from omnijet.runtime.bundle.contract import (
     Precision,
     verify,
 )
-from omnijet.runtime.bundle.graph_rules import require_own_graph, weights_beside
+from omnijet.runtime.bundle.graph_rules import how_to_mend, require_own_graph, weights_beside
 from omnijet.runtime.bundle.manifest import OrtForm
 from omnijet.runtime.bundle.operators import CPU as CPU_FORM
 from omnijet.runtime.bundle.operators import FUSED, Operators
@@ -298,7 +298,7 @@ def _not_loaded(name: str, path: Path, error: Exception) -> OmnijetError:
         where=path,
         expected="an ONNX graph with its weight file beside it",
         got=str(error).strip().splitlines()[0][:300],
-        fix="run `omnijet check` on the bundle; if a file is damaged, export it again",
+        fix=how_to_mend(path),
     )
 
 

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from omnijet.runtime.bundle.folder import Bundle
+from omnijet.runtime.bundle.folder import Bundle, rebuild_command
 from omnijet.runtime.bundle.manifest import ENGINES, FILE_NAME, FileEntry, hash_file
 from omnijet.runtime.bundle.stamp import Stamp
 from omnijet.runtime.errors import OmnijetError
@@ -122,9 +122,12 @@ def require_as_checked(bundle: Bundle, progress: Callable[[int], None] | None = 
     if faults:
         again = "copy the bundle again, or export it again"
         if all(fault.startswith(f"{ENGINES}/") for fault in faults):
-            again = "build again with --force what lies there"
+            targets = {fault.split("/")[1] for fault in faults}
+            builds = [f"{rebuild_command(bundle.folder, one)} --force" for one in sorted(targets)]
+            again = "; ".join(builds)
+        count = "a file" if len(faults) == 1 else f"{len(faults)} files"
         raise OmnijetError(
-            f"{len(faults)} files of the bundle changed since it was checked",
+            f"{count} of the bundle changed since it was checked",
             where=bundle.folder,
             expected="the files that the manifest names, unchanged",
             got="\n            ".join(faults),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from omnijet.runtime.bundle.folder import rebuild_command
 from omnijet.runtime.bundle.graph_file import External, GraphFacts, graph_facts
+from omnijet.runtime.bundle.manifest import ENGINES
 from omnijet.runtime.bundle.operators import CPU, ORT_DOMAIN, ORT_LAYOUT_DOMAIN, Operators
 from omnijet.runtime.bundle.protobuf import BadMessage
 from omnijet.runtime.errors import OmnijetError
@@ -39,7 +41,7 @@ def require_own_graph(path: Path, name: str, operators: Operators = CPU) -> None
             where=path,
             expected="an ONNX graph with its weight file beside it",
             got=error,
-            fix="run `omnijet check` on the bundle; if a file is damaged, export it again",
+            fix=how_to_mend(path),
         ) from error
     if faults:
         shown = [printable(shorten(fault)) for fault in faults[:MOST_FAULTS]]
@@ -50,8 +52,25 @@ def require_own_graph(path: Path, name: str, operators: Operators = CPU) -> None
             where=path,
             expected=f"its operators, and weights in {weights_beside(path).name} beside it",
             got="\n            ".join(shown),
-            fix="export the bundle again, or get it from somebody whom you trust",
+            fix=f"{rebuilt} makes it again"
+            if (rebuilt := rebuilding(path))
+            else "export the bundle again, or get it from somebody whom you trust",
         )
+
+
+def how_to_mend(path: Path) -> str:
+    """Returns what to do about a graph that cannot be loaded."""
+    if rebuilt := rebuilding(path):
+        return f"if the file is damaged, {rebuilt} makes it again"
+    return "run `omnijet check` on the bundle; if a file is damaged, export it again"
+
+
+def rebuilding(path: Path) -> str | None:
+    """Returns the command that builds a graph file again; None: it was not built, but exported."""
+    place = path.parent
+    if place.parent.name != ENGINES:
+        return None
+    return f"`{rebuild_command(place.parent.parent, place.name)} --force`"
 
 
 def weights_beside(path: Path) -> Path:

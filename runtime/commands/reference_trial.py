@@ -18,6 +18,7 @@ from omnijet.runtime.backends.ort_installed import cpu_target
 from omnijet.runtime.backends.protocol import Backend, Graph
 from omnijet.runtime.bundle.folder import Bundle
 from omnijet.runtime.errors import OmnijetError
+from omnijet.runtime.files.names import shell_quoted
 from omnijet.runtime.reference.comparison import Comparison, compare
 from omnijet.runtime.reference.gate import Machine
 from omnijet.runtime.reference.reference import Reference
@@ -57,7 +58,7 @@ def trial(job: dict[str, Any]) -> dict[str, Any]:
         except OmnijetError as error:
             if not job["on_processor"]:
                 raise
-            return {"not compared": parts(error)}  # the processor need not have all kernels
+            return {"not compared": parts(_lacking(bundle, job, error))}
         on_gpu = _on_gpu(job)
         machine = Machine.of(bundle.manifest, name, on_gpu=on_gpu)
         found = compare(graph, reference, bundle.manifest.dims, machine)
@@ -100,6 +101,17 @@ def _loaded(backend: Backend, bundle: Bundle, name: str, job: dict[str, Any]) ->
     read = () if job["engines"] is not None else (files.file, files.weights)
     with bundle.watch.reading(*read):
         return backend.load(bundle.graph(name), manifest.contracts[name])
+
+
+def _lacking(bundle: Bundle, job: dict[str, Any], error: OmnijetError) -> OmnijetError:
+    """Returns the error of a processor that has not all kernels of a graph for a GPU."""
+    check = f"omnijet check {shell_quoted(bundle.folder)} --provider {job['provider']}"
+    return OmnijetError(
+        "this processor does not run it",
+        where=error.where,
+        got=f"{error.what}: {error.got}",
+        fix=f"on a machine that does: {check}",
+    )
 
 
 def _built_for(job: dict[str, Any]) -> str:

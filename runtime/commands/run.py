@@ -49,8 +49,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--lookup", action=BooleanOptionalAction,
-        help="guess words that came before and check several in one step: the reply is the same; "
-        "by default where measurements say that it comes sooner",
+        help="guess words that came before and check several in one step: the same reply but for "
+        "the rounding of sums; by default where measurements say that it comes sooner, and never "
+        "with --seed",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="reply.wav", help="where to write the speech")
     parser.add_argument("--stream", action="store_true", help="text and speech as they arrive")

@@ -49,7 +49,9 @@ def working_on(folder: Path) -> Iterator[None]:
             where=place,
             expected="a place that you may write to",
             got=error.strerror or error,
-            fix="remove what is there, or put the output where you may write",
+            fix="remove what is there, or put the output where you may write"
+            if os.path.lexists(place)
+            else "write elsewhere; a bundle that is to be changed, copy to where you may write",
         ) from error
     try:
         with leftover(place.unlink):

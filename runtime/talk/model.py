@@ -377,11 +377,16 @@ def _require_precision(bundle: Bundle, backend: Backend) -> None:
     if precision not in backend.precisions:
         ready = [f"--engines {target}" for target in bundle.manifest.engine_targets]
         build = f"`{rebuild_command(bundle.folder, 'T')}` and --engines T"
+        ways = f"run engines, which know it: {' or '.join(ready) or build}"
+        if backend.name.startswith("onnxruntime-cpu"):
+            from omnijet.runtime.backends.ort_installed import cpu_target  # it is there
+
+            made = rebuild_command(bundle.folder, cpu_target())
+            ways = f"`{made}` makes graphs in f32, which run without any option"
         raise OmnijetError(
             f"{backend.name} has no kernels for graphs in {precision}",
             where=bundle.folder,
             expected=f"a bundle in {able}",
             got=f"a bundle in {precision}",
-            fix=f"run engines, which know it: {' or '.join(ready) or build}; or export the "
-            f"checkpoint with --dtype {able}",
+            fix=f"{ways}; or export the checkpoint with --dtype {able}",
         )

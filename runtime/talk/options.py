@@ -72,8 +72,10 @@ class Options:
         begin: what the reply begins with, at most 4096 characters: the model goes on from there
             as if it had written this itself. It is text and tokens of the reply like the rest.
         lookup: whether tokens are guessed from what was read and written before, and several
-            guesses are checked in one step; the reply is the same, and sooner there if it repeats
-            much. None: as measurements of this machine and of the text so far advise.
+            guesses are checked in one step: the reply is there sooner if it repeats much, and is
+            the same but for the rounding of sums (docs/run.md). None: as measurements of this
+            machine and of the text so far advise; never if a seed is given, because such
+            measurements are not the same twice.
     """
 
     voice: str | None = None
@@ -113,13 +115,15 @@ class Options:
         options = Options(**given)
         if faults := options._faults():
             raise OmnijetError("the options are unusable", got="\n            ".join(faults))
-        seed = options.seed
+        seed, lookup = options.seed, options.lookup
+        if lookup is None and seed is not None:
+            lookup = False  # a seed asks for the same reply again
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         return replace(
             options,
             seed=whole_number(seed, "seed", 0),
-            lookup=None if options.lookup is None else bool(options.lookup),
+            lookup=None if lookup is None else bool(lookup),
             max_text_tokens=whole_number(options.max_text_tokens, "max_text_tokens", 1),
             max_codes=whole_number(options.max_codes, "max_codes", 1),
             stop=_strings(options.stop),

@@ -37,9 +37,11 @@ class EngineBackend:
         if not self._entries or target not in bundle.manifest.engine_targets:
             there = ", ".join(bundle.manifest.engine_targets) or "none"
             raise OmnijetError(
-                f"the bundle has no engines for {target}",
+                f"what was built for {target} are graphs for ONNX Runtime, and no engines"
+                if self._entries
+                else f"the bundle has no engines for {target}",
                 where=bundle.folder,
-                expected=f"one of: {there}",
+                expected=f"engines of one of: {there}",
                 got=repr(target),
                 fix=f"--provider {target}, which takes what was built for it"
                 if self._entries

@@ -98,6 +98,13 @@ def test_strings_that_are_looked_for_come_alone_or_several(name: str) -> None:
     assert len(str(caught.value)) < 400
 
 
+def test_a_seed_asks_for_the_same_reply_again() -> None:
+    """When guesses are worth it depends on times; they are made where they are asked for."""
+    assert Options.of(seed=3).lookup is False and Options.of().lookup is None
+    for asked in (True, False):
+        assert Options.of(seed=3, lookup=asked).lookup is Options.of(lookup=asked).lookup is asked
+
+
 def test_all_faults_at_once() -> None:
     with pytest.raises(OmnijetError) as caught:
         Options.of(top_p=2, talker_top_k=-1, greedy="no")
