@@ -73,18 +73,12 @@ class VisionEncoder:
         """
         frames, height, width = grid
         plan = vision_plan.plan(self.dims, height, width)
-        known = self.graph.contract.symbols
-        coming, bounds = iter(steps), dict[int, Bound]()
         features = np.empty((frames * plan.cells, self.dims.out), np.float32)
-        each = self.pictures(frames, plan)
+        each, coming = self.pictures(frames, plan), iter(steps)
         for first in range(0, frames, each):
             count = min(each, frames - first)
-            if (bound := bounds.get(count)) is None:
-                sizes = plan.sizes(count)
-                bound = bounds[count] = self.graph.bind({one: sizes[one] for one in known})
-                for name, table in plan.tables(count).items():
-                    if name in bound.inputs:
-                        bound.inputs[name][...] = table
+            if first == 0 or count != each:
+                bound = self._bind(plan, count)
             patches = bound.inputs["patches"].reshape(count, plan.patches, -1)
             for place in range(count):
                 patches[place] = plan.ordered(next(coming))
@@ -99,12 +93,21 @@ class VisionEncoder:
         assert next(coming, None) is None, grid
         return features
 
+    def _bind(self, plan: VisionPlan, pictures: int) -> Bound:
+        """Returns buffers for so many pictures, with all but their patches written."""
+        sizes, known = plan.sizes(pictures), self.graph.contract.symbols
+        bound = self.graph.bind({symbol: sizes[symbol] for symbol in known})
+        for name, table in plan.tables(pictures).items():
+            if name in bound.inputs:
+                bound.inputs[name][...] = table
+        return bound
+
     def pictures(self, frames: int, plan: VisionPlan) -> int:
-        """Returns how many frames each call takes; the last one may take fewer."""
+        """Returns how many of a clip's frames each call takes; the last one may take fewer."""
         one, known = plan.sizes(1), self.graph.contract.symbols
         most = max(JOINED_CELLS // plan.cells, 1) if "pictures" in known else 1
         for symbol in ("cells", "windows", "pictures"):
             if symbol in known and (limit := self.graph.limit(symbol)) is not None:
                 most = min(most, max(limit // one[symbol], 1))
-        calls = -(-frames // most)
-        return -(-frames // calls)
+        calls = max(-(-frames // most), 1)
+        return max(-(-frames // calls), 1)

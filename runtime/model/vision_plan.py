@@ -1,4 +1,4 @@
-"""Orders one frame's patches by attention window, and its features back by raster.
+"""Orders the patches of pictures of one size by attention window, and features back by raster.
 
 Most layers of the vision tower attend inside windows of 8 x 8 patches. Patches arrive in
 merge order (2 x 2 patches of a cell together, cells in raster order) and are fed window by
