@@ -170,14 +170,13 @@ def without_engine(manifest: Manifest, target: str, graph: str) -> Manifest:
     return replace(manifest, engines={k: v for k, v in engines.items() if v}, files=files)
 
 
-def take_out(folder: Path, target: str, graphs: Iterable[str]) -> Manifest:
-    """Removes what was built of these graphs; returns the manifest afterwards."""
+def take_out(folder: Path, target: str, graphs: Iterable[str]) -> None:
+    """Removes what was built of these graphs."""
     with building_in(folder, target) as scratch:
         original = after = Manifest.read(folder)
         for graph in graphs:
             after = without_engine(after, target, graph)
         move_out(folder, scratch, original, after)
-    return after
 
 
 def open_for_building(folder: Path) -> Bundle:

@@ -44,7 +44,7 @@ from omnijet.runtime.commands.console import (
 )
 from omnijet.runtime.errors import OmnijetError
 from omnijet.runtime.files.names import shell_quoted
-from omnijet.runtime.files.printable import for_reader, show
+from omnijet.runtime.files.printable import for_reader, one_line, show
 from omnijet.runtime.machine.memory import free_bytes
 from omnijet.runtime.machine.platform import this_platform
 
@@ -77,36 +77,33 @@ def run(args: Namespace) -> int:
             manifest = with_references(Bundle(args.bundle, manifest)).manifest
     finally:  # the engines before one that failed are in the bundle, too
         note_extended(bundle, record)
-    trial = None
-    if not args.no_check:
-        # an old engine may be one that was wrong and stayed; graphs for ONNX Runtime do not stay
-        stays = request.target.library != "onnxruntime"
-        tried = [one.graph for one in plan if stays or one.status != "present"]
-        trial = try_engines(Bundle(args.bundle, manifest), request.target, tried)
-    _print_built(args, manifest, request, plan, trial)
-    if trial is None or not trial.faults:
-        return 0
-    _after_faults(args, request, trial.wrong)
-    return 1
+    trial, gone = None, list[str]()
+    if not args.no_check:  # also what was there: it may never have been compared
+        graphs = [one.graph for one in plan]
+        trial = try_engines(Bundle(args.bundle, manifest), request.target, graphs)
+        gone = _take_out(bundle, manifest, request, trial)
+    _print_built(args, manifest, request, plan, trial, gone)
+    return 1 if trial is not None and trial.faults else 0
 
 
-def _after_faults(args: Namespace, request: Request, wrong: Sequence[str]) -> None:
-    """Takes out graphs for ONNX Runtime that are wrong, because the bundle's own do their work."""
-    names = ", ".join(wrong)
-    if request.target.library != "onnxruntime":
-        show(f"engines that are wrong stay, because builds take long. Do not run them: {names}")
-        return
-    bundle = open_for_building(args.bundle)
-    record = recorded(bundle)
+def _take_out(
+    bundle: Bundle, manifest: Manifest, request: Request, trial: Trial | None
+) -> list[str]:
+    """Removes what is wrong, where the bundle's own graphs do its work; returns the graphs."""
+    target, wrong = request.target, [] if trial is None else trial.wrong
+    # what an older ONNX Runtime, or a processor with bf16, cannot run is not replaced
+    runs = target.flavour != "decomposed-cpu" and (
+        target.device.name != "cpu" or manifest.precision != "bf16"
+    )
+    if not wrong or target.library != "onnxruntime" or not runs:
+        return []
+    record = recorded(Bundle.open(bundle.folder))
     forget(bundle.folder)
     try:
-        take_out(bundle.folder, request.target.name, wrong)
+        take_out(bundle.folder, target.name, wrong)
     finally:
-        note_extended(bundle, record)
-    show(
-        f"what was built wrong is not kept: {names}; the bundle's own graphs run in its place "
-        "(--no-check keeps whatever is built)"
-    )
+        note_extended(Bundle.open(bundle.folder), record)
+    return wrong
 
 
 def _request(args: Namespace) -> Request:
@@ -215,6 +212,7 @@ def _print_built(
     request: Request,
     plan: Sequence[Planned],
     trial: Trial | None,
+    gone: Sequence[str],
 ) -> None:
     target = request.target
     engines = manifest.engines[target.name]
@@ -226,9 +224,13 @@ def _print_built(
                 "build_seconds": engines[one.graph].build_seconds,
                 "peak_bytes": engines[one.graph].peak_bytes, "predicted_bytes": one.predicted,
                 "compared": None if trial is None else trial.of(one.graph),
+                "kept": one.graph not in gone,
             }
             for one in plan
         })  # fmt: skip
+        for fault in [] if trial is None else trial.faults:
+            say(f"FAILED {one_line(fault)}")
+        _tell_wrong(args, request, trial, gone)
         return
     is_graph = target.library == "onnxruntime"
     card = "" if is_graph else f", SM{target.compute_capability}"
@@ -248,6 +250,7 @@ def _print_built(
     if trial is not None:
         trial.show()
         if trial.faults:
+            _tell_wrong(args, request, trial, gone)
             return
     if is_graph and target.toolkit.made_for is not None and target.name != cpu_target():
         show(
@@ -263,6 +266,18 @@ def _print_built(
     show(f"run them: omnijet run {shell_quoted(args.bundle)} --engines {target.name}")
     script = args.bundle / ENGINES / target.name / SCRIPT
     show(f"compare with ONNX Runtime: sh {shell_quoted(script)}")
+
+
+def _tell_wrong(
+    args: Namespace, request: Request, trial: Trial | None, gone: Sequence[str]
+) -> None:
+    """Says what becomes of graphs that are wrong."""
+    if gone:
+        say(f"not kept: {', '.join(gone)}; the bundle's own graphs run in their place "
+            "(--no-check keeps whatever is built)")  # fmt: skip
+    if left := [name for name in ([] if trial is None else trial.wrong) if name not in gone]:
+        again = f"{rebuild_command(args.bundle, request.target.name)} --force --graphs"
+        say(f"wrong, and still there: {', '.join(left)}; {again} {' '.join(left)} builds anew")
 
 
 def _require_engines(bundle: Bundle, request: Request) -> None:

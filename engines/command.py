@@ -49,8 +49,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--no-check", action="store_true",
-        help="do not compare what was built with the references of the bundle, where this machine "
-        "can run it",
+        help="do not compare what is built with the references of the bundle, where this machine "
+        "can run it, and keep it in any case",
     )  # fmt: skip
     parser.add_argument(
         "--polygraphy", action="store_true",

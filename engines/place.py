@@ -31,7 +31,8 @@ from omnijet.runtime.leftovers import whole_step
 from omnijet.runtime.reference.reference import FOLDER as REFERENCES
 
 JOURNAL = "moving.json"
-"""In the work folder: the files that are moved in, each with the stamps of the old and the new."""
+"""In the work folder: the files that are moved in or out, each with the stamps of the old and the
+new."""
 HEAD_BYTES = 4096
 
 
@@ -238,7 +239,7 @@ def _identity(stamp: Stamp) -> list[int]:
 
 
 def _remove_moved(bundle: Path, work: Path) -> None:
-    """Removes the files that a build moved in, or was about to replace, and did not name."""
+    """Removes the files of the journal that the manifest does not name."""
     try:
         listed = read_json(work / JOURNAL)
     except (OSError, BadJson):

@@ -101,8 +101,9 @@ def require_possible(bundle: Bundle, request: Request) -> Mapping[str, int]:
     _require_options(request)
     preprocessing = Preprocessing.from_json(bundle.manifest.preprocessor)
     return limits_with(
-        request.target.limits, request.limits or {}, bundle.manifest.dims, preprocessing
-    )
+        request.target.limits, request.limits or {}, bundle.manifest.dims, preprocessing,
+        bundle.manifest.joins_pictures,
+    )  # fmt: skip
 
 
 def make_plan(

@@ -20,6 +20,7 @@ class Recorder:
     )
 
     growth: int | None = None
+    joins = False
 
     def __init__(self) -> None:
         self.frames: list[int] = []

@@ -72,7 +72,7 @@ def with_references(bundle: Bundle) -> Bundle:
 
 
 def try_engines(bundle: Bundle, target: Target, graphs: Collection[str]) -> Trial | None:
-    """Compares engines, or graphs for ONNX Runtime, that were just built.
+    """Compares engines, or graphs for ONNX Runtime, that were built.
 
     Graphs for a GPU, or for an older ONNX Runtime, run on this processor where it must be: that
     shows what the lowering did, and not what the other machine does.

@@ -136,10 +136,7 @@ def scratch(dims: ModelDims, target: Target, sizes: Sizes) -> dict[str, int]:
     scores = vision.heads * patches * vision.window_patches * stores
     if target.flavour == "decomposed":  # one picture's scores, in f16 twice
         scores = vision.heads * patches**2
-    # queries, keys and values by picture, as if each were the largest
-    gathered = 3 * limits["pictures"] * limits["picture_cells"] * vision.cell_patches
-    wide = patches * (2 * vision.ffn + 4 * vision.hidden) + gathered * vision.hidden
-    found["vision_encoder"] = 4 * (wide + scores)
+    found["vision_encoder"] = 4 * (patches * (2 * vision.ffn + 7 * vision.hidden) + scores)
     rows = limits["rows"]
     for graph, decoder in _decoders(dims).items():
         inner = (decoder.heads + 2 * decoder.kv_heads) * decoder.head_dim

@@ -1,4 +1,4 @@
-"""Attention of many blocks of queries over one set of keys (`passes.ScanBlocks`)."""
+"""Attention of many blocks of queries over the keys of their set (`passes.ScanBlocks`)."""
 
 from __future__ import annotations
 

@@ -116,10 +116,10 @@ def longest_window() -> int:
 
 
 def windows_of(cells: int, pictures: int) -> int:
-    """Returns the most windows of 4 x 4 cells in pictures of so many cells together; pictures one
-    cell high have them.
+    """Returns the most windows of 4 x 4 cells in pictures of so many cells together, a multiple of
+    the pictures, because each has as many; pictures one cell high have most.
     """
-    return cells // 4 + pictures
+    return -(-(cells // 4 + pictures) // pictures) * pictures
 
 
 def _capacity(memory: float, bandwidth_gb_s: float | None, size: Size, flavour: Flavour) -> int:

@@ -36,15 +36,20 @@ def limits_with(
     given: Mapping[str, int],
     dims: ModelDims,
     preprocessing: Preprocessing,
+    joins_pictures: bool = True,
 ) -> dict[str, int]:
     """Returns a target's limits with the given ones, and with what follows from these.
 
     Limits of graphs that the model does not have are left out.
 
+    Args:
+        joins_pictures: whether a call of the vision encoder takes several; not in older bundles.
+
     Raises:
         OmnijetError: a given limit is unknown or outside its range.
     """
-    contracts = graph_contracts(dims, "f32").values()  # the axes are those of every precision
+    # the axes are those of every precision
+    contracts = graph_contracts(dims, "f32", joins_pictures=joins_pictures).values()
     symbols = {symbol for contract in contracts for symbol in contract.symbols}
     target = {symbol: size for symbol, size in target.items() if symbol in symbols}
     unknown = sorted(set(given) - set(target))
@@ -57,8 +62,8 @@ def limits_with(
         "rows": min(limits["rows"], limits["capacity"]),
         "picked": min(limits["picked"], limits["rows"], limits["capacity"]),
         "tokens": dims.audio.chunk_tokens * limits["chunks"],
-        "windows": windows_of(limits["cells"], limits["pictures"]),
-        "picture_cells": limits["cells"],
+        "windows": windows_of(limits["cells"], max(limits.get("pictures", 1), 1)),
+        **({"picture_cells": limits["cells"]} if joins_pictures else {}),
     }
     limits |= {symbol: size for symbol, size in followed.items() if symbol not in given}
     ranges = ranges_of(limits, dims, preprocessing)
@@ -79,10 +84,17 @@ def ranges_of(
     limits: Mapping[str, int], dims: ModelDims, preprocessing: Preprocessing
 ) -> dict[str, Range]:
     """Returns the range of each symbol of the model's graphs; some depend on other limits."""
-    chunks, cells = limits["chunks"], limits["cells"]
+    chunks, cells, pictures = limits["chunks"], limits["cells"], limits.get("pictures", 1)
     cell = preprocessing.factor**2
     least = min(preprocessing.image_min_pixels, preprocessing.video_min_pixels) // cell
-    joined = max(JOINED_CELLS // least, 1)
+    joined = max(min(JOINED_CELLS, cells) // least, 1)
+    windows = Range(
+        -(-cells // dims.vision.window_cells**2), cells,
+        f"{cells} cells are in at least and at most so many: set cells",
+    )  # fmt: skip
+    if pictures > 1:
+        size = windows_of(cells, pictures)
+        windows = Range(size, size, f"{pictures} pictures have as many windows each: set cells")
     largest = int(max(preprocessing.image_max_pixels, preprocessing.video_max_pixels)) // cell
     tokens = dims.audio.chunk_tokens * chunks
     ranges = {
@@ -91,14 +103,12 @@ def ranges_of(
         "cells": Range(least, largest, "the smallest and the largest picture have so many"),
         "pictures": Range(1, joined, f"the runtime gives at most {JOINED_CELLS:,} cells at once"),
         "picture_cells": Range(cells, cells, "one picture may be all of a call: set cells"),
-        "windows": Range(
-            -(-cells // dims.vision.window_cells**2), cells,
-            f"{cells} cells are in at least and at most so many: set cells",
-        ),
+        "windows": windows,
         "rows": Range(1, limits["capacity"], "more than the capacity never fit in the caches"),
         "picked": Range(1, limits["rows"], "only rows of the same call can be picked"),
         "capacity": Range(1, _positions(dims), "the model knows no more positions"),
     }  # fmt: skip
+    ranges = {symbol: one for symbol, one in ranges.items() if symbol in limits}
     return ranges if dims.speech is None else ranges | _speech(dims.speech)
 
 

@@ -103,6 +103,7 @@ class TappedGraph:
         self._session = session
         self.contract = contract
         self.growth: int | None = None
+        self.joins = False  # so that each frame of a clip gives its share of rows
         self._taps = taps
         self._seen = seen
 

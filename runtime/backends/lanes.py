@@ -46,7 +46,7 @@ class PassingGraph:
     def __init__(self, graph: Graph, lanes: Lanes) -> None:
         self._graph, self._lanes = graph, lanes
         self.contract: GraphContract = graph.contract
-        self.growth = graph.growth
+        self.growth, self.joins = graph.growth, graph.joins
 
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False

@@ -18,7 +18,7 @@ from onnxruntime.capi import _pybind_state
 from omnijet.runtime.backends.instructions import VNNI, instruction_sets
 from omnijet.runtime.backends.opened import Opened
 from omnijet.runtime.backends.ort_built import BuiltGraphs
-from omnijet.runtime.backends.ort_graph import MOST, OrtGraph, shared
+from omnijet.runtime.backends.ort_graph import OrtGraph, shared
 from omnijet.runtime.backends.ort_installed import cpu_target, require_release
 from omnijet.runtime.backends.ort_session import OrtSession, severity
 from omnijet.runtime.backends.protocol import BackendRequest
@@ -128,7 +128,7 @@ class OrtBackend:
             with built.bundle.watch.reading(*one.names):
                 return load(one.path, one.contract)
         except OmnijetError as error:
-            if not _lacks_kernel(error):
+            if not lacks_kernel(error):
                 raise
             built.tell(f"{contract.name}: {error.got}")
             require_release(built.bundle.folder)
@@ -142,7 +142,7 @@ class OrtBackend:
         return OrtGraph(self.closable(session, contract.name), contract)
 
     def limit(self, graph: str, symbol: str) -> int | None:
-        return MOST.get(symbol)
+        return None
 
     def close(self) -> None:
         self._opened.close()
@@ -278,7 +278,7 @@ def declared(path: Path, name: str) -> Boundary:
         raise _not_loaded(name, path, error) from error
 
 
-def _lacks_kernel(error: OmnijetError) -> bool:
+def lacks_kernel(error: OmnijetError) -> bool:
     """Returns whether a graph was refused by onnxruntime itself: for an operator that it does not
     have, not for want of memory, nor by a rule of ours.
     """

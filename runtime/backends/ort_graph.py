@@ -16,15 +16,14 @@ from omnijet.runtime.bundle.contract import NUMPY_DTYPES, Array, GraphContract
 _BFLOAT16 = 16  # in ONNX's enumeration of types
 GROWTH = 256
 """Rows by which caches grow: its attention reads the whole capacity, and the CPU copies quickly."""
-MOST: Mapping[str, int] = {"pictures": 1}
-"""Limits that are choices: frames of a clip are as fast one by one (8 of 512 patches at the 3B's
-dimensions: 13.9 s, together 14.6), and calls of others come in between."""
 
 
 class OrtGraph:
     """A loaded session whose boundary was checked."""
 
     growth: int | None = GROWTH
+    # 8 frames of 512 patches at the 3B's dimensions: 13.9 s one by one, 14.6 s together
+    joins = False
 
     def __init__(self, session: OrtSession, contract: GraphContract) -> None:
         self._session = session
@@ -40,7 +39,7 @@ class OrtGraph:
         return OrtState(self.contract, capacity)
 
     def limit(self, symbol: str) -> int | None:
-        return MOST.get(symbol)
+        return None
 
 
 class OrtState:

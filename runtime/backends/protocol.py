@@ -116,6 +116,14 @@ class Graph(Protocol):
         """
         ...
 
+    @property
+    def joins(self) -> bool:
+        """Whether one call with several pictures is faster than a call for each.
+
+        On a GPU, which small calls leave idle; on a CPU others get their turn between the calls.
+        """
+        ...
+
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
     ) -> Bound:
@@ -134,8 +142,8 @@ class Graph(Protocol):
         ...
 
     def limit(self, symbol: str) -> int | None:
-        """Returns the largest size of an axis (`AXES` of the contract) that can be bound, or that
-        is worth it; None: there is no limit.
+        """Returns the largest size of an axis (`AXES` of the contract) that can be bound; None:
+        there is no limit.
         """
         ...
 

@@ -123,8 +123,7 @@ def require_as_checked(bundle: Bundle, progress: Callable[[int], None] | None = 
         again = "copy the bundle again, or export it again"
         if all(fault.startswith(f"{ENGINES}/") for fault in faults):
             targets = {fault.split("/")[1] for fault in faults}
-            builds = [f"{rebuild_command(bundle.folder, one)} --force" for one in sorted(targets)]
-            again = "; ".join(builds)
+            again = "; ".join(rebuild_command(bundle.folder, one) for one in sorted(targets))
         count = "a file" if len(faults) == 1 else f"{len(faults)} files"
         raise OmnijetError(
             f"{count} of the bundle changed since it was checked",

@@ -209,7 +209,8 @@ def _vision_encoder(dims: ModelDims, joins_pictures: bool) -> GraphContract:
     vision = dims.vision
     patches = f"{vision.cell_patches}*cells"
     half = vision.head_dim // 2
-    # the patches of each picture, which attend to each other in layers without windows
+    # the patches of each picture, which attend to each other in layers without windows: 0, 1, 2
+    # and so on, since patches stand picture after picture
     picture_rows = TensorSpec(
         "picture_rows", "i64", ("pictures", f"{vision.cell_patches}*picture_cells")
     )

@@ -52,7 +52,7 @@ def require_own_graph(path: Path, name: str, operators: Operators = CPU) -> None
             where=path,
             expected=f"its operators, and weights in {weights_beside(path).name} beside it",
             got="\n            ".join(shown),
-            fix=f"{rebuilt} makes it again"
+            fix=f"`{rebuilt} --force --graphs {name}` makes it again"
             if (rebuilt := rebuilding(path))
             else "export the bundle again, or get it from somebody whom you trust",
         )
@@ -61,16 +61,18 @@ def require_own_graph(path: Path, name: str, operators: Operators = CPU) -> None
 def how_to_mend(path: Path) -> str:
     """Returns what to do about a graph that cannot be loaded."""
     if rebuilt := rebuilding(path):
-        return f"if the file is damaged, {rebuilt} makes it again"
+        return f"if the file is damaged, `{rebuilt}` makes it again"
     return "run `omnijet check` on the bundle; if a file is damaged, export it again"
 
 
 def rebuilding(path: Path) -> str | None:
-    """Returns the command that builds a graph file again; None: it was not built, but exported."""
+    """Returns the command that builds a graph file again if it is damaged; None: it was not built,
+    but exported.
+    """
     place = path.parent
     if place.parent.name != ENGINES:
         return None
-    return f"`{rebuild_command(place.parent.parent, place.name)} --force`"
+    return rebuild_command(place.parent.parent, place.name)
 
 
 def weights_beside(path: Path) -> Path:

@@ -90,7 +90,9 @@ def _ask(omni: Omni, text_tokens: int, codes: int) -> Reply:
         {"role": "system", "content": SPEECH_SYSTEM_PROMPT},
         {"role": "user", "content": QUESTION},
     ]
-    return omni.generate(messages, seed=0, max_text_tokens=text_tokens, max_codes=codes)
+    return omni.generate(
+        messages, seed=0, lookup=False, max_text_tokens=text_tokens, max_codes=codes
+    )
 
 
 def _steps(stage: str, replies: list[Reply]) -> Steps | None:

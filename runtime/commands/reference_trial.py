@@ -13,7 +13,7 @@ from typing import Any
 
 from omnijet.runtime.backends.choose import BACKENDS, DEFAULT, backend_for
 from omnijet.runtime.backends.ort_built import BuiltGraphs, misfit
-from omnijet.runtime.backends.ort_cpu import OrtBackend
+from omnijet.runtime.backends.ort_cpu import OrtBackend, lacks_kernel
 from omnijet.runtime.backends.ort_installed import cpu_target
 from omnijet.runtime.backends.protocol import Backend, Graph
 from omnijet.runtime.bundle.folder import Bundle
@@ -105,12 +105,14 @@ def _loaded(backend: Backend, bundle: Bundle, name: str, job: dict[str, Any]) ->
 
 def _lacking(bundle: Bundle, job: dict[str, Any], error: OmnijetError) -> OmnijetError:
     """Returns the error of a processor that has not all kernels of a graph for a GPU."""
-    check = f"omnijet check {shell_quoted(bundle.folder)} --provider {job['provider']}"
+    if not lacks_kernel(error):
+        return error
     return OmnijetError(
-        "this processor does not run it",
+        "this processor has no kernels for it",
         where=error.where,
-        got=f"{error.what}: {error.got}",
-        fix=f"on a machine that does: {check}",
+        got=error.got,
+        fix="on a machine that has: "
+        f"omnijet check {shell_quoted(bundle.folder)} --provider {job['provider']}",
     )
 
 

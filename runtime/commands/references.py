@@ -59,17 +59,20 @@ class Compared:
     @property
     def faults(self) -> list[str]:
         """Returns the lines that say which graphs are wrong, and where."""
-        return [line for graph in self.verdicts for line in self._faults_of(graph)]
+        lines = []
+        for graph, verdict in self.verdicts.items():
+            if "error" in verdict:
+                lines.append(f"{graph}: {verdict['error']}")
+            lines += verdict.get("comparison", {}).get("faults", [])
+        return lines
 
     @property
     def wrong(self) -> list[str]:
-        """Returns the graphs that are wrong."""
-        return [graph for graph in self.verdicts if self._faults_of(graph)]
-
-    def _faults_of(self, graph: str) -> list[str]:
-        verdict = self.verdicts[graph]
-        failed = [f"{graph}: {verdict['error']}"] if "error" in verdict else []
-        return [*failed, *verdict.get("comparison", {}).get("faults", [])]
+        """Returns the graphs whose outputs are wrong. One that was killed, or took too long, is not
+        among them: nothing is known of it.
+        """
+        compared = {graph: one.get("comparison", {}) for graph, one in self.verdicts.items()}
+        return [graph for graph, one in compared.items() if one.get("faults")]
 
     @property
     def ran(self) -> list[str]:

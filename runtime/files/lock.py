@@ -51,7 +51,7 @@ def working_on(folder: Path) -> Iterator[None]:
             got=error.strerror or error,
             fix="remove what is there, or put the output where you may write"
             if os.path.lexists(place)
-            else "write elsewhere; a bundle that is to be changed, copy to where you may write",
+            else "copy a bundle that is to be changed to where you may write, or write elsewhere",
         ) from error
     try:
         with leftover(place.unlink):

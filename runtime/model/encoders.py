@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -80,8 +81,10 @@ class VisionEncoder:
             if first == 0 or count != each:
                 bound = self._bind(plan, count)
             patches = bound.inputs["patches"].reshape(count, plan.patches, -1)
-            for place in range(count):
-                patches[place] = plan.ordered(next(coming))
+            taken = -1
+            for taken, content in enumerate(islice(coming, count)):
+                patches[taken] = plan.ordered(content)
+            assert taken + 1 == count, (first, taken, grid)
             check()
             bound.run()
             made = bound.outputs["features"].reshape(count, plan.cells, -1)
@@ -105,7 +108,8 @@ class VisionEncoder:
     def pictures(self, frames: int, plan: VisionPlan) -> int:
         """Returns how many of a clip's frames each call takes; the last one may take fewer."""
         one, known = plan.sizes(1), self.graph.contract.symbols
-        most = max(JOINED_CELLS // plan.cells, 1) if "pictures" in known else 1
+        joins = self.graph.joins and "pictures" in known  # older bundles take one
+        most = max(JOINED_CELLS // plan.cells, 1) if joins else 1
         for symbol in ("cells", "windows", "pictures"):
             if symbol in known and (limit := self.graph.limit(symbol)) is not None:
                 most = min(most, max(limit // one[symbol], 1))

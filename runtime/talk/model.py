@@ -378,8 +378,9 @@ def _require_precision(bundle: Bundle, backend: Backend) -> None:
         ready = [f"--engines {target}" for target in bundle.manifest.engine_targets]
         build = f"`{rebuild_command(bundle.folder, 'T')}` and --engines T"
         ways = f"run engines, which know it: {' or '.join(ready) or build}"
-        if backend.name.startswith("onnxruntime-cpu"):
-            from omnijet.runtime.backends.ort_installed import cpu_target  # it is there
+        if not ready and backend.name.startswith("onnxruntime-cpu"):
+            # engines run without ONNX Runtime, which is there in this case
+            from omnijet.runtime.backends.ort_installed import cpu_target
 
             made = rebuild_command(bundle.folder, cpu_target())
             ways = f"`{made}` makes graphs in f32, which run without any option"

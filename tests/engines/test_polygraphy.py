@@ -20,7 +20,14 @@ TARGET = TARGETS["rtx-ampere"]
 
 def with_engines(bundle: Path) -> Manifest:
     manifest = Manifest.read(bundle)
-    limits = {**TARGET.limits, "capacity": 64, "rows": 8, "cells": 16, "windows": 4}
+    limits = {
+        **TARGET.limits,
+        "capacity": 64,
+        "rows": 8,
+        "cells": 16,
+        "windows": 4,
+        "picture_cells": 16,
+    }
     engines = {
         name: EngineEntry(
             f"engines/{TARGET.name}/{name}.engine", "key", "tensorrt_rtx", "1.7", 86,

@@ -89,7 +89,7 @@ def test_every_call_of_a_clip(
     limits = {**target.limits, "pictures": pictures, "windows": windows_of(cells, pictures)}
     contract = CONTRACTS["vision_encoder"]
     most = profiles_for(contract, limits, target.library, DIMS.dit.block)[-1]
-    graph = SimpleNamespace(contract=contract, limit=lambda symbol: most[symbol][2])
+    graph = SimpleNamespace(contract=contract, joins=True, limit=lambda symbol: most[symbol][2])
     each = VisionEncoder(cast(Any, graph), DIMS.vision).pictures(frames, plan)
     assert 1 <= each <= min(frames, pictures) and holds(most, plan.sizes(each))
 

@@ -38,7 +38,7 @@ def feeds(
     result: dict[str, Array] = {}
     for spec in contract.inputs:
         shape = shapes[spec.name]
-        if spec.name == "picture_rows":
+        if spec.name == "picture_rows":  # patches stand picture after picture
             result[spec.name] = np.arange(np.prod(shape)).reshape(shape)
         elif spec.dtype == "i64":
             result[spec.name] = random.integers(0, _rows_behind(spec.name, shapes), shape)

@@ -1,9 +1,9 @@
 """Attention of the vision encoder, for ONNX Runtime on the CPU and with CUDA.
 
-MultiHeadAttention has a flash kernel for full attention: no scores are in memory. On a CPU its
-speed is that of a large product (`python -m tools.bench.encoders`); a loop over blocks of 64
-queries packs all keys again in each step and has two thirds of that speed. With CUDA, the loop
-would launch its kernels anew for each block, and no call with a loop is captured for replay.
+MultiHeadAttention has a flash kernel for attention without a mask, which keeps no scores in memory.
+On a CPU its speed is that of a large product (`python -m tools.bench.encoders`); a loop over blocks
+of 64 queries packs all keys again in each step and has two thirds of that speed. With CUDA, the
+loop would launch its kernels anew for each block, and no call with a loop is captured for replay.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class PatchAttention(ir.passes.InPlacePass):
     """Promise: each attention of the vision encoder in these dtypes becomes one MultiHeadAttention.
 
     Queries, keys and values are rotated as rows of patches: heads are never moved. Layers with
-    windows gather rows for their windows, the others for their pictures. Rows may be padded behind
-    the patches (`RowLoops`): no window and no picture has these.
+    windows gather rows for their windows, the others for their pictures, which stand one after the
+    other. Rows may be padded behind the patches (`RowLoops`): no window and no picture has these.
     """
 
     def __init__(

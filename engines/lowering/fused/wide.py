@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 HALVES = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 FLOATS = {ir.DataType.FLOAT, *HALVES}
-PRODUCTS = {"MatMul", "MatMulNBits", "MatMulIntegerToFloat"}
+PRODUCTS = {"MatMul", "MatMulNBits"}
 
 
 class WideFloats(ir.passes.InPlacePass):

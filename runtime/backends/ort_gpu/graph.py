@@ -46,6 +46,7 @@ class DeviceGraph:
         self._idle: Pool[DeviceWorkspace] = Pool(KEPT_WORKSPACES, size_per_key=1)
         self.contract = contract
         self.growth: int | None = None
+        self.joins = True
 
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False

@@ -41,7 +41,7 @@ class EngineBackend:
                 if self._entries
                 else f"the bundle has no engines for {target}",
                 where=bundle.folder,
-                expected=f"engines of one of: {there}",
+                expected=f"engines, of which it has: {there}",
                 got=repr(target),
                 fix=f"--provider {target}, which takes what was built for it"
                 if self._entries

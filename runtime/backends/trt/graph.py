@@ -43,6 +43,7 @@ class EngineGraph:
         self._profiles = engine.entry.profiles
         self.contract = engine.contract
         self.growth: int | None = None
+        self.joins = True
 
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False

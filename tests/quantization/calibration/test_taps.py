@@ -162,11 +162,14 @@ def feeds_of(bundle: Path, graph: str, sizes: dict[str, int]) -> dict[str, Array
     return feeds
 
 
+SEEN = {"cells": 32, "windows": 4, "pictures": 1, "picture_cells": 32}
+
+
 @pytest.mark.parametrize(
     ("graph", "weight", "sizes", "real"),
     [
         ("audio_encoder", "layers.1.down.weight", {"chunks": 3, "tokens": 20}, 200 + 33),
-        ("vision_encoder", "blocks.1.down.weight", {"cells": 32, "windows": 4}, 128),
+        ("vision_encoder", "blocks.1.down.weight", SEEN, 128),
         ("dit_step", "blocks.2.up.weight", {"branches": 2, "blocks": 3}, 2 * (48 + 8)),
         ("dit_step", "input.weight", {"branches": 2, "blocks": 3}, 48 + 8),
     ],

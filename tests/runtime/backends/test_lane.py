@@ -279,6 +279,7 @@ def enter(lane: Lane, entered: threading.Event) -> None:
 def test_calls_pass_freely_until_they_are_regulated() -> None:
     class Graph:
         growth = None
+        joins = False
 
         class contract:
             name = "thinker_step"

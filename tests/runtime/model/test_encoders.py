@@ -19,6 +19,7 @@ from omnijet.runtime.backends.protocol import Graph
 from omnijet.runtime.bundle.contract import Array
 from omnijet.runtime.model import encoders
 from omnijet.runtime.model.encoders import VisionEncoder
+from omnijet.runtime.model.vision_plan import plan
 from omnijet.runtime.omni import Omni
 from tests.older import with_single_pictures
 
@@ -68,7 +69,7 @@ class Counted:
     """A graph that says how many pictures each of its calls had, and has limits of its own."""
 
     def __init__(self, graph: Graph, limits: Mapping[str, int]) -> None:
-        self.contract, self.calls = graph.contract, list[int]()
+        self.contract, self.calls, self.joins = graph.contract, list[int](), True
         self._graph, self._limits = graph, limits
 
     def bind(self, sizes: Mapping[str, int]) -> Any:
@@ -142,3 +143,18 @@ def test_an_older_bundle_sees_one_frame_at_a_time(
         found = eyes.encode(frames, (3, 10, 14))
     assert counted.calls == [1, 1, 1]
     assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+def test_on_a_processor_frames_go_one_by_one(omni: Omni) -> None:
+    eyes = omni.model.eyes
+    assert eyes.pictures(7, plan(eyes.dims, 10, 14)) == 1
+    counted = Counted(eyes.graph, {})
+    together = replace(eyes, graph=cast(Graph, counted))
+    assert together.pictures(7, plan(eyes.dims, 10, 14)) == 7
+
+
+@pytest.mark.parametrize("frames", [0, 2, 4])
+def test_another_number_of_frames_than_said(omni: Omni, frames: int) -> None:
+    with pytest.raises(AssertionError):
+        omni.model.eyes.encode(clip(omni, frames, 140), (3, 10, 14))
+    assert omni.model.eyes.encode([], (0, 10, 14)).shape == (0, omni.model.dims.vision.out)

@@ -71,6 +71,10 @@ class _Graph:
     def growth(self) -> int | None:
         return self._graph.growth
 
+    @property
+    def joins(self) -> bool:
+        return self._graph.joins
+
     def bind(
         self, sizes: Mapping[str, int], state: State | None = None, kept: bool = False
     ) -> Bound:
