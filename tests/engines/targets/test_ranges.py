@@ -73,6 +73,21 @@ def test_a_model_without_a_voice_has_no_limits_of_speech(preprocessing: Preproce
         limits_with(target, {"blocks": 20}, dims, preprocessing)
 
 
+def test_an_older_bundle_takes_one_picture(preprocessing: Preprocessing) -> None:
+    made = limits_with(TARGET, {}, DIMS, preprocessing, joins_pictures=False)
+    assert made == {k: v for k, v in TARGET.items() if k not in ("pictures", "picture_cells")}
+    with pytest.raises(OmnijetError, match="no limit 'pictures'"):
+        limits_with(TARGET, {"pictures": 4}, DIMS, preprocessing, joins_pictures=False)
+
+
+@pytest.mark.parametrize("pictures", range(1, 10))
+def test_each_picture_has_as_many_windows(preprocessing: Preprocessing, pictures: int) -> None:
+    made = limits_with(TARGET, {"pictures": pictures}, DIMS, preprocessing)
+    assert made["windows"] % pictures == 0
+    side = made["cells"] // pictures  # the most windows: pictures one cell high
+    assert made["windows"] >= pictures * -(-side // 4)
+
+
 def test_what_follows_from_others(preprocessing: Preprocessing) -> None:
     made = limits_with(TARGET, {"chunks": 4, "cells": 100, "capacity": 64}, DIMS, preprocessing)
     assert made["tokens"] == 4 * DIMS.audio.chunk_tokens

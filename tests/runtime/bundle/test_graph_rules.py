@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from omnijet.export.graphfile.loading import graph_bytes, load_graph
 from omnijet.runtime.backends.ort_cpu import OrtBackend, declared
 from omnijet.runtime.bundle import graph_rules
-from omnijet.runtime.bundle.graph_rules import require_own_graph
+from omnijet.runtime.bundle.graph_rules import rebuilding, require_own_graph
 from omnijet.runtime.bundle.operators import STANDARD
 from omnijet.runtime.bundle.protobuf import BadMessage, fields
 from omnijet.runtime.errors import OmnijetError
@@ -228,3 +228,17 @@ def test_a_number_without_end_is_no_message() -> None:
     with pytest.raises(BadMessage, match="has no end"):
         list(fields(b"\x80" * 1_000_000, 0, 1_000_000))
     assert time.monotonic() - start < 1
+
+
+def test_what_was_built_is_built_again(tmp_path: Path) -> None:
+    """What was exported is exported again: the place of a file tells which it is."""
+    built = tmp_path / "my-bundle" / "engines" / "cpu" / "dit_step.onnx"
+    exported = tmp_path / "my-bundle" / "graphs" / "dit_step.onnx"
+    command = f"omnijet build {tmp_path / 'my-bundle'} --target cpu"
+    for path, fix in ((built, f"`{command}` makes it again"), (exported, "export it again")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"\x07" * 50)
+        with pytest.raises(OmnijetError, match="cannot be loaded") as caught:
+            require_own_graph(path, "dit_step")
+        assert fix in str(caught.value.fix)
+        assert rebuilding(path) == (command if path is built else None)
