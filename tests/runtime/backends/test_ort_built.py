@@ -238,7 +238,7 @@ def test_entries_that_say_anything_else_are_refused(copied: Path, fields: dict[s
 
 def test_engines_of_this_name_are_run_by_a_provider(built: Path, capsys: Capture) -> None:
     said = refused(capsys, "run", built, "--engines", "cpu", "--text", "Hello")
-    assert "no engines for cpu" in said and "--provider cpu" in said
+    assert "graphs for ONNX Runtime, and no engines" in said and "--provider cpu" in said
 
 
 def test_a_bundle_without_its_own_graphs(copied: Path, canonical: Reply) -> None:
