@@ -31,23 +31,24 @@ REST_S = 0.3  # until the other side's threads, which wait busily, sleep
 
 
 def decode(setting: Setting) -> list[Row]:
-    """Times single steps of the Thinker; ours and llama.cpp's take turns."""
+    """Times single steps of the Thinker; ours and llama.cpp's take turns, and so do the lengths: a
+    machine that others use, too, is another one each minute.
+    """
     rows: list[Row] = []
     lengths = LENGTHS[setting.size]
     with setting.opened() as omni, _peer(setting, omni, max(lengths)) as peer:
-        dims, decoder = omni.model.dims.thinker, omni.model.thinker.decoder
-        for length in lengths:
-            stepper = Stepper(decoder, omni.model.thinker.embedding, length)
-            ours: list[float] = []
-            theirs: list[float] = []
-            for _ in range(ROUNDS):
-                ours += stepper.run(STEPS)
+        dims, thinker = omni.model.dims.thinker, omni.model.thinker
+        steppers = {one: Stepper(thinker.decoder, thinker.embedding, one) for one in lengths}
+        times: dict[int, tuple[list[float], list[float]]] = {one: ([], []) for one in lengths}
+        for _ in range(ROUNDS):
+            for length, (ours, theirs) in times.items():
+                ours += steppers[length].run(STEPS)
                 sleep(REST_S)
                 if peer is not None:
                     theirs += peer.decode(length - 1, STEPS)
                     sleep(REST_S)
+        for length, (ours, theirs) in times.items():
             least = workload.decode_step(omni.bundle.manifest, "thinker_step", dims, length)
-            first = ours if not rows else None
             rows.append(
                 Row(
                     f"Thinker {setting.title}, a step at {length:,} rows",
@@ -56,7 +57,7 @@ def decode(setting: Setting) -> list[Row]:
                     setting.rates.read / least.bytes,
                     f"{least.bytes / 1e9:.2f} GB of weights and cache",
                     {LLAMA: 1e3 / median(theirs)} if theirs else {},
-                    "" if first else f"{rows[0].ours * median(ours) / 1e3:.2f} x a step at 128",
+                    f"{rows[0].ours * median(ours) / 1e3:.2f} x a step at 128" if rows else "",
                 )
             )
     return rows
