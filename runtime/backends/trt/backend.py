@@ -35,13 +35,13 @@ class EngineBackend:
         self._fix = rebuild_command(bundle.folder, target)
         self._entries = bundle.manifest.engines.get(target, {})
         if not self._entries or target not in bundle.manifest.engine_targets:
-            there = ", ".join(bundle.manifest.engine_targets) or "none"
+            there = ", ".join(bundle.manifest.engine_targets)
             raise OmnijetError(
                 f"what was built for {target} are graphs for ONNX Runtime, and no engines"
                 if self._entries
                 else f"the bundle has no engines for {target}",
                 where=bundle.folder,
-                expected=f"engines, of which it has: {there}",
+                expected=f"one of: {there}" if there else "engines, of which it has none",
                 got=repr(target),
                 fix=f"--provider {target}, which takes what was built for it"
                 if self._entries
