@@ -106,7 +106,9 @@ def test_blocks_of_rows_in_integers(trained: tuple[Path, Path], tmp_path: Path) 
         assert error(found, wanted) < rounded / 10
 
 
-@pytest.mark.parametrize("flavour", ["fused-cpu", "fused-cuda", "decomposed-cpu", "decomposed", "native"])
+@pytest.mark.parametrize(
+    "flavour", ["fused-cpu", "fused-cuda", "decomposed-cpu", "decomposed", "native"]
+)
 def test_an_older_bundle_is_built_alike(
     trained: tuple[Path, Path], tmp_path: Path, flavour: Flavour
 ) -> None:
