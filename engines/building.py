@@ -97,12 +97,13 @@ def _take_out(
     )
     if not wrong or target.library != "onnxruntime" or not runs:
         return []
-    record = recorded(Bundle.open(bundle.folder))
+    built = Bundle(bundle.folder, manifest)
+    record = recorded(built)
     forget(bundle.folder)
     try:
         take_out(bundle.folder, target.name, wrong)
     finally:
-        note_extended(Bundle.open(bundle.folder), record)
+        note_extended(built, record)
     return wrong
 
 

@@ -139,7 +139,7 @@ def move_in(bundle: Path, work: Path, move: Move) -> None:
         sync_file(path)
     for path in places.values():
         path.parent.mkdir(parents=True, exist_ok=True)
-    _write_journal(work, places, move)
+    _write_journal(work, places, move.files, move.original)
     with whole_step():
         move.before.write(bundle)
         moved = False
@@ -172,7 +172,7 @@ def move_out(bundle: Path, work: Path, original: Manifest, after: Manifest) -> N
     """
     bundle = bundle.resolve()
     places = {name: inside(bundle, name) for name in original.files.keys() - after.files.keys()}
-    _write_journal(work, places, Move(places, original, after, after))
+    _write_journal(work, places, places, original)
     with whole_step():
         after.write(bundle)
         _remove_moved(bundle, work)
@@ -219,12 +219,14 @@ def _prefix(bundle: Path) -> str:
     return beside(bundle, ".", ".engines").name
 
 
-def _write_journal(work: Path, places: Mapping[str, Path], move: Move) -> None:
+def _write_journal(
+    work: Path, places: Mapping[str, Path], files: Mapping[str, Path], original: Manifest
+) -> None:
     """Notes which files are ours, should this process be killed while it moves them."""
     listed = {}
-    for name, path in move.files.items():
+    for name, path in files.items():
         found = [Stamp.of(path)]
-        if name in move.original.files:
+        if name in original.files:
             found.append(Stamp.of(places[name]))
         listed[name] = [_identity(stamp) for stamp in found if stamp is not None]
     journal = work / JOURNAL

@@ -27,7 +27,7 @@ class JoinedBlocks(ir.passes.InPlacePass):
         for node, inner in found:
             _, k, v = inner.inputs
             new = Chain(model.graph, node, self._constants)
-            q, blocks_first = _blocks_second(new, node)
+            q, is_lifted = _with_sets(new, node)
             assert q.shape is not None
             _, _, heads, rows, width = q.shape
             swapped = new.op("Transpose", q, perm=[0, 2, 1, 3, 4])
@@ -37,7 +37,7 @@ class JoinedBlocks(ir.passes.InPlacePass):
             seen = new.op("Attention", joined, k, v)
             blocks = new.op("Reshape", seen, new.ints("split", 0, heads, -1, rows, width))
             seen = new.op("Transpose", blocks, perm=[0, 2, 1, 3, 4])
-            new.end(new.op("Squeeze", seen, new.ints("set", 0)) if blocks_first else seen)
+            new.end(new.op("Squeeze", seen, new.ints("set", 0)) if is_lifted else seen)
         return ir.passes.PassResult(model, modified=bool(found))
 
 
@@ -62,7 +62,7 @@ class LoopedBlocks(ir.passes.InPlacePass):
         for node, inner in found:
             _, k, v = inner.inputs
             new = Chain(model.graph, node, self._constants)
-            q, blocks_first = _blocks_second(new, node)
+            q, is_lifted = _with_sets(new, node)
             assert q.shape is not None
             queries = new.op("Transpose", scaled(new, q, q.shape[-1]), perm=[1, 0, 2, 3, 4])
             keys = new.op("Transpose", k, perm=[0, 1, 3, 2])
@@ -70,11 +70,11 @@ class LoopedBlocks(ir.passes.InPlacePass):
             own = _block_of(f"{node.name}.block", q.shape, keys, v)
             _, seen = new.node("Scan", [state, queries], 2, body=own, num_scan_inputs=1)
             seen = new.op("Transpose", seen, perm=[1, 0, 2, 3, 4])
-            new.end(new.op("Squeeze", seen, new.ints("set", 0)) if blocks_first else seen)
+            new.end(new.op("Squeeze", seen, new.ints("set", 0)) if is_lifted else seen)
         return ir.passes.PassResult(model, modified=bool(found))
 
 
-def _blocks_second(new: Chain, node: ir.Node) -> tuple[ir.Value, bool]:
+def _with_sets(new: Chain, node: ir.Node) -> tuple[ir.Value, bool]:
     """Returns the queries that a Scan runs over, [sets, blocks, heads, rows, head_dim]; and whether
     they had no sets, as in bundles whose calls take one picture.
     """

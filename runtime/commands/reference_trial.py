@@ -107,12 +107,15 @@ def _lacking(bundle: Bundle, job: dict[str, Any], error: OmnijetError) -> Omnije
     """Returns the error of a processor that has not all kernels of a graph for a GPU."""
     if not lacks_kernel(error):
         return error
+    provider = (
+        job["provider"] if job["provider"] in {row.name for row in BACKENDS} else DEFAULT.name
+    )
     return OmnijetError(
         "this processor has no kernels for it",
         where=error.where,
         got=error.got,
         fix="on a machine that has: "
-        f"omnijet check {shell_quoted(bundle.folder)} --provider {job['provider']}",
+        f"omnijet check {shell_quoted(bundle.folder)} --provider {provider}",
     )
 
 
